@@ -1,0 +1,74 @@
+"""Every error that Bottega raises on purpose.
+
+    BottegaError
+    ├── UserError               the user can mend it: shown without a traceback, exit code 2
+    │   ├── SpecError           the job file, or an option of the command
+    │   ├── InputError          the prompts
+    │   ├── OutputError         the output folder
+    │   ├── ModelError          a model that is missing, unsafe or does not fit its role
+    │   └── ClusterError        Ray is not there, or does not have what the pools ask for
+    └── JobError                the job started and could not end well: exit code 1
+        ├── TooManyFailuresError    more rows failed than `max_failed` allows
+        ├── PoolFailedError         a kind of actor does not start, or dies again and again
+        ├── StalledError            nothing happened for `stall_timeout_seconds`
+        └── InterruptedJobError     Ctrl-C or SIGTERM: exit code 130
+
+A message names the value, the rule and the next step. Every error is built from one string, so
+that it survives pickling between processes.
+"""
+
+from __future__ import annotations
+
+
+class BottegaError(Exception):
+    """The root. `exit_code` is what the command line returns."""
+
+    exit_code = 1
+
+
+class UserError(BottegaError):
+    """Something that the user wrote or chose, and can change."""
+
+    exit_code = 2
+
+
+class SpecError(UserError):
+    """The job file, or an option of the command, breaks a rule."""
+
+
+class InputError(UserError):
+    """The prompts cannot be read as they are."""
+
+
+class OutputError(UserError):
+    """The output folder is not ours, or belongs to another job."""
+
+
+class ModelError(UserError):
+    """A model is missing, unsafe to load, or does not fit its role."""
+
+
+class ClusterError(UserError):
+    """Ray cannot be reached, or has too little for the pools."""
+
+
+class JobError(BottegaError):
+    """The job started and could not end well."""
+
+
+class TooManyFailuresError(JobError):
+    """More rows failed than the job allows."""
+
+
+class PoolFailedError(JobError):
+    """A kind of actor does not start, or dies again and again."""
+
+
+class StalledError(JobError):
+    """No call came back for `stall_timeout_seconds`."""
+
+
+class InterruptedJobError(JobError):
+    """The user stopped the job; finished parts are safe."""
+
+    exit_code = 130

@@ -1,0 +1,138 @@
+"""A diffusers text-to-image pipeline as Bottega uses it: safe to load, one shape, noise per row.
+
+`Student` and `Teacher` are thin roles over this class. It leaves the denoising to the pipeline's
+own `__call__`, so that every family of models works as its authors wrote it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from diffusers import AutoPipelineForImage2Image, DiffusionPipeline
+
+from actors.errors import ModelError
+from actors.models.folders import check_folder
+from actors.rollback import steps_to_ask_for
+from actors.settings import DiffusionSettings
+
+Pictures = npt.NDArray[np.uint8]
+"""(rows, height, width, 3), uint8 RGB."""
+
+T = TypeVar("T")
+
+
+def best_device() -> torch.device:
+    """The GPU that Ray gave to this process, or else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def padded(rows: Sequence[T], size: int) -> list[T]:
+    """`rows` brought to `size` by repeating the last one.
+
+    At one batch size a row's result is the same to the bit whatever its neighbours; at another the
+    last bits differ. So every batch has the same shape, and the padding is thrown away.
+    """
+    if not 0 < len(rows) <= size:
+        raise ValueError(f"a batch has 1 to {size} rows, got {len(rows)}")
+    return [*rows, *[rows[-1]] * (size - len(rows))]
+
+
+def generators(seeds: Sequence[int]) -> list[torch.Generator]:
+    """One generator for each row. On the CPU, also for a GPU: the same noise on every device."""
+    return [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+
+
+class Diffusion:
+    """One loaded pipeline."""
+
+    def __init__(self, settings: DiffusionSettings) -> None:
+        self.settings = settings
+        folder = check_folder(settings)
+        try:
+            pipe = DiffusionPipeline.from_pretrained(
+                folder,
+                torch_dtype=getattr(torch, settings.dtype),
+                use_safetensors=True,
+                trust_remote_code=False,
+            )
+        except (OSError, ValueError, KeyError) as error:
+            raise ModelError(f"cannot load the pipeline {settings.path!r}: {error}") from error
+        pipe.set_progress_bar_config(disable=True)
+        self.device = best_device()
+        self.pipe: Any = pipe.to(self.device)
+        self._img2img: Any = None
+
+    def draw(self, prompts: Sequence[str], seeds: Sequence[int], steps: int) -> torch.Tensor:
+        """Draw from noise.
+
+        Returns latents: (rows, channels, height, width), on the device. `seeds` are the stage's
+        own (`actors.seeds.stage_seed`), one a row.
+        """
+        size = self.settings.batch_size
+        with torch.inference_mode():
+            latents: torch.Tensor = self.pipe(
+                prompt=padded(prompts, size),
+                generator=generators(padded(seeds, size)),
+                num_inference_steps=steps,
+                guidance_scale=self.settings.guidance_scale,
+                width=self.settings.width,
+                height=self.settings.height,
+                output_type="latent",
+            ).images
+        return latents[: len(prompts)]
+
+    def refine(
+        self,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        start: torch.Tensor,
+        strength: float,
+        steps: int,
+    ) -> torch.Tensor:
+        """Noise `start` to `strength` and denoise from there in `steps` steps.
+
+        start: latents (rows, channels, height, width), scaled as the pipeline returns them; or
+        pictures (rows, 3, height, width) in [0, 1], which the pipeline encodes first.
+        Returns latents, on the device. Source: arXiv 2312.10835, section 3.2.
+        """
+        if self._img2img is None:
+            self._img2img = AutoPipelineForImage2Image.from_pipe(self.pipe)
+            self._img2img.set_progress_bar_config(disable=True)
+        size = self.settings.batch_size
+        with torch.inference_mode():
+            latents: torch.Tensor = self._img2img(
+                prompt=padded(prompts, size),
+                generator=generators(padded(seeds, size)),
+                image=torch.stack(padded(list(start), size)).to(self.device, self.pipe.vae.dtype),
+                strength=strength,
+                num_inference_steps=steps_to_ask_for(strength, steps),
+                guidance_scale=self.settings.guidance_scale,
+                output_type="latent",
+            ).images
+        return latents[: len(prompts)]
+
+    def decode(self, latents: torch.Tensor) -> Pictures:
+        """Latents as the pipeline returns them -> pictures (rows, height, width, 3), uint8."""
+        vae = self.pipe.vae
+        whole = torch.stack(padded(list(latents), self.settings.batch_size))
+        with torch.inference_mode():
+            decoded = vae.decode(whole.to(vae.dtype) / vae.config.scaling_factor).sample
+            pictures = self.pipe.image_processor.postprocess(decoded, output_type="np")
+        return np.asarray((pictures * 255).round(), dtype=np.uint8)[: len(latents)]
+
+    def noise_variances(self) -> list[float]:
+        """1 - alphas_cumprod of the schedule, the cleanest timestep first."""
+        return [float(1 - a) for a in self.pipe.scheduler.alphas_cumprod]
+
+
+def schedule_variances(settings: DiffusionSettings) -> list[float]:
+    """As `Diffusion.noise_variances`, from the scheduler's file alone: no weights are loaded."""
+    folder = check_folder(settings)
+    from diffusers import DDPMScheduler
+
+    scheduler = DDPMScheduler.from_pretrained(folder, subfolder="scheduler")
+    return [float(1 - a) for a in scheduler.alphas_cumprod]

@@ -1,0 +1,101 @@
+"""Model folders: are they there, are they safe, and which bytes are they?
+
+Looks at files only; nothing here loads a model, so a bad path is refused before an actor starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from hashlib import sha256
+from pathlib import Path
+
+from actors.errors import ModelError
+from actors.settings import DiffusionSettings, OracleSettings
+
+WHOLE_FILE_BYTES = 64 * 2**20
+"""Larger files are hashed by size, first and last MiB: a safetensors header and the last tensor."""
+
+PICKLES = {".bin", ".ckpt", ".pt", ".pth", ".pkl"}
+
+
+def model_folder(settings: DiffusionSettings | OracleSettings) -> Path:
+    """The local folder of a model: its path, or the hub snapshot of its id (downloaded if needed).
+
+    Raises ModelError if there is neither.
+    """
+    path = Path(settings.path).expanduser()
+    if path.is_dir():
+        return path
+    if settings.path.startswith((".", "/", "~")) or settings.path.count("/") != 1:
+        raise ModelError(
+            f"model path {settings.path!r} is not a folder. Give the folder that holds "
+            "model_index.json (or an oracle's config.json), or a hub id such as 'owner/name'."
+        )
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        snapshot = snapshot_download(
+            settings.path,
+            revision=settings.revision,
+            allow_patterns=["*.json", "*.txt", "*.model", "*.safetensors"],
+        )
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise ModelError(
+            f"model {settings.path!r} is no folder here, and the hub did not give it: {error}. "
+            "Check the name, the network, or download it first and give the folder."
+        ) from error
+    return Path(snapshot)
+
+
+def check_folder(settings: DiffusionSettings | OracleSettings) -> Path:
+    """The folder of a model, refused if it is half-copied or holds its weights as pickles only."""
+    folder = model_folder(settings)
+    index = "model_index.json" if isinstance(settings, DiffusionSettings) else "config.json"
+    if not (folder / index).is_file():
+        raise ModelError(
+            f"model folder {settings.path!r} has no {index}. "
+            "Is the copy complete, and is it this kind of model?"
+        )
+    if not any(folder.rglob("*.safetensors")):
+        pickled = sorted(p.name for p in folder.rglob("*") if p.suffix in PICKLES)
+        kept = f" (it has {', '.join(pickled[:3])}, which can run code when loaded)"
+        raise ModelError(
+            f"model folder {settings.path!r} has no .safetensors weights{kept if pickled else ''}. "
+            "Save it again with save_pretrained(..., safe_serialization=True)."
+        )
+    return folder
+
+
+def fingerprint(folder: Path, below: str = "") -> str:
+    """A hash of the names and contents of a model's files under `below`: the same files, the same.
+
+    Documents (README, log) do not count: they change no picture.
+    """
+    files = (p for p in (folder / below).rglob("*") if p.is_file() and p.suffix in _COUNTED)
+    return _hash((p.relative_to(folder).as_posix(), p) for p in sorted(files))
+
+
+_COUNTED = {".json", ".txt", ".model", ".safetensors"} | PICKLES
+
+
+def same_autoencoder(student: Path, teacher: Path) -> bool:
+    """Whether the student's latents mean to the teacher what they mean to the student."""
+    if student == teacher:
+        return True
+    return fingerprint(student, "vae") == fingerprint(teacher, "vae")
+
+
+def _hash(files: Iterable[tuple[str, Path]]) -> str:
+    digest = sha256()
+    for name, path in files:
+        size = path.stat().st_size
+        digest.update(f"{name}\0{size}\0".encode())
+        with path.open("rb") as file:
+            if size <= WHOLE_FILE_BYTES:
+                digest.update(file.read())
+            else:
+                digest.update(file.read(2**20))
+                file.seek(-(2**20), 2)
+                digest.update(file.read())
+    return digest.hexdigest()[:16]

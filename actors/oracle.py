@@ -1,0 +1,46 @@
+"""The oracle: how well does a picture fit its prompt?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from time import perf_counter
+
+import numpy as np
+import torch
+
+from actors.models.diffusion import Pictures, best_device, padded
+from actors.models.retrieval import Retrieval
+from actors.settings import OracleSettings
+from actors.student import CallFacts
+
+
+class Oracle:
+    """A plain class; `actors.pool` makes Ray actors of it."""
+
+    def __init__(self, settings: OracleSettings, threads: int | None = None) -> None:
+        if threads:
+            torch.set_num_threads(threads)
+        self.settings = settings
+        self.model = Retrieval(settings, best_device())
+
+    def ready(self) -> None:
+        """Returns when the model is loaded."""
+
+    def score(
+        self, prompts: Sequence[str], picks: Sequence[tuple[int, int]], *pictures: Pictures
+    ) -> tuple[list[float], CallFacts]:
+        """Score one picture for each prompt; higher is better, and the scale is the model's own.
+
+        pictures: what students' or teachers' calls returned, each (rows, height, width, 3) uint8.
+        picks: for each prompt, which of `pictures` and which row of it. Any number of rows: they
+        are scored in batches of the model's fixed size, padded.
+        """
+        start = perf_counter()
+        size = self.settings.batch_size
+        scores: list[float] = []
+        for first in range(0, len(prompts), size):
+            texts = prompts[first : first + size]
+            chosen = padded(picks[first : first + size], size)
+            batch = np.stack([pictures[which][row] for which, row in chosen])
+            scores += self.model.score(padded(texts, size), batch)[: len(texts)]
+        return scores, CallFacts(len(prompts), perf_counter() - start)

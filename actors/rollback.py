@@ -1,0 +1,43 @@
+"""How far back the teacher goes, and in how many steps: arithmetic only.
+
+Two meanings of "rollback" are in use, and they are far apart: on SDXL's schedule strength 0.7 is
+variance 0.917.
+
+- *strength*: the fraction of the teacher's timesteps (diffusers' img2img, and the released code of
+  arXiv 2312.10835).
+- *variance*: the paper's sigma (section 3.2), x = sqrt(1 - s) x0 + sqrt(s) z.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil, floor
+
+
+def steps_to_ask_for(strength: float, steps: int) -> int:
+    """The `num_inference_steps` with which diffusers' img2img really takes `steps` steps.
+
+    img2img takes int(num_inference_steps * strength) steps, so that asking for 10 at strength 0.6
+    would silently give 6. `strength` is in (0, 1], `steps` at least 1.
+
+    `n * strength` grows by at most 1 with n, so no number of steps is jumped over; the search also
+    absorbs the rounding of the product.
+    """
+    asked = max(1, floor(steps / strength) - 1)
+    while int(asked * strength) < steps:
+        asked += 1
+    return asked
+
+
+def default_steps(strength: float, whole_steps: int) -> int:
+    """Steps after a rollback to `strength`, as dense as a whole drawing of `whole_steps`."""
+    return max(1, ceil(strength * whole_steps - 1e-9))
+
+
+def strength_for_variance(variance: float, variances: Sequence[float]) -> float:
+    """The strength whose timestep has the noise variance nearest to `variance`.
+
+    `variances[t]` is 1 - alphas_cumprod[t] of the teacher's schedule, t = 0 the cleanest.
+    """
+    nearest = min(range(len(variances)), key=lambda t: abs(variances[t] - variance))
+    return (nearest + 1) / len(variances)

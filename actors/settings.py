@@ -1,0 +1,103 @@
+"""What each model is told: frozen, validated, and free of torch, so that a job file loads fast.
+
+`jobs.spec` puts these into the job file; `actors.models.presets` fills them for known models.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+DType = Literal["float32", "float16", "bfloat16"]
+
+
+class Settings(BaseModel):
+    """Frozen, and strict about names: a misspelt field is an error, not a default."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DiffusionSettings(Settings):
+    """A text-to-image pipeline in diffusers' folder format."""
+
+    path: Annotated[str, Field(min_length=1)] = Field(
+        description="A folder that `DiffusionPipeline.from_pretrained` opens, or a hub id."
+    )
+    revision: str | None = Field(default=None, description="The hub revision (commit) to load.")
+    dtype: DType = Field(default="float32", description="Precision of weights and latents.")
+    steps: int = Field(ge=1, le=1000, description="Scheduler steps of one whole drawing.")
+    guidance_scale: float = Field(
+        ge=0.0,
+        description="Classifier-free guidance. Above 1 every step takes two network evaluations.",
+    )
+    batch_size: int = Field(
+        ge=1,
+        le=1024,
+        description="Rows in a batch. Every batch has this shape: a shorter one is padded.",
+    )
+    width: int | None = Field(default=None, ge=8, description="Pixels; default: the model's own.")
+    height: int | None = Field(default=None, ge=8, description="Pixels; default: the model's own.")
+
+    @property
+    def evaluations_per_step(self) -> int:
+        """Network evaluations of one step: guidance doubles them."""
+        return 2 if self.guidance_scale > 1 else 1
+
+
+class StudentSettings(DiffusionSettings):
+    """The fast, distilled model that draws every prompt."""
+
+
+class TeacherSettings(DiffusionSettings):
+    """The slow model that improves what the oracle rejects."""
+
+
+class OracleSettings(Settings):
+    """The model that scores how well a picture fits its prompt: higher is better."""
+
+    path: Annotated[str, Field(min_length=1)] = Field(
+        description="A folder with an image-text retrieval model of transformers, or a hub id."
+    )
+    revision: str | None = Field(default=None, description="The hub revision (commit) to load.")
+    dtype: DType = Field(default="float32", description="Precision of the weights.")
+    batch_size: int = Field(ge=1, le=4096, description="Pictures in a batch; padded like the rest.")
+
+
+class ModelSettings(Settings):
+    """The three models of a job."""
+
+    student: StudentSettings = Field(description="Draws every prompt in a few steps.")
+    oracle: OracleSettings = Field(description="Scores each picture.")
+    teacher: TeacherSettings = Field(description="Improves the rejected pictures.")
+
+
+class PoolSettings(Settings):
+    """How many actors of one kind there are, and what each one needs."""
+
+    size: int | None = Field(
+        default=None, ge=1, description="Actors. Default: what suits the cluster (see the log)."
+    )
+    gpus_per_actor: float | None = Field(
+        default=None,
+        ge=0.0,
+        description="GPUs of one actor; 0.5 lets two share one. Default: 1 where there are GPUs, "
+        "0.5 for student and oracle.",
+    )
+    threads_per_actor: int | None = Field(
+        default=None,
+        ge=1,
+        description="torch's threads in one actor. Default: the cores divided by the actors.",
+    )
+    node_label: dict[str, str] = Field(
+        default_factory=dict,
+        description="Only nodes with these Ray labels, for example {bottega-pool: teacher}.",
+    )
+
+
+class PoolsSettings(Settings):
+    """The three pools."""
+
+    student: PoolSettings = Field(default_factory=PoolSettings, description="The student's pool.")
+    oracle: PoolSettings = Field(default_factory=PoolSettings, description="The oracle's pool.")
+    teacher: PoolSettings = Field(default_factory=PoolSettings, description="The teacher's pool.")

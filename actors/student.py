@@ -1,0 +1,49 @@
+"""The student: draws every prompt in a few steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import perf_counter
+
+import torch
+
+from actors.models.diffusion import Diffusion, Pictures
+from actors.seeds import stage_seed
+from actors.settings import StudentSettings
+
+
+@dataclass(frozen=True, slots=True)
+class CallFacts:
+    """What the driver learns from a call, and all that it fetches: small, and no picture in it."""
+
+    rows: int
+    seconds: float
+
+
+class Student:
+    """A plain class; `actors.pool` makes Ray actors of it."""
+
+    def __init__(self, settings: StudentSettings, threads: int | None = None) -> None:
+        if threads:
+            torch.set_num_threads(threads)
+        self.settings = settings
+        self.diffusion = Diffusion(settings)
+
+    def ready(self) -> None:
+        """Returns when the model is loaded."""
+
+    def draw(
+        self, prompts: Sequence[str], seeds: Sequence[int]
+    ) -> tuple[torch.Tensor, Pictures, CallFacts]:
+        """Draw one picture for each prompt.
+
+        seeds: the rows' seeds. At most `batch_size` rows.
+        Returns latents (rows, channels, height, width) on the CPU, scaled as diffusers' pipelines
+        return them; pictures (rows, height, width, 3) uint8; facts.
+        """
+        start = perf_counter()
+        noise = [stage_seed(seed, "student") for seed in seeds]
+        latents = self.diffusion.draw(prompts, noise, self.settings.steps)
+        pictures = self.diffusion.decode(latents)
+        return latents.cpu(), pictures, CallFacts(len(prompts), perf_counter() - start)

@@ -1,0 +1,80 @@
+"""The teacher: improves the pictures that the oracle rejects, or draws them anew."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Literal
+
+import torch
+
+from actors.models.diffusion import Diffusion, Pictures
+from actors.seeds import stage_seed
+from actors.settings import TeacherSettings
+from actors.student import CallFacts
+
+Strategy = Literal["refine", "regenerate"]
+Through = Literal["latents", "pixels"]
+
+
+@dataclass(frozen=True, slots=True)
+class Refinement:
+    """What the teacher does with a rejected picture, everything resolved to numbers.
+
+    `strength`: the fraction of the teacher's timesteps to go back (1 for `regenerate`).
+    `steps`: network steps really taken. `through`: whether the start is the student's latents
+    (both have the same autoencoder) or its pictures.
+    """
+
+    strategy: Strategy
+    strength: float
+    steps: int
+    through: Through
+
+
+class Teacher:
+    """A plain class; `actors.pool` makes Ray actors of it."""
+
+    def __init__(
+        self, settings: TeacherSettings, refinement: Refinement, threads: int | None = None
+    ) -> None:
+        if threads:
+            torch.set_num_threads(threads)
+        self.refinement = refinement
+        self.diffusion = Diffusion(settings)
+
+    def ready(self) -> None:
+        """Returns when the model is loaded."""
+
+    def refine(
+        self,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        picks: Sequence[tuple[int, int]],
+        *starts: torch.Tensor | Pictures,
+    ) -> tuple[Pictures, CallFacts]:
+        """Improve the student's picture of each prompt, as the `Refinement` says.
+
+        starts: what the student's calls returned, each (rows, ...): latents or pictures, as
+        `through` says; none for `regenerate`. picks: for each row, which of `starts` and which row
+        of it. seeds: the rows' seeds. At most `batch_size` rows.
+        Returns pictures (rows, height, width, 3) uint8; facts.
+        """
+        start = perf_counter()
+        noise = [stage_seed(seed, "teacher") for seed in seeds]
+        plan = self.refinement
+        if plan.strategy == "regenerate":
+            latents = self.diffusion.draw(prompts, noise, plan.steps)
+        else:
+            chosen = torch.stack([_as_start(starts[which][row]) for which, row in picks])
+            latents = self.diffusion.refine(prompts, noise, chosen, plan.strength, plan.steps)
+        pictures = self.diffusion.decode(latents)
+        return pictures, CallFacts(len(prompts), perf_counter() - start)
+
+
+def _as_start(start: torch.Tensor | Pictures) -> torch.Tensor:
+    """Latents as they are; a picture (height, width, 3) uint8 as (3, height, width) in [0, 1]."""
+    if isinstance(start, torch.Tensor):
+        return start
+    return torch.from_numpy(start.copy()).permute(2, 0, 1) / 255

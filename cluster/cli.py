@@ -1,0 +1,229 @@
+"""The `bottega` command."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.table import Table
+
+from actors.errors import BottegaError, SpecError
+from jobs.spec import JobSpec, load_spec, make_spec
+
+if TYPE_CHECKING:
+    from cluster.session import Resources
+    from jobs.crew import Crew
+    from jobs.job import Job
+
+app = typer.Typer(
+    help="Adaptive image datasets: a student draws, an oracle judges, a teacher improves.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+console = Console()
+errors = Console(stderr=True)
+
+JobFile = Annotated[
+    Path | None,
+    typer.Argument(help="A job file (docs/job-file.md). Or give --prompts and --output."),
+]
+PromptsOption = Annotated[
+    str | None, typer.Option("--prompts", help="Prompts: a file, folder or glob. Replaces `input`.")
+]
+ModelsOption = Annotated[
+    str | None, typer.Option("--models", help="A preset of models. Replaces `models`.")
+]
+OutputOption = Annotated[
+    str | None, typer.Option("--output", help="The dataset's folder. Replaces `output`.")
+]
+RefineOption = Annotated[
+    float | None, typer.Option("--refine", help="The fraction to refine. Replaces `budget`.")
+]
+AddressOption = Annotated[
+    str | None,
+    typer.Option("--address", help="A running Ray, or `auto`. Default: start one on this machine."),
+]
+VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Log every decision.")]
+
+
+@app.command()
+def run(
+    job_file: JobFile = None,
+    prompts: PromptsOption = None,
+    models: ModelsOption = None,
+    output: OutputOption = None,
+    refine: RefineOption = None,
+    address: AddressOption = None,
+    verbose: VerboseOption = False,
+) -> None:
+    """Run a job. Stop it with Ctrl-C; the same command continues it."""
+    from cluster.view import JobView, duration
+    from jobs.runner import run_job
+
+    _log_to_console(verbose)
+    spec = _spec(job_file, prompts, models, output, refine)
+    with _stopping() as stopped, _crew_for(spec, address) as (job, make_crew):
+        console.print(f"{job.spec.name}: {job.prompts.num_rows:,} prompts -> {job.output.path}")
+        with JobView(job.spec.name, console) as view:
+            end = run_job(job, make_crew, view, stopped)
+    new = end.done_rows - end.resumed_rows
+    console.print(
+        f"done: {end.done_rows:,} rows in {job.output.path} ({new:,} in this run, "
+        f"{end.refined_rows:,} of them improved by the teacher; {end.failed_rows:,} failed), "
+        f"{duration(end.elapsed_seconds)}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+@app.command()
+def calibrate(
+    job_file: JobFile = None,
+    prompts: PromptsOption = None,
+    models: ModelsOption = None,
+    output: OutputOption = None,
+    refine: RefineOption = None,
+    address: AddressOption = None,
+    verbose: VerboseOption = False,
+) -> None:
+    """Draw and score a sample; print which threshold refines which fraction, and what it costs."""
+    from jobs.calibrate import score, table
+
+    _log_to_console(verbose)
+    spec = _spec(job_file, prompts, models, output or "unused", refine)
+    with _crew_for(spec, address) as (job, make_crew), make_crew() as crew:
+        scores = score(job, crew, job.prompts.sample(spec.calibration_rows))
+    shown = Table(title=f"{job.spec.name}: {len(scores)} sampled rows", title_justify="left")
+    for heading in ("refine", "threshold", "mean evaluations"):
+        shown.add_column(heading, justify="right")
+    for row in table(job, scores):
+        shown.add_row(f"{row.refine:.0%}", f"{row.threshold:.4g}", f"{row.nfe:.1f}")
+    console.print(shown)
+    console.print(
+        f"student {job.student_nfe} evaluations a picture, teacher {job.teacher_nfe} more for each "
+        f"that is rejected ({job.refinement.strategy}, {job.refinement.steps} steps)"
+    )
+
+
+@app.command()
+def sheet(
+    folder: Annotated[Path, typer.Argument(help="The output folder of a job.")],
+    target: Annotated[
+        Path | None,
+        typer.Option("--to", help="The PNG to write. Default: sheet.png in the folder."),
+    ] = None,
+    rows: Annotated[int, typer.Option(help="Rows of each kind to show.", min=1, max=200)] = 12,
+) -> None:
+    """Make a contact sheet: accepted pictures, and refined ones before and after."""
+    from jobs.parts import OutputFolder
+    from jobs.sheet import make_sheet
+
+    path = make_sheet(OutputFolder(folder), target or folder / "sheet.png", rows)
+    console.print(f"contact sheet: {path}", soft_wrap=True, highlight=False)
+
+
+def _spec(
+    job_file: Path | None,
+    prompts: str | None,
+    models: str | None,
+    output: str | None,
+    refine: float | None,
+) -> JobSpec:
+    given: dict[str, Any] = {"input": prompts, "models": models, "output": output}
+    overrides = {name: value for name, value in given.items() if value is not None}
+    if refine is not None:
+        overrides["budget"] = {"refine": refine}
+    if job_file is not None:
+        return load_spec(job_file, **overrides)
+    missing = [
+        option for option, value in (("--prompts", prompts), ("--output", output)) if not value
+    ]
+    if missing:
+        raise SpecError(f"give a job file, or {' and '.join(missing)}. See `bottega run --help`.")
+    return make_spec({"models": "shapes", **overrides}, where="options")
+
+
+@contextmanager
+def _crew_for(spec: JobSpec, address: str | None) -> Iterator[tuple[Job, Callable[[], Crew]]]:
+    """Everything is looked at before Ray starts; the crew is made only when it is needed."""
+    from cluster.session import check_packages, ray_session
+    from jobs.balance import plan_pools
+    from jobs.job import resolve
+
+    check_packages()
+    job = resolve(spec)
+    with ray_session(address) as have:
+        yield job, lambda: _make_crew(job, have, plan_pools(spec.pools, have.cpus, have.gpus))
+
+
+def _make_crew(job: Job, have: Resources, plans: Any) -> Crew:
+    from jobs.crew import Crew
+
+    # Files take short turns: beside GPUs on cores of their own, on a laptop between the actors.
+    slots = max(1, int(have.cpus / 2))
+    return Crew(job, plans, task_slots=slots, task_cpus=1.0 if have.gpus else 0.0)
+
+
+@contextmanager
+def _stopping() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C and SIGTERM ask the runner to stop; a second one stops at once."""
+    asked: list[int] = []
+
+    def ask(number: int, _frame: object) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+        errors.print("stopping; again to stop at once", highlight=False)
+
+    # Ray sets its own handlers when it starts: ours are set again once it has.
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def stopped() -> bool:
+        for number in before:
+            if signal.getsignal(number) is not ask:
+                signal.signal(number, ask)
+        return bool(asked)
+
+    try:
+        yield stopped
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _log_to_console(verbose: bool) -> None:
+    handler = RichHandler(console=console, show_path=False, show_level=False)
+    logger = logging.getLogger("bottega")
+    logger.handlers = [handler]
+    logger.setLevel(logging.INFO if verbose or not console.is_terminal else logging.WARNING)
+
+
+def main() -> None:
+    """Run the command; a user's mistake is shown as a sentence, not a traceback."""
+    try:
+        app(standalone_mode=False)
+    except BottegaError as error:
+        errors.print(
+            f"bottega: {error}", style="red", highlight=False, markup=False, soft_wrap=True
+        )
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except typer.Exit as end:
+        sys.exit(end.exit_code)
+    except Exception as error:
+        import click
+
+        if isinstance(error, click.ClickException):
+            error.show()
+            sys.exit(error.exit_code)
+        raise

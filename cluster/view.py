@@ -1,0 +1,98 @@
+"""How a running job looks: a live table on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+from time import monotonic
+from types import TracebackType
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from jobs.progress import Progress
+
+PLAIN_SECONDS = 10.0
+"""Without a terminal, a line this often."""
+
+
+class JobView:
+    """A context manager and a listener of the runner."""
+
+    def __init__(self, name: str, console: Console) -> None:
+        self._name = name
+        self._console = console
+        self._live = Live(console=console, refresh_per_second=4, transient=True)
+        self._next_line = 0.0
+
+    def __enter__(self) -> JobView:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._live.stop()
+
+    def __call__(self, progress: Progress) -> None:
+        """Show `progress`."""
+        if self._console.is_terminal:
+            self._live.update(render(self._name, progress))
+        elif monotonic() >= self._next_line:
+            self._next_line = monotonic() + PLAIN_SECONDS
+            self._console.print(line(progress), soft_wrap=True, highlight=False)
+
+
+def line(progress: Progress) -> str:
+    """One line, for logs."""
+    pools = ", ".join(f"{p.name} {p.busy}/{p.size} busy, {p.queued} queued" for p in progress.pools)
+    return (
+        f"rows {progress.done_rows}/{progress.num_rows}  judged {progress.judged_rows}  "
+        f"rejected {progress.rejected_fraction:.0%}  refined {progress.refined_rows}  "
+        f"failed {progress.failed_rows}  {progress.rows_per_second:.2f} rows/s  "
+        f"left {duration(progress.seconds_left)}  [{pools}]"
+    )
+
+
+def render(name: str, progress: Progress) -> RenderableType:
+    """The live table."""
+    accepted = progress.judged_rows - progress.rejected_rows
+    head = Text.assemble(
+        (f"{name}  ", "bold"),
+        f"{progress.done_rows:,} of {progress.num_rows:,} rows in "
+        f"{progress.parts_done:,} of {progress.num_parts:,} parts",
+    )
+    ended = progress.resumed_rows + accepted + progress.refined_rows
+    bar = ProgressBar(total=max(1, progress.num_rows), completed=ended, width=60)
+    facts = Text(
+        f"judged {progress.judged_rows:,}: accepted {1 - progress.rejected_fraction:.0%}, "
+        f"rejected {progress.rejected_fraction:.0%} (improved so far {progress.refined_rows:,}), "
+        f"failed {progress.failed_rows:,}\n"
+        f"{progress.rows_per_second:.2f} rows/s, time left {duration(progress.seconds_left)}"
+    )
+    pools = Table(box=None, pad_edge=False)
+    for title in ("pool", "actors", "busy", "queued", "doing"):
+        pools.add_column(title, justify="right" if title in ("busy", "queued") else "left")
+    for pool in progress.pools:
+        doing = "loading" if pool.ready < pool.size else "working" if pool.busy else "idle"
+        pools.add_row(
+            pool.name, f"{pool.ready}/{pool.size}", str(pool.busy), str(pool.queued), doing
+        )
+    return Group(head, bar, facts, pools)
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds for people: `42 s`, `3 min 20 s`, `5 h 12 min`."""
+    if seconds is None:
+        return "not known yet"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -1,0 +1,176 @@
+"""From a budget to a threshold, measured on the job's own prompts with the job's own student.
+
+A sample, spread evenly over the input, is drawn and scored by the same pools and the same cascade
+as the job; its scores say which threshold rejects which fraction. Source: arXiv 2312.10835,
+section 3.2 (the threshold is a percentile of the student's scores).
+"""
+
+from __future__ import annotations
+
+import logging
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from math import inf
+from time import monotonic
+from typing import Any
+
+from actors.errors import JobError, SpecError
+from jobs.cascade import Call, Cascade, Done, Instruction, Release, Rules, Stage, State
+from jobs.crew import Crew, OpenPart
+from jobs.job import Job
+from jobs.prompts import Part
+
+log = logging.getLogger("bottega.calibrate")
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What was measured, and the threshold that follows.
+
+    `scores`: the sample's, ascending. `seconds_per_row`: actor-seconds by stage, only where the
+    budget needs them. `wall_seconds`: what the calibration cost.
+    """
+
+    scores: tuple[float, ...]
+    refine: float
+    threshold: float
+    rows: int
+    seconds_per_row: dict[str, float]
+    wall_seconds: float
+
+    def as_json(self) -> dict[str, Any]:
+        """For job.json."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class TableRow:
+    """One line of what `bottega calibrate` prints."""
+
+    refine: float
+    threshold: float
+    nfe: float
+
+
+def threshold_for(scores: Sequence[float], refine: float) -> float:
+    """The threshold below which the fraction `refine` of `scores` lies.
+
+    scores: ascending, at least one. Halfway between two scores, so that a score that equals the
+    threshold is never a matter of rounding; -inf rejects nothing, inf everything.
+    """
+    rejected = round(refine * len(scores))
+    if rejected == 0:
+        return -inf
+    if rejected == len(scores):
+        return inf
+    return (scores[rejected - 1] + scores[rejected]) / 2
+
+
+def table(job: Job, scores: Sequence[float]) -> list[TableRow]:
+    """Refine fraction -> threshold and mean network evaluations, in steps of a tenth."""
+    return [
+        TableRow(p / 10, threshold_for(scores, p / 10), job.student_nfe + p / 10 * job.teacher_nfe)
+        for p in range(11)
+    ]
+
+
+def calibrate(job: Job, crew: Crew) -> Calibration:
+    """Turn the job's budget into a threshold; draws and scores a sample unless it is given."""
+    budget = job.spec.budget
+    start = monotonic()
+    if budget.threshold is not None:
+        return Calibration((), 0.0, budget.threshold, 0, {}, 0.0)
+    if budget.refine in (0, 1):
+        threshold = inf if budget.refine else -inf
+        return Calibration((), budget.refine, threshold, 0, {}, 0.0)
+    sample = job.prompts.sample(job.spec.calibration_rows)
+    log.info("calibrating on %d rows", len(sample.prompts))
+    scores = score(job, crew, sample)
+    if not scores:
+        raise JobError(
+            "no row of the calibration sample could be drawn and scored; the log says why. Mend "
+            "the input or the models, or give budget.threshold to go without calibration."
+        )
+    seconds: dict[str, float] = {}
+    if budget.gpu_seconds is not None:
+        seconds = _seconds_per_row(job, crew, sample)
+    refine = refine_fraction(job, seconds)
+    return Calibration(
+        scores=tuple(scores),
+        refine=refine,
+        threshold=threshold_for(scores, refine),
+        rows=len(sample.prompts),
+        seconds_per_row=seconds,
+        wall_seconds=round(monotonic() - start, 3),
+    )
+
+
+def score(job: Job, crew: Crew, sample: Part) -> list[float]:
+    """The student's scores of a sample, ascending; rows that failed are left out."""
+    cascade = _drive(crew, sample, job.rules(threshold=-inf))
+    return sorted(row.student_score for row in cascade.rows if row.student_score is not None)
+
+
+def refine_fraction(job: Job, seconds: dict[str, float]) -> float:
+    """The fraction to refine that the job's budget pays for, in 0..1. Raises SpecError."""
+    budget = job.spec.budget
+    if budget.refine is not None:
+        return budget.refine
+    if budget.nfe is not None:
+        return min(1.0, (budget.nfe - job.student_nfe) / job.teacher_nfe)
+    assert budget.gpu_seconds is not None
+    everywhere = seconds["draw"] + seconds["score"]
+    if budget.gpu_seconds < everywhere:
+        raise SpecError(
+            f"budget.gpu_seconds: {budget.gpu_seconds:g} is less than drawing and scoring alone "
+            f"take here ({everywhere:.3g} actor-seconds a picture). Raise it."
+        )
+    refined = seconds["refine"] + seconds["score"]
+    return min(1.0, (budget.gpu_seconds - everywhere) / refined)
+
+
+def fraction_below(scores: Sequence[float], threshold: float) -> float:
+    """The fraction of ascending `scores` that `threshold` rejects."""
+    return bisect_left(scores, threshold) / len(scores)
+
+
+def _seconds_per_row(job: Job, crew: Crew, sample: Part) -> dict[str, float]:
+    """Actor-seconds a row of each stage; the teacher is timed on two batches of the sample."""
+    rows = 2 * job.spec.models.teacher.batch_size
+    few = Part(
+        0, 0, sample.table.slice(0, rows), sample.prompts[:rows], sample.seeds[:rows],
+        {row: why for row, why in sample.unusable.items() if row < rows},
+    )  # fmt: skip
+    _drive(crew, few, job.rules(threshold=inf))
+    scored = crew.rows[Stage.SCORE_DRAWN] + crew.rows[Stage.SCORE_REFINED]
+    score_seconds = crew.seconds[Stage.SCORE_DRAWN] + crew.seconds[Stage.SCORE_REFINED]
+    return {
+        "draw": crew.seconds[Stage.DRAW] / max(1, crew.rows[Stage.DRAW]),
+        "score": score_seconds / max(1, scored),
+        "refine": crew.seconds[Stage.REFINE] / max(1, crew.rows[Stage.REFINE]),
+    }
+
+
+def _drive(crew: Crew, sample: Part, rules: Rules) -> Cascade:
+    """Run one part through the pools without keeping a picture."""
+    owner = OpenPart(sample, Cascade(len(sample.prompts), rules, sample.unusable))
+    cascade = owner.cascade
+    todo: list[Instruction] = cascade.start()
+    while not cascade.done:
+        while todo:
+            instruction = todo.pop()
+            if isinstance(instruction, Release):
+                owner.refs.pop((instruction.call, instruction.output), None)
+            elif isinstance(instruction, Call):
+                if instruction.stage in (Stage.ENCODE_DRAWN, Stage.ENCODE_REFINED, Stage.COMMIT):
+                    todo += cascade.handle(Done(instruction))
+                else:
+                    crew.send(owner, instruction)
+        if not cascade.done:
+            for _, event in crew.wait(timeout_seconds=1.0):
+                todo += cascade.handle(event)
+    for row in cascade.rows:
+        if row.state is State.FAILED:
+            log.warning("calibration: a row of the sample failed: %s", row.error)
+    return cascade

@@ -1,0 +1,233 @@
+"""The job file: what a user asks for. Every field is described here, and nowhere else.
+
+`docs/job-file.md` is generated from these descriptions. Relative paths are relative to the folder
+in which the command runs.
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+
+from actors.errors import SpecError
+from actors.models.presets import PRESETS
+from actors.seeds import MAX_SEED
+from actors.settings import ModelSettings, PoolsSettings, Settings
+
+ImageFormat = Literal["png", "jpeg", "webp"]
+
+
+class Budget(Settings):
+    """What to spend, said in exactly one way."""
+
+    refine: float | None = Field(
+        default=None, ge=0, le=1, description="The fraction of pictures that the teacher improves."
+    )
+    nfe: float | None = Field(
+        default=None, gt=0, description="Mean network evaluations a picture; guidance doubles them."
+    )
+    threshold: float | None = Field(
+        default=None, description="Scores below this go to the teacher; no calibration is needed."
+    )
+    gpu_seconds: float | None = Field(
+        default=None,
+        gt=0,
+        description="Mean actor-seconds a picture over the three pools, timed on this cluster.",
+    )
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Budget:
+        _exactly_one_of(self, "refine, nfe, threshold or gpu_seconds")
+        return self
+
+
+class Rollback(Settings):
+    """How far back the teacher goes before it refines, said in exactly one way."""
+
+    strength: float | None = Field(
+        default=None, ge=0.05, le=1, description="Fraction of the teacher's timesteps (img2img)."
+    )
+    variance: float | None = Field(
+        default=None, gt=0, lt=1, description="The paper's sigma: x = sqrt(1-s) x0 + sqrt(s) z."
+    )
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Rollback:
+        _exactly_one_of(self, "strength or variance")
+        return self
+
+
+class JobSpec(Settings):
+    """A job."""
+
+    name: Annotated[str, Field(min_length=1, max_length=100)] = Field(
+        default="job", description="For people and logs; it changes no picture."
+    )
+    input: Annotated[str, Field(min_length=1)] = Field(
+        description="Prompts: a file, folder or glob of parquet, csv, tsv, jsonl or txt."
+    )
+    prompt_column: str = Field(default="prompt", description="The column with the prompts.")
+    id_column: str | None = Field(
+        default=None, description="A column that names rows. Default: the row's number."
+    )
+    seed_column: str | None = Field(
+        default=None, description="A column of seeds; a null is derived from `seed` and the id."
+    )
+    output: Annotated[str, Field(min_length=1)] = Field(description="The folder of the dataset.")
+    models: ModelSettings = Field(
+        description="A preset's name; or `preset:` and what differs from it; or student, oracle "
+        "and teacher each spelled out."
+    )
+    budget: Budget = Field(
+        default_factory=lambda: Budget(refine=0.3), description="What to spend on the teacher."
+    )
+    strategy: Literal["refine", "regenerate"] = Field(
+        default="refine",
+        description="refine: from the student's picture, rolled back; regenerate: from noise.",
+    )
+    rollback: Rollback | None = Field(
+        default=None, description="With `refine` only. Default: {strength: 0.6}."
+    )
+    teacher_steps: int | None = Field(
+        default=None,
+        ge=1,
+        le=1000,
+        description="Steps the teacher really takes on a rejected picture. Default: as dense as "
+        "its whole drawing.",
+    )
+    keep: Literal["teacher", "best"] = Field(
+        default="teacher",
+        description="What stays of a refined row: the teacher's picture, or the better scored.",
+    )
+    save_student: bool = Field(
+        default=False, description="Keep the student's picture of refined rows in `student_image`."
+    )
+    seed: int = Field(default=0, ge=0, le=MAX_SEED, description="The job's seed.")
+    rows_per_part: int = Field(
+        default=1024, ge=1, le=1_000_000, description="Rows of one output file, and unit of resume."
+    )
+    image_format: ImageFormat = Field(default="png", description="How pictures are stored.")
+    image_quality: int = Field(default=90, ge=1, le=100, description="For jpeg and webp.")
+    calibration_rows: int = Field(
+        default=256, ge=8, le=100_000, description="Rows drawn to turn the budget into a threshold."
+    )
+    max_attempts: int = Field(
+        default=3, ge=1, le=20, description="Times that a batch may fail before it is halved."
+    )
+    max_failed: float = Field(
+        default=0.1, ge=0, le=1, description="The job ends early above this fraction of its rows."
+    )
+    stall_timeout_seconds: float = Field(
+        default=1800, gt=0, description="The job ends when nothing has happened for this long."
+    )
+    pools: PoolsSettings = Field(
+        default_factory=PoolsSettings, description="Sizes and needs of the three actor pools."
+    )
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _fill_preset(cls, value: Any) -> Any:
+        name = value.get("preset") if isinstance(value, dict) else value
+        if isinstance(name, str):
+            if name not in PRESETS:
+                raise ValueError(f"{name!r} is no preset{_nearest(name, PRESETS)}")
+            own = {k: v for k, v in value.items() if k != "preset"} if value is not name else {}
+            return _merged(PRESETS[name].model_dump(), own)
+        return value
+
+    @model_validator(mode="after")
+    def _no_contradictions(self) -> JobSpec:
+        if self.strategy == "regenerate" and self.rollback is not None:
+            raise ValueError("rollback goes with strategy: refine; regenerate starts from noise")
+        if self.prompt_column in (self.id_column, self.seed_column):
+            raise ValueError(f"prompt_column {self.prompt_column!r} is the id or seed column too")
+        return self
+
+
+NOT_IN_THE_BYTES = frozenset(
+    {"name", "output", "pools", "max_attempts", "max_failed", "stall_timeout_seconds"}
+)
+"""Fields that change how a job runs and not what it makes; they may differ in a resumed run."""
+
+
+def load_spec(path: Path, **overrides: Any) -> JobSpec:
+    """Read a job file. `overrides` replace its fields. Raises SpecError."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SpecError(f"cannot read the job file {str(path)!r}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise SpecError(
+            f"{path}: not UTF-8 (byte {error.start}). Save the file as UTF-8."
+        ) from error
+    try:
+        fields = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SpecError(f"{path}: not valid YAML: {error}") from error
+    if not isinstance(fields, dict):
+        raise SpecError(f"{path}: a job file is a mapping of fields, such as `input: prompts.csv`.")
+    return make_spec({**fields, **overrides}, where=str(path))
+
+
+def make_spec(fields: dict[str, Any], where: str = "job") -> JobSpec:
+    """Validate fields. Raises SpecError with each field's path, the rule and the nearest name."""
+    try:
+        return JobSpec.model_validate(fields)
+    except ValidationError as error:
+        problems = [_explain(dict(problem)) for problem in error.errors()]
+    raise SpecError(f"{where}:\n" + "\n".join(f"  {problem}" for problem in problems))
+
+
+def _explain(problem: dict[str, Any]) -> str:
+    path = ".".join(str(step) for step in problem["loc"]) or "job"
+    if problem["type"] == "extra_forbidden":
+        names = _names_at(JobSpec, problem["loc"][:-1])
+        return f"{path}: unknown field{_nearest(str(problem['loc'][-1]), names)}"
+    if problem["type"] == "missing":
+        return f"{path}: this field is required"
+    message = problem["msg"].removeprefix("Value error, ")
+    shown = problem["input"]
+    got = f", got {shown!r}" if isinstance(shown, str | int | float | bool | None) else ""
+    return f"{path}: {message[0].lower()}{message[1:]}{got if shown is not None else ''}"
+
+
+def _names_at(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
+    """The field names that are valid at a path."""
+    for step in path:
+        field = model.model_fields.get(str(step))
+        if field is None:
+            return []
+        kinds = [field.annotation, *get_args(field.annotation)]
+        models = [k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)]
+        if not models:
+            return []
+        model = models[0]
+    return [*model.model_fields, *(["preset"] if model is ModelSettings else [])]
+
+
+def _nearest(name: str, valid: Any) -> str:
+    names = sorted(valid)
+    close = get_close_matches(name, names, n=1, cutoff=0.5)
+    if close:
+        return f". Did you mean {close[0]!r}?"
+    return f". Valid names: {', '.join(names)}." if names else ""
+
+
+def _exactly_one_of(model: BaseModel, names: str) -> None:
+    given = [name for name, value in model if value is not None]
+    if len(given) != 1:
+        raise ValueError(f"give exactly one of {names}, not {' and '.join(given) or 'none'}")
+
+
+def _merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """`base` with the fields of `own` in place of its own, also further down."""
+    merged = dict(base)
+    for name, value in own.items():
+        below = base.get(name)
+        both = isinstance(below, dict) and isinstance(value, dict)
+        merged[name] = _merged(below, value) if both else value  # type: ignore[arg-type]
+    return merged
