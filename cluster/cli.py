@@ -162,7 +162,12 @@ def _crew_for(spec: JobSpec, address: str | None) -> Iterator[tuple[Job, Callabl
     check_packages()
     job = resolve(spec)
     with ray_session(address) as have:
-        yield job, lambda: _make_crew(job, have, plan_pools(spec.pools, have.cpus, have.gpus))
+        yield (
+            job,
+            lambda: _make_crew(
+                job, have, plan_pools(spec.pools, have.cpus, have.gpus, have.pool_labels)
+            ),
+        )
 
 
 def _make_crew(job: Job, have: Resources, plans: Any) -> Crew:

@@ -13,16 +13,18 @@ import actors
 import cluster
 import jobs
 from actors.errors import ClusterError
+from jobs.balance import POOL_LABEL
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What the cluster has."""
+    """What the cluster has. `pool_labels`: the values of the nodes' label `bottega-pool`."""
 
     cpus: float
     gpus: float
+    pool_labels: frozenset[str]
 
 
 def check_packages() -> None:
@@ -58,10 +60,15 @@ def ray_session(address: str | None) -> Iterator[Resources]:
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise ClusterError(
             f"no Ray at {address!r}: {error}. Is the address right, does the cluster run, and is "
-            "its token in RAY_AUTH_TOKEN or ~/.ray/auth_token? Without --address one is started here."
+            "its token in RAY_AUTH_TOKEN or ~/.ray/auth_token? Without --address one starts here."
         ) from error
     try:
         have = ray.cluster_resources()
-        yield Resources(cpus=have.get("CPU", 1.0), gpus=have.get("GPU", 0.0))
+        labels = (node.get("Labels", {}).get(POOL_LABEL) for node in ray.nodes() if node["Alive"])
+        yield Resources(
+            cpus=have.get("CPU", 1.0),
+            gpus=have.get("GPU", 0.0),
+            pool_labels=frozenset(label for label in labels if label),
+        )
     finally:
         ray.shutdown()

@@ -32,11 +32,25 @@ class PoolPlans:
     teacher: PoolPlan
 
 
-def plan_pools(pools: PoolsSettings, cpus: float, gpus: float) -> PoolPlans:
-    """Sizes for a cluster with `cpus` cores and `gpus` GPUs; what the job file says goes first."""
-    if gpus >= 1:
-        return _on_gpus(pools, cpus, gpus)
-    return _on_cpus(pools, cpus)
+POOL_LABEL = "bottega-pool"
+"""The Ray label of nodes that are meant for one pool; ray_config.yaml sets it."""
+
+
+def plan_pools(
+    pools: PoolsSettings, cpus: float, gpus: float, pool_labels: frozenset[str] = frozenset()
+) -> PoolPlans:
+    """Sizes for a cluster with `cpus` cores and `gpus` GPUs; what the job file says goes first.
+
+    pool_labels: the values of POOL_LABEL that the cluster's nodes carry. A pool with nodes of its
+    own starts its actors there; the oracle goes with the student.
+    """
+    homes = {"student": "student", "oracle": "student", "teacher": "teacher"}
+    for name, home in homes.items():
+        settings: PoolSettings = getattr(pools, name)
+        if home in pool_labels and not settings.node_label:
+            at_home = settings.model_copy(update={"node_label": {POOL_LABEL: home}})
+            pools = pools.model_copy(update={name: at_home})
+    return _on_gpus(pools, cpus, gpus) if gpus >= 1 else _on_cpus(pools, cpus)
 
 
 def _on_gpus(pools: PoolsSettings, cpus: float, gpus: float) -> PoolPlans:
@@ -73,14 +87,16 @@ def _on_gpus(pools: PoolsSettings, cpus: float, gpus: float) -> PoolPlans:
 
 
 def _on_cpus(pools: PoolsSettings, cpus: float) -> PoolPlans:
-    """Without GPUs the pools share the cores: threads and actors together are no more than these.
+    """Without GPUs the pools share the cores: an actor a core, single-threaded.
 
-    One actor of each kind per two cores, single-threaded: measured on two cores (docs/performance.md).
+    A batch in one thread is the most work a core does; docs/performance.md has the figures. Below
+    three cores one actor of each kind is still needed: the oracle is idle most of the time.
     """
     cores = max(1, floor(cpus))
-    each = max(1, cores // 2)
+    students, oracles = max(1, cores // 4), max(1, cores // 8)
+    defaults = (students, oracles, max(1, cores - students - oracles))
     settings = (pools.student, pools.oracle, pools.teacher)
-    sizes = [s.size or each for s in settings]
+    sizes = [s.size or size for s, size in zip(settings, defaults, strict=True)]
     threads = max(1, cores // sum(sizes))
     share = min(1.0, floor(100 * cores / sum(sizes)) / 100)
 

@@ -1,0 +1,40 @@
+"""ray_config.yaml is what `ray up` takes, and what the pools expect."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from jsonschema import ValidationError
+from ray.autoscaler._private.util import fillout_defaults, prepare_config, validate_config
+
+from actors.settings import PoolsSettings
+
+CONFIG = Path(__file__).parents[3] / "ray_config.yaml"
+
+
+@pytest.fixture
+def config() -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load(CONFIG.read_text())
+    return loaded
+
+
+def test_ray_accepts_it(config: dict[str, Any]) -> None:
+    validate_config(prepare_config(fillout_defaults(config)))
+
+
+def test_rays_schema_would_refuse_a_misspelt_field(config: dict[str, Any]) -> None:
+    config["available_node_types"]["teacher"]["max_wokers"] = 1
+    with pytest.raises(ValidationError, match="max_wokers"):
+        validate_config(prepare_config(fillout_defaults(config)))
+
+
+def test_student_and_teacher_nodes_carry_the_labels_of_their_pools(config: dict[str, Any]) -> None:
+    for name in ("student", "teacher"):
+        node = config["available_node_types"][name]
+        assert node["labels"] == {"bottega-pool": name}
+        assert name in PoolsSettings.model_fields
+        assert node["resources"]["GPU"] >= 1
+    assert config["available_node_types"]["head"]["resources"]["GPU"] == 0

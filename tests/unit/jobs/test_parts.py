@@ -1,0 +1,124 @@
+"""The output folder: whole parts, the same bytes, pictures that other programs see."""
+
+from __future__ import annotations
+
+import json
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from actors.errors import OutputError
+from jobs.images import encode, encode_one
+from jobs.parts import OutputFolder, RowResult, check_names, write_part
+
+PICTURES = np.random.default_rng(0).integers(0, 255, (3, 16, 24, 3), dtype=np.uint8)
+TABLE = pa.table({"id": ["a", "b", "c"], "prompt": ["one", "two", "three"]})
+
+
+def result(row: int, error: str | None = None) -> RowResult:
+    return RowResult(
+        seed=row,
+        student_score=0.5,
+        teacher_score=None,
+        source=None if error else "student",
+        nfe=4,
+        error=error,
+        image=None if error else (0, row),
+        student_image=None,
+    )
+
+
+def write(folder: OutputFolder, seconds: float = 1.0) -> dict[str, object]:
+    files, _ = encode([(0, row) for row in range(3)], "png", 90, PICTURES)
+    results = [result(0), result(1), result(2, error="too bad")]
+    return write_part(folder, 0, 0, TABLE, results, "png", False, {"seconds": seconds}, files)
+
+
+def test_a_part_has_the_inputs_columns_and_ours(tmp_path: Path) -> None:
+    folder = OutputFolder(tmp_path)
+    folder.claim()
+    record = write(folder)
+    table = pq.read_table(folder.part_file(0))
+    assert table.column_names == [
+        *["id", "prompt", "image", "seed", "student_score", "teacher_score", "source", "nfe"],
+        *["status", "error"],
+    ]
+    assert table["status"].to_pylist() == ["ok", "ok", "failed"]
+    assert table["error"].to_pylist() == [None, None, "too bad"]
+    assert table["image"][2].as_py() is None
+    stored = Image.open(BytesIO(table["image"][1].as_py()["bytes"]))
+    assert np.array_equal(np.asarray(stored), PICTURES[1])
+    assert folder.records() == {0: record}
+
+
+def test_a_part_written_twice_has_the_same_bytes_and_another_record(tmp_path: Path) -> None:
+    folder = OutputFolder(tmp_path)
+    folder.claim()
+    first = write(folder, seconds=1.0)
+    content = folder.part_file(0).read_bytes()
+    second = write(folder, seconds=2.0)
+    assert folder.part_file(0).read_bytes() == content
+    assert first["sha256"] == second["sha256"]
+    assert first != second
+
+
+def test_a_record_without_its_part_does_not_count(tmp_path: Path) -> None:
+    folder = OutputFolder(tmp_path)
+    folder.claim()
+    write(folder)
+    folder.part_file(0).unlink()
+    assert folder.records() == {}
+
+
+def test_a_failed_write_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = OutputFolder(tmp_path)
+    folder.claim()
+
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write(folder)
+    assert [file for file in tmp_path.rglob("*") if file.is_file()] == []
+
+
+def test_a_folder_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("precious")
+    with pytest.raises(OutputError, match="not ours"):
+        OutputFolder(tmp_path).claim()
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_input_columns_called_like_ours_are_refused() -> None:
+    with pytest.raises(OutputError, match="'image'"):
+        check_names(["prompt", "image"], None, save_student=False)
+    with pytest.raises(OutputError, match="'seed'"):
+        check_names(["prompt", "seed"], None, save_student=False)
+    check_names(["prompt", "seed"], "seed", save_student=False)
+    check_names(["prompt", "student_image"], None, save_student=False)
+
+
+@pytest.mark.parametrize("image_format", ["png", "jpeg", "webp"])
+def test_each_format_is_what_it_says_and_always_the_same_bytes(image_format: str) -> None:
+    one, two = (encode_one(PICTURES[0], image_format, 90) for _ in range(2))  # type: ignore[arg-type]
+    assert one == two
+    image = Image.open(BytesIO(one))
+    assert image.format == image_format.upper()
+    assert image.size == (24, 16)
+
+
+def test_datasets_is_told_which_columns_are_pictures(tmp_path: Path) -> None:
+    folder = OutputFolder(tmp_path)
+    folder.claim()
+    write(folder)
+    metadata = pq.read_schema(folder.part_file(0)).metadata
+    features = json.loads(metadata[b"huggingface"])["info"]["features"]
+    assert features == {"image": {"_type": "Image"}}

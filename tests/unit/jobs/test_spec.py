@@ -1,0 +1,114 @@
+"""The job file: what it takes, and what it says when it does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from actors.errors import SpecError
+from actors.models.presets import PRESETS
+from jobs.reference import page
+from jobs.spec import JobSpec, load_spec, make_spec
+
+ROOT = Path(__file__).parents[3]
+
+
+def spec(**fields: Any) -> JobSpec:
+    return make_spec({"input": "p.csv", "output": "out", "models": "shapes", **fields})
+
+
+def test_the_job_file_of_the_documentation_is_valid(tmp_path: Path) -> None:
+    file = tmp_path / "job.yaml"
+    file.write_text(
+        """
+name: shapes-demo
+input: examples/prompts.parquet
+prompt_column: prompt
+output: out/shapes-demo
+models: shapes
+budget: {refine: 0.3}
+rollback: {strength: 0.6}
+keep: teacher
+seed: 7
+rows_per_part: 256
+"""
+    )
+    job = load_spec(file)
+    assert job.models == PRESETS["shapes"]
+    assert job.budget.refine == 0.3
+    assert job.strategy == "refine"
+
+
+def test_the_demos_job_file_is_valid() -> None:
+    assert load_spec(ROOT / "examples/shapes.yaml").name == "shapes-demo"
+
+
+def test_a_preset_can_be_changed_in_part() -> None:
+    job = spec(models={"preset": "shapes", "teacher": {"steps": 9}})
+    assert job.models.teacher.steps == 9
+    assert job.models.teacher.path == PRESETS["shapes"].teacher.path
+    assert job.models.student == PRESETS["shapes"].student
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"promt_column": "x"}, "promt_column: unknown field. Did you mean 'prompt_column'?"),
+        (
+            {"models": {"preset": "shapes", "techer": {}}},
+            "models.techer: unknown field. Did you mean 'teacher'?",
+        ),
+        (
+            {"models": {"preset": "shapes", "teacher": {"step": 4}}},
+            "models.teacher.step: unknown field. Did you mean 'steps'?",
+        ),
+        ({"models": "shape"}, "models: 'shape' is no preset. Did you mean 'shapes'?"),
+        ({"budget": {"refine": 1.5}}, "budget.refine: input should be less than or equal to 1"),
+        ({"budget": {"refine": 0.3, "nfe": 9}}, "budget: give exactly one of refine, nfe"),
+        ({"budget": {}}, "not none"),
+        ({"rollback": {"strength": 0.6, "variance": 0.5}}, "exactly one of strength or variance"),
+        (
+            {"strategy": "regenerate", "rollback": {"strength": 0.5}},
+            "rollback goes with strategy: refine",
+        ),
+        ({"strategy": "redraw"}, "strategy: input should be 'refine' or 'regenerate'"),
+        ({"rows_per_part": 0}, "rows_per_part: input should be greater than or equal to 1, got 0"),
+        ({"seed": -1}, "seed: input should be greater than or equal to 0, got -1"),
+        ({"input": None}, "input: input should be a valid string"),
+        ({"prompt_column": "a", "id_column": "a"}, "is the id or seed column too"),
+    ],
+)
+def test_a_mistake_names_the_field_the_rule_and_the_way_out(
+    fields: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(SpecError) as caught:
+        spec(**fields)
+    assert said in str(caught.value)
+
+
+def test_every_mistake_is_told_at_once() -> None:
+    with pytest.raises(SpecError) as caught:
+        spec(seed=-1, rows_per_part=0)
+    assert "seed" in str(caught.value)
+    assert "rows_per_part" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("a: [", "not valid YAML"), ("- a", "mapping"), ("a: !!python/name:os.system", "not valid")],
+)
+def test_a_file_that_is_no_job_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    file = tmp_path / "job.yaml"
+    file.write_text(text)
+    with pytest.raises(SpecError, match=said):
+        load_spec(file)
+
+
+def test_the_reference_page_is_that_of_the_code() -> None:
+    assert (ROOT / "docs/job-file.md").read_text() == page(), "run: make docs"
+
+
+def test_every_field_is_described() -> None:
+    assert "None |" not in page()
