@@ -1,0 +1,99 @@
+"""Real Ray, real pipelines (the embedded ones), small jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from cluster.session import Resources, ray_session
+from jobs.balance import plan_pools
+from jobs.crew import Crew
+from jobs.job import Job, resolve
+from jobs.progress import Progress
+from jobs.runner import run_job
+from jobs.spec import make_spec
+
+CAPTIONS = [
+    f"a {size} {colour} {shape} on a {ground} background"
+    for size in ("small", "large")
+    for colour in ("red", "blue", "green")
+    for shape in ("circle", "square")
+    for ground in ("gray", "white")
+]
+
+FAST: dict[str, Any] = {
+    "models": {
+        "preset": "shapes",
+        "student": {"steps": 2, "batch_size": 4},
+        "oracle": {"batch_size": 4},
+        "teacher": {"batch_size": 3},
+    },
+    "teacher_steps": 3,
+    "seed": 7,
+    "rows_per_part": 8,
+    "calibration_rows": 8,
+}
+"""A job that is cheap but has everything: several parts, short batches, some rows refined."""
+
+
+@pytest.fixture(scope="session")
+def ray_here() -> Iterator[Resources]:
+    with ray_session(None) as have:
+        yield have
+
+
+@pytest.fixture(scope="session")
+def captions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """22 prompts (two parts of 8 and one of 6) with columns of the user's own."""
+    file = tmp_path_factory.mktemp("input") / "prompts.parquet"
+    prompts = CAPTIONS[:22]
+    table = pa.table({"id": [f"row-{n}" for n in range(22)], "prompt": prompts, "n": range(22)})
+    pq.write_table(table, file)
+    return file
+
+
+RunJob = Callable[..., tuple[Job, Progress]]
+
+
+@pytest.fixture(scope="session")
+def run_here(ray_here: Resources) -> RunJob:
+    """Run a job in this process; fields replace those of FAST."""
+
+    def run(watch: Callable[[Crew], None] | None = None, **fields: Any) -> tuple[Job, Progress]:
+        job = resolve(make_spec({**FAST, **fields}))
+        plans = plan_pools(job.spec.pools, ray_here.cpus, ray_here.gpus)
+        crews: list[Crew] = []
+
+        def make_crew() -> Crew:
+            crews.append(Crew(job, plans, task_slots=2, task_cpus=0.0))
+            return crews[0]
+
+        def stop() -> bool:
+            if watch:
+                watch(crews[0])
+            return False
+
+        return job, run_job(job, make_crew, should_stop=stop)
+
+    return run
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """The data files of an output folder, by content."""
+    return {
+        file.name: sha256(file.read_bytes()).hexdigest()
+        for file in sorted((folder / "data").glob("*.parquet"))
+    }
+
+
+def rows_of(folder: Path) -> list[dict[str, Any]]:
+    """Every row of an output folder, in order."""
+    files = sorted((folder / "data").glob("*.parquet"))
+    rows: list[dict[str, Any]] = pa.concat_tables([pq.read_table(f) for f in files]).to_pylist()
+    return rows

@@ -1,0 +1,237 @@
+"""The main job on a real Ray: prompts in, a dataset out."""
+
+from __future__ import annotations
+
+import json
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import ray
+import torch
+from datasets import load_dataset
+from PIL import Image
+
+from actors.errors import OutputError
+from jobs.job import Job
+from jobs.parts import OutputFolder
+from jobs.progress import Progress
+from jobs.sheet import make_sheet
+from tests.cluster.conftest import RunJob, hashes, rows_of
+
+FIELDS: dict[str, Any] = {"budget": {"refine": 0.4}, "save_student": True, "id_column": "id"}
+
+
+def _heavy(value: object) -> bool:
+    if isinstance(value, list | tuple):
+        return any(_heavy(item) for item in value)
+    if isinstance(value, dict):
+        return any(_heavy(item) for item in value.values())
+    return isinstance(value, torch.Tensor | np.ndarray | bytes | pa.Table | Image.Image)
+
+
+@pytest.fixture(scope="module")
+def fetched() -> list[object]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def done(
+    run_here: RunJob,
+    captions: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    fetched: list[object],
+) -> tuple[Job, Progress]:
+    """One whole job with one actor of each kind, and everything that its driver fetched."""
+    out = tmp_path_factory.mktemp("job") / "out"
+    original = ray.get
+
+    def spy(*args: Any, **kwargs: Any) -> Any:
+        value = original(*args, **kwargs)
+        fetched.append(value)
+        return value
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ray, "get", spy)
+        return run_here(input=str(captions), output=str(out), **FIELDS)
+
+
+def test_every_prompt_was_drawn_scored_and_where_rejected_improved(
+    done: tuple[Job, Progress],
+) -> None:
+    job, progress = done
+    rows = rows_of(job.output.path)
+    assert [row["n"] for row in rows] == list(range(22))
+    assert {row["status"] for row in rows} == {"ok"}
+    before = job.output.read_job()
+    assert before is not None
+    threshold = float(before["threshold"])
+    for row in rows:
+        rejected = row["student_score"] < threshold
+        assert row["source"] == ("teacher" if rejected else "student")
+        assert (row["teacher_score"] is not None) == rejected
+        assert (row["student_image"] is not None) == rejected
+        assert row["nfe"] == 2 + (3 * 2 if rejected else 0)
+    refined = sum(row["source"] == "teacher" for row in rows)
+    assert 0 < refined < 22
+    assert progress.refined_rows == refined
+    assert progress.done_rows == 22
+
+
+def test_the_teacher_changes_the_picture(done: tuple[Job, Progress]) -> None:
+    for row in rows_of(done[0].output.path):
+        if row["student_image"]:
+            before = np.asarray(Image.open(BytesIO(row["student_image"]["bytes"])))
+            after = np.asarray(Image.open(BytesIO(row["image"]["bytes"])))
+            assert before.shape == after.shape == (64, 64, 3)
+            assert not np.array_equal(before, after)
+
+
+def test_the_driver_never_fetches_a_tensor(
+    done: tuple[Job, Progress], fetched: list[object]
+) -> None:
+    assert len(fetched) > 20
+    assert not [value for value in fetched if _heavy(value)]
+
+
+def test_datasets_shows_pictures(done: tuple[Job, Progress], tmp_path: Path) -> None:
+    files = str(done[0].output.path / "data/*.parquet")
+    data = load_dataset("parquet", data_files=files, split="train", cache_dir=str(tmp_path))
+    assert len(data) == 22
+    assert data[0]["image"].size == (64, 64)
+    assert data[0]["prompt"] == "a small red circle on a gray background"
+
+
+def test_records_tell_how_each_part_went(done: tuple[Job, Progress]) -> None:
+    records = done[0].output.records()
+    assert sorted(records) == [0, 1, 2]
+    assert [records[n]["rows"] for n in range(3)] == [8, 8, 6]
+    for record in records.values():
+        assert record["from_student"] + record["from_teacher"] == record["rows"]
+        assert record["seconds"]["student"] > 0
+        assert record["failed_calls"] == 0
+
+
+def test_a_contact_sheet_is_a_picture(done: tuple[Job, Progress], tmp_path: Path) -> None:
+    path = make_sheet(done[0].output, tmp_path / "sheet.png", rows_each=4)
+    with Image.open(path) as sheet:
+        assert sheet.format == "PNG"
+        assert sheet.width > 1000
+
+
+def test_a_sheet_needs_a_finished_part(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="no finished part"):
+        make_sheet(OutputFolder(tmp_path), tmp_path / "sheet.png")
+
+
+def test_a_finished_job_starts_no_actor(done: tuple[Job, Progress], run_here: RunJob) -> None:
+    job, _ = done
+    before = hashes(job.output.path)
+
+    def no_crew(*_: object) -> None:
+        raise AssertionError("a crew was made")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("jobs.crew.Crew.__enter__", no_crew)
+        _, progress = run_here(input=job.spec.input, output=job.spec.output, **FIELDS)
+    assert progress.done_rows == progress.resumed_rows == 22
+    assert hashes(job.output.path) == before
+
+
+def test_the_number_of_actors_changes_no_byte(
+    done: tuple[Job, Progress], run_here: RunJob, tmp_path: Path
+) -> None:
+    job, _ = done
+    pools = {"student": {"size": 3}, "oracle": {"size": 1}, "teacher": {"size": 2}}
+    run_here(input=job.spec.input, output=str(tmp_path / "out"), pools=pools, **FIELDS)
+    assert hashes(tmp_path / "out") == hashes(job.output.path)
+
+
+def test_a_killed_teacher_changes_no_byte(
+    done: tuple[Job, Progress], run_here: RunJob, tmp_path: Path
+) -> None:
+    """Each kind of actor is killed once, while it works; its calls are repeated."""
+    job, _ = done
+    killed: set[str] = set()
+
+    def kill(crew: Any) -> None:
+        for name, pool in crew.pools.items():
+            busy = [worker for worker in pool.workers if worker.calls]
+            if busy and name not in killed:
+                killed.add(name)
+                ray.kill(busy[0].handle)
+
+    run_here(watch=kill, input=job.spec.input, output=str(tmp_path / "out"), **FIELDS)
+    assert killed == {"student", "oracle", "teacher"}
+    assert hashes(tmp_path / "out") == hashes(job.output.path)
+
+
+def test_another_job_in_the_folder_is_refused(done: tuple[Job, Progress], run_here: RunJob) -> None:
+    job, _ = done
+    with pytest.raises(OutputError, match="seed: was 7, is 8"):
+        run_here(input=job.spec.input, output=job.spec.output, **{**FIELDS, "seed": 8})
+
+
+def test_regenerate_and_keep_best(captions: Path, run_here: RunJob, tmp_path: Path) -> None:
+    fields = {"strategy": "regenerate", "keep": "best", "image_format": "webp"}
+    job, _ = run_here(
+        input=str(captions), output=str(tmp_path / "out"), budget={"refine": 1.0}, **fields
+    )
+    assert job.refinement.strength == 1.0
+    rows = rows_of(job.output.path)
+    for row in rows:
+        better = row["teacher_score"] >= row["student_score"]
+        assert row["source"] == ("teacher" if better else "student")
+        assert row["image"]["path"].endswith(".webp")
+        assert Image.open(BytesIO(row["image"]["bytes"])).format == "WEBP"
+    assert len({row["source"] for row in rows}) == 2
+
+
+def test_models_that_share_no_autoencoder_go_through_pixels(
+    captions: Path, run_here: RunJob, tmp_path: Path
+) -> None:
+    from shutil import copytree
+
+    from actors.models.presets import PRESETS
+
+    other = tmp_path / "student"
+    copytree(PRESETS["shapes"].student.path, other)
+    config = json.loads((other / "vae/config.json").read_text())
+    (other / "vae/config.json").write_text(json.dumps(config, indent=4))
+    models = {
+        "preset": "shapes",
+        "student": {"path": str(other), "steps": 1, "batch_size": 8},
+        "teacher": {"batch_size": 8},
+    }
+    job, progress = run_here(
+        input=str(captions),
+        output=str(tmp_path / "out"),
+        models=models,
+        budget={"refine": 1.0},
+        rollback={"variance": 0.5},
+        image_format="jpeg",
+    )
+    assert job.refinement.through == "pixels"
+    assert 0 < job.refinement.strength < 1
+    assert progress.refined_rows == 22
+    assert Image.open(BytesIO(rows_of(job.output.path)[0]["image"]["bytes"])).format == "JPEG"
+
+
+def test_rows_that_cannot_be_drawn_fail_with_the_reason(run_here: RunJob, tmp_path: Path) -> None:
+    odd = ["a red circle", None, "  ", "x" * 100_000, "crème brûlée 🎨 \u202eعربى", "NULL"]
+    pq.write_table(pa.table({"prompt": odd}), tmp_path / "p.parquet")
+    job, progress = run_here(
+        input=str(tmp_path / "p.parquet"),
+        output=str(tmp_path / "out"),
+        budget={"threshold": 0.0},
+        max_failed=0.5,
+    )
+    rows = rows_of(job.output.path)
+    assert [row["status"] for row in rows] == ["ok", "failed", "failed", "ok", "ok", "ok"]
+    assert [row["error"] for row in rows][1:3] == ["the prompt is null", "the prompt is empty"]
+    assert [row["prompt"] for row in rows] == odd
+    assert progress.failed_rows == 2
