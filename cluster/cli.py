@@ -6,7 +6,7 @@ import logging
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -154,25 +154,21 @@ def _spec(
 
 @contextmanager
 def _crew_for(spec: JobSpec, address: str | None) -> Iterator[tuple[Job, Callable[[], Crew]]]:
-    """Everything is looked at before Ray starts; the crew is made only when it is needed."""
+    """The job, and what makes its crew. Ray starts with the crew, after every check."""
     from cluster.session import check_packages, ray_session
-    from jobs.balance import plan_pools
     from jobs.job import resolve
 
     check_packages()
     job = resolve(spec)
-    with ray_session(address) as have:
-        yield (
-            job,
-            lambda: _make_crew(
-                job, have, plan_pools(spec.pools, have.cpus, have.gpus, have.pool_labels)
-            ),
-        )
+    with ExitStack() as stack:
+        yield job, lambda: _make_crew(job, stack.enter_context(ray_session(address)))
 
 
-def _make_crew(job: Job, have: Resources, plans: Any) -> Crew:
+def _make_crew(job: Job, have: Resources) -> Crew:
+    from jobs.balance import plan_pools
     from jobs.crew import Crew
 
+    plans = plan_pools(job.spec.pools, have.cpus, have.gpus, have.pool_labels)
     # Files take short turns: beside GPUs on cores of their own, on a laptop between the actors.
     slots = max(1, int(have.cpus / 2))
     return Crew(job, plans, task_slots=slots, task_cpus=1.0 if have.gpus else 0.0)
@@ -215,20 +211,9 @@ def _log_to_console(verbose: bool) -> None:
 def main() -> None:
     """Run the command; a user's mistake is shown as a sentence, not a traceback."""
     try:
-        app(standalone_mode=False)
+        app()
     except BottegaError as error:
         errors.print(
             f"bottega: {error}", style="red", highlight=False, markup=False, soft_wrap=True
         )
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except typer.Exit as end:
-        sys.exit(end.exit_code)
-    except Exception as error:
-        import click
-
-        if isinstance(error, click.ClickException):
-            error.show()
-            sys.exit(error.exit_code)
-        raise

@@ -66,7 +66,7 @@ def _type_name(annotation: Any) -> str:
 def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
-    value = field.get_default(call_default_factory=True)  # type: ignore[call-overload]
+    value = field.get_default(call_default_factory=True)
     if isinstance(value, BaseModel):
         given = value.model_dump(exclude_defaults=True)
         return f"`{given}`".replace("'", "") if given else "as below"

@@ -188,6 +188,7 @@ class Runner:
         assert owner.record is not None
         del self._open[owner.part.index]
         self._records[owner.part.index] = owner.record
+        log.info("part %d is done: %s", owner.part.index, _told(owner.record))
         self._counts += _count_rows(owner.cascade)
         for number, row in enumerate(owner.cascade.rows):
             if row.state is State.FAILED:
@@ -231,4 +232,11 @@ def _count_rows(cascade: Cascade) -> Counter[str]:
         judged=sum(row.student_score is not None for row in rows),
         rejected=sum(row.state is State.REJECTED for row in rows),
         refined=sum(row.teacher_score is not None for row in rows),
+    )
+
+
+def _told(record: dict[str, Any]) -> str:
+    return (
+        f"{record['rows']} rows, {record['refined']} improved by the teacher, "
+        f"{record['failed']} failed"
     )

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import ray
 
 from cluster.session import Resources, ray_session
 from jobs.balance import plan_pools
@@ -40,6 +41,10 @@ FAST: dict[str, Any] = {
     "calibration_rows": 8,
 }
 """A job that is cheap but has everything: several parts, short batches, some rows refined."""
+
+
+FIELDS: dict[str, Any] = {"budget": {"refine": 0.4}, "save_student": True, "id_column": "id"}
+"""What the job of `done` adds to FAST."""
 
 
 @pytest.fixture(scope="session")
@@ -82,6 +87,33 @@ def run_here(ray_here: Resources) -> RunJob:
         return job, run_job(job, make_crew, should_stop=stop)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def fetched() -> list[object]:
+    """Everything that the driver of `done` fetched from Ray."""
+    return []
+
+
+@pytest.fixture(scope="session")
+def done(
+    run_here: RunJob,
+    captions: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    fetched: list[object],
+) -> tuple[Job, Progress]:
+    """One whole job with one actor of each kind: what other runs are compared with."""
+    out = tmp_path_factory.mktemp("job") / "out"
+    original = ray.get
+
+    def spy(*args: Any, **kwargs: Any) -> Any:
+        value = original(*args, **kwargs)
+        fetched.append(value)
+        return value
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ray, "get", spy)
+        return run_here(input=str(captions), output=str(out), **FIELDS)
 
 
 def hashes(folder: Path) -> dict[str, str]:

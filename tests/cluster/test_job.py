@@ -21,9 +21,7 @@ from jobs.job import Job
 from jobs.parts import OutputFolder
 from jobs.progress import Progress
 from jobs.sheet import make_sheet
-from tests.cluster.conftest import RunJob, hashes, rows_of
-
-FIELDS: dict[str, Any] = {"budget": {"refine": 0.4}, "save_student": True, "id_column": "id"}
+from tests.cluster.conftest import FIELDS, RunJob, hashes, rows_of
 
 
 def _heavy(value: object) -> bool:
@@ -32,32 +30,6 @@ def _heavy(value: object) -> bool:
     if isinstance(value, dict):
         return any(_heavy(item) for item in value.values())
     return isinstance(value, torch.Tensor | np.ndarray | bytes | pa.Table | Image.Image)
-
-
-@pytest.fixture(scope="module")
-def fetched() -> list[object]:
-    return []
-
-
-@pytest.fixture(scope="module")
-def done(
-    run_here: RunJob,
-    captions: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-    fetched: list[object],
-) -> tuple[Job, Progress]:
-    """One whole job with one actor of each kind, and everything that its driver fetched."""
-    out = tmp_path_factory.mktemp("job") / "out"
-    original = ray.get
-
-    def spy(*args: Any, **kwargs: Any) -> Any:
-        value = original(*args, **kwargs)
-        fetched.append(value)
-        return value
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ray, "get", spy)
-        return run_here(input=str(captions), output=str(out), **FIELDS)
 
 
 def test_every_prompt_was_drawn_scored_and_where_rejected_improved(

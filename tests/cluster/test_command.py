@@ -1,0 +1,146 @@
+"""The `bottega` command as a user types it: real processes, real signals."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from jobs.job import Job
+from jobs.progress import Progress
+from tests.cluster.conftest import FAST, FIELDS, hashes, rows_of
+
+ROOT = Path(__file__).parents[2]
+BOTTEGA = [str(Path(sys.executable).parent / "bottega")]
+
+
+def bottega(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end."""
+    return subprocess.run(
+        [*BOTTEGA, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+        env={**os.environ, "COLUMNS": "160"},
+        **options,
+    )
+
+
+def job_file(folder: Path, **fields: Any) -> Path:
+    file = folder / "job.yaml"
+    file.write_text(yaml.safe_dump({**FAST, **fields}))
+    return file
+
+
+def test_ctrl_c_stops_cleanly_and_the_same_command_continues(
+    done: tuple[Job, Progress], tmp_path: Path
+) -> None:
+    job, _ = done
+    out = tmp_path / "out"
+    file = job_file(tmp_path, input=job.spec.input, output=str(out), **FIELDS)
+    process = subprocess.Popen(
+        [*BOTTEGA, "run", str(file), "-v"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        bufsize=1,
+    )
+    assert process.stdout is not None
+    said = ""
+    for text in process.stdout:
+        said += text
+        if "part 0 is done" in said:
+            process.send_signal(signal.SIGINT)
+            break
+    said += process.stdout.read()
+    assert process.wait(timeout=60) == 130, said
+    assert "Traceback" not in said
+    assert "Run the same command again to continue" in said
+    stopped = hashes(out)
+    assert 1 <= len(stopped) < 3, "stopped too late to continue anything"
+    again = bottega("run", file, "-v")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "parts are there" in again.stdout
+    assert hashes(out) == hashes(job.output.path)
+
+
+def test_calibrate_prints_the_table(captions: Path, tmp_path: Path) -> None:
+    file = job_file(tmp_path, input=str(captions), output=str(tmp_path / "out"))
+    end = bottega("calibrate", file)
+    assert end.returncode == 0, end.stdout + end.stderr
+    assert "8 sampled rows" in end.stdout
+    assert "100%" in end.stdout
+    assert "8.0" in end.stdout  # 2 evaluations of the student and 6 of the teacher
+    assert not (tmp_path / "out").exists()
+
+
+def test_parti_prompts_go_through_without_a_job_file(tmp_path: Path) -> None:
+    """1,632 real prompts, far outside the embedded world, with their own columns kept."""
+    prompts = ROOT / "tests/data/PartiPrompts.tsv"
+    cheap = {"preset": "shapes", "student": {"steps": 1}, "teacher": {"guidance_scale": 1.0}}
+    file = job_file(
+        tmp_path,
+        input=str(prompts),
+        prompt_column="Prompt",
+        output=str(tmp_path / "out"),
+        models=cheap,
+        teacher_steps=1,
+        budget={"refine": 0.1},
+        rows_per_part=512,
+        calibration_rows=64,
+    )
+    end = bottega("run", file)
+    assert end.returncode == 0, end.stdout + end.stderr
+    assert "done: 1,632 rows" in end.stdout
+    rows = rows_of(tmp_path / "out")
+    lines = prompts.read_text(encoding="utf-8").splitlines()
+    assert lines[0].split("\t") == ["Prompt", "Category", "Challenge", "Note"]
+    assert [row["Category"] for row in rows] == [line.split("\t")[1] for line in lines[1:]]
+    assert [row["Challenge"] for row in rows] == [line.split("\t")[2] for line in lines[1:]]
+    assert len({row["Prompt"] for row in rows}) > 1600
+    assert {row["status"] for row in rows} == {"ok"}
+    assert 0.05 < sum(row["source"] == "teacher" for row in rows) / 1632 < 0.2
+    sheet = bottega("sheet", tmp_path / "out", "--rows", "4")
+    assert sheet.returncode == 0, sheet.stderr
+    assert (tmp_path / "out/sheet.png").is_file()
+
+
+def test_a_job_needs_no_job_file(tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_text("a small red circle on a gray background\n")
+    end = bottega(
+        *("run", "--prompts", tmp_path / "prompts.txt", "--models", "shapes"),
+        *("--output", tmp_path / "out", "--refine", "0"),
+    )
+    assert end.returncode == 0, end.stdout + end.stderr
+    assert pq.read_table(tmp_path / "out/data").num_rows == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run"], "give a job file, or --prompts and --output"),
+        (["run", "nowhere.yaml"], "cannot read the job file 'nowhere.yaml'"),
+        (["run", "--prompts", "nowhere.csv", "--output", "o"], "does not exist"),
+        (["run", "--prompts", "p.txt", "--output", "o", "--models", "shape"], "'shapes'"),
+        (["run", "--prompts", "p.txt", "--output", "o", "--refine", "2"], "budget.refine"),
+        (["run", "--prompts", "p.txt", "--output", "full"], "not ours"),
+        (["sheet", "nowhere"], "no finished part"),
+        (["rum"], "No such command"),
+    ],
+)
+def test_a_mistake_is_told_in_a_sentence(arguments: list[str], said: str, tmp_path: Path) -> None:
+    (tmp_path / "p.txt").write_text("a red circle\n")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/thesis.txt").touch()
+    end = bottega(*arguments, cwd=tmp_path)
+    assert end.returncode == 2
+    assert said in end.stderr
+    assert "Traceback" not in end.stdout + end.stderr

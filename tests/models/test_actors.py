@@ -1,0 +1,160 @@
+"""Student, oracle and teacher as plain classes: what a row's result depends on, and what not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from shutil import copytree
+
+import numpy as np
+import pytest
+import torch
+
+from actors.errors import ModelError
+from actors.models.diffusion import Diffusion
+from actors.models.folders import check_folder, fingerprint, same_autoencoder
+from actors.models.presets import PRESETS
+from actors.oracle import Oracle
+from actors.student import Student
+from actors.teacher import Refinement, Teacher
+
+SHAPES = PRESETS["shapes"]
+STUDENT = SHAPES.student.model_copy(update={"steps": 2, "batch_size": 4})
+TEACHER = SHAPES.teacher.model_copy(update={"batch_size": 3})
+PROMPTS = [
+    "a small red circle on a gray background",
+    "a large blue square on a white background",
+    "a small green triangle on a black background",
+    "a large yellow ring on a gray background",
+]
+SEEDS = [11, 22, 33, 44]
+
+
+@pytest.fixture(scope="module")
+def student() -> Student:
+    return Student(STUDENT, threads=2)
+
+
+def make_teacher(strength: float, steps: int, strategy: str = "refine") -> Teacher:
+    plan = Refinement(strategy, strength, steps, "latents")  # type: ignore[arg-type]
+    return Teacher(TEACHER, plan, threads=2)
+
+
+def test_shapes_and_ranges(student: Student) -> None:
+    latents, pictures, facts = student.draw(PROMPTS[:3], SEEDS[:3])
+    assert latents.shape == (3, 4, 16, 16)
+    assert latents.device.type == "cpu"
+    assert pictures.shape == (3, 64, 64, 3)
+    assert pictures.dtype == np.uint8
+    assert facts.rows == 3
+    assert facts.seconds > 0
+
+
+def test_a_row_is_the_same_to_the_bit_whatever_its_batch(student: Student) -> None:
+    """Neighbours, the place in the batch, the padding and the threads change nothing."""
+    latents, pictures, _ = student.draw(PROMPTS, SEEDS)
+    order = [2, 0, 3, 1]
+    torch.set_num_threads(1)
+    shuffled, _, _ = student.draw([PROMPTS[i] for i in order], [SEEDS[i] for i in order])
+    torch.set_num_threads(2)
+    alone, picture, _ = student.draw(PROMPTS[2:3], SEEDS[2:3])
+    assert torch.equal(shuffled, latents[order])
+    assert torch.equal(alone[0], latents[2])
+    assert np.array_equal(picture[0], pictures[2])
+
+
+def test_the_seed_and_the_prompt_decide(student: Student) -> None:
+    latents, _, _ = student.draw([PROMPTS[0]] * 3, [1, 1, 2])
+    assert torch.equal(latents[0], latents[1])
+    assert not torch.equal(latents[0], latents[2])
+
+
+@pytest.mark.parametrize("strength", [round(0.05 * n, 2) for n in range(1, 21)])
+def test_the_teacher_takes_the_steps_that_it_is_told(strength: float, student: Student) -> None:
+    """`teacher_steps` are network steps really taken, from 0.05 to 1."""
+    teacher = make_teacher(strength, steps=2)
+    calls: list[float] = []
+    teacher.diffusion.pipe.unet.register_forward_pre_hook(
+        lambda _module, inputs: calls.append(float(inputs[1]))
+    )
+    latents, _, _ = student.draw(PROMPTS[:1], SEEDS[:1])
+    teacher.refine(PROMPTS[:1], SEEDS[:1], [(0, 0)], latents)
+    assert len(calls) == 2
+    # And it starts where the strength says, within a step of the schedule it was asked for.
+    asked_step = 1000 * strength / 2
+    assert abs(calls[0] - 1000 * strength) <= asked_step + 1
+
+
+def test_refinement_starts_from_the_students_latents(student: Student) -> None:
+    """At a small strength the picture stays; at a large one it goes."""
+    latents, pictures, _ = student.draw(PROMPTS[:3], SEEDS[:3])
+    distance = {}
+    for strength in (0.05, 1.0):
+        picks = [(0, 0), (0, 1), (0, 2)]
+        refined, _ = make_teacher(strength, 2).refine(PROMPTS[:3], SEEDS[:3], picks, latents)
+        distance[strength] = np.abs(refined.astype(int) - pictures.astype(int)).mean()
+    assert distance[0.05] < distance[1.0] / 2
+
+
+def test_refinement_picks_its_rows_from_several_batches(student: Student) -> None:
+    first, _, _ = student.draw(PROMPTS[:2], SEEDS[:2])
+    second, _, _ = student.draw(PROMPTS[2:], SEEDS[2:])
+    teacher = make_teacher(0.5, 2)
+    rows = [1, 3]
+    mixed, _ = teacher.refine(
+        [PROMPTS[i] for i in rows], [SEEDS[i] for i in rows], [(0, 1), (1, 1)], first, second
+    )
+    alone, _ = teacher.refine(PROMPTS[3:], SEEDS[3:], [(0, 1)], second)
+    assert np.array_equal(mixed[1], alone[0])
+
+
+def test_regeneration_needs_no_latents_and_has_noise_of_its_own(student: Student) -> None:
+    teacher = make_teacher(1.0, 2, "regenerate")
+    one, _ = teacher.refine(PROMPTS[:1], SEEDS[:1], [])
+    two, _ = teacher.refine(PROMPTS[:1], [99], [])
+    assert one.shape == (1, 64, 64, 3)
+    assert not np.array_equal(one, two)
+
+
+def test_the_oracle_scores_each_row_by_itself(student: Student) -> None:
+    oracle = Oracle(SHAPES.oracle.model_copy(update={"batch_size": 2}), threads=2)
+    _, pictures, _ = student.draw(PROMPTS, SEEDS)
+    picks = [(0, n) for n in range(4)]
+    scores, facts = oracle.score(PROMPTS, picks, pictures)
+    assert facts.rows == len(scores) == 4
+    backwards, _ = oracle.score(PROMPTS[::-1], picks[::-1], pictures)
+    assert backwards == scores[::-1]
+    assert oracle.score(PROMPTS[1:2], [(1, 0)], pictures[:1], pictures[1:2])[0] == scores[1:2]
+
+
+def test_the_variances_are_those_of_the_schedule() -> None:
+    variances = Diffusion(TEACHER).noise_variances()
+    assert len(variances) == 1000
+    assert variances == sorted(variances)
+
+
+def test_a_changed_model_file_is_another_model(tmp_path: Path) -> None:
+    original = Path(SHAPES.student.path)
+    copy = tmp_path / "student"
+    copytree(original, copy)
+    assert fingerprint(copy) == fingerprint(original)
+    assert same_autoencoder(copy, Path(SHAPES.teacher.path))
+    (copy / "README.md").write_text("documents change no picture")
+    assert fingerprint(copy) == fingerprint(original)
+    with (copy / "vae/config.json").open("a") as file:
+        file.write(" ")
+    assert fingerprint(copy) != fingerprint(original)
+    assert not same_autoencoder(copy, original)
+
+
+def test_a_bad_model_folder_is_refused_before_anything_loads(tmp_path: Path) -> None:
+    def check(path: Path) -> None:
+        check_folder(STUDENT.model_copy(update={"path": str(path)}))
+
+    with pytest.raises(ModelError, match="is not a folder"):
+        check(tmp_path / "nowhere")
+    with pytest.raises(ModelError, match=r"no model_index\.json"):
+        check(tmp_path)
+    (tmp_path / "model_index.json").write_text("{}")
+    (tmp_path / "model.bin").touch()
+    with pytest.raises(ModelError, match=r"model\.bin, which can run code"):
+        check(tmp_path)
