@@ -84,10 +84,11 @@ class PoolSettings(Settings):
         description="GPUs of one actor; 0.5 lets two share one. Default: 1 where there are GPUs, "
         "0.5 for student and oracle.",
     )
-    threads_per_actor: int | None = Field(
-        default=None,
+    threads_per_actor: int = Field(
+        default=1,
         ge=1,
-        description="torch's threads in one actor. Default: the cores divided by the actors.",
+        description="torch's threads in one actor. On CPUs it changes the last bits of a picture, "
+        "so it belongs to the job, and not to the machine.",
     )
     node_label: dict[str, str] = Field(
         default_factory=dict,

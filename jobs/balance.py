@@ -69,7 +69,7 @@ def _on_gpus(pools: PoolsSettings, cpus: float, gpus: float) -> PoolPlans:
             size=settings.size or size,
             gpus=each if settings.gpus_per_actor is None else settings.gpus_per_actor,
             cpus=1.0 if cpus >= 2 * whole else 0.1,
-            threads=settings.threads_per_actor or max(1, floor(cpus / (2 * whole))),
+            threads=settings.threads_per_actor,
             node_label=settings.node_label,
             reason=f"set in the job file: {settings.size}" if settings.size else reason,
         )
@@ -87,7 +87,7 @@ def _on_gpus(pools: PoolsSettings, cpus: float, gpus: float) -> PoolPlans:
 
 
 def _on_cpus(pools: PoolsSettings, cpus: float) -> PoolPlans:
-    """Without GPUs the pools share the cores: an actor a core, single-threaded.
+    """Without GPUs the pools share the cores: an actor a core.
 
     A batch in one thread is the most work a core does; docs/performance.md has the figures. Below
     three cores one actor of each kind is still needed: the oracle is idle most of the time.
@@ -97,18 +97,23 @@ def _on_cpus(pools: PoolsSettings, cpus: float) -> PoolPlans:
     defaults = (students, oracles, max(1, cores - students - oracles))
     settings = (pools.student, pools.oracle, pools.teacher)
     sizes = [s.size or size for s, size in zip(settings, defaults, strict=True)]
-    threads = max(1, cores // sum(sizes))
-    share = min(1.0, floor(100 * cores / sum(sizes)) / 100)
+    threads = sum(s.threads_per_actor * size for s, size in zip(settings, sizes, strict=True))
+    core_of_a_thread = min(1.0, floor(1000 * cores / threads) / 1000)
 
     def plan(settings: PoolSettings, size: int) -> PoolPlan:
         return PoolPlan(
             size=size,
             gpus=settings.gpus_per_actor or 0.0,
-            cpus=float(threads) if share == 1.0 else share,
-            threads=settings.threads_per_actor or threads,
+            # Ray takes fractions below one core and whole ones above.
+            cpus=_whole_above_one(settings.threads_per_actor * core_of_a_thread),
+            threads=settings.threads_per_actor,
             node_label=settings.node_label,
             reason=f"set in the job file: {size}" if settings.size else f"{cores} cores, no GPU",
         )
 
     student, oracle, teacher = map(plan, settings, sizes)
     return PoolPlans(student, oracle, teacher)
+
+
+def _whole_above_one(cpus: float) -> float:
+    return float(floor(cpus)) if cpus > 1 else cpus
