@@ -15,10 +15,14 @@ from actors.settings import StudentSettings
 
 @dataclass(frozen=True, slots=True)
 class CallFacts:
-    """What the driver learns from a call, and all that it fetches: small, and no picture in it."""
+    """What the driver learns from a call, and all that it fetches: small, and no picture in it.
+
+    `stored_bytes`: what the call left in the object store.
+    """
 
     rows: int
     seconds: float
+    stored_bytes: int = 0
 
 
 class Student:
@@ -46,4 +50,6 @@ class Student:
         noise = [stage_seed(seed, "student") for seed in seeds]
         latents = self.diffusion.draw(prompts, noise, self.settings.steps)
         pictures = self.diffusion.decode(latents)
-        return latents.cpu(), pictures, CallFacts(len(prompts), perf_counter() - start)
+        latents = latents.cpu()
+        stored = latents.nbytes + pictures.nbytes
+        return latents, pictures, CallFacts(len(prompts), perf_counter() - start, stored)

@@ -71,10 +71,11 @@ def run(
 
     _log_to_console(verbose)
     spec = _spec(job_file, prompts, models, output, refine)
-    with _stopping() as stopped, _crew_for(spec, address) as (job, make_crew):
+    with _stopping() as stopped, _crew_for(spec, address, stopped) as (job, make_crew):
         console.print(f"{job.spec.name}: {job.prompts.num_rows:,} prompts -> {job.output.path}")
         with JobView(job.spec.name, console) as view:
-            end = run_job(job, make_crew, view, stopped)
+            end = run_job(job, make_crew, view)
+    console.print(_threshold_line(job), highlight=False, soft_wrap=True)
     new = end.done_rows - end.resumed_rows
     console.print(
         f"done: {end.done_rows:,} rows in {job.output.path} ({new:,} in this run, "
@@ -100,7 +101,11 @@ def calibrate(
 
     _log_to_console(verbose)
     spec = _spec(job_file, prompts, models, output or "unused", refine)
-    with _crew_for(spec, address) as (job, make_crew), make_crew() as crew:
+    with (
+        _stopping() as stopped,
+        _crew_for(spec, address, stopped) as (job, make_crew),
+        make_crew() as crew,
+    ):
         scores = score(job, crew, job.prompts.sample(spec.calibration_rows))
     shown = Table(title=f"{job.spec.name}: {len(scores)} sampled rows", title_justify="left")
     for heading in ("refine", "threshold", "mean evaluations"):
@@ -131,6 +136,14 @@ def sheet(
     console.print(f"contact sheet: {path}", soft_wrap=True, highlight=False)
 
 
+def _threshold_line(job: Job) -> str:
+    """What the calibration found, and what it cost."""
+    from jobs.calibrate import describe
+
+    found = (job.output.read_job() or {}).get("calibration")
+    return f"threshold: {describe(found)}" if found else "threshold: none was needed"
+
+
 def _spec(
     job_file: Path | None,
     prompts: str | None,
@@ -153,7 +166,9 @@ def _spec(
 
 
 @contextmanager
-def _crew_for(spec: JobSpec, address: str | None) -> Iterator[tuple[Job, Callable[[], Crew]]]:
+def _crew_for(
+    spec: JobSpec, address: str | None, stopped: Callable[[], bool]
+) -> Iterator[tuple[Job, Callable[[], Crew]]]:
     """The job, and what makes its crew. Ray starts with the crew, after every check."""
     from cluster.session import check_packages, ray_session
     from jobs.job import resolve
@@ -161,17 +176,24 @@ def _crew_for(spec: JobSpec, address: str | None) -> Iterator[tuple[Job, Callabl
     check_packages()
     job = resolve(spec)
     with ExitStack() as stack:
-        yield job, lambda: _make_crew(job, stack.enter_context(ray_session(address)))
+        yield job, lambda: _make_crew(job, stack.enter_context(ray_session(address)), stopped)
 
 
-def _make_crew(job: Job, have: Resources) -> Crew:
+def _make_crew(job: Job, have: Resources, stopped: Callable[[], bool]) -> Crew:
     from jobs.balance import plan_pools
     from jobs.crew import Crew
 
     plans = plan_pools(job.spec.pools, have.cpus, have.gpus, have.pool_labels)
     # Files take short turns: beside GPUs on cores of their own, on a laptop between the actors.
     slots = max(1, int(have.cpus / 2))
-    return Crew(job, plans, task_slots=slots, task_cpus=1.0 if have.gpus else 0.0)
+    return Crew(
+        job,
+        plans,
+        task_slots=slots,
+        task_cpus=1.0 if have.gpus else 0.0,
+        object_store_bytes=have.object_store_bytes,
+        should_stop=stopped,
+    )
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
 import actors
@@ -24,6 +25,7 @@ class Resources:
 
     cpus: float
     gpus: float
+    object_store_bytes: float
     pool_labels: frozenset[str]
 
 
@@ -68,6 +70,7 @@ def ray_session(address: str | None) -> Iterator[Resources]:
         yield Resources(
             cpus=have.get("CPU", 1.0),
             gpus=have.get("GPU", 0.0),
+            object_store_bytes=have.get("object_store_memory", inf),
             pool_labels=frozenset(label for label in labels if label),
         )
     finally:

@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from math import isnan
 from typing import Literal
 
 
@@ -253,6 +254,9 @@ class Cascade:
             row = self.rows[number]
             if row.state is State.FAILED:
                 continue
+            if isnan(score):
+                self._fail(row, call.stage, "the oracle gave no number")
+                continue
             row.student_score = score
             if score < self.rules.threshold:
                 row.state = State.REJECTED
@@ -271,6 +275,9 @@ class Cascade:
         for number, score in zip(call.rows, scores, strict=True):
             row = self.rows[number]
             if row.state is State.FAILED:
+                continue
+            if isnan(score):
+                self._fail(row, call.stage, "the oracle gave no number")
                 continue
             row.teacher_score = score
             assert row.student_score is not None
@@ -297,11 +304,13 @@ class Cascade:
             self._issue(Call(call.stage, call.rows[:middle]))
             self._issue(Call(call.stage, call.rows[middle:]))
         else:
-            row = self.rows[call.rows[0]]
-            row.state, row.source = State.FAILED, None
-            row.error = f"{call.stage}: {event.reason}"
-            row.ahead = set()
+            self._fail(self.rows[call.rows[0]], call.stage, event.reason)
             self._unpark()
+
+    def _fail(self, row: Row, stage: Stage, reason: str) -> None:
+        row.state, row.source = State.FAILED, None
+        row.error = f"{stage}: {reason}"
+        row.ahead = set()
 
     def _advance(self) -> None:
         """Send the teacher what is certain, and commit when every row has what it needs."""

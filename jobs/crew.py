@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import count
+from math import inf
 from time import monotonic
 from typing import Any
 
@@ -27,7 +28,7 @@ from ray.exceptions import (
     WorkerCrashedError,
 )
 
-from actors.errors import PoolFailedError, StalledError
+from actors.errors import InterruptedJobError, PoolFailedError, StalledError
 from actors.oracle import Oracle
 from actors.pool import Pool, Worker
 from actors.student import CallFacts, Student
@@ -88,9 +89,24 @@ class PoolView:
 class Crew:
     """Starts the pools, and is a context manager that stops them."""
 
-    def __init__(self, job: Job, plans: PoolPlans, task_slots: int, task_cpus: float) -> None:
-        """`task_slots`: files that are encoded or written at once, each with `task_cpus` cores."""
+    def __init__(
+        self,
+        job: Job,
+        plans: PoolPlans,
+        task_slots: int,
+        task_cpus: float,
+        object_store_bytes: float = inf,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """`task_slots`: files that are encoded or written at once, each with `task_cpus` cores.
+
+        `should_stop` is asked at every `wait`.
+        """
         self.job = job
+        self.object_store_bytes = object_store_bytes
+        self.bytes_per_row = 0.0
+        """The most that a drawn row took in the object store; 0 before the first is drawn."""
+        self._should_stop = should_stop
         self.seconds: defaultdict[Stage, float] = defaultdict(float)
         self.rows: Counter[Stage] = Counter()
         models = job.spec.models
@@ -143,8 +159,13 @@ class Crew:
     def wait(self, timeout_seconds: float) -> list[tuple[OpenPart, Event]]:
         """Feed the pools, and wait for answers: at least one, or none at the timeout.
 
-        Raises StalledError when nothing came back for the job's `stall_timeout_seconds`.
+        Raises InterruptedJobError when the user wants to stop, and StalledError when nothing came
+        back for the job's `stall_timeout_seconds`.
         """
+        if self._should_stop():
+            raise InterruptedJobError(
+                "stopped. Finished parts are safe. Run the same command again to continue."
+            )
         self._dispatch()
         waiting = [*self._sent, *self._loading]
         ready, rest = ray.wait(waiting, num_returns=1, timeout=timeout_seconds)
@@ -267,6 +288,7 @@ class Crew:
         facts: CallFacts = answer[1] if is_scores else answer
         self.seconds[call.stage] += facts.seconds
         self.rows[call.stage] += facts.rows
+        self.bytes_per_row = max(self.bytes_per_row, facts.stored_bytes / facts.rows)
         owner.seconds[POOL_OF[call.stage]] += facts.seconds
         return [(owner, Done(call, tuple(answer[0]) if is_scores else ()))]
 

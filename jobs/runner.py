@@ -13,12 +13,13 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import asdict
 from math import ceil
 from time import monotonic
 from typing import Any
 
-from actors.errors import InterruptedJobError, JobError, OutputError, TooManyFailuresError
-from jobs.calibrate import Calibration, calibrate
+from actors.errors import JobError, OutputError, TooManyFailuresError
+from jobs.calibrate import Calibration, calibrate, describe
 from jobs.cascade import Abandon, Call, Cascade, Instruction, Release, Rules, State
 from jobs.crew import Crew, OpenPart
 from jobs.job import Job
@@ -39,18 +40,16 @@ def run_job(
     job: Job,
     make_crew: Callable[[], Crew],
     listener: Listener = lambda _: None,
-    should_stop: Callable[[], bool] = lambda: False,
 ) -> Progress:
     """Run a job to its end, or from where it stopped; returns how it ended.
 
-    make_crew: called only if there is something left to do. should_stop: asked between answers;
-    when it says yes, the run ends with InterruptedJobError and can be continued.
+    make_crew: called only if there is something left to do.
     Raises OutputError for a folder that holds another job, JobError when the job cannot end well.
     """
     job.output.claim()
     before = check_same_job(job)
-    runner = Runner(job, listener, should_stop)
-    if runner.progress().done_rows == job.prompts.num_rows and before:
+    runner = Runner(job, listener)
+    if runner.progress().done_rows == job.prompts.num_rows:
         log.info("nothing to do: all %d parts are there", job.prompts.num_parts)
         return runner.progress()
     with make_crew() as crew:
@@ -91,13 +90,7 @@ def _differences(before: Any, now: Any, path: str = "") -> list[str]:
 def _calibrate_and_write(job: Job, crew: Crew) -> float:
     calibration = calibrate(job, crew)
     write_job(job, calibration)
-    log.info(
-        "threshold %.4g (refines %.0f %%), calibrated on %d rows in %.1f s",
-        calibration.threshold,
-        100 * calibration.refine,
-        calibration.rows,
-        calibration.wall_seconds,
-    )
+    log.info("threshold: %s", describe(asdict(calibration)))
     return calibration.threshold
 
 
@@ -117,10 +110,9 @@ def write_job(job: Job, calibration: Calibration) -> None:
 class Runner:
     """The parts of one run."""
 
-    def __init__(self, job: Job, listener: Listener, should_stop: Callable[[], bool]) -> None:
+    def __init__(self, job: Job, listener: Listener) -> None:
         self.job = job
         self._listener = listener
-        self._should_stop = should_stop
         self._records = job.output.records()
         self._resumed_rows = sum(record["rows"] for record in self._records.values())
         self._open: dict[int, OpenPart] = {}
@@ -139,10 +131,9 @@ class Runner:
                 self.job.prompts.num_parts,
             )
         parts = self.job.prompts.parts(first=missing[0] if missing else self.job.prompts.num_parts)
-        most_open = self._most_open(crew, rules)
         told = 0.0
         while True:
-            while len(self._open) < most_open and crew.queued("student") < 2 * most_open:
+            while len(self._open) < self._most_open(crew, rules):
                 part = next((part for part in parts if part.index not in self._records), None)
                 if part is None:
                     break
@@ -156,17 +147,19 @@ class Runner:
             if monotonic() - told > LISTENER_SECONDS:
                 self._listener(self.progress())
                 told = monotonic()
-            if self._should_stop():
-                raise InterruptedJobError(
-                    f"stopped; {len(self._records)} of {self.job.prompts.num_parts} parts are "
-                    "done. Run the same command again to continue."
-                )
 
     def _most_open(self, crew: Crew, rules: Rules) -> int:
-        """Enough open parts to feed every actor twice over, also when few rows are rejected."""
+        """Enough open parts to feed every actor twice over, also when few rows are rejected.
+
+        But no more than fit into half of the object store, by what a drawn row took so far.
+        """
         students = crew.pools["student"].size * rules.student_batch
         teachers = crew.pools["teacher"].size * rules.teacher_batch
-        return 1 + ceil(2 * (students + 4 * teachers) / self.job.spec.rows_per_part)
+        size = self.job.spec.rows_per_part
+        wanted = 1 + ceil(2 * (students + 4 * teachers) / size)
+        if crew.bytes_per_row:
+            wanted = min(wanted, int(crew.object_store_bytes / 2 / (size * crew.bytes_per_row)))
+        return max(1, wanted)
 
     def _carry_out(self, owner: OpenPart, instructions: list[Instruction]) -> None:
         assert self._crew is not None

@@ -76,7 +76,7 @@ def run_here(ray_here: Resources) -> RunJob:
         crews: list[Crew] = []
 
         def make_crew() -> Crew:
-            crews.append(Crew(job, plans, task_slots=2, task_cpus=0.0))
+            crews.append(Crew(job, plans, task_slots=2, task_cpus=0.0, should_stop=stop))
             return crews[0]
 
         def stop() -> bool:
@@ -84,7 +84,7 @@ def run_here(ray_here: Resources) -> RunJob:
                 watch(crews[0])
             return False
 
-        return job, run_job(job, make_crew, should_stop=stop)
+        return job, run_job(job, make_crew)
 
     return run
 

@@ -90,7 +90,7 @@ def test_a_sample_is_spread_evenly_and_keeps_its_seeds(tmp_path: Path) -> None:
 
 
 def test_ten_million_rows_are_read_in_constant_memory(tmp_path: Path) -> None:
-    """The first parts of a large file, in Python's and in Arrow's memory, against all of its rows."""
+    """The first parts of a large file, in Python's and Arrow's memory, against all its rows."""
     group = pa.table({"prompt": [f"a red circle number {row}" for row in range(100_000)]})
     with pq.ParquetWriter(tmp_path / "p.parquet", group.schema) as writer:
         for _ in range(100):
