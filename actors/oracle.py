@@ -8,10 +8,10 @@ from time import perf_counter
 import numpy as np
 import torch
 
+from actors.facts import CallFacts
 from actors.models.diffusion import Pictures, best_device, padded
 from actors.models.retrieval import Retrieval
 from actors.settings import OracleSettings
-from actors.student import CallFacts
 
 
 class Oracle:

@@ -25,15 +25,23 @@ IN_FLIGHT = 2
 
 @dataclass(eq=False)
 class Worker:
-    """One actor. `calls` are the tags of the calls that it has, the oldest first.
+    """One actor. `calls` are the calls that it has, the oldest first; `answers`, how many it gave.
 
-    `guilty`: the call that it was working on when it died; the others only waited behind it.
+    `guilty`: the call that it was working on when it died, if that is certain.
     """
 
     handle: Any
     ready: bool = False
-    calls: deque[Any] = field(default_factory=deque)
-    guilty: Any = None
+    calls: deque[PoolCall] = field(default_factory=deque)
+    answers: int = 0
+    guilty: PoolCall | None = None
+
+
+@dataclass(eq=False)
+class PoolCall:
+    """A call that an actor has. `answers_before`: how many the actor had given when it was sent."""
+
+    answers_before: int = 0
 
 
 class Pool:
@@ -44,18 +52,19 @@ class Pool:
         name: str,
         make: Callable[[], Any],
         size: int,
-        max_deaths: int = 10,
+        max_deaths: int,
     ) -> None:
         """`make` starts one actor and returns its handle.
 
-        `max_deaths`: so many actors may die, beyond one for each in the pool; then the job fails
-        with the last cause instead of starting actors for ever.
+        `max_deaths`: so many actors may die without one answer in between, beyond one for each in
+        the pool; then the job fails with the last cause instead of starting actors for ever.
         """
         self.name = name
         self.size = size
         self.workers: list[Worker] = []
         self._make = make
-        self._deaths_left = max_deaths + size
+        self._max_deaths = max_deaths + size
+        self._deaths = 0
         self._ever_ready = False
 
     def start(self) -> Mapping[ObjectRef[Any], Worker]:
@@ -77,17 +86,33 @@ class Pool:
         ready = [w for w in self.workers if w.ready and len(w.calls) < IN_FLIGHT]
         return min(ready, key=lambda w: len(w.calls), default=None)
 
+    def give(self, worker: Worker, call: PoolCall) -> None:
+        """An actor has a call."""
+        call.answers_before = worker.answers
+        worker.calls.append(call)
+
+    def answered(self, worker: Worker, call: PoolCall, well: bool) -> None:
+        """A call is back, well or not."""
+        worker.calls.remove(call)
+        if well:
+            worker.answers += 1
+            self._deaths = 0
+
     def died(self, worker: Worker, reason: str) -> None:
         """Forget an actor. Raises PoolFailedError if replacing it is hopeless."""
         if worker not in self.workers:
             return
         self.workers.remove(worker)
-        worker.guilty = worker.calls[0] if worker.calls else None
+        oldest = worker.calls[0] if worker.calls else None
+        # An actor that was idle may have died before it got the call: nobody tells us. A new one,
+        # or one that has answered since the call was sent, was alive when it began with it.
+        if oldest and (worker.answers == 0 or worker.answers > oldest.answers_before):
+            worker.guilty = oldest
         ray.kill(worker.handle)
-        self._deaths_left -= 1
+        self._deaths += 1
         if not worker.ready and not self._ever_ready:
             raise PoolFailedError(f"the {self.name} does not start: {reason}")
-        if self._deaths_left < 0:
+        if self._deaths > self._max_deaths:
             raise PoolFailedError(
                 f"the {self.name} pool lost actor after actor and was given up; the last: {reason}"
             )

@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from time import perf_counter
 
 import torch
 
+from actors.facts import CallFacts
 from actors.models.diffusion import Diffusion, Pictures
 from actors.seeds import stage_seed
 from actors.settings import StudentSettings
-
-
-@dataclass(frozen=True, slots=True)
-class CallFacts:
-    """What the driver learns from a call, and all that it fetches: small, and no picture in it.
-
-    `stored_bytes`: what the call left in the object store.
-    """
-
-    rows: int
-    seconds: float
-    stored_bytes: int = 0
 
 
 class Student:
@@ -51,5 +39,10 @@ class Student:
         latents = self.diffusion.draw(prompts, noise, self.settings.steps)
         pictures = self.diffusion.decode(latents)
         latents = latents.cpu()
-        stored = latents.nbytes + pictures.nbytes
-        return latents, pictures, CallFacts(len(prompts), perf_counter() - start, stored)
+        facts = CallFacts(
+            rows=len(prompts),
+            seconds=perf_counter() - start,
+            stored_bytes=latents.nbytes + pictures.nbytes,
+            evaluations=self.diffusion.take_evaluations(),
+        )
+        return latents, pictures, facts

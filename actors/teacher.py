@@ -9,10 +9,10 @@ from typing import Literal
 
 import torch
 
+from actors.facts import CallFacts
 from actors.models.diffusion import Diffusion, Pictures
 from actors.seeds import stage_seed
 from actors.settings import TeacherSettings
-from actors.student import CallFacts
 
 Strategy = Literal["refine", "regenerate"]
 Through = Literal["latents", "pixels"]
@@ -70,7 +70,13 @@ class Teacher:
             chosen = torch.stack([_as_start(starts[which][row]) for which, row in picks])
             latents = self.diffusion.refine(prompts, noise, chosen, plan.strength, plan.steps)
         pictures = self.diffusion.decode(latents)
-        return pictures, CallFacts(len(prompts), perf_counter() - start)
+        facts = CallFacts(
+            rows=len(prompts),
+            seconds=perf_counter() - start,
+            stored_bytes=pictures.nbytes,
+            evaluations=self.diffusion.take_evaluations(),
+        )
+        return pictures, facts
 
 
 def _as_start(start: torch.Tensor | Pictures) -> torch.Tensor:

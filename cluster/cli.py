@@ -79,7 +79,7 @@ def run(
     new = end.done_rows - end.resumed_rows
     console.print(
         f"done: {end.done_rows:,} rows in {job.output.path} ({new:,} in this run, "
-        f"{end.refined_rows:,} of them improved by the teacher; {end.failed_rows:,} failed), "
+        f"{end.refined_rows:,} of them refined by the teacher; {end.failed_rows:,} failed), "
         f"{duration(end.elapsed_seconds)}",
         highlight=False,
         soft_wrap=True,
@@ -184,13 +184,10 @@ def _make_crew(job: Job, have: Resources, stopped: Callable[[], bool]) -> Crew:
     from jobs.crew import Crew
 
     plans = plan_pools(job.spec.pools, have.cpus, have.gpus, have.pool_labels)
-    # Files take short turns: beside GPUs on cores of their own, on a laptop between the actors.
-    slots = max(1, int(have.cpus / 2))
     return Crew(
         job,
         plans,
-        task_slots=slots,
-        task_cpus=1.0 if have.gpus else 0.0,
+        task_slots=max(1, int(have.cpus / 2)),
         object_store_bytes=have.object_store_bytes,
         should_stop=stopped,
     )

@@ -48,7 +48,7 @@ def ray_session(address: str | None) -> Iterator[Resources]:
     """Attach to the Ray at `address` (or `auto`), or start one here and stop it at the end."""
     # Only the environment reaches the workers, and Ray reads it when it is imported.
     os.environ.setdefault("RAY_DEDUP_LOGS", "1")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     import ray
 
@@ -60,6 +60,8 @@ def ray_session(address: str | None) -> Iterator[Resources]:
             logging_level=logging.WARNING,
         )
     except (ConnectionError, RuntimeError, ValueError) as error:
+        if address is None:
+            raise ClusterError(f"Ray does not start on this machine: {error}") from error
         raise ClusterError(
             f"no Ray at {address!r}: {error}. Is the address right, does the cluster run, and is "
             "its token in RAY_AUTH_TOKEN or ~/.ray/auth_token? Without --address one starts here."

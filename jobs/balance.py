@@ -63,12 +63,22 @@ def _on_gpus(pools: PoolsSettings, cpus: float, gpus: float) -> PoolPlans:
     shared = max(1, whole // 4)
     alone = whole == 1
     share = 0.25 if alone else 0.5
+    teachers = 1 if alone else whole - shared
+    actors = sum(
+        settings.size or size
+        for settings, size in (
+            (pools.student, shared),
+            (pools.oracle, shared),
+            (pools.teacher, teachers),
+        )
+    )
 
     def plan(settings: PoolSettings, size: int, each: float, reason: str) -> PoolPlan:
         return PoolPlan(
             size=settings.size or size,
             gpus=each if settings.gpus_per_actor is None else settings.gpus_per_actor,
-            cpus=1.0 if cpus >= 2 * whole else 0.1,
+            # A core each where there are enough; few-core GPU machines still have to fit.
+            cpus=1.0 if cpus >= actors else 0.1,
             threads=settings.threads_per_actor,
             node_label=settings.node_label,
             reason=f"set in the job file: {settings.size}" if settings.size else reason,
@@ -79,9 +89,9 @@ def _on_gpus(pools: PoolsSettings, cpus: float, gpus: float) -> PoolPlans:
         oracle=plan(pools.oracle, shared, share, f"{shared} of {whole} GPUs, shared"),
         teacher=plan(
             pools.teacher,
-            1 if alone else whole - shared,
+            teachers,
             0.5 if alone else 1.0,
-            f"the other {whole - shared} of {whole} GPUs" if not alone else "the only GPU, shared",
+            "the only GPU, shared" if alone else f"the other {teachers} of {whole} GPUs",
         ),
     )
 

@@ -28,8 +28,9 @@ log = logging.getLogger("bottega.calibrate")
 class Calibration:
     """What was measured, and the threshold that follows.
 
-    `scores`: the sample's, ascending. `seconds_per_row`: actor-seconds by stage, only where the
-    budget needs them. `wall_seconds`: what the calibration cost.
+    `scores`: the sample's, ascending. `refine`: the fraction of them below the threshold, which is
+    the budget's as nearly as the scores allow. `seconds_per_row`: actor-seconds by stage, only
+    where the budget needs them. `wall_seconds`: what the calibration cost.
     """
 
     scores: tuple[float, ...]
@@ -40,8 +41,12 @@ class Calibration:
     wall_seconds: float
 
     def as_json(self) -> dict[str, Any]:
-        """For job.json."""
-        return asdict(self)
+        """For job.json. The threshold is text, because JSON has no infinity."""
+        return {**asdict(self), "threshold": str(self.threshold)}
+
+
+NOTHING_TO_CALIBRATE = Calibration((), 0.0, -inf, 0, {}, 0.0).as_json()
+"""For an input without rows."""
 
 
 def describe(calibration: dict[str, Any]) -> str:
@@ -105,11 +110,19 @@ def calibrate(job: Job, crew: Crew) -> Calibration:
     seconds: dict[str, float] = {}
     if budget.gpu_seconds is not None:
         seconds = _seconds_per_row(job, crew, sample)
-    refine = refine_fraction(job, seconds)
+    wanted = refine_fraction(job, seconds)
+    threshold = threshold_for(scores, wanted)
+    refine = fraction_below(scores, threshold)
+    if abs(refine - wanted) > 0.51 / len(scores) or (refine in (0, 1)) != (wanted in (0, 1)):
+        log.warning(
+            "the budget asks for %.2g %% refined, and the nearest threshold gives %.2g %%: %d "
+            "scores, some of them equal. More calibration_rows may help.",
+            100 * wanted, 100 * refine, len(scores),
+        )  # fmt: skip
     return Calibration(
         scores=tuple(scores),
         refine=refine,
-        threshold=threshold_for(scores, refine),
+        threshold=threshold,
         rows=len(sample.prompts),
         seconds_per_row=seconds,
         wall_seconds=round(monotonic() - start, 3),

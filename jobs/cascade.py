@@ -118,6 +118,10 @@ Event = Done | Failed | Lost
 Instruction = Call | Release | Abandon
 
 
+MAX_UNLUCKY = 100
+"""A call that failed so often without blame is blamed after all: nothing is tried for ever."""
+
+
 class State(StrEnum):
     """What is known of a row."""
 
@@ -166,6 +170,7 @@ class Cascade:
         self.rows = [Row() for _ in range(num_rows)]
         self.done = False
         self._attempts: dict[Call, int] = {}
+        self._failures: dict[Call, int] = {}
         self._running: set[Call] = set()
         self._parked: list[Call] = []
         """Calls whose inputs were lost, and are being made again."""
@@ -206,6 +211,7 @@ class Cascade:
             self._failed(call, event)
         else:
             self._attempts.pop(call, None)
+            self._failures.pop(call, None)
             self._finished(call, event.scores)
         self._advance()
         self._release(call)
@@ -219,6 +225,10 @@ class Cascade:
     def made_by(self, stage: Stage, row: int) -> Call:
         """The call that made the row's output of `stage`."""
         return self._made[stage, row]
+
+    def was_made(self, stage: Stage, row: int) -> bool:
+        """Whether the row's output of `stage` was ever made."""
+        return (stage, row) in self._made
 
     # ---- what follows from an answer
 
@@ -293,7 +303,8 @@ class Cascade:
             self._issue(Call(stage, tuple(rows)))
 
     def _failed(self, call: Call, event: Failed) -> None:
-        if event.blame:
+        self._failures[call] = self._failures.get(call, 0) + 1
+        if event.blame or self._failures[call] > MAX_UNLUCKY:
             self._attempts[call] = self._attempts.get(call, 0) + 1
         if self._attempts.get(call, 0) < self.rules.max_attempts:
             self._issue(call)

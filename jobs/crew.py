@@ -9,29 +9,31 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import count
-from math import inf
+from math import ceil, inf, log2
 from time import monotonic
 from typing import Any
 
 import ray
 from ray import ObjectRef
 from ray.exceptions import (
+    NodeDiedError,
     ObjectLostError,
     OwnerDiedError,
     RayActorError,
     RayError,
     RayTaskError,
-    WorkerCrashedError,
 )
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from actors.errors import InterruptedJobError, PoolFailedError, StalledError
+from actors.errors import InterruptedJobError, StalledError
+from actors.facts import CallFacts
 from actors.oracle import Oracle
-from actors.pool import Pool, Worker
-from actors.student import CallFacts, Student
+from actors.pool import Pool, PoolCall, Worker
+from actors.student import Student
 from actors.teacher import Teacher
 from jobs.balance import PoolPlan, PoolPlans
 from jobs.cascade import OUTPUTS, Call, Cascade, Done, Event, Failed, Lost, Output, Stage
@@ -65,9 +67,9 @@ class OpenPart:
     record: dict[str, Any] | None = None
 
 
-@dataclass(eq=False)
-class _Sent:
-    """A call that Ray has. `refs`: its outputs, in the order of OUTPUTS."""
+@dataclass(eq=False, kw_only=True)
+class _Sent(PoolCall):
+    """A call that Ray has. `refs`: its outputs, in the order of OUTPUTS, and last its facts."""
 
     owner: OpenPart
     call: Call
@@ -94,35 +96,40 @@ class Crew:
         job: Job,
         plans: PoolPlans,
         task_slots: int,
-        task_cpus: float,
         object_store_bytes: float = inf,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`task_slots`: files that are encoded or written at once, each with `task_cpus` cores.
+        """`task_slots`: files that are encoded or written at once.
 
         `should_stop` is asked at every `wait`.
         """
         self.job = job
         self.object_store_bytes = object_store_bytes
+        self.evaluations: dict[Stage, int] = {}
+        """Network evaluations of a row, as counted: by stage, DRAW and REFINE."""
         self.bytes_per_row = 0.0
         """The most that a drawn row took in the object store; 0 before the first is drawn."""
         self._should_stop = should_stop
         self.seconds: defaultdict[Stage, float] = defaultdict(float)
         self.rows: Counter[Stage] = Counter()
-        models = job.spec.models
+        models, attempts = job.spec.models, job.spec.max_attempts
         self.pools = {
-            "student": _pool(Student, plans.student, models.student),
-            "oracle": _pool(Oracle, plans.oracle, models.oracle),
-            "teacher": _pool(Teacher, plans.teacher, models.teacher, job.refinement),
+            "student": _pool(Student, plans.student, attempts, models.student),
+            "oracle": _pool(Oracle, plans.oracle, attempts, models.oracle),
+            "teacher": _pool(Teacher, plans.teacher, attempts, models.teacher, job.refinement),
         }
         self._task_slots = task_slots
-        options: dict[str, Any] = {
-            "num_cpus": task_cpus,
-            "max_retries": 0,
-            "scheduling_strategy": "SPREAD",
-        }
-        self._encode: Any = ray.remote(encode).options(num_returns=2, **options)
-        self._write: Any = ray.remote(write_part).options(**options)
+        self._tasks = 0
+        # No cores are asked for: the slots bound these tasks, and a node whose cores are all
+        # promised to actors must still be able to write a file.
+        options: dict[str, Any] = {"num_cpus": 0, "max_retries": 0}
+        self._encode: Any = ray.remote(encode).options(
+            num_returns=2, scheduling_strategy="SPREAD", **options
+        )
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        # The output folder is a path of the driver's machine.
+        self._write: Any = ray.remote(write_part).options(scheduling_strategy=here, **options)
+        self._told: set[Stage] = set()
         self._queues: dict[str, list[tuple[int, int, OpenPart, Call]]] = {
             name: [] for name in (*self.pools, "files")
         }
@@ -198,21 +205,19 @@ class Crew:
             while queue and (worker := pool.free()) is not None:
                 _, _, owner, call = heappop(queue)
                 refs = self._send_to(worker, owner, call)
-                sent = _Sent(owner, call, worker, refs)
-                worker.calls.append(sent)
+                sent = _Sent(owner=owner, call=call, worker=worker, refs=refs)
+                pool.give(worker, sent)
                 self._sent[refs[-1]] = sent
         queue = self._queues["files"]
-        while queue and self._tasks_running() < self._task_slots:
+        while queue and self._tasks < self._task_slots:
             _, _, owner, call = heappop(queue)
             refs = (
                 self._commit(owner, call)
                 if call.stage is Stage.COMMIT
                 else self._files(owner, call)
             )
-            self._sent[refs[-1]] = _Sent(owner, call, None, refs)
-
-    def _tasks_running(self) -> int:
-        return sum(sent.worker is None for sent in self._sent.values())
+            self._sent[refs[-1]] = _Sent(owner=owner, call=call, worker=None, refs=refs)
+            self._tasks += 1
 
     def _send_to(self, worker: Worker, owner: OpenPart, call: Call) -> list[ObjectRef[Any]]:
         prompts = [owner.part.prompts[row] for row in call.rows]
@@ -240,7 +245,7 @@ class Crew:
             "seconds": {name: round(value, 3) for name, value in owner.seconds.items()},
             "failed_calls": owner.failures,
         }
-        results = row_results(owner, call, self.job)
+        results = row_results(owner, call, self.evaluations, spec.save_student)
         return [
             self._write.remote(
                 self.job.output,
@@ -271,14 +276,18 @@ class Crew:
     def _answered(self, ref: ObjectRef[Any]) -> Iterable[tuple[OpenPart, Event]]:
         sent = self._sent.pop(ref)
         owner, call = sent.owner, sent.call
+        well = False
         try:
             answer = ray.get(ref)
+            well = True
         except RayError as error:
             owner.failures += 1
             return self._failed(sent, error)
         finally:
-            if sent.worker is not None:
-                sent.worker.calls.remove(sent)
+            if sent.worker is None:
+                self._tasks -= 1
+            else:
+                self.pools[POOL_OF[call.stage]].answered(sent.worker, sent, well)
         for output, made in zip(OUTPUTS.get(call.stage, ()), sent.refs, strict=False):
             owner.refs[call, output] = made
         if call.stage is Stage.COMMIT:
@@ -290,6 +299,8 @@ class Crew:
         self.rows[call.stage] += facts.rows
         self.bytes_per_row = max(self.bytes_per_row, facts.stored_bytes / facts.rows)
         owner.seconds[POOL_OF[call.stage]] += facts.seconds
+        if facts.evaluations:
+            self._note_evaluations(call.stage, facts.evaluations)
         return [(owner, Done(call, tuple(answer[0]) if is_scores else ()))]
 
     def _failed(self, sent: _Sent, error: RayError) -> Iterable[tuple[OpenPart, Event]]:
@@ -298,18 +309,28 @@ class Crew:
             log.warning("part %d: %s: an input was lost and is made again", owner.part.index, call)
             used = owner.cascade.input_of(call.stage)
             lost = [(owner, Lost(source, used)) for source in dict.fromkeys(call.sources)]
+            for source in call.sources:
+                owner.refs.pop((source, used), None)
             return [*lost, (owner, Failed(call, reason, blame=False))]
         if isinstance(error, RayActorError) and sent.worker is not None:
             pool = self.pools[POOL_OF[call.stage]]
             pool.died(sent.worker, reason)
             self._start(pool)
             return [(owner, Failed(call, reason, blame=sent.worker.guilty is sent))]
-        if not isinstance(error, RayTaskError | WorkerCrashedError | RayActorError):
-            raise PoolFailedError(
-                f"{call} failed in a way that no retry mends: {reason}"
-            ) from error
         log.warning("part %d: %s failed: %s", owner.part.index, call, reason)
-        return [(owner, Failed(call, reason))]
+        return [(owner, Failed(call, reason, blame=not isinstance(error, NodeDiedError)))]
+
+    def _note_evaluations(self, stage: Stage, counted: int) -> None:
+        planned = self.job.student_nfe if stage is Stage.DRAW else self.job.teacher_nfe
+        if self.evaluations.setdefault(stage, counted) == counted == planned:
+            return
+        if counted != planned and stage not in self._told:
+            self._told.add(stage)
+            log.warning(
+                "%s takes %d network evaluations a picture, where its steps and guidance say %d; "
+                "the column nfe has the former, a budget in nfe was reckoned with the latter",
+                POOL_OF[stage], counted, planned,
+            )  # fmt: skip
 
     def _waits(self) -> str:
         pools = "; ".join(
@@ -320,7 +341,9 @@ class Crew:
         return f"Waiting for: {pools}. Does the cluster have what the pools ask for?"
 
 
-def row_results(owner: OpenPart, commit: Call, job: Job) -> list[RowResult]:
+def row_results(
+    owner: OpenPart, commit: Call, evaluations: Mapping[Stage, int], save_student: bool
+) -> list[RowResult]:
     """What each row of a finished part becomes, with where its files are among the commit's."""
     cascade = owner.cascade
     places = {source: which for which, source in enumerate(commit.sources)}
@@ -337,16 +360,16 @@ def row_results(owner: OpenPart, commit: Call, job: Job) -> list[RowResult]:
             image = file_of(Stage.ENCODE_DRAWN, number)
         elif row.source == "teacher":
             image = file_of(Stage.ENCODE_REFINED, number)
-        if refined and job.spec.save_student and row.error is None:
+        if refined and save_student and row.error is None:
             student_image = file_of(Stage.ENCODE_DRAWN, number)
-        drawn = row.student_score is not None
+        spent = [s for s in (Stage.DRAW, Stage.REFINE) if cascade.was_made(s, number)]
         results.append(
             RowResult(
                 seed=owner.part.seeds[number],
                 student_score=row.student_score,
                 teacher_score=row.teacher_score,
                 source=row.source,
-                nfe=drawn * job.student_nfe + refined * job.teacher_nfe,
+                nfe=sum(evaluations[stage] for stage in spent),
                 error=row.error,
                 image=image,
                 student_image=student_image,
@@ -369,7 +392,7 @@ def _inputs(owner: OpenPart, call: Call) -> tuple[list[tuple[int, int]], list[Ob
     return picks, [owner.refs[maker, used] for maker in makers]
 
 
-def _pool(kind: type, plan: PoolPlan, *settings: Any) -> Pool:
+def _pool(kind: type, plan: PoolPlan, max_attempts: int, *settings: Any) -> Pool:
     name = kind.__name__.lower()
     log.info("%s: %d actors (%s), %d threads each", name, plan.size, plan.reason, plan.threads)
 
@@ -383,7 +406,9 @@ def _pool(kind: type, plan: PoolPlan, *settings: Any) -> Pool:
             max_task_retries=0,
         ).remote(*settings, threads=plan.threads)
 
-    return Pool(name, make, plan.size)
+    # A row that kills its actor is found by halving its batch: so many deaths are to be borne.
+    halvings = ceil(log2(settings[0].batch_size)) + 1
+    return Pool(name, make, plan.size, max_deaths=max_attempts * halvings + 1)
 
 
 def _cause(error: RayError) -> BaseException:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from actors.student import CallFacts
+from actors.facts import CallFacts
 from jobs.spec import ImageFormat
 
 

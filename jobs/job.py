@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import platform
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
+from math import floor
+from pathlib import Path
 from typing import Any
 
-from actors.errors import SpecError
-from actors.models.folders import check_folder, fingerprint, same_autoencoder
+from actors.errors import OutputError, SpecError
+from actors.models.folders import check_folder, fingerprint, pinned, same_autoencoder
 from actors.rollback import default_steps, strength_for_variance
+from actors.settings import ModelSettings, TeacherSettings
 from actors.teacher import Refinement, Through
 from jobs.cascade import Rules
 from jobs.parts import OutputFolder, check_names
 from jobs.prompts import Prompts
 from jobs.spec import NOT_IN_THE_BYTES, JobSpec, Rollback
+
+log = logging.getLogger("bottega.job")
 
 DEFAULT_ROLLBACK = Rollback(strength=0.6)
 
@@ -72,8 +79,38 @@ class Job:
             "model_files": self.model_files,
         }
 
+    def write(self, calibration: dict[str, Any]) -> None:
+        """Fix the threshold in job.json, before the first part starts."""
+        self.output.write_job(
+            {
+                "identity": self.identity(),
+                "threshold": calibration["threshold"],
+                "calibration": calibration,
+                **self.about(),
+            }
+        )
+
+    def continues(self) -> dict[str, Any] | None:
+        """The job.json that is in the output folder already; None for a new job.
+
+        Raises OutputError, with the fields that differ, if it is another job's.
+        """
+        before = self.output.read_job()
+        if before is None:
+            return None
+        changed = _differences(before["identity"], self.identity())
+        if changed:
+            raise OutputError(
+                f"output {str(self.output.path)!r} holds another job. What differs:\n"
+                + "\n".join(f"  {line}" for line in changed)
+                + "\nChoose a new output folder, or put the job back as it was."
+            )
+        for line in _differences(before["versions"], self.about()["versions"]):
+            log.warning("continuing with another version, which may change bytes: %s", line)
+        return before
+
     def about(self) -> dict[str, Any]:
-        """For people, in job.json: the whole spec and the versions it ran with."""
+        """For people, in job.json: how it was resolved, and the versions it ran with."""
         packages = ("bottega", "ray", "torch", "diffusers", "transformers", "pyarrow")
         return {
             "name": self.spec.name,
@@ -93,24 +130,52 @@ class Job:
         }
 
 
+def _differences(before: Any, now: Any, path: str = "") -> list[str]:
+    if isinstance(before, dict) and isinstance(now, dict):
+        return [
+            line
+            for name in sorted({*before, *now})
+            for line in _differences(before.get(name), now.get(name), f"{path}.{name}".lstrip("."))
+        ]
+    return [] if before == now else [f"{path.removeprefix('spec.')}: was {before!r}, is {now!r}"]
+
+
 def resolve(spec: JobSpec) -> Job:
     """Look at the input, the models and the output's name. Raises a UserError for what is wrong."""
     prompts = Prompts(spec)
     check_names(prompts.schema.names, spec.seed_column, spec.save_student)
     models = spec.models
     student, teacher = check_folder(models.student), check_folder(models.teacher)
-    files = {
-        "student": fingerprint(student),
-        "oracle": fingerprint(check_folder(models.oracle)),
-        "teacher": fingerprint(teacher),
-    }
+    oracle = check_folder(models.oracle)
+    folders = {"student": student, "oracle": oracle, "teacher": teacher}
+    files = {role: fingerprint(folder) for role, folder in folders.items()}
+    # Other processes have other working folders, and a hub's `main` may move while the job runs.
+    pinned_models = ModelSettings(
+        student=pinned(models.student, student),
+        oracle=pinned(models.oracle, oracle),
+        teacher=pinned(models.teacher, teacher),
+    )
+    spec = spec.model_copy(update={"models": pinned_models})
     through: Through = "latents" if same_autoencoder(student, teacher) else "pixels"
-    strength = _strength(spec)
-    steps = spec.teacher_steps or default_steps(strength, models.teacher.steps)
-    refinement = Refinement(spec.strategy, strength, steps, through)
-    job = Job(spec, prompts, OutputFolder(spec.output), refinement, files)
+    refinement = _refinement(spec, through)
+    output = OutputFolder(Path(spec.output).expanduser().resolve())
+    job = Job(spec, prompts, output, refinement, files)
     _check_budget(job)
     return job
+
+
+def _refinement(spec: JobSpec, through: Through) -> Refinement:
+    teacher = spec.models.teacher
+    strength = _strength(spec)
+    steps = spec.teacher_steps or default_steps(strength, teacher.steps)
+    most = floor(strength * len(_schedule(teacher)))
+    if steps > most:
+        raise SpecError(
+            f"teacher_steps: {steps} steps do not fit between the rollback (strength "
+            f"{strength:.3g}) and a clean picture: the teacher's schedule has {most} there. Lower "
+            "teacher_steps or raise the rollback."
+        )
+    return Refinement(spec.strategy, strength, steps, through)
 
 
 def _strength(spec: JobSpec) -> float:
@@ -120,9 +185,14 @@ def _strength(spec: JobSpec) -> float:
     if rollback.strength is not None:
         return rollback.strength
     assert rollback.variance is not None
-    from actors.models.diffusion import schedule_variances
+    return strength_for_variance(rollback.variance, _schedule(spec.models.teacher))
 
-    return strength_for_variance(rollback.variance, schedule_variances(spec.models.teacher))
+
+@cache
+def _schedule(teacher: TeacherSettings) -> list[float]:
+    from actors.models.diffusion import schedule_of
+
+    return schedule_of(teacher)
 
 
 def _check_budget(job: Job) -> None:

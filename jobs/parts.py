@@ -4,6 +4,7 @@
       job.json                     the resolved job, its threshold, versions
       data/part-00000000.parquet   rows in input order; nothing in it depends on time or place
       records/part-00000000.json   written last: this makes the part count
+      README.md, _SUCCESS          a dataset card, and the sign that every part is there
 
 A part is built whole, written beside its place, flushed to the disk and renamed; then its record.
 So a reader that follows the records never sees half a part, and a part that is written twice is
@@ -49,9 +50,10 @@ def our_columns(save_student: bool) -> dict[str, pa.DataType]:
 
 
 def check_names(columns: Sequence[str], seed_column: str | None, save_student: bool) -> None:
-    """Refuse an input whose columns are called like ours (the seed column becomes our `seed`)."""
+    """Refuse an input whose columns are called like ours; but `seed` may be the column of seeds."""
     ours = set(our_columns(save_student))
-    clash = sorted(ours & (set(columns) - {seed_column}))
+    replaced = {"seed"} if seed_column == "seed" else set()
+    clash = sorted(ours & (set(columns) - replaced))
     if clash:
         raise OutputError(
             f"the input has a column {clash[0]!r}, and so will the output. Rename it in the input; "
@@ -96,14 +98,14 @@ class OutputFolder:
         return self.path / "job.json"
 
     def claim(self) -> None:
-        """Make the folder, or find one of ours. Raises OutputError for one that is not ours."""
+        """Refuse a folder that holds something and is not ours; touches nothing."""
+        if self.path.exists() and not self.path.is_dir():
+            raise OutputError(f"output {str(self.path)!r} is a file. Choose a folder.")
         if self.path.is_dir() and any(self.path.iterdir()) and not self.job_file.is_file():
             raise OutputError(
                 f"output {str(self.path)!r} is not empty and has no job.json, so it is not ours to "
                 "write to. Choose a new folder."
             )
-        for name in ("data", "records"):
-            (self.path / name).mkdir(parents=True, exist_ok=True)
 
     def read_job(self) -> dict[str, Any] | None:
         """job.json, or None before the first run."""
@@ -120,15 +122,22 @@ class OutputFolder:
         return job
 
     def write_job(self, job: Mapping[str, Any]) -> None:
-        """Replace job.json in one step."""
+        """Make the folder with its job.json, or replace that, in one step."""
+        self.path.mkdir(parents=True, exist_ok=True)
         write_whole(self.job_file, json.dumps(job, indent=2, sort_keys=True).encode() + b"\n")
+
+    def finish(self, card: str) -> None:
+        """Every part is there: the dataset card, and last `_SUCCESS`, as other programs expect."""
+        write_whole(self.path / "README.md", card.encode())
+        write_whole(self.path / "_SUCCESS", b"")
 
     def records(self) -> dict[int, dict[str, Any]]:
         """The records of the finished parts, by part number."""
         found: dict[int, dict[str, Any]] = {}
         for file in sorted((self.path / "records").glob("part-*.json")):
             record = json.loads(file.read_text(encoding="utf-8"))
-            if self.part_file(record["part"]).is_file():
+            part = self.part_file(record["part"])
+            if part.is_file() and part.stat().st_size == record["bytes"]:
                 found[record["part"]] = record
         return found
 
@@ -153,7 +162,9 @@ def write_part(
     columns = {
         name: table.column(name) for name in table.column_names if name not in ours
     } | _our_arrays(results, first_row, image_format, save_student, files)
-    whole = pa.table(columns).replace_schema_metadata(_huggingface(save_student))
+    whole = pa.table(columns).replace_schema_metadata(
+        _huggingface(table.schema.metadata, save_student)
+    )
     content = _parquet_bytes(whole)
     write_whole(folder.part_file(index), content)
     sources = [result.source for result in results]
@@ -205,10 +216,15 @@ def _our_arrays(
     return {name: pa.array(values[name], kind) for name, kind in our_columns(save_student).items()}
 
 
-def _huggingface(save_student: bool) -> dict[str, str]:
-    """The schema metadata that makes `datasets` show pictures instead of structs."""
+def _huggingface(inputs: Mapping[bytes, bytes] | None, save_student: bool) -> dict[str, str]:
+    """The schema metadata that makes `datasets` show pictures instead of structs.
+
+    inputs: the input's own metadata; what it says of its columns is kept.
+    """
+    known = json.loads((inputs or {}).get(b"huggingface", b"{}"))
+    features = known.get("info", {}).get("features", {})
     names = [name for name, kind in our_columns(save_student).items() if kind == IMAGE]
-    features = {name: {"_type": "Image"} for name in names}
+    features |= {name: {"_type": "Image"} for name in names}
     return {"huggingface": json.dumps({"info": {"features": features}})}
 
 
@@ -237,6 +253,7 @@ def _parquet_bytes(table: pa.Table) -> bytes:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file so that it is there whole or not at all, also after a crash."""
+    path.parent.mkdir(exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
     try:
         with temporary.open("wb") as file:

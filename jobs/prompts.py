@@ -6,9 +6,12 @@ that row fail, with the reason, and its neighbours go on.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import blake2b
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -41,9 +44,11 @@ class Prompts:
         """Finds the files and compares their columns. Raises InputError."""
         self.spec = spec
         self._readers = [open_file(file, spec.prompt_column) for file in find_files(spec.input)]
-        self.schema: pa.Schema = self._readers[0].schema
+        first = self._readers[0].schema
+        nullable = [field.with_nullable(True) for field in first]
+        self.schema: pa.Schema = pa.schema(nullable, metadata=first.metadata)
         for reader in self._readers[1:]:
-            if not reader.schema.equals(self.schema):
+            if _kinds(reader.schema) != _kinds(self.schema):
                 raise InputError(
                     f"{reader.file} has other columns than {self._readers[0].file}: "
                     f"{_difference(self.schema, reader.schema)}. One job reads files of one schema."
@@ -91,14 +96,16 @@ class Prompts:
                 rows += taken.num_rows
                 batch = batch.slice(taken.num_rows)
                 if rows == size:
-                    yield self._part(index, pa.Table.from_batches(waiting))
+                    yield self._part(index, waiting)
                     index, waiting, rows = index + 1, [], 0
         if rows:
-            yield self._part(index, pa.Table.from_batches(waiting))
+            yield self._part(index, waiting)
 
     def sample(self, num_rows: int) -> Part:
         """At most `num_rows` rows, spread evenly over the input: inputs are often sorted."""
         count = min(num_rows, self.num_rows)
+        if not count:
+            raise InputError(f"input {self.spec.input!r} has no rows. Is it the right one?")
         wanted = [self.num_rows * i // count for i in range(count)]
         spec = self.spec
         columns = [c for c in (spec.prompt_column, spec.id_column, spec.seed_column) if c]
@@ -108,14 +115,23 @@ class Prompts:
             if here:
                 picked.append(reader.pick(here, columns))
             first += size
-        return self._as_part(0, 0, pa.concat_tables(picked), wanted)
+        plain = [pa.Table.from_arrays(one.columns, one.column_names) for one in picked]
+        table = pa.concat_tables(plain)
+        return self._as_part(0, 0, table, wanted)
 
     def describe_files(self) -> list[dict[str, Any]]:
-        """Name, size and time of change of each file: how a changed input is noticed."""
-        stats = [(reader.file, reader.file.stat()) for reader in self._readers]
+        """Name, size and ends of each file: how a changed input is noticed.
+
+        The hash is of the first and the last MiB, so that a file of any size is looked at in an
+        instant; a change in the middle of a file that keeps its size is not noticed.
+        """
         return [
-            {"name": str(file), "bytes": stat.st_size, "modified_ns": stat.st_mtime_ns}
-            for file, stat in stats
+            {
+                "name": reader.file.name,
+                "bytes": reader.file.stat().st_size,
+                "ends": _hash_of_ends(reader.file),
+            }
+            for reader in self._readers
         ]
 
     def _batches(self, skip: int) -> Iterator[pa.RecordBatch]:
@@ -125,10 +141,14 @@ class Prompts:
                 if skip >= size:
                     skip -= size
                     continue
-            yield from reader.batches(skip)
+            for batch in reader.batches(skip):
+                # Files of one schema may still differ in nullability and metadata.
+                yield pa.RecordBatch.from_arrays(batch.columns, schema=self.schema)
             skip = 0
 
-    def _part(self, index: int, table: pa.Table) -> Part:
+    def _part(self, index: int, batches: list[pa.RecordBatch]) -> Part:
+        # In one chunk: Parquet's pages follow the chunks, and those depend on where reading began.
+        table = pa.Table.from_batches(batches).combine_chunks()
         first = index * self.spec.rows_per_part
         return self._as_part(index, first, table, range(first, first + table.num_rows))
 
@@ -147,7 +167,8 @@ class Prompts:
         for row, (row_id, value) in enumerate(zip(ids, given, strict=True)):
             seed = _as_seed(value)
             if value in (None, ""):
-                seed = row_seed(spec.seed, str(row_id))
+                named = numbers[row] if row_id is None else row_id
+                seed = row_seed(spec.seed, str(named))
             elif seed is None:
                 unusable.setdefault(row, f"seed {value!r} is not an integer in 0..{MAX_SEED}")
             seeds.append(seed or 0)
@@ -157,6 +178,8 @@ class Prompts:
 def _problem_with_prompt(prompt: Any) -> str | None:
     if prompt is None:
         return "the prompt is null"
+    if isinstance(prompt, bytes):
+        return "the prompt is not valid UTF-8"
     if not prompt.strip():
         return "the prompt is empty"
     if "\0" in prompt:
@@ -166,14 +189,39 @@ def _problem_with_prompt(prompt: Any) -> str | None:
 
 def _as_seed(value: Any) -> int | None:
     """A seed as it is, or as the text of a CSV cell; None if it is none."""
-    if isinstance(value, str) and value.strip().isascii() and value.strip().isdigit():
+    if isinstance(value, str) and re.fullmatch(r"\s*[0-9]{1,19}\s*", value):
         value = int(value)
     return value if type(value) is int and 0 <= value <= MAX_SEED else None
 
 
 def _values(table: pa.Table, column: str) -> list[Any]:
-    values: list[Any] = table.column(column).to_pylist()
+    """A column's values; text that is not valid UTF-8 as bytes."""
+    try:
+        values: list[Any] = table.column(column).to_pylist()
+    except UnicodeDecodeError:
+        values = table.column(column).cast(pa.large_binary()).to_pylist()
+        return [_decoded(value) for value in values]
     return values
+
+
+def _decoded(value: bytes | None) -> str | bytes | None:
+    try:
+        return None if value is None else value.decode()
+    except UnicodeDecodeError:
+        return value
+
+
+def _hash_of_ends(file: Path) -> str:
+    digest = blake2b(digest_size=8)
+    with file.open("rb") as content:
+        digest.update(content.read(2**20))
+        content.seek(max(0, file.stat().st_size - 2**20))
+        digest.update(content.read())
+    return digest.hexdigest()
+
+
+def _kinds(schema: pa.Schema) -> list[tuple[str, pa.DataType]]:
+    return [(field.name, field.type) for field in schema]
 
 
 def _is_text(kind: pa.DataType) -> bool:

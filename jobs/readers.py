@@ -27,7 +27,7 @@ SUFFIXES = {
     ".ndjson": "jsonl",
     ".txt": "txt",
 }
-BATCH_ROWS = 8192
+BATCH_ROWS = 1024
 BLOCK_BYTES = 16 * 2**20
 """A CSV row or a JSON line must fit into one block."""
 
@@ -111,17 +111,21 @@ class Reader:
             case "csv":
                 return self._open_csv()
             case "jsonl":
-                return pyarrow.json.open_json(
-                    self.file, read_options=pyarrow.json.ReadOptions(block_size=BLOCK_BYTES)
-                )
+                return self._open_jsonl()
             case _:
                 return _TextLines(self.file, self.text_column)
 
     def _open_csv(self) -> Any:
-        """Every column as text: `007`, `1e5` and dates stay what the user wrote."""
+        """Every column as text: `007`, `1e5` and dates stay what the user wrote.
+
+        In tab-separated files a quote is a character like any other: that format has no quoting.
+        """
         read = pyarrow.csv.ReadOptions(block_size=BLOCK_BYTES)
+        is_tsv = self.file.suffix.lower() == ".tsv"
         parse = pyarrow.csv.ParseOptions(
-            delimiter="\t" if self.file.suffix.lower() == ".tsv" else ",", newlines_in_values=True
+            delimiter="\t" if is_tsv else ",",
+            quote_char=False if is_tsv else '"',
+            newlines_in_values=not is_tsv,
         )
         names = pyarrow.csv.open_csv(self.file, read_options=read, parse_options=parse).schema.names
         twice = sorted({name for name in names if names.count(name) > 1})
@@ -132,6 +136,14 @@ class Reader:
             self.file, read_options=read, parse_options=parse, convert_options=text
         )
 
+    def _open_jsonl(self) -> Any:
+        """Dates stay text, as the user wrote them."""
+        read = pyarrow.json.ReadOptions(block_size=BLOCK_BYTES)
+        schema = pyarrow.json.open_json(self.file, read_options=read).schema
+        dates = [(f.name, pa.string()) for f in schema if pa.types.is_timestamp(f.type)]
+        parse = pyarrow.json.ParseOptions(explicit_schema=pa.schema(dates) if dates else None)
+        return pyarrow.json.open_json(self.file, read_options=read, parse_options=parse)
+
     def _refusing(self) -> _Refusing:
         return _Refusing(self.file)
 
@@ -141,9 +153,13 @@ class ParquetReader(Reader):
 
     @property
     def schema(self) -> pa.Schema:
-        """The columns, without the metadata that other programs keep in a schema."""
+        """The columns, with what the schema says to other programs."""
         with self._refusing():
-            return pq.read_schema(self.file).remove_metadata()
+            schema = pq.read_schema(self.file)
+        twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
+        if twice:
+            raise InputError(f"{self.file}: two columns are called {twice[0]!r}. Rename one.")
+        return schema
 
     def num_rows(self) -> int:
         """From the footer."""
@@ -203,7 +219,7 @@ class _Refusing:
 
 
 class _TextLines:
-    """A text file: a prompt a line."""
+    """A text file: a prompt a line; empty lines at its end are none."""
 
     def __init__(self, file: Path, column: str) -> None:
         self.file = file
@@ -211,5 +227,11 @@ class _TextLines:
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         with self.file.open(encoding="utf-8-sig", newline="\n") as file:
+            empty = 0
             while lines := [line.rstrip("\r\n") for line in islice(file, BATCH_ROWS)]:
+                lines = [""] * empty + lines
+                empty = 0
+                while lines and not lines[-1]:
+                    lines.pop()
+                    empty += 1
                 yield pa.record_batch([pa.array(lines, pa.string())], schema=self.schema)

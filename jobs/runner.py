@@ -13,13 +13,13 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict
-from math import ceil
+from math import ceil, floor, inf
 from time import monotonic
 from typing import Any
 
-from actors.errors import JobError, OutputError, TooManyFailuresError
-from jobs.calibrate import Calibration, calibrate, describe
+from actors.errors import JobError, TooManyFailuresError
+from jobs.calibrate import NOTHING_TO_CALIBRATE, calibrate, describe
+from jobs.card import card
 from jobs.cascade import Abandon, Call, Cascade, Instruction, Release, Rules, State
 from jobs.crew import Crew, OpenPart
 from jobs.job import Job
@@ -47,64 +47,26 @@ def run_job(
     Raises OutputError for a folder that holds another job, JobError when the job cannot end well.
     """
     job.output.claim()
-    before = check_same_job(job)
+    before = job.continues()
     runner = Runner(job, listener)
+    if job.prompts.num_rows == 0 and before is None:
+        job.write(NOTHING_TO_CALIBRATE)
     if runner.progress().done_rows == job.prompts.num_rows:
         log.info("nothing to do: all %d parts are there", job.prompts.num_parts)
-        return runner.progress()
-    with make_crew() as crew:
-        threshold = before["threshold"] if before else _calibrate_and_write(job, crew)
-        runner.run(crew, job.rules(float(threshold)))
+    else:
+        with make_crew() as crew:
+            threshold = before["threshold"] if before else _calibrate_and_write(job, crew)
+            runner.run(crew, job.rules(float(threshold)))
+    runner.check_failures()
+    job.output.finish(card(job))
     return runner.progress()
-
-
-def check_same_job(job: Job) -> dict[str, Any] | None:
-    """The job.json that is in the output folder; None for a new job.
-
-    Raises OutputError, with the fields that differ, if it is another job's.
-    """
-    before = job.output.read_job()
-    if before is None:
-        return None
-    now = job.identity()
-    changed = list(_differences(before["identity"], now))
-    if changed:
-        raise OutputError(
-            f"output {str(job.output.path)!r} holds another job. What differs:\n"
-            + "\n".join(f"  {line}" for line in changed)
-            + "\nChoose a new output folder, or put the job back as it was."
-        )
-    return before
-
-
-def _differences(before: Any, now: Any, path: str = "") -> list[str]:
-    if isinstance(before, dict) and isinstance(now, dict):
-        return [
-            line
-            for name in sorted({*before, *now})
-            for line in _differences(before.get(name), now.get(name), f"{path}.{name}".lstrip("."))
-        ]
-    return [] if before == now else [f"{path.removeprefix('spec.')}: was {before!r}, is {now!r}"]
 
 
 def _calibrate_and_write(job: Job, crew: Crew) -> float:
     calibration = calibrate(job, crew)
-    write_job(job, calibration)
-    log.info("threshold: %s", describe(asdict(calibration)))
+    job.write(calibration.as_json())
+    log.info("threshold: %s", describe(calibration.as_json()))
     return calibration.threshold
-
-
-def write_job(job: Job, calibration: Calibration) -> None:
-    """Fix the threshold, before the first part starts."""
-    job.output.write_job(
-        {
-            "identity": job.identity(),
-            # As text, because JSON has no infinity.
-            "threshold": str(calibration.threshold),
-            "calibration": {**calibration.as_json(), "threshold": str(calibration.threshold)},
-            **job.about(),
-        }
-    )
 
 
 class Runner:
@@ -123,6 +85,7 @@ class Runner:
     def run(self, crew: Crew, rules: Rules) -> None:
         """Open parts and drive them until every part has its record."""
         self._crew = crew
+        self._started = monotonic()
         missing = [n for n in range(self.job.prompts.num_parts) if n not in self._records]
         if self._records:
             log.info(
@@ -157,9 +120,9 @@ class Runner:
         teachers = crew.pools["teacher"].size * rules.teacher_batch
         size = self.job.spec.rows_per_part
         wanted = 1 + ceil(2 * (students + 4 * teachers) / size)
-        if crew.bytes_per_row:
-            wanted = min(wanted, int(crew.object_store_bytes / 2 / (size * crew.bytes_per_row)))
-        return max(1, wanted)
+        part_bytes = size * crew.bytes_per_row
+        fitting = crew.object_store_bytes / 2 / part_bytes if part_bytes else inf
+        return max(1, floor(min(wanted, fitting)))
 
     def _carry_out(self, owner: OpenPart, instructions: list[Instruction]) -> None:
         assert self._crew is not None
@@ -186,9 +149,10 @@ class Runner:
         for number, row in enumerate(owner.cascade.rows):
             if row.state is State.FAILED:
                 log.warning("row %d failed: %s", owner.part.first_row + number, row.error)
-        self._check_failures()
+        self.check_failures()
 
-    def _check_failures(self) -> None:
+    def check_failures(self) -> None:
+        """Raise TooManyFailuresError when more rows failed than the job allows."""
         done = sum(record["rows"] for record in self._records.values())
         failed = sum(record["failed"] for record in self._records.values())
         allowed = self.job.spec.max_failed
@@ -230,6 +194,6 @@ def _count_rows(cascade: Cascade) -> Counter[str]:
 
 def _told(record: dict[str, Any]) -> str:
     return (
-        f"{record['rows']} rows, {record['refined']} improved by the teacher, "
+        f"{record['rows']} rows, {record['refined']} refined by the teacher, "
         f"{record['failed']} failed"
     )

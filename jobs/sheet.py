@@ -50,11 +50,11 @@ def make_sheet(folder: OutputFolder, target: Path, rows_each: int = 12) -> Path:
         key: sum(r[key] for r in records.values()) for key in ("rows", "refined", "failed", "nfe")
     }
     title = (
-        f"{job['name']}: {totals['rows']:,} rows, {totals['refined']:,} improved by the teacher, "
+        f"{job['name']}: {totals['rows']:,} rows, {totals['refined']:,} refined by the teacher, "
         f"{totals['failed']:,} failed, {totals['nfe'] / max(1, totals['rows']):.1f} network "
         "evaluations a picture"
     )
-    sections = [("Accepted from the student", accepted), ("Improved by the teacher", refined)]
+    sections = [("Accepted from the student", accepted), ("Sent to the teacher", refined)]
     _draw(title, sections).save(target, "PNG")
     return target
 
@@ -63,8 +63,8 @@ def _collect(
     file: Path, prompt_column: str, accepted: list[_Tile], refined: list[_Tile], most: int
 ) -> None:
     parquet = pq.ParquetFile(file)
-    names = ["image", "student_image", "student_score", "teacher_score", prompt_column, "status"]
-    columns = [name for name in names if name in parquet.schema_arrow.names]
+    ours = ("source", "image", "student_image", "student_score", "teacher_score", "status")
+    columns = [name for name in (prompt_column, *ours) if name in parquet.schema_arrow.names]
     for batch in parquet.iter_batches(batch_size=64, columns=columns):
         for row in batch.to_pylist():
             if row["status"] != "ok":
@@ -76,6 +76,10 @@ def _collect(
 
 def _tile(row: dict[str, Any], prompt_column: str) -> _Tile:
     after = _open(row["image"])
+    if row["teacher_score"] is not None and row["source"] == "student":
+        # keep: best, and the student's picture was the better one.
+        kept = f"kept {row['student_score']:.2f}, the teacher's {row['teacher_score']:.2f}"
+        return _Tile(row[prompt_column], [(after, kept)])
     if row["teacher_score"] is None:
         return _Tile(row[prompt_column], [(after, f"score {row['student_score']:.2f}")])
     before = row.get("student_image")

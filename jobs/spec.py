@@ -28,14 +28,20 @@ class Budget(Settings):
         default=None, ge=0, le=1, description="The fraction of pictures that the teacher improves."
     )
     nfe: float | None = Field(
-        default=None, gt=0, description="Mean network evaluations a picture; guidance doubles them."
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="Mean network evaluations a picture; guidance doubles them.",
     )
     threshold: float | None = Field(
-        default=None, description="Scores below this go to the teacher; no calibration is needed."
+        default=None,
+        allow_inf_nan=False,
+        description="Scores below this go to the teacher; no calibration is needed.",
     )
     gpu_seconds: float | None = Field(
         default=None,
         gt=0,
+        allow_inf_nan=False,
         description="Mean actor-seconds a picture over the three pools, timed on this cluster.",
     )
 
@@ -119,7 +125,10 @@ class JobSpec(Settings):
         default=3, ge=1, le=20, description="Times that a batch may fail before it is halved."
     )
     max_failed: float = Field(
-        default=0.1, ge=0, le=1, description="The job ends early above this fraction of its rows."
+        default=0.1,
+        ge=0,
+        le=1,
+        description="The job ends early when more than this fraction of the rows so far failed.",
     )
     stall_timeout_seconds: float = Field(
         default=1800, gt=0, description="The job ends when nothing has happened for this long."
@@ -149,9 +158,12 @@ class JobSpec(Settings):
 
 
 NOT_IN_THE_BYTES = frozenset(
-    {"name", "output", "pools", "max_attempts", "max_failed", "stall_timeout_seconds"}
+    {"name", "input", "output", "pools", "max_attempts", "max_failed", "stall_timeout_seconds"}
 )
-"""Fields that change how a job runs and not what it makes; they may differ in a resumed run."""
+"""Fields that change how a job runs and not what it makes; they may differ in a resumed run.
+
+`input` is here because the files count by their names and contents, not by the way to them.
+"""
 
 
 def load_spec(path: Path, **overrides: Any) -> JobSpec:

@@ -1,7 +1,7 @@
 """A diffusers text-to-image pipeline as Bottega uses it: safe to load, one shape, noise per row.
 
-`Student` and `Teacher` are thin roles over this class. It leaves the denoising to the pipeline's
-own `__call__`, so that every family of models works as its authors wrote it.
+`Student` and `Teacher` are thin roles over this class. It leaves prompts and denoising to the
+pipeline's own `__call__`; decoding is done here, because the latents are wanted too.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from diffusers import AutoPipelineForImage2Image, DiffusionPipeline
+from safetensors import SafetensorError
 
 from actors.errors import ModelError
 from actors.models.folders import check_folder
@@ -59,12 +60,15 @@ class Diffusion:
                 use_safetensors=True,
                 trust_remote_code=False,
             )
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise ModelError(f"cannot load the pipeline {settings.path!r}: {error}") from error
         pipe.set_progress_bar_config(disable=True)
         self.device = best_device()
         self.pipe: Any = pipe.to(self.device)
         self._img2img: Any = None
+        self._evaluated_rows = 0
+        denoiser = getattr(pipe, "unet", None) or pipe.transformer
+        denoiser.register_forward_pre_hook(self._count, with_kwargs=True)
 
     def draw(self, prompts: Sequence[str], seeds: Sequence[int], steps: int) -> torch.Tensor:
         """Draw from noise.
@@ -115,22 +119,36 @@ class Diffusion:
             ).images
         return latents[: len(prompts)]
 
+    def _count(self, _module: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._evaluated_rows += len(args[0] if args else kwargs["hidden_states"])
+
+    def take_evaluations(self) -> int:
+        """Network evaluations of a row since the last time of asking, as they happened.
+
+        Counted and not computed: some schedulers take a step more than they are asked for, and
+        some distilled models have their guidance built in and do not double.
+        """
+        evaluations, self._evaluated_rows = self._evaluated_rows // self.settings.batch_size, 0
+        return evaluations
+
     def decode(self, latents: torch.Tensor) -> Pictures:
         """Latents as the pipeline returns them -> pictures (rows, height, width, 3), uint8."""
         vae = self.pipe.vae
+        if vae.dtype == torch.float16 and getattr(vae.config, "force_upcast", False):
+            vae.to(torch.float32)  # such autoencoders overflow in float16, to black pictures
+        shift = getattr(vae.config, "shift_factor", None) or 0.0
         whole = torch.stack(padded(list(latents), self.settings.batch_size))
         with torch.inference_mode():
-            decoded = vae.decode(whole.to(vae.dtype) / vae.config.scaling_factor).sample
+            decoded = vae.decode(whole.to(vae.dtype) / vae.config.scaling_factor + shift).sample
             pictures = self.pipe.image_processor.postprocess(decoded, output_type="np")
         return np.asarray((pictures * 255).round(), dtype=np.uint8)[: len(latents)]
 
-    def noise_variances(self) -> list[float]:
-        """1 - alphas_cumprod of the schedule, the cleanest timestep first."""
-        return [float(1 - a) for a in self.pipe.scheduler.alphas_cumprod]
 
+def schedule_of(settings: DiffusionSettings) -> list[float]:
+    """The noise variance at each training timestep, the cleanest first: 1 - alphas_cumprod.
 
-def schedule_variances(settings: DiffusionSettings) -> list[float]:
-    """As `Diffusion.noise_variances`, from the scheduler's file alone: no weights are loaded."""
+    From the scheduler's file alone; no weights are loaded.
+    """
     folder = check_folder(settings)
     from diffusers import DDPMScheduler
 

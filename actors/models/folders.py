@@ -5,15 +5,21 @@ Looks at files only; nothing here loads a model, so a bad path is refused before
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from pathlib import Path
+from typing import Any, TypeVar
 
 from actors.errors import ModelError
-from actors.settings import DiffusionSettings, OracleSettings
+from actors.settings import (
+    DiffusionSettings,
+    OracleSettings,
+    StudentSettings,
+    TeacherSettings,
+)
 
-WHOLE_FILE_BYTES = 64 * 2**20
-"""Larger files are hashed by size, first and last MiB: a safetensors header and the last tensor."""
+S = TypeVar("S", DiffusionSettings, StudentSettings, TeacherSettings, OracleSettings)
 
 PICKLES = {".bin", ".ckpt", ".pt", ".pth", ".pkl"}
 
@@ -80,22 +86,34 @@ _COUNTED = {".json", ".txt", ".model", ".safetensors"} | PICKLES
 
 
 def same_autoencoder(student: Path, teacher: Path) -> bool:
-    """Whether the student's latents mean to the teacher what they mean to the student."""
-    if student == teacher:
-        return True
-    return fingerprint(student, "vae") == fingerprint(teacher, "vae")
+    """Whether the student's latents mean to the teacher what they mean to the student.
+
+    By the weights and the settings; remarks in the configuration (`_diffusers_version`, a path, the
+    indentation) do not count.
+    """
+    return student == teacher or _autoencoder(student) == _autoencoder(teacher)
+
+
+def _autoencoder(folder: Path) -> tuple[dict[str, Any], str]:
+    config = json.loads((folder / "vae/config.json").read_text(encoding="utf-8"))
+    weights = ((p.name, p) for p in sorted((folder / "vae").glob("*.safetensors")))
+    return {k: v for k, v in config.items() if not k.startswith("_")}, _hash(weights)
+
+
+def pinned(settings: S, folder: Path) -> S:
+    """The settings with a path that means the same in every process, for the whole job.
+
+    A folder gets its absolute path; a hub id the commit that `folder`, its snapshot, is of.
+    """
+    if Path(settings.path).expanduser().is_dir():
+        return settings.model_copy(update={"path": str(folder.resolve())})
+    return settings.model_copy(update={"revision": folder.name})
 
 
 def _hash(files: Iterable[tuple[str, Path]]) -> str:
     digest = sha256()
     for name, path in files:
-        size = path.stat().st_size
-        digest.update(f"{name}\0{size}\0".encode())
+        digest.update(f"{name}\0{path.stat().st_size}\0".encode())
         with path.open("rb") as file:
-            if size <= WHOLE_FILE_BYTES:
-                digest.update(file.read())
-            else:
-                digest.update(file.read(2**20))
-                file.seek(-(2**20), 2)
-                digest.update(file.read())
+            digest.update(file_digest(file, "sha256").digest())
     return digest.hexdigest()[:16]

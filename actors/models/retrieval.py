@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoImageProcessor, AutoTokenizer, BlipForImageTextRetrieval
 
 from actors.errors import ModelError
@@ -32,7 +33,7 @@ class Retrieval:
             )
             self.processor = AutoImageProcessor.from_pretrained(folder, trust_remote_code=False)
             self.tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise ModelError(f"cannot load the oracle {settings.path!r}: {error}") from error
         self.model.to(device).eval()
 

@@ -76,7 +76,7 @@ def run_here(ray_here: Resources) -> RunJob:
         crews: list[Crew] = []
 
         def make_crew() -> Crew:
-            crews.append(Crew(job, plans, task_slots=2, task_cpus=0.0, should_stop=stop))
+            crews.append(Crew(job, plans, task_slots=2, should_stop=stop))
             return crews[0]
 
         def stop() -> bool:

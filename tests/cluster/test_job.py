@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from io import BytesIO
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import numpy as np
@@ -15,13 +15,15 @@ import ray
 import torch
 from datasets import load_dataset
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
-from actors.errors import OutputError
+from actors.errors import OutputError, PoolFailedError, TooManyFailuresError
+from actors.models.presets import PRESETS
 from jobs.job import Job
 from jobs.parts import OutputFolder
 from jobs.progress import Progress
 from jobs.sheet import make_sheet
-from tests.cluster.conftest import FIELDS, RunJob, hashes, rows_of
+from tests.cluster.conftest import FAST, FIELDS, RunJob, hashes, rows_of
 
 
 def _heavy(value: object) -> bool:
@@ -76,6 +78,16 @@ def test_datasets_shows_pictures(done: tuple[Job, Progress], tmp_path: Path) -> 
     assert len(data) == 22
     assert data[0]["image"].size == (64, 64)
     assert data[0]["prompt"] == "a small red circle on a gray background"
+
+
+def test_a_finished_dataset_says_so_and_has_a_card(done: tuple[Job, Progress]) -> None:
+    folder = done[0].output.path
+    assert (folder / "_SUCCESS").is_file()
+    card = (folder / "README.md").read_text()
+    assert "data_files: data/*.parquet" in card
+    assert "| rows | 22 |" in card
+    assert "refine, strength 0.6, 3 steps" in card
+    assert len(load_dataset(str(folder), split="train")) == 22
 
 
 def test_records_tell_how_each_part_went(done: tuple[Job, Progress]) -> None:
@@ -166,14 +178,11 @@ def test_regenerate_and_keep_best(captions: Path, run_here: RunJob, tmp_path: Pa
 def test_models_that_share_no_autoencoder_go_through_pixels(
     captions: Path, run_here: RunJob, tmp_path: Path
 ) -> None:
-    from shutil import copytree
-
-    from actors.models.presets import PRESETS
-
     other = tmp_path / "student"
     copytree(PRESETS["shapes"].student.path, other)
-    config = json.loads((other / "vae/config.json").read_text())
-    (other / "vae/config.json").write_text(json.dumps(config, indent=4))
+    weights = other / "vae/diffusion_pytorch_model.safetensors"
+    changed = {name: 1.001 * tensor for name, tensor in load_file(weights).items()}
+    save_file(changed, weights, metadata={"format": "pt"})
     models = {
         "preset": "shapes",
         "student": {"path": str(other), "steps": 1, "batch_size": 8},
@@ -191,6 +200,38 @@ def test_models_that_share_no_autoencoder_go_through_pixels(
     assert 0 < job.refinement.strength < 1
     assert progress.refined_rows == 22
     assert Image.open(BytesIO(rows_of(job.output.path)[0]["image"]["bytes"])).format == "JPEG"
+
+
+def test_a_model_that_does_not_load_fails_the_job_at_once_with_the_cause(
+    captions: Path, run_here: RunJob, tmp_path: Path
+) -> None:
+    """And the folder can be used again: nothing was fixed yet."""
+    broken = tmp_path / "oracle"
+    copytree(PRESETS["shapes"].oracle.path, broken)
+    (broken / "model.safetensors").write_bytes(b"not a tensor")
+    models = {**FAST["models"], "oracle": {"path": str(broken)}}
+    for _ in range(2):
+        with pytest.raises(PoolFailedError, match="the oracle does not start: .*cannot load the oracle"):
+            run_here(input=str(captions), output=str(tmp_path / "out"), models=models)
+
+
+def test_a_job_that_fails_broadly_ends(run_here: RunJob, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"prompt": ["a red circle", None]}), tmp_path / "p.parquet")
+    for _ in range(2):
+        with pytest.raises(TooManyFailuresError, match="1 of 2 rows failed"):
+            run_here(
+                input=str(tmp_path / "p.parquet"),
+                output=str(tmp_path / "out"),
+                budget={"refine": 0.0},
+            )
+
+
+def test_an_input_without_rows_is_a_finished_job(run_here: RunJob, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"prompt": pa.array([], pa.string())}), tmp_path / "p.parquet")
+    for _ in range(2):
+        job, progress = run_here(input=str(tmp_path / "p.parquet"), output=str(tmp_path / "out"))
+        assert progress.num_rows == progress.done_rows == 0
+    assert (job.output.path / "_SUCCESS").is_file()
 
 
 def test_rows_that_cannot_be_drawn_fail_with_the_reason(run_here: RunJob, tmp_path: Path) -> None:

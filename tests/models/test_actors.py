@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from actors.errors import ModelError
-from actors.models.diffusion import Diffusion
+from actors.models.diffusion import schedule_of
 from actors.models.folders import check_folder, fingerprint, same_autoencoder
 from actors.models.presets import PRESETS
 from actors.oracle import Oracle
@@ -125,7 +125,7 @@ def test_the_oracle_scores_each_row_by_itself(student: Student) -> None:
 
 
 def test_the_variances_are_those_of_the_schedule() -> None:
-    variances = Diffusion(TEACHER).noise_variances()
+    variances = schedule_of(TEACHER)
     assert len(variances) == 1000
     assert variances == sorted(variances)
 

@@ -23,10 +23,12 @@ def test_cores_are_not_oversubscribed(cores: int) -> None:
     assert total(plans, "threads") <= max(cores, 3)
 
 
-@given(st.integers(1, 64))
-def test_gpus_are_not_oversubscribed(gpus: int) -> None:
-    plans = plan_pools(NONE, cpus=16 * gpus, gpus=gpus)
+@given(st.integers(1, 64), st.integers(1, 256))
+def test_gpus_and_their_cores_are_not_oversubscribed(gpus: int, cores: int) -> None:
+    plans = plan_pools(NONE, cpus=cores, gpus=gpus)
     assert total(plans, "gpus") <= gpus
+    actors = plans.student.size + plans.oracle.size + plans.teacher.size
+    assert total(plans, "cpus") <= max(cores, 0.1 * actors) + 1e-9
     assert min(plans.student.size, plans.oracle.size, plans.teacher.size) >= 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.cascade import (
+    MAX_UNLUCKY,
     OUTPUTS,
     Abandon,
     Call,
@@ -267,3 +269,59 @@ def test_a_tie_keeps_the_teacher(keep: str) -> None:
     while world.todo:
         world.answer(world.todo[0])
     assert world.cascade.rows[0].source == "teacher"
+
+
+@given(worlds(), st.data())
+def test_a_killed_actor_costs_its_own_call_and_no_other(world: World, data: st.DataObject) -> None:
+    """What a running call reads is kept until it is back, so that nothing else is made again."""
+    world.carry_out(world.cascade.start())
+    kills = 0
+    while world.todo:
+        call = world.todo[data.draw(st.integers(0, len(world.todo) - 1))]
+        if kills < 30 and data.draw(st.booleans()):
+            kills += 1
+            world.fail(call, blame=False)
+        else:
+            world.answer(call)
+    assert set(world.done_calls.values()) == {1}
+
+
+def test_a_rejected_row_that_fails_keeps_its_place_in_the_teachers_batch() -> None:
+    """Or the batches would depend on whether it failed before or after the rows in front of it."""
+    rules = Rules(
+        threshold=0.5, student_batch=1, teacher_batch=2, save_student=True, max_attempts=1
+    )
+    for early in (True, False):
+        world = World(Cascade(4, rules), [0.1] * 4, [0.9] * 4, poison={1: Stage.ENCODE_DRAWN})
+        world.carry_out(world.cascade.start())
+        first = [Call(stage, (1,)) for stage in (Stage.DRAW, Stage.SCORE_DRAWN, Stage.ENCODE_DRAWN)]
+        for call in first if early else []:
+            world.answer(call)
+        while world.todo:
+            encoding = [call for call in world.todo if call.stage is Stage.ENCODE_DRAWN]
+            others = [call for call in world.todo if call not in encoding]
+            world.answer((others or encoding)[0])
+        refined = {call.rows for call in world.done_calls if call.stage is Stage.REFINE}
+        assert refined == ({(0,), (2, 3)} if early else {(0, 1), (2, 3)})
+
+
+@pytest.mark.parametrize("stage", [Stage.SCORE_DRAWN, Stage.SCORE_REFINED])
+def test_a_score_that_is_no_number_fails_its_row_alone(stage: Stage) -> None:
+    rules = Rules(threshold=0.5, student_batch=2, teacher_batch=2)
+    student = [math.nan if stage is Stage.SCORE_DRAWN else 0.1, 0.2]
+    world = World(Cascade(2, rules), student, [math.nan, 0.9])
+    world.carry_out(world.cascade.start())
+    while world.todo:
+        world.answer(world.todo[0])
+    assert world.cascade.done
+    assert world.stored == set()
+    assert world.cascade.rows[0].error == f"{stage}: the oracle gave no number"
+    assert world.cascade.rows[1].source == "teacher"
+
+
+def test_bad_luck_without_end_is_blamed_in_the_end() -> None:
+    world = World(Cascade(1, Rules(threshold=0.5, student_batch=1, teacher_batch=1)), [0.9], [0.9])
+    world.carry_out(world.cascade.start())
+    for _ in range(MAX_UNLUCKY + world.cascade.rules.max_attempts):
+        world.fail(Call(Stage.DRAW, (0,)), blame=False)
+    assert world.cascade.rows[0].state is State.FAILED

@@ -41,7 +41,6 @@ def write(folder: OutputFolder, seconds: float = 1.0) -> dict[str, object]:
 
 def test_a_part_has_the_inputs_columns_and_ours(tmp_path: Path) -> None:
     folder = OutputFolder(tmp_path)
-    folder.claim()
     record = write(folder)
     table = pq.read_table(folder.part_file(0))
     assert table.column_names == [
@@ -58,7 +57,6 @@ def test_a_part_has_the_inputs_columns_and_ours(tmp_path: Path) -> None:
 
 def test_a_part_written_twice_has_the_same_bytes_and_another_record(tmp_path: Path) -> None:
     folder = OutputFolder(tmp_path)
-    folder.claim()
     first = write(folder, seconds=1.0)
     content = folder.part_file(0).read_bytes()
     second = write(folder, seconds=2.0)
@@ -67,19 +65,33 @@ def test_a_part_written_twice_has_the_same_bytes_and_another_record(tmp_path: Pa
     assert first != second
 
 
-def test_a_record_without_its_part_does_not_count(tmp_path: Path) -> None:
+def test_a_record_without_its_whole_part_does_not_count(tmp_path: Path) -> None:
     folder = OutputFolder(tmp_path)
-    folder.claim()
     write(folder)
+    whole = folder.part_file(0).read_bytes()
+    folder.part_file(0).write_bytes(whole[:-1])
+    assert folder.records() == {}
     folder.part_file(0).unlink()
     assert folder.records() == {}
+
+
+def test_what_the_input_tells_datasets_of_its_columns_is_kept(tmp_path: Path) -> None:
+    features = {"photo": {"_type": "Image"}}
+    told = {"huggingface": json.dumps({"info": {"features": features}})}
+    table = TABLE.replace_schema_metadata(told)
+    files, _ = encode([(0, row) for row in range(3)], "png", 90, PICTURES)
+    folder = OutputFolder(tmp_path)
+    write_part(folder, 0, 0, table, [result(n) for n in range(3)], "png", True, {}, files)
+    metadata = pq.read_schema(folder.part_file(0)).metadata
+    assert set(json.loads(metadata[b"huggingface"])["info"]["features"]) == {
+        *("photo", "image", "student_image"),
+    }
 
 
 def test_a_failed_write_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = OutputFolder(tmp_path)
-    folder.claim()
 
     def full(_descriptor: int) -> None:
         raise OSError(28, "No space left on device")
@@ -100,6 +112,8 @@ def test_a_folder_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
 def test_input_columns_called_like_ours_are_refused() -> None:
     with pytest.raises(OutputError, match="'image'"):
         check_names(["prompt", "image"], None, save_student=False)
+    with pytest.raises(OutputError, match="'status'"):
+        check_names(["prompt", "status"], "status", save_student=False)
     with pytest.raises(OutputError, match="'seed'"):
         check_names(["prompt", "seed"], None, save_student=False)
     check_names(["prompt", "seed"], "seed", save_student=False)
@@ -117,7 +131,6 @@ def test_each_format_is_what_it_says_and_always_the_same_bytes(image_format: str
 
 def test_datasets_is_told_which_columns_are_pictures(tmp_path: Path) -> None:
     folder = OutputFolder(tmp_path)
-    folder.claim()
     write(folder)
     metadata = pq.read_schema(folder.part_file(0)).metadata
     features = json.loads(metadata[b"huggingface"])["info"]["features"]

@@ -19,8 +19,6 @@ from actors.seeds import MAX_SEED, row_seed
 from jobs.prompts import Prompts
 from jobs.spec import make_spec
 
-PARTI = "Prompt\tCategory\tChallenge\nbond\tAbstract\tBasic\n\"a 'b'\"\tArts\tStyle\n"
-
 
 def read(path: Path | str, **fields: Any) -> Prompts:
     return Prompts(make_spec({"input": str(path), "output": "o", "models": "shapes", **fields}))
@@ -31,10 +29,9 @@ def test_each_format_gives_the_same_rows(tmp_path: Path) -> None:
     table = pa.table(rows)
     pq.write_table(table, tmp_path / "p.parquet")
     pyarrow.csv.write_csv(table, tmp_path / "p.csv")
-    pyarrow.csv.write_csv(
-        table, tmp_path / "p.tsv", pyarrow.csv.WriteOptions(delimiter="\t", quoting_style="none")
-    )
-    lines = [f'{{"prompt": "{p}", "tag": "{t}"}}' for p, t in zip(*rows.values(), strict=True)]
+    pairs = list(zip(*rows.values(), strict=True))
+    (tmp_path / "p.tsv").write_text("\n".join(f"{p}\t{t}" for p, t in [("prompt", "tag"), *pairs]))
+    lines = [f'{{"prompt": "{p}", "tag": "{t}"}}' for p, t in pairs]
     (tmp_path / "p.jsonl").write_text("\n".join(lines))
     for name in ("p.parquet", "p.csv", "p.tsv", "p.jsonl"):
         prompts = read(tmp_path / name)
@@ -45,9 +42,59 @@ def test_each_format_gives_the_same_rows(tmp_path: Path) -> None:
 
 
 def test_a_text_file_has_a_prompt_a_line(tmp_path: Path) -> None:
-    (tmp_path / "p.txt").write_text("\ufeffone\r\ntwo\n", encoding="utf-8")
+    (tmp_path / "p.txt").write_text("\ufeffone\r\n\r\ntwo\n\n\n", encoding="utf-8")
     (part,) = read(tmp_path / "p.txt").parts()
-    assert part.prompts == ["one", "two"]
+    assert part.prompts == ["one", "", "two"]
+    assert part.unusable == {1: "the prompt is empty"}
+
+
+def test_quotes_in_a_tsv_are_part_of_the_prompt(tmp_path: Path) -> None:
+    (tmp_path / "p.tsv").write_text('prompt\tn\n"G I G G L E" painted\t1\n"open\t2\nlast\t3\n')
+    (part,) = read(tmp_path / "p.tsv").parts()
+    assert part.prompts == ['"G I G G L E" painted', '"open', "last"]
+
+
+def test_dates_in_jsonl_stay_text(tmp_path: Path) -> None:
+    (tmp_path / "p.jsonl").write_text('{"prompt": "2020-01-01", "n": 1}\n')
+    (part,) = read(tmp_path / "p.jsonl").parts()
+    assert part.table.to_pydict() == {"prompt": ["2020-01-01"], "n": [1]}
+
+
+def test_a_part_is_the_same_table_wherever_reading_began(tmp_path: Path) -> None:
+    """Parquet's pages follow a table's chunks, so a resumed part must have the same chunks."""
+    table = pa.table({"prompt": [f"{row} " * 50 for row in range(3000)]})
+    pq.write_table(table, tmp_path / "p.parquet", row_group_size=700)
+    prompts = read(tmp_path / "p.parquet", rows_per_part=500)
+    for first, part in enumerate(prompts.parts()):
+        resumed = next(prompts.parts(first))
+        assert part.table.column(0).num_chunks == resumed.table.column(0).num_chunks == 1
+        assert part.table.equals(resumed.table)
+
+
+def test_files_may_differ_in_nullability_and_metadata(tmp_path: Path) -> None:
+    strict = pa.schema([pa.field("prompt", pa.string(), nullable=False)], metadata={"a": "b"})
+    pq.write_table(pa.table({"prompt": ["a"]}), tmp_path / "a.parquet")
+    pq.write_table(pa.table({"prompt": ["b"]}, schema=strict), tmp_path / "b.parquet")
+    (part,) = read(tmp_path).parts()
+    assert part.prompts == ["a", "b"]
+    assert read(tmp_path).sample(2).prompts == ["a", "b"]
+
+
+def test_text_that_is_not_utf8_fails_its_row(tmp_path: Path) -> None:
+    raw = pa.array([b"fine", b"\xff\xfe", None], pa.binary())
+    text = pa.Array.from_buffers(pa.string(), 3, raw.buffers())
+    pq.write_table(pa.table({"prompt": text}), tmp_path / "p.parquet")
+    (part,) = read(tmp_path / "p.parquet").parts()
+    assert part.unusable == {1: "the prompt is not valid UTF-8", 2: "the prompt is null"}
+
+
+def test_an_input_without_rows_has_no_sample(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"prompt": pa.array([], pa.string())}), tmp_path / "p.parquet")
+    prompts = read(tmp_path / "p.parquet")
+    assert prompts.num_parts == 0
+    assert list(prompts.parts()) == []
+    with pytest.raises(InputError, match="has no rows"):
+        prompts.sample(8)
 
 
 @given(
@@ -138,13 +185,14 @@ def test_bad_rows_fail_alone(tmp_path: Path) -> None:
 
 
 def test_seeds_come_from_their_column_or_from_the_row(tmp_path: Path) -> None:
-    (tmp_path / "p.csv").write_text("id,prompt,s\n007,a,5\nx,b,\ny,c,-1\nz,d,1.5\n")
+    huge = "9" * 5000
+    (tmp_path / "p.csv").write_text(
+        f"id,prompt,s\n007,a,5\nx,b,\ny,c,-1\nz,d,1.5\nv,e,{2**63}\nw,f,{huge}\n"
+    )
     (part,) = read(tmp_path / "p.csv", seed_column="s", id_column="id", seed=9).parts()
     assert part.seeds[:2] == [5, row_seed(9, "x")]
-    assert part.unusable == {
-        2: f"seed '-1' is not an integer in 0..{MAX_SEED}",
-        3: f"seed '1.5' is not an integer in 0..{MAX_SEED}",
-    }
+    assert sorted(part.unusable) == [2, 3, 4, 5]
+    assert part.unusable[2] == f"seed '-1' is not an integer in 0..{MAX_SEED}"
 
 
 def test_csv_cells_stay_what_the_user_wrote(tmp_path: Path) -> None:

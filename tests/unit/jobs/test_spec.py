@@ -68,6 +68,7 @@ def test_a_preset_can_be_changed_in_part() -> None:
         ({"budget": {"refine": 1.5}}, "budget.refine: input should be less than or equal to 1"),
         ({"budget": {"refine": 0.3, "nfe": 9}}, "budget: give exactly one of refine, nfe"),
         ({"budget": {}}, "not none"),
+        ({"budget": {"threshold": float("nan")}}, "budget.threshold: input should be a finite"),
         ({"rollback": {"strength": 0.6, "variance": 0.5}}, "exactly one of strength or variance"),
         (
             {"strategy": "regenerate", "rollback": {"strength": 0.5}},
@@ -107,7 +108,9 @@ def test_a_file_that_is_no_job_is_refused(tmp_path: Path, text: str, said: str) 
 
 
 def test_the_reference_page_is_that_of_the_code() -> None:
-    assert (ROOT / "docs/job-file.md").read_text() == page(), "run: make docs"
+    assert (ROOT / "docs/job-file.md").read_text() == page(), (
+        "run: python -m jobs.reference > docs/job-file.md"
+    )
 
 
 def test_every_field_is_described() -> None:

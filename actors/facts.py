@@ -1,0 +1,19 @@
+"""What the driver learns from a call. Light: workers that only handle files import it too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class CallFacts:
+    """All that the driver fetches of a call: small, and no picture in it.
+
+    `stored_bytes`: what the call left in the object store. `evaluations`: network evaluations of
+    one row, counted as they happened (0 for calls without a diffusion model).
+    """
+
+    rows: int
+    seconds: float
+    stored_bytes: int = 0
+    evaluations: int = 0
