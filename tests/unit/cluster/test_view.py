@@ -1,0 +1,93 @@
+"""What a person sees of a running job."""
+
+from __future__ import annotations
+
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from cluster.view import JobView, duration, line, render
+from jobs.crew import PoolView
+from jobs.progress import Progress
+
+PROGRESS = Progress(
+    num_rows=1000,
+    done_rows=300,
+    resumed_rows=100,
+    failed_rows=2,
+    judged_rows=400,
+    rejected_rows=100,
+    refined_rows=50,
+    parts_done=3,
+    num_parts=10,
+    elapsed_seconds=35.0,
+    pools=[
+        PoolView("student", size=1, ready=1, busy=1, queued=4),
+        PoolView("oracle", size=1, ready=1, busy=0, queued=0),
+        PoolView("teacher", size=3, ready=2, busy=2, queued=9),
+    ],
+)
+
+
+def shown(terminal: bool) -> str:
+    console = Console(file=StringIO(), force_terminal=terminal, width=120)
+    with JobView("shapes-demo", console) as view:
+        view(PROGRESS)
+        view(PROGRESS)
+    assert isinstance(console.file, StringIO)
+    return console.file.getvalue()
+
+
+def test_rates_are_those_of_this_run() -> None:
+    # 300 accepted and 50 refined rows in 35 s; 1000 - 100 - 350 are left.
+    assert PROGRESS.rows_per_second == pytest.approx(10.0)
+    assert PROGRESS.seconds_left == pytest.approx(55.0)
+    assert PROGRESS.rejected_fraction == 0.25
+
+
+def test_a_run_that_has_just_begun_knows_no_rates() -> None:
+    start = Progress(
+        num_rows=10, done_rows=0, resumed_rows=0, failed_rows=0, judged_rows=0, rejected_rows=0,
+        refined_rows=0, parts_done=0, num_parts=1, elapsed_seconds=0.0,
+    )  # fmt: skip
+    assert start.rows_per_second == 0
+    assert start.seconds_left is None
+    assert "not known yet" in line(start)
+
+
+def test_the_live_view_shows_rows_fractions_rate_pools_and_time_left() -> None:
+    console = Console(file=StringIO(), width=120)
+    console.print(render("shapes-demo", PROGRESS))
+    assert isinstance(console.file, StringIO)
+    text = console.file.getvalue()
+    for part in ("300 of 1,000 rows", "accepted 75%", "rejected 25%", "10.00 rows/s", "55 s"):
+        assert part in text
+    rows = {row.split()[0]: row.split()[1:] for row in text.splitlines() if row.split()}
+    assert rows["student"] == ["1/1", "1", "4", "working"]
+    assert rows["oracle"] == ["1/1", "0", "0", "idle"]
+    assert rows["teacher"] == ["2/3", "2", "9", "loading"]
+
+
+def test_without_a_terminal_plain_lines_come_seldom() -> None:
+    text = shown(terminal=False)
+    assert text.count("rows 300/1000") == 1
+    assert "\x1b" not in text
+
+
+def test_a_terminal_gets_the_live_view_and_keeps_nothing_of_it() -> None:
+    assert "\x1b" in shown(terminal=True)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (None, "not known yet"),
+        (0.4, "0 s"),
+        (59.6, "1 min 0 s"),
+        (200, "3 min 20 s"),
+        (18720, "5 h 12 min"),
+    ],
+)
+def test_durations_are_for_people(seconds: float | None, said: str) -> None:
+    assert duration(seconds) == said
