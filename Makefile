@@ -19,13 +19,13 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# The recipe of the embedded models: under three hours on two cores. It is resumable.
+# The recipe of the embedded models; it is resumable. docs/embedded.md says how far it is.
 train: $(STAMP)
 	$(BIN)/python -m actors.models.shapes.training
 
 # What docs/embedded.md says, measured again.
 embedded: $(STAMP)
-	$(BIN)/python -m benchmarks.embedded
+	$(BIN)/python benchmarks/embedded.py
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

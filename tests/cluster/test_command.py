@@ -151,15 +151,18 @@ def test_a_mistake_is_told_in_a_sentence(arguments: list[str], said: str, tmp_pa
 
 
 def test_the_demo_of_the_readme(tmp_path: Path) -> None:
-    """`make demo`, into a folder of its own; and its pictures are judged by the verifier."""
+    """`make demo`, into a folder of its own."""
     end = bottega("run", "examples/shapes.yaml", "--output", tmp_path / "out", cwd=ROOT)
     assert end.returncode == 0, end.stdout + end.stderr
     assert "threshold: " in end.stdout
     assert bottega("sheet", tmp_path / "out").returncode == 0
-    rows = [row for row in rows_of(tmp_path / "out") if row["source"] == "teacher"]
-    before = [right(row["student_image"], row["prompt"]) for row in rows]
-    after = [right(row["image"], row["prompt"]) for row in rows]
-    assert sum(after) > sum(before)
+    rows = rows_of(tmp_path / "out")
+    refined = [row for row in rows if row["source"] == "teacher"]
+    assert 0.15 < len(refined) / len(rows) < 0.5
+    gains = [row["teacher_score"] - row["student_score"] for row in refined]
+    assert sum(gains) > 0
+    # The captions are of the embedded world, and the verifier can read the pictures.
+    assert sum(right(row["image"], row["prompt"]) for row in rows) > 0.15 * len(rows)
 
 
 def right(image: dict[str, Any], prompt: str) -> bool:

@@ -212,7 +212,7 @@ def test_a_model_that_does_not_load_fails_the_job_at_once_with_the_cause(
     models = {**FAST["models"], "oracle": {"path": str(broken)}}
     for _ in range(2):
         with pytest.raises(
-            PoolFailedError, match="the oracle does not start: .*cannot load the oracle"
+            PoolFailedError, match=r"the oracle does not start: .*cannot load the oracle"
         ):
             run_here(input=str(captions), output=str(tmp_path / "out"), models=models)
 
