@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from shutil import copytree
 
@@ -138,9 +139,16 @@ def test_a_changed_model_file_is_another_model(tmp_path: Path) -> None:
     assert same_autoencoder(copy, Path(SHAPES.teacher.path))
     (copy / "README.md").write_text("documents change no picture")
     assert fingerprint(copy) == fingerprint(original)
-    with (copy / "vae/config.json").open("a") as file:
-        file.write(" ")
+    config = copy / "vae/config.json"
+    settings = json.loads(config.read_text())
+    config.write_text(json.dumps({**settings, "_diffusers_version": "9"}))
     assert fingerprint(copy) != fingerprint(original)
+    assert same_autoencoder(copy, original), "remarks and layout change no latents"
+    config.write_text(json.dumps({**settings, "scaling_factor": 2.0}))
+    assert not same_autoencoder(copy, original)
+    config.write_text(json.dumps(settings))
+    weights = copy / "vae/diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     assert not same_autoencoder(copy, original)
 
 
