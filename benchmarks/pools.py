@@ -1,8 +1,9 @@
 """Which pool sizes are fastest on a machine without GPUs: `python benchmarks/pools.py`.
 
 One job, the embedded models, several sizes side by side on one Ray. Actors load and calibrate
-before the clock starts. The bound is the time that the actors' own work would take with every core
-busy all the time, by the seconds that the actors counted in that very run.
+before the clock starts. The bound is the time that the work would take with every core busy all the
+time: the least sum of seconds that the actors of any of these runs counted, over the cores (actors
+that share a core count each other's time too, hence the least).
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ SIZES = [
 
 
 def measure(have: Resources, sizes: tuple[int, int, int, int], out: Path) -> tuple[float, float]:
-    """Run the job once; returns (seconds, bound in seconds)."""
+    """Run the job once; returns its seconds, and its actors' seconds over the cores."""
     students, oracles, teachers, threads = sizes
     pools: dict[str, Any] = {
         name: {"size": size, "threads_per_actor": threads}
@@ -67,8 +68,9 @@ def main() -> None:
                 out = Path(folder) / "-".join(map(str, (*sizes, turn)))
                 measured = measure(have, sizes, out)
                 best[sizes] = min(measured, best.get(sizes, measured))
+    bound = min(work for _, work in best.values())
     print("student oracle teacher threads  seconds  bound  ratio  rows/s")
-    for sizes, (seconds, bound) in best.items():
+    for sizes, (seconds, _) in best.items():
         students, oracles, teachers, threads = sizes
         print(
             f"{students:7} {oracles:6} {teachers:7} {threads:7}  {seconds:7.1f} {bound:6.1f} "

@@ -97,14 +97,15 @@ def _on_gpus(pools: PoolsSettings, cpus: float, gpus: float) -> PoolPlans:
 
 
 def _on_cpus(pools: PoolsSettings, cpus: float) -> PoolPlans:
-    """Without GPUs the pools share the cores: an actor a core.
+    """Without GPUs the pools share the cores: single-threaded actors, about one a core.
 
-    A batch in one thread is the most work a core does; docs/performance.md has the figures. Below
-    three cores one actor of each kind is still needed: the oracle is idle most of the time.
+    On few cores a second teacher pays although it makes an actor more than cores: when the student
+    has drawn everything, its core would idle (measured: docs/performance.md).
     """
     cores = max(1, floor(cpus))
     students, oracles = max(1, cores // 4), max(1, cores // 8)
-    defaults = (students, oracles, max(1, cores - students - oracles))
+    teachers = max(min(2, cores), cores - students - oracles)
+    defaults = (students, oracles, teachers)
     settings = (pools.student, pools.oracle, pools.teacher)
     sizes = [s.size or size for s, size in zip(settings, defaults, strict=True)]
     threads = sum(s.threads_per_actor * size for s, size in zip(settings, sizes, strict=True))

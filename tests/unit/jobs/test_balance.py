@@ -20,7 +20,7 @@ def total(plans: PoolPlans, what: str) -> float:
 def test_cores_are_not_oversubscribed(cores: int) -> None:
     plans = plan_pools(NONE, cpus=cores, gpus=0)
     assert total(plans, "cpus") <= cores
-    assert total(plans, "threads") <= max(cores, 3)
+    assert total(plans, "threads") <= max(cores, 4)
 
 
 @given(st.integers(1, 64), st.integers(1, 256))
