@@ -30,7 +30,8 @@ class Calibration:
 
     `scores`: the sample's, ascending. `refine`: the fraction of them below the threshold, which is
     the budget's as nearly as the scores allow. `seconds_per_row`: actor-seconds by stage, only
-    where the budget needs them. `wall_seconds`: what the calibration cost.
+    where the budget needs them. `rows`: sampled rows that could be
+    scored. `wall_seconds`: what the calibration cost.
     """
 
     scores: tuple[float, ...]
@@ -123,7 +124,7 @@ def calibrate(job: Job, crew: Crew) -> Calibration:
         scores=tuple(scores),
         refine=refine,
         threshold=threshold,
-        rows=len(sample.prompts),
+        rows=len(scores),
         seconds_per_row=seconds,
         wall_seconds=round(monotonic() - start, 3),
     )
