@@ -19,6 +19,7 @@ from actors.teacher import Refinement, Through
 from jobs.cascade import Rules
 from jobs.parts import OutputFolder, check_names
 from jobs.prompts import Prompts
+from jobs.readers import check_apart
 from jobs.spec import NOT_IN_THE_BYTES, JobSpec, Rollback
 
 log = logging.getLogger("bottega.job")
@@ -69,7 +70,7 @@ class Job:
         """
         spec = self.spec.model_dump(mode="json", exclude=set(NOT_IN_THE_BYTES))
         for model in spec["models"].values():
-            del model["path"], model["revision"]
+            del model["path"], model["revision"], model["allow_pickle"]
         pools = self.spec.pools
         return {
             "spec": spec,
@@ -89,6 +90,11 @@ class Job:
                 **self.about(),
             }
         )
+
+    def claim(self) -> None:
+        """Refuse an output that is not ours, or that the input reads; touches nothing."""
+        check_apart(self.spec.input, self.output.path)
+        self.output.claim()
 
     def continues(self) -> dict[str, Any] | None:
         """The job.json that is in the output folder already; None for a new job.

@@ -6,20 +6,25 @@ that row fail, with the reason, and its neighbours go on.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from actors.errors import InputError
 from actors.seeds import MAX_SEED, row_seed
 from jobs.readers import find_files, open_file
+from jobs.rows import as_seed, is_text, problem_with_prompt, with_valid_text
 from jobs.spec import JobSpec
+
+MAX_PART_BYTES = 2**30
+"""Of the input's own columns; Arrow's text columns end at twice that."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +50,8 @@ class Prompts:
         self.spec = spec
         self._readers = [open_file(file, spec.prompt_column) for file in find_files(spec.input)]
         first = self._readers[0].schema
-        nullable = [field.with_nullable(True) for field in first]
-        self.schema: pa.Schema = pa.schema(nullable, metadata=first.metadata)
+        plain = [field.with_nullable(True).with_type(_decoded(field.type)) for field in first]
+        self.schema: pa.Schema = pa.schema(plain, metadata=first.metadata)
         for reader in self._readers[1:]:
             if _kinds(reader.schema) != _kinds(self.schema):
                 raise InputError(
@@ -64,11 +69,27 @@ class Prompts:
                     f"{role} {column!r} is not in {name}. "
                     f"The columns there: {', '.join(self.schema.names)}."
                 )
-        kind = self.schema.field(spec.prompt_column).type
-        if not _is_text(kind):
+        self._check_kind("prompt_column", "text", is_text)
+        self._check_kind("id_column", "text or integers", lambda k: is_text(k) or _is_integer(k))
+        # Floats are refused: 2^53 + 1 would be rounded to another seed, and nobody would know.
+        self._check_kind(
+            "seed_column", "integers", lambda k: is_text(k) or _is_integer(k) or pa.types.is_null(k)
+        )
+        for field in self.schema:
+            try:
+                pq.write_table(pa.schema([field]).empty_table(), BytesIO())
+            except pa.ArrowException as error:
+                raise InputError(
+                    f"column {field.name!r} of {name} cannot be written to Parquet: {error}. "
+                    "Leave it out, or convert it."
+                ) from error
+
+    def _check_kind(self, role: str, wanted: str, fits: Callable[[pa.DataType], bool]) -> None:
+        column = getattr(self.spec, role)
+        if column is not None and not fits(kind := self.schema.field(column).type):
             raise InputError(
-                f"prompt_column {spec.prompt_column!r} of {name} holds {kind}, and prompts are "
-                "text. Name another column, or convert this one."
+                f"{role} {column!r} of {self._readers[0].file} holds {kind}, and must hold "
+                f"{wanted}. Name another column, or convert this one."
             )
 
     @cached_property
@@ -78,7 +99,7 @@ class Prompts:
 
     @cached_property
     def _rows_in_files(self) -> list[int]:
-        return [reader.num_rows() for reader in self._readers]
+        return [reader.num_rows for reader in self._readers]
 
     @property
     def num_parts(self) -> int:
@@ -88,16 +109,22 @@ class Prompts:
     def parts(self, first: int = 0) -> Iterator[Part]:
         """The parts from number `first` on, in order."""
         size = self.spec.rows_per_part
-        index, waiting, rows = first, list[pa.RecordBatch](), 0
+        index, waiting, rows, held = first, list[pa.RecordBatch](), 0, 0
         for batch in self._batches(skip=first * size):
             while batch.num_rows:
                 taken = batch.slice(0, size - rows)
                 waiting.append(taken)
                 rows += taken.num_rows
+                held += taken.nbytes
+                if held > MAX_PART_BYTES:
+                    raise InputError(
+                        f"the {rows} rows from row {index * size} on take {held:,} bytes, and a "
+                        f"part's at most {MAX_PART_BYTES:,}. Lower rows_per_part ({size})."
+                    )
                 batch = batch.slice(taken.num_rows)
                 if rows == size:
                     yield self._part(index, waiting)
-                    index, waiting, rows = index + 1, [], 0
+                    index, waiting, rows, held = index + 1, [], 0, 0
         if rows:
             yield self._part(index, waiting)
 
@@ -113,11 +140,16 @@ class Prompts:
         for reader, size in zip(self._readers, self._rows_in_files, strict=True):
             here = [row - first for row in wanted if first <= row < first + size]
             if here:
-                picked.append(reader.pick(here, columns))
+                table = reader.pick(here, columns)
+                reader.check_unchanged()
+                picked += [self._plain(batch) for batch in table.to_batches()]
             first += size
-        plain = [pa.Table.from_arrays(one.columns, one.column_names) for one in picked]
-        table = pa.concat_tables(plain)
-        return self._as_part(0, 0, table, wanted)
+        return self._as_part(0, 0, pa.Table.from_batches(picked), wanted)
+
+    def ids(self) -> Iterator[Any]:
+        """The values of the id column, row after row."""
+        for batch in self._batches(columns=[str(self.spec.id_column)]):
+            yield from with_valid_text(pa.Table.from_batches([batch]))[0].column(0).to_pylist()
 
     def describe_files(self) -> list[dict[str, Any]]:
         """Name, size and ends of each file: how a changed input is noticed.
@@ -134,17 +166,26 @@ class Prompts:
             for reader in self._readers
         ]
 
-    def _batches(self, skip: int) -> Iterator[pa.RecordBatch]:
-        for reader in self._readers:
-            if skip:
-                size = reader.num_rows()
-                if skip >= size:
-                    skip -= size
-                    continue
-            for batch in reader.batches(skip):
-                # Files of one schema may still differ in nullability and metadata.
-                yield pa.RecordBatch.from_arrays(batch.columns, schema=self.schema)
+    def _batches(self, skip: int = 0, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+        for reader, size in zip(self._readers, self._rows_in_files, strict=True):
+            if skip >= size:
+                skip -= size
+                continue
+            for batch in reader.batches(skip, columns):
+                reader.check_unchanged()
+                yield self._plain(batch)
             skip = 0
+
+    def _plain(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """The batch in the job's schema: files may differ in nullability and metadata.
+
+        Dictionaries are decoded: theirs depend on where reading began.
+        """
+        schema = pa.schema([self.schema.field(name) for name in batch.schema.names])
+        columns = [column.cast(f.type) for column, f in zip(batch.columns, schema, strict=True)]
+        return pa.RecordBatch.from_arrays(
+            columns, schema=schema.with_metadata(self.schema.metadata)
+        )
 
     def _part(self, index: int, batches: list[pa.RecordBatch]) -> Part:
         # In one chunk: Parquet's pages follow the chunks, and those depend on where reading began.
@@ -154,61 +195,31 @@ class Prompts:
 
     def _as_part(self, index: int, first: int, table: pa.Table, numbers: Sequence[int]) -> Part:
         spec = self.spec
-        unusable: dict[int, str] = {}
+        table, unusable = with_valid_text(table)
         prompts: list[str] = []
-        for row, prompt in enumerate(_values(table, spec.prompt_column)):
-            problem = _problem_with_prompt(prompt)
+        for row, prompt in enumerate(table.column(spec.prompt_column).to_pylist()):
+            problem = problem_with_prompt(prompt)
             if problem:
-                unusable[row] = problem
+                unusable.setdefault(row, problem)
             prompts.append("" if problem else prompt)
-        ids = _values(table, spec.id_column) if spec.id_column else numbers
-        given = _values(table, spec.seed_column) if spec.seed_column else [None] * len(prompts)
+        nothing = [None] * len(prompts)
+        ids = table.column(spec.id_column).to_pylist() if spec.id_column else numbers
+        given = table.column(spec.seed_column).to_pylist() if spec.seed_column else nothing
         seeds: list[int] = []
         for row, (row_id, value) in enumerate(zip(ids, given, strict=True)):
-            seed = _as_seed(value)
+            seed = as_seed(value)
             if value in (None, ""):
-                named = numbers[row] if row_id is None else row_id
+                named = numbers[row] if row_id in (None, "") else row_id
                 seed = row_seed(spec.seed, str(named))
             elif seed is None:
-                unusable.setdefault(row, f"seed {value!r} is not an integer in 0..{MAX_SEED}")
+                unusable.setdefault(row, f"seed {_short(value)} is not an integer in 0..{MAX_SEED}")
             seeds.append(seed or 0)
         return Part(index, first, table, prompts, seeds, unusable)
 
 
-def _problem_with_prompt(prompt: Any) -> str | None:
-    if prompt is None:
-        return "the prompt is null"
-    if isinstance(prompt, bytes):
-        return "the prompt is not valid UTF-8"
-    if not prompt.strip():
-        return "the prompt is empty"
-    if "\0" in prompt:
-        return f"the prompt has a NUL character at position {prompt.index(chr(0))}"
-    return None
-
-
-def _as_seed(value: Any) -> int | None:
-    """A seed as it is, or as the text of a CSV cell; None if it is none."""
-    if isinstance(value, str) and re.fullmatch(r"\s*[0-9]{1,19}\s*", value):
-        value = int(value)
-    return value if type(value) is int and 0 <= value <= MAX_SEED else None
-
-
-def _values(table: pa.Table, column: str) -> list[Any]:
-    """A column's values; text that is not valid UTF-8 as bytes."""
-    try:
-        values: list[Any] = table.column(column).to_pylist()
-    except UnicodeDecodeError:
-        values = table.column(column).cast(pa.large_binary()).to_pylist()
-        return [_decoded(value) for value in values]
-    return values
-
-
-def _decoded(value: bytes | None) -> str | bytes | None:
-    try:
-        return None if value is None else value.decode()
-    except UnicodeDecodeError:
-        return value
+def _short(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 50 else f"{shown[:50]}..."
 
 
 def _hash_of_ends(file: Path) -> str:
@@ -221,15 +232,15 @@ def _hash_of_ends(file: Path) -> str:
 
 
 def _kinds(schema: pa.Schema) -> list[tuple[str, pa.DataType]]:
-    return [(field.name, field.type) for field in schema]
+    return [(field.name, _decoded(field.type)) for field in schema]
 
 
-def _is_text(kind: pa.DataType) -> bool:
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    return bool(
-        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-    )
+def _decoded(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _is_integer(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind))
 
 
 def _difference(one: pa.Schema, other: pa.Schema) -> str:

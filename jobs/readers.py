@@ -1,4 +1,4 @@
-"""File formats: how many rows, the rows from some row on, and some rows picked out.
+"""The files of an input, and the reader of each; here also Parquet.
 
 All of it lazily. Measured on 100 million rows: `ParquetFile.iter_batches` grows by 93 MiB, where
 `dataset.to_batches()` with its defaults grows by 1.6 GiB.
@@ -8,16 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from glob import glob, has_magic
-from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.json
 import pyarrow.parquet as pq
 
 from actors.errors import InputError
+from jobs.input_file import BATCH_ROWS, InputFile
+from jobs.lines import CsvFile, JsonLinesFile, TextFile
 
 SUFFIXES = {
     ".parquet": "parquet",
@@ -27,9 +25,10 @@ SUFFIXES = {
     ".ndjson": "jsonl",
     ".txt": "txt",
 }
-BATCH_ROWS = 1024
-BLOCK_BYTES = 16 * 2**20
-"""A CSV row or a JSON line must fit into one block."""
+MAX_UNPACKED_BYTES = 2 * 2**30
+"""Of a row group: what writers make by default is a tenth of it."""
+MAX_UNPACKING, FREELY_UNPACKED_BYTES = 500, 2**28
+"""Of a file: it may unpack to so many times its size, or to so many bytes."""
 
 
 def find_files(pattern: str) -> list[Path]:
@@ -69,112 +68,40 @@ def _is_hidden(path: Path) -> bool:
     return any(step.startswith(("_", ".")) for step in path.parts)
 
 
-class Reader:
-    """One file that is streamed from its start: CSV, TSV, JSON Lines, text."""
+class ParquetFile(InputFile):
+    """Counted by its footer, entered at any row group."""
 
-    def __init__(self, file: Path, text_column: str) -> None:
-        """`text_column`: what the only column of a .txt file is called."""
-        self.file = file
-        self.text_column = text_column
-
-    @property
-    def schema(self) -> pa.Schema:
-        """The columns, from the file's first block."""
-        with self._refusing():
-            return self._open().schema
-
-    def num_rows(self) -> int:
-        """Reads the file through."""
-        return sum(batch.num_rows for batch in self.batches())
-
-    def batches(self, skip: int = 0) -> Iterator[pa.RecordBatch]:
-        """The rows after the first `skip`."""
-        with self._refusing():
-            for batch in self._open():
-                kept = batch.slice(min(skip, batch.num_rows))
-                skip -= batch.num_rows - kept.num_rows
-                if kept.num_rows:
-                    yield kept
-
-    def pick(self, rows: Sequence[int], columns: list[str]) -> pa.Table:
-        """The rows with these numbers, ascending."""
-        picked, first = [], 0
-        for batch in self.batches():
-            here = [row - first for row in rows if first <= row < first + batch.num_rows]
-            picked.append(batch.select(columns).take(pa.array(here, pa.int64())))
-            first += batch.num_rows
-        return pa.Table.from_batches(picked)
-
-    def _open(self) -> Any:
-        """Something with a `schema` that iterates over record batches."""
-        match SUFFIXES[self.file.suffix.lower()]:
-            case "csv":
-                return self._open_csv()
-            case "jsonl":
-                return self._open_jsonl()
-            case _:
-                return _TextLines(self.file, self.text_column)
-
-    def _open_csv(self) -> Any:
-        """Every column as text: `007`, `1e5` and dates stay what the user wrote.
-
-        In tab-separated files a quote is a character like any other: that format has no quoting.
-        """
-        read = pyarrow.csv.ReadOptions(block_size=BLOCK_BYTES)
-        is_tsv = self.file.suffix.lower() == ".tsv"
-        parse = pyarrow.csv.ParseOptions(
-            delimiter="\t" if is_tsv else ",",
-            quote_char=False if is_tsv else '"',
-            newlines_in_values=not is_tsv,
-        )
-        names = pyarrow.csv.open_csv(self.file, read_options=read, parse_options=parse).schema.names
+    def __init__(self, file: Path) -> None:
+        super().__init__(file)
+        with self.refusing():
+            footer = pq.read_metadata(file)
+            self._schema = footer.schema.to_arrow_schema()
+        self._num_rows = int(footer.num_rows)
+        names = self._schema.names
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise InputError(f"{self.file}: the header names {twice[0]!r} twice. Rename one.")
-        text = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()))
-        return pyarrow.csv.open_csv(
-            self.file, read_options=read, parse_options=parse, convert_options=text
-        )
-
-    def _open_jsonl(self) -> Any:
-        """Dates stay text, as the user wrote them."""
-        read = pyarrow.json.ReadOptions(block_size=BLOCK_BYTES)
-        schema = pyarrow.json.open_json(self.file, read_options=read).schema
-        dates = [(f.name, pa.string()) for f in schema if pa.types.is_timestamp(f.type)]
-        parse = pyarrow.json.ParseOptions(explicit_schema=pa.schema(dates) if dates else None)
-        return pyarrow.json.open_json(self.file, read_options=read, parse_options=parse)
-
-    def _refusing(self) -> _Refusing:
-        return _Refusing(self.file)
-
-
-class ParquetReader(Reader):
-    """One Parquet file: counted by its footer, entered at any row group."""
+            raise InputError(f"{file}: two columns are called {twice[0]!r}. Rename one.")
+        self._check_unpacked([footer.row_group(n) for n in range(footer.num_row_groups)])
 
     @property
     def schema(self) -> pa.Schema:
         """The columns, with what the schema says to other programs."""
-        with self._refusing():
-            schema = pq.read_schema(self.file)
-        twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
-        if twice:
-            raise InputError(f"{self.file}: two columns are called {twice[0]!r}. Rename one.")
-        return schema
+        return self._schema
 
+    @property
     def num_rows(self) -> int:
         """From the footer."""
-        with self._refusing():
-            return int(pq.read_metadata(self.file).num_rows)
+        return self._num_rows
 
-    def batches(self, skip: int = 0) -> Iterator[pa.RecordBatch]:
+    def batches(self, skip: int = 0, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
         """The rows after the first `skip`; whole row groups before it are not read."""
-        with self._refusing(), pq.ParquetFile(self.file) as file:
+        with self.refusing(), self._open() as file:
             groups = list(range(file.metadata.num_row_groups))
             while groups and skip >= file.metadata.row_group(groups[0]).num_rows:
                 skip -= file.metadata.row_group(groups.pop(0)).num_rows
             if not groups:
                 return
-            for batch in file.iter_batches(batch_size=BATCH_ROWS, row_groups=groups):
+            for batch in file.iter_batches(BATCH_ROWS, row_groups=groups, columns=columns):
                 kept = batch.slice(min(skip, batch.num_rows))
                 skip -= batch.num_rows - kept.num_rows
                 if kept.num_rows:
@@ -182,56 +109,70 @@ class ParquetReader(Reader):
 
     def pick(self, rows: Sequence[int], columns: list[str]) -> pa.Table:
         """The rows with these numbers, ascending; reads only the row groups that hold them."""
-        picked: list[pa.Table] = []
-        with self._refusing(), pq.ParquetFile(self.file) as file:
+        picked: list[pa.RecordBatch] = []
+        with self.refusing(), self._open() as file:
             first = 0
             for group in range(file.metadata.num_row_groups):
                 size = file.metadata.row_group(group).num_rows
-                here = [row - first for row in rows if first <= row < first + size]
-                if here:
-                    picked.append(file.read_row_group(group, columns=columns).take(here))
-                first += size
-        return pa.concat_tables(picked)
+                if not any(first <= row < first + size for row in rows):
+                    first += size
+                    continue
+                for batch in file.iter_batches(BATCH_ROWS, row_groups=[group], columns=columns):
+                    here = [row - first for row in rows if first <= row < first + batch.num_rows]
+                    if here:
+                        picked.append(batch.take(pa.array(here)))
+                    first += batch.num_rows
+        return pa.Table.from_batches(picked)
+
+    def _open(self) -> pq.ParquetFile:
+        return pq.ParquetFile(self.file, page_checksum_verification=True)
+
+    def _check_unpacked(self, groups: list[pq.RowGroupMetaData]) -> None:
+        """Refuse what would fill the memory: a few kilobytes can hold gigabytes of one letter."""
+        sizes = [group.total_byte_size for group in groups]
+        for number, size in enumerate(sizes):
+            if size > MAX_UNPACKED_BYTES:
+                raise InputError(
+                    f"{self.file}: row group {number} unpacks to {size:,} bytes, and "
+                    f"{MAX_UNPACKED_BYTES:,} is the most. Write it with smaller row groups."
+                )
+        packed = self.file.stat().st_size
+        if sum(sizes) > max(FREELY_UNPACKED_BYTES, MAX_UNPACKING * packed):
+            raise InputError(
+                f"{self.file} has {packed:,} bytes and unpacks to {sum(sizes):,}: more than "
+                f"{MAX_UNPACKING} times its size. Is it what you mean? Write it uncompressed."
+            )
 
 
-def open_file(file: Path, text_column: str) -> Reader:
-    """The reader for a file, by its ending."""
-    if SUFFIXES[file.suffix.lower()] == "parquet":
-        return ParquetReader(file, text_column)
-    return Reader(file, text_column)
+def open_file(file: Path, text_column: str) -> InputFile:
+    """The reader for a file, by its ending. `text_column`: what the column of a .txt is called."""
+    match SUFFIXES[file.suffix.lower()]:
+        case "parquet":
+            return ParquetFile(file)
+        case "csv":
+            return CsvFile(file)
+        case "jsonl":
+            return JsonLinesFile(file)
+        case _:
+            return TextFile(file, text_column)
 
 
-class _Refusing:
-    """Turns what pyarrow says of a broken file into an InputError with the file's name."""
-
-    def __init__(self, file: Path) -> None:
-        self.file = file
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(
-            error, pa.ArrowInvalid | pa.ArrowNotImplementedError | OSError | UnicodeError
-        ):
-            reason = str(error).splitlines()[0]
-            raise InputError(f"{self.file}: cannot be read: {reason}. Mend or remove the file.")
-
-
-class _TextLines:
-    """A text file: a prompt a line; empty lines at its end are none."""
-
-    def __init__(self, file: Path, column: str) -> None:
-        self.file = file
-        self.schema = pa.schema([(column, pa.string())])
-
-    def __iter__(self) -> Iterator[pa.RecordBatch]:
-        with self.file.open(encoding="utf-8-sig", newline="\n") as file:
-            empty = 0
-            while lines := [line.rstrip("\r\n") for line in islice(file, BATCH_ROWS)]:
-                lines = [""] * empty + lines
-                empty = 0
-                while lines and not lines[-1]:
-                    lines.pop()
-                    empty += 1
-                yield pa.record_batch([pa.array(lines, pa.string())], schema=self.schema)
+def check_apart(pattern: str, output: Path) -> None:
+    """Refuse an output whose files would be input of the same job, and the other way round."""
+    output = output.expanduser().resolve()
+    there = Path(pattern).expanduser().absolute()
+    if there.exists():
+        fixed, inside = there.resolve(), there.is_dir() and output.is_relative_to(there.resolve())
+    else:
+        steps = there.parts
+        magic = next((n for n, step in enumerate(steps) if has_magic(step)), len(steps))
+        fixed = Path(*steps[:magic]).resolve()
+        whole = fixed.joinpath(*steps[magic:])
+        part = output / "data" / "part-00000000.parquet"
+        deep = "**" in steps and output.is_relative_to(fixed)
+        inside = deep or part.match(str(whole))
+    if inside or fixed.is_relative_to(output):
+        raise InputError(
+            f"output {str(output)!r} and input {pattern!r} lie one inside the other: the job would "
+            "read what it writes. Choose an output folder outside the input."
+        )

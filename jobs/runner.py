@@ -22,6 +22,7 @@ from jobs.calibrate import NOTHING_TO_CALIBRATE, calibrate, describe
 from jobs.card import card
 from jobs.cascade import Abandon, Call, Cascade, Instruction, Release, Rules, State
 from jobs.crew import Crew, OpenPart
+from jobs.ids import check_ids
 from jobs.job import Job
 from jobs.progress import Progress
 
@@ -46,8 +47,10 @@ def run_job(
     make_crew: called only if there is something left to do.
     Raises OutputError for a folder that holds another job, JobError when the job cannot end well.
     """
-    job.output.claim()
+    job.claim()
     before = job.continues()
+    if before is None:
+        check_ids(job.prompts)
     runner = Runner(job, listener)
     if job.prompts.num_rows == 0 and before is None:
         job.write(NOTHING_TO_CALIBRATE)

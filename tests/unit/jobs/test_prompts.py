@@ -85,7 +85,10 @@ def test_text_that_is_not_utf8_fails_its_row(tmp_path: Path) -> None:
     text = pa.Array.from_buffers(pa.string(), 3, raw.buffers())
     pq.write_table(pa.table({"prompt": text}), tmp_path / "p.parquet")
     (part,) = read(tmp_path / "p.parquet").parts()
-    assert part.unusable == {1: "the prompt is not valid UTF-8", 2: "the prompt is null"}
+    assert part.unusable == {
+        1: "column 'prompt' is not valid Unicode text",
+        2: "the prompt is null",
+    }
 
 
 def test_an_input_without_rows_has_no_sample(tmp_path: Path) -> None:
@@ -210,15 +213,19 @@ def test_a_quoted_newline_is_part_of_its_row(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("p.csv", b"prompt,a\nx,1\ny\n", "p.csv: cannot be read"),
+        (
+            "p.csv",
+            b"prompt,a\nx,1\ny\n",
+            "p.csv: the row that begins in line 3 has another number of cells (1)",
+        ),
         ("p.csv", b"prompt,prompt\nx,1\n", "names 'prompt' twice"),
         ("p.csv", b"text\nx\n", "p.csv. The columns there: text"),
-        ("p.jsonl", b'{"prompt": "a"}\n{"prom', "p.jsonl: cannot be read"),
-        ("p.jsonl", b'{"prompt": {"a": 1}}\n', "prompts are text"),
+        ("p.jsonl", b'{"prompt": "a"}\n{"prom', "p.jsonl: line 2 is not JSON"),
+        ("p.jsonl", b'{"prompt": {"a": 1}}\n', "holds struct<a: int64>, and must hold text"),
         ("p.parquet", b"PAR1 no", "p.parquet: cannot be read"),
         ("p.parquet", b"", "p.parquet: cannot be read"),
         ("p.doc", b"x", "ends in '.doc'; known: .parquet"),
-        ("p.txt", b"\xff\xfe\n", "p.txt: cannot be read"),
+        ("p.txt", b"\xff\xfe\n", "p.txt is UTF-16"),
     ],
 )
 def test_a_bad_file_is_refused_by_name(

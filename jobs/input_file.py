@@ -1,0 +1,82 @@
+"""What every format's reader offers: the columns, how many rows, and the rows, lazily.
+
+The formats are in `jobs.lines` (CSV, JSON Lines, text) and `jobs.readers` (Parquet).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+
+from actors.errors import InputError
+
+BATCH_ROWS = 1024
+
+
+class InputFile(ABC):
+    """One file of the input, as it was when this object was made."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self._stamp = _stamp(file)
+
+    @property
+    @abstractmethod
+    def schema(self) -> pa.Schema:
+        """The columns, with what the schema says to other programs."""
+
+    @property
+    @abstractmethod
+    def num_rows(self) -> int:
+        """Rows of the file."""
+
+    @abstractmethod
+    def batches(self, skip: int = 0, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """The rows after the first `skip`, at most BATCH_ROWS at a time; all columns, or these."""
+
+    def pick(self, rows: Sequence[int], columns: list[str]) -> pa.Table:
+        """The rows with these numbers, ascending; at least one."""
+        picked, first = [], 0
+        for batch in self.batches(columns=columns):
+            here = [row - first for row in rows if first <= row < first + batch.num_rows]
+            if here:
+                picked.append(batch.take(pa.array(here)))
+            first += batch.num_rows
+        return pa.Table.from_batches(picked)
+
+    def check_unchanged(self) -> None:
+        """Raises InputError if the file is no longer the one that was opened."""
+        if _stamp(self.file) != self._stamp:
+            raise InputError(
+                f"{self.file} changed while it was read: its size or modification time is another "
+                "than when the job began. Put it back as it was and run the same command again, "
+                "or start anew in another output folder."
+            )
+
+    @contextmanager
+    def refusing(self) -> Iterator[None]:
+        """Turns what pyarrow and the system say of a broken file into an InputError that names it.
+
+        A file that breaks because it was changed is refused for that.
+        """
+        try:
+            yield
+        except (pa.ArrowException, OSError) as error:
+            self.check_unchanged()
+            reason = str(error).splitlines()[0]
+            raise InputError(
+                f"{self.file}: cannot be read: {reason}. Mend or remove the file."
+            ) from error
+
+
+def _stamp(file: Path) -> tuple[int, int] | None:
+    """Size and modification time (ns); None for a file that is not there."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns

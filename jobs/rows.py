@@ -1,0 +1,64 @@
+"""What may be wrong with one row: its prompt, its text, its seed. Such a row fails alone."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pyarrow as pa
+
+from actors.errors import InputError
+from actors.seeds import MAX_SEED
+
+MAX_PROMPT_CHARS = 4 * 2**20
+
+
+def problem_with_prompt(prompt: str | None) -> str | None:
+    """Why a prompt cannot be drawn; None if it can. Any length up to the cap is drawn."""
+    if prompt is None:
+        return "the prompt is null"
+    if not prompt.strip():
+        return "the prompt is empty"
+    if "\0" in prompt:
+        return f"the prompt has a NUL character at position {prompt.index(chr(0))}"
+    if len(prompt) > MAX_PROMPT_CHARS:
+        return f"the prompt has {len(prompt):,} characters; at most {MAX_PROMPT_CHARS:,} are read"
+    return None
+
+
+def as_seed(value: Any) -> int | None:
+    """A seed as it is, or as the text of a CSV cell; None if it is none."""
+    if isinstance(value, str) and re.fullmatch(r"\s*[0-9]{1,19}\s*", value):
+        value = int(value)
+    return value if type(value) is int and 0 <= value <= MAX_SEED else None
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a column holds text."""
+    return bool(
+        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    )
+
+
+def with_valid_text(table: pa.Table) -> tuple[pa.Table, dict[int, str]]:
+    """The table with U+FFFD in place of what is not UTF-8, and the rows where that was needed.
+
+    A part with invalid text could be written, and then no program could read it.
+    """
+    bad: dict[int, str] = {}
+    for place, field in enumerate(table.schema):
+        try:
+            table.column(place).validate(full=True)
+        except pa.ArrowInvalid as error:
+            if not is_text(field.type):
+                raise InputError(
+                    f"column {field.name!r} ({field.type}) has an invalid value: {error}. "
+                    "Mend or leave out the column."
+                ) from error
+            raw = table.column(place).cast(pa.large_binary()).to_pylist()
+            text = [value and value.decode(errors="replace") for value in raw]
+            for row, (before, after) in enumerate(zip(raw, text, strict=True)):
+                if before and before != after.encode():
+                    bad.setdefault(row, f"column {field.name!r} is not valid Unicode text")
+            table = table.set_column(place, field, pa.array(text, field.type))
+    return table, bad
