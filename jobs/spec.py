@@ -10,13 +10,13 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from actors.errors import SpecError
 from actors.models.presets import PRESETS
 from actors.seeds import MAX_SEED
 from actors.settings import ModelSettings, PoolsSettings, Settings
+from jobs.yaml_file import read_mapping
 
 ImageFormat = Literal["png", "jpeg", "webp"]
 
@@ -168,20 +168,7 @@ NOT_IN_THE_BYTES = frozenset(
 
 def load_spec(path: Path, **overrides: Any) -> JobSpec:
     """Read a job file. `overrides` replace its fields. Raises SpecError."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise SpecError(f"cannot read the job file {str(path)!r}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise SpecError(
-            f"{path}: not UTF-8 (byte {error.start}). Save the file as UTF-8."
-        ) from error
-    try:
-        fields = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise SpecError(f"{path}: not valid YAML: {error}") from error
-    if not isinstance(fields, dict):
-        raise SpecError(f"{path}: a job file is a mapping of fields, such as `input: prompts.csv`.")
+    fields = read_mapping(path)
     return make_spec({**fields, **overrides}, where=str(path))
 
 

@@ -96,17 +96,6 @@ def test_every_mistake_is_told_at_once() -> None:
     assert "rows_per_part" in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [("a: [", "not valid YAML"), ("- a", "mapping"), ("a: !!python/name:os.system", "not valid")],
-)
-def test_a_file_that_is_no_job_is_refused(tmp_path: Path, text: str, said: str) -> None:
-    file = tmp_path / "job.yaml"
-    file.write_text(text)
-    with pytest.raises(SpecError, match=said):
-        load_spec(file)
-
-
 def test_the_reference_page_is_that_of_the_code() -> None:
     assert (ROOT / "docs/job-file.md").read_text() == page(), (
         "run: python -m jobs.reference > docs/job-file.md"

@@ -1,0 +1,118 @@
+"""Reads a YAML mapping that a person wrote: safely, and with the line of every mistake.
+
+No tag makes an object, no key may be there twice, and aliases may not blow up: nine lines of them
+can stand for a billion values.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+
+from actors.errors import SpecError
+
+MAX_BYTES = 2**20
+MAX_VALUES = 10_000
+"""Of the file with every alias written out."""
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file. Raises SpecError with the line and the rule."""
+    text = _read_text(path)
+    try:
+        # Only the safe loader's own types: a tag such as !!python/object is refused below.
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        if not isinstance(node, yaml.MappingNode):
+            raise SpecError(
+                f"{path}: a job file is a mapping of fields, such as `input: prompts.csv`."
+            )
+        _Check(path).values(node)
+        fields: dict[str, Any] = loader.construct_document(node)
+    except yaml.MarkedYAMLError as error:
+        _refuse(path, error.problem_mark, _reason(error))
+    except yaml.YAMLError as error:
+        raise SpecError(f"{path}: not valid YAML: {str(error).splitlines()[0]}.") from error
+    except ValueError as error:  # a date such as 2001-99-99, a number of 5,000 digits
+        raise SpecError(f"{path}: a value cannot be read: {error}. Quote it.") from error
+    except RecursionError as error:
+        raise SpecError(f"{path}: nested too deeply for a job file.") from error
+    for key in fields:
+        if not isinstance(key, str):
+            raise SpecError(f"{path}: the field {key!r} is not text. Quote it, if it is meant.")
+    return fields
+
+
+def _read_text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise SpecError(f"cannot read the job file {str(path)!r}: {error.strerror}.") from error
+    if len(content) > MAX_BYTES:
+        raise SpecError(f"{path} is larger than {MAX_BYTES:,} bytes. Is it a job file?")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SpecError(
+            f"{path}: not UTF-8 (byte {error.start}). Save the file as UTF-8."
+        ) from error
+
+
+class _Check:
+    """Walks through the nodes before anything is made of them."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._sizes: dict[int, int] = {}
+
+    def values(self, node: yaml.Node) -> int:
+        """How many values a node stands for, its aliases written out."""
+        if id(node) in self._sizes:
+            size = self._sizes[id(node)]
+            if not size:
+                _refuse(self._path, node.start_mark, "an anchor contains its own alias")
+            return size
+        self._sizes[id(node)] = 0  # being counted: whoever meets it again is inside it
+        size = 1 + sum(map(self.values, self._children(node)))
+        if size > MAX_VALUES:
+            _refuse(
+                self._path,
+                node.start_mark,
+                f"with its aliases written out it has more than {MAX_VALUES:,} values",
+            )
+        self._sizes[id(node)] = size
+        return size
+
+    def _children(self, node: yaml.Node) -> list[yaml.Node]:
+        if isinstance(node, yaml.MappingNode):
+            seen: dict[str, int] = {}
+            for key, _ in node.value:
+                line = key.start_mark.line + 1
+                if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                    _refuse(
+                        self._path,
+                        key.start_mark,
+                        f"the key {key.value!r} is there already, in line {seen[key.value]}. "
+                        "Remove one",
+                    )
+                if isinstance(key, yaml.ScalarNode):
+                    seen[key.value] = line
+            return [child for pair in node.value for child in pair]
+        return list(node.value) if isinstance(node, yaml.SequenceNode) else []
+
+
+def _reason(error: yaml.MarkedYAMLError) -> str:
+    problem = str(error.problem)
+    if "'\\t'" in problem:
+        return "a tab. YAML is indented with spaces"
+    if "could not determine a constructor for the tag" in problem:
+        return f"the tag {problem.split(chr(39))[1]!r} is not allowed: a job file has plain values"
+    return f"not valid YAML: {problem}"
+
+
+def _refuse(path: Path, mark: Any, reason: str) -> NoReturn:
+    where = f"{path}, line {mark.line + 1}" if mark else str(path)
+    raise SpecError(f"{where}: {reason}.")
