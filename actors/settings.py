@@ -11,6 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 DType = Literal["float32", "float16", "bfloat16"]
 
+ALLOW_PICKLE = (
+    "Load weights from pickles (.bin) where there are no .safetensors. A pickle can run code on "
+    "every machine of the job: only for files that you trust."
+)
+
 
 class Settings(BaseModel):
     """Frozen, and strict about names: a misspelt field is an error, not a default."""
@@ -25,6 +30,7 @@ class DiffusionSettings(Settings):
         description="A folder that `DiffusionPipeline.from_pretrained` opens, or a hub id."
     )
     revision: str | None = Field(default=None, description="The hub revision (commit) to load.")
+    allow_pickle: bool = Field(default=False, description=ALLOW_PICKLE)
     dtype: DType = Field(default="float32", description="Precision of weights and latents.")
     steps: int = Field(ge=1, le=1000, description="Scheduler steps of one whole drawing.")
     guidance_scale: float = Field(
@@ -60,6 +66,7 @@ class OracleSettings(Settings):
         description="A folder with an image-text retrieval model of transformers, or a hub id."
     )
     revision: str | None = Field(default=None, description="The hub revision (commit) to load.")
+    allow_pickle: bool = Field(default=False, description=ALLOW_PICKLE)
     dtype: DType = Field(default="float32", description="Precision of the weights.")
     batch_size: int = Field(ge=1, le=4096, description="Pictures in a batch; padded like the rest.")
 

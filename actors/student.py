@@ -44,5 +44,6 @@ class Student:
             seconds=perf_counter() - start,
             stored_bytes=latents.nbytes + pictures.nbytes,
             evaluations=self.diffusion.take_evaluations(),
+            truncated=self.diffusion.cut_short(prompts),
         )
         return latents, pictures, facts

@@ -65,6 +65,7 @@ class OpenPart:
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     failures: int = 0
     record: dict[str, Any] | None = None
+    truncated: set[int] = field(default_factory=set)
 
 
 @dataclass(eq=False, kw_only=True)
@@ -299,6 +300,7 @@ class Crew:
         self.rows[call.stage] += facts.rows
         self.bytes_per_row = max(self.bytes_per_row, facts.stored_bytes / facts.rows)
         owner.seconds[POOL_OF[call.stage]] += facts.seconds
+        owner.truncated.update(call.rows[place] for place in facts.truncated)
         if facts.evaluations:
             self._note_evaluations(call.stage, facts.evaluations)
         return [(owner, Done(call, tuple(answer[0]) if is_scores else ()))]
@@ -370,6 +372,7 @@ def row_results(
                 teacher_score=row.teacher_score,
                 source=row.source,
                 nfe=sum(evaluations[stage] for stage in spent),
+                truncated=row.error is None and number in owner.truncated,
                 error=row.error,
                 image=image,
                 student_image=student_image,

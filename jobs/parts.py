@@ -44,6 +44,7 @@ def our_columns(save_student: bool) -> dict[str, pa.DataType]:
         "teacher_score": pa.float32(),
         "source": pa.string(),
         "nfe": pa.int32(),
+        "truncated": pa.bool_(),
         "status": pa.string(),
         "error": pa.string(),
     }
@@ -73,6 +74,7 @@ class RowResult:
     teacher_score: float | None
     source: str | None
     nfe: int
+    truncated: bool
     error: str | None
     image: tuple[int, int] | None
     student_image: tuple[int, int] | None
@@ -210,6 +212,7 @@ def _our_arrays(
         "teacher_score": [result.teacher_score for result in results],
         "source": [result.source for result in results],
         "nfe": [result.nfe for result in results],
+        "truncated": [result.truncated for result in results],
         "status": ["ok" if result.error is None else "failed" for result in results],
         "error": [result.error for result in results],
     }

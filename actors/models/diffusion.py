@@ -7,6 +7,8 @@ pipeline's own `__call__`; decoding is done here, because the latents are wanted
 from __future__ import annotations
 
 from collections.abc import Sequence
+from inspect import signature
+from math import inf
 from typing import Any, TypeVar
 
 import numpy as np
@@ -57,7 +59,7 @@ class Diffusion:
             pipe = DiffusionPipeline.from_pretrained(
                 folder,
                 torch_dtype=getattr(torch, settings.dtype),
-                use_safetensors=True,
+                use_safetensors=None if settings.allow_pickle else True,
                 trust_remote_code=False,
             )
         except (OSError, ValueError, KeyError, SafetensorError) as error:
@@ -121,6 +123,23 @@ class Diffusion:
 
     def _count(self, _module: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._evaluated_rows += len(args[0] if args else kwargs["hidden_states"])
+
+    def cut_short(self, prompts: Sequence[str]) -> tuple[int, ...]:
+        """The places of the prompts that are longer than any text encoder of the pipeline reads.
+
+        The pipeline reads their beginning. An encoder's limit is its tokenizer's, or the
+        `max_sequence_length` that the pipeline has by default (256 in Stable Diffusion 3).
+        """
+        asked = signature(self.pipe.__call__).parameters.get("max_sequence_length")
+        most = asked.default if asked else inf
+        names = ("tokenizer", "tokenizer_2", "tokenizer_3")
+        tokenizers = [found for name in names if (found := getattr(self.pipe, name, None))]
+        cut = set(range(len(prompts))) if tokenizers else set()
+        for tokenizer in tokenizers:
+            limit = min(tokenizer.model_max_length, most)
+            tokens = tokenizer(list(prompts), verbose=False).input_ids
+            cut -= {place for place, ids in enumerate(tokens) if len(ids) <= limit}
+        return tuple(sorted(cut))
 
     def take_evaluations(self) -> int:
         """Network evaluations of a row since the last time of asking, as they happened.

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from actors.errors import ModelError
+from actors.models.checks import PICKLES, check_components, check_weights, refuse_code
 from actors.settings import (
     DiffusionSettings,
     OracleSettings,
@@ -20,8 +21,6 @@ from actors.settings import (
 )
 
 S = TypeVar("S", DiffusionSettings, StudentSettings, TeacherSettings, OracleSettings)
-
-PICKLES = {".bin", ".ckpt", ".pt", ".pth", ".pkl"}
 
 
 def model_folder(settings: DiffusionSettings | OracleSettings) -> Path:
@@ -32,6 +31,12 @@ def model_folder(settings: DiffusionSettings | OracleSettings) -> Path:
     path = Path(settings.path).expanduser()
     if path.is_dir():
         return path
+    if path.is_file():
+        raise ModelError(
+            f"model path {settings.path!r} is one file, and a model is a folder in the format of "
+            "diffusers or transformers. A checkpoint in one file is often a pickle, which can run "
+            "code when loaded: convert it where that does no harm."
+        )
     if settings.path.startswith((".", "/", "~")) or settings.path.count("/") != 1:
         raise ModelError(
             f"model path {settings.path!r} is not a folder. Give the folder that holds "
@@ -44,7 +49,10 @@ def model_folder(settings: DiffusionSettings | OracleSettings) -> Path:
         snapshot = snapshot_download(
             settings.path,
             revision=settings.revision,
-            allow_patterns=["*.json", "*.txt", "*.model", "*.safetensors"],
+            allow_patterns=[
+                *("*.json", "*.txt", "*.model", "*.safetensors"),
+                *(["*.bin"] if settings.allow_pickle else []),
+            ],
         )
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ModelError(
@@ -55,7 +63,7 @@ def model_folder(settings: DiffusionSettings | OracleSettings) -> Path:
 
 
 def check_folder(settings: DiffusionSettings | OracleSettings) -> Path:
-    """The folder of a model, refused if it is half-copied or holds its weights as pickles only."""
+    """The folder of a model, refused if it is half-copied, pickled, or brings code of its own."""
     folder = model_folder(settings)
     index = "model_index.json" if isinstance(settings, DiffusionSettings) else "config.json"
     if not (folder / index).is_file():
@@ -63,13 +71,11 @@ def check_folder(settings: DiffusionSettings | OracleSettings) -> Path:
             f"model folder {settings.path!r} has no {index}. "
             "Is the copy complete, and is it this kind of model?"
         )
-    if not any(folder.rglob("*.safetensors")):
-        pickled = sorted(p.name for p in folder.rglob("*") if p.suffix in PICKLES)
-        kept = f" (it has {', '.join(pickled[:3])}, which can run code when loaded)"
-        raise ModelError(
-            f"model folder {settings.path!r} has no .safetensors weights{kept if pickled else ''}. "
-            "Save it again with save_pretrained(..., safe_serialization=True)."
-        )
+    refuse_code(folder)
+    if isinstance(settings, DiffusionSettings):
+        check_components(folder, settings.allow_pickle)
+    else:
+        check_weights(folder, settings.allow_pickle)
     return folder
 
 

@@ -28,7 +28,7 @@ class Retrieval:
             self.model = BlipForImageTextRetrieval.from_pretrained(
                 folder,
                 dtype=getattr(torch, settings.dtype),
-                use_safetensors=True,
+                use_safetensors=None if settings.allow_pickle else True,
                 trust_remote_code=False,
             )
             self.processor = AutoImageProcessor.from_pretrained(folder, trust_remote_code=False)

@@ -27,6 +27,7 @@ def result(row: int, error: str | None = None) -> RowResult:
         teacher_score=None,
         source=None if error else "student",
         nfe=4,
+        truncated=row == 1,
         error=error,
         image=None if error else (0, row),
         student_image=None,
@@ -45,8 +46,9 @@ def test_a_part_has_the_inputs_columns_and_ours(tmp_path: Path) -> None:
     table = pq.read_table(folder.part_file(0))
     assert table.column_names == [
         *["id", "prompt", "image", "seed", "student_score", "teacher_score", "source", "nfe"],
-        *["status", "error"],
+        *["truncated", "status", "error"],
     ]
+    assert table["truncated"].to_pylist() == [False, True, False]
     assert table["status"].to_pylist() == ["ok", "ok", "failed"]
     assert table["error"].to_pylist() == [None, None, "too bad"]
     assert table["image"][2].as_py() is None
