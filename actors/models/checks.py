@@ -78,7 +78,10 @@ def components(pipeline: dict[str, Any]) -> dict[str, tuple[str, str]]:
 
 def check_components(folder: Path, allow_pickle: bool) -> None:
     """Refuse a pipeline of which a component, its settings or its weights are not there whole."""
-    for name, (_, kind) in components(read_config(folder / "model_index.json")).items():
+    named = components(read_config(folder / "model_index.json"))
+    if not named:
+        raise ModelError(f"{folder / 'model_index.json'} names no component. Copy the model again.")
+    for name, (_, kind) in named.items():
         part = folder / name
         if not any(part.glob("*config.json")):
             raise ModelError(

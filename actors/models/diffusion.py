@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from inspect import signature
 from math import inf
+from pickle import UnpicklingError
 from typing import Any, TypeVar
 
 import numpy as np
@@ -62,7 +63,7 @@ class Diffusion:
                 use_safetensors=None if settings.allow_pickle else True,
                 trust_remote_code=False,
             )
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
+        except (OSError, ValueError, KeyError, SafetensorError, UnpicklingError) as error:
             raise ModelError(f"cannot load the pipeline {settings.path!r}: {error}") from error
         pipe.set_progress_bar_config(disable=True)
         self.device = best_device()

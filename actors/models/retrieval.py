@@ -7,6 +7,7 @@ embedded oracle is this architecture, small.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pickle import UnpicklingError
 
 import torch
 from safetensors import SafetensorError
@@ -33,7 +34,7 @@ class Retrieval:
             )
             self.processor = AutoImageProcessor.from_pretrained(folder, trust_remote_code=False)
             self.tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
+        except (OSError, ValueError, KeyError, SafetensorError, UnpicklingError) as error:
             raise ModelError(f"cannot load the oracle {settings.path!r}: {error}") from error
         self.model.to(device).eval()
 

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from actors.errors import ModelError
 from actors.models.diffusion import schedule_of
-from actors.models.folders import check_folder, fingerprint, same_autoencoder
+from actors.models.folders import fingerprint, same_autoencoder
 from actors.models.presets import PRESETS
 from actors.oracle import Oracle
 from actors.student import Student
@@ -152,15 +151,12 @@ def test_a_changed_model_file_is_another_model(tmp_path: Path) -> None:
     assert not same_autoencoder(copy, original)
 
 
-def test_a_bad_model_folder_is_refused_before_anything_loads(tmp_path: Path) -> None:
-    def check(path: Path) -> None:
-        check_folder(STUDENT.model_copy(update={"path": str(path)}))
-
-    with pytest.raises(ModelError, match="is not a folder"):
-        check(tmp_path / "nowhere")
-    with pytest.raises(ModelError, match=r"no model_index\.json"):
-        check(tmp_path)
-    (tmp_path / "model_index.json").write_text("{}")
-    (tmp_path / "model.bin").touch()
-    with pytest.raises(ModelError, match=r"model\.bin, which can run code"):
-        check(tmp_path)
+def test_prompts_longer_than_the_student_reads_are_drawn_and_told(student: Student) -> None:
+    """The embedded text encoder reads 32 tokens, the first and the last of them marks."""
+    words = ["red"] * 40
+    prompts = [PROMPTS[0], " ".join(words), " ".join(words[:30]), " ".join(words[:31])]
+    latents, _, facts = student.draw(prompts, [1, 1, 1, 1])
+    assert facts.truncated == (1, 3)
+    assert torch.equal(latents[1], latents[3]), "what is beyond the limit is not read"
+    _, _, facts = student.draw(["red " * 25_000, PROMPTS[0]], [1, 2])
+    assert facts.truncated == (0,)
