@@ -208,7 +208,7 @@ def test_a_model_that_does_not_load_fails_the_job_at_once_with_the_cause(
     """And the folder can be used again: nothing was fixed yet."""
     broken = tmp_path / "oracle"
     copytree(PRESETS["shapes"].oracle.path, broken)
-    (broken / "model.safetensors").write_bytes(b"not a tensor")
+    (broken / "tokenizer.json").write_text("{}")
     models = {**FAST["models"], "oracle": {"path": str(broken)}}
     for _ in range(2):
         with pytest.raises(
@@ -237,7 +237,7 @@ def test_an_input_without_rows_is_a_finished_job(run_here: RunJob, tmp_path: Pat
 
 
 def test_rows_that_cannot_be_drawn_fail_with_the_reason(run_here: RunJob, tmp_path: Path) -> None:
-    odd = ["a red circle", None, "  ", "x" * 100_000, "crème brûlée 🎨 \u202eعربى", "NULL"]
+    odd = ["a red circle", None, "  ", "x " * 50_000, "crème brûlée 🎨 \u202eعربى", "NULL"]
     pq.write_table(pa.table({"prompt": odd}), tmp_path / "p.parquet")
     job, progress = run_here(
         input=str(tmp_path / "p.parquet"),
@@ -249,4 +249,5 @@ def test_rows_that_cannot_be_drawn_fail_with_the_reason(run_here: RunJob, tmp_pa
     assert [row["status"] for row in rows] == ["ok", "failed", "failed", "ok", "ok", "ok"]
     assert [row["error"] for row in rows][1:3] == ["the prompt is null", "the prompt is empty"]
     assert [row["prompt"] for row in rows] == odd
+    assert [row["truncated"] for row in rows] == [False, False, False, True, False, False]
     assert progress.failed_rows == 2

@@ -1,0 +1,57 @@
+"""What the user sees of bad input: one sentence, exit code 2, and nothing started or written."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from cluster.cli import main
+
+CASES = {
+    "twice.csv": ("id,prompt\nx,a\ny,b\nx,c\n", "has 'x' in row 0 and in row 2"),
+    "ragged.csv": ("id,prompt\nx,a\ny\n", "ragged.csv: the row that begins in line 3"),
+    "broken.jsonl": ('{"id": "x", "prompt": "a"}\n{"id"', "broken.jsonl: line 2 is not JSON"),
+    "empty.csv": ("", "empty.csv is empty"),
+    "named.csv": ("id,prompt,image\nx,a,b\n", "the input has a column 'image'"),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_bad_input_is_refused_before_anything_starts(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content, said = CASES[name]
+    (tmp_path / name).write_text(content)
+    job = tmp_path / "job.yaml"
+    job.write_text(
+        f"input: {tmp_path / name}\nid_column: id\nmodels: shapes\noutput: {tmp_path}/out\n"
+    )
+    _refused(["run", str(job)], said, monkeypatch, capsys)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_output_inside_the_input_is_refused_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "p.csv").write_text("prompt\na\n")
+    options = ["run", "--prompts", str(tmp_path), "--output", str(tmp_path / "out")]
+    _refused(options, "lie one inside the other", monkeypatch, capsys)
+    assert not (tmp_path / "out").exists()
+
+
+def _refused(
+    options: list[str],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The conftest makes a started Ray an error of its own."""
+    monkeypatch.setattr(sys, "argv", ["bottega", *options])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    shown = capsys.readouterr()
+    assert caught.value.code == 2, shown.err
+    assert said in shown.err
+    assert "Traceback" not in shown.err
