@@ -172,8 +172,7 @@ class JsonLinesFile(InputFile):
     def _widened(self, schema: pa.Schema, some: list[tuple[int, int, dict[str, Any]]]) -> pa.Schema:
         """`schema` with what these rows add to it; refuses the first row that contradicts it."""
         try:
-            kind = pa.array([_without_surrogates(row) for _, _, row in some]).type
-            found = [schema, pa.schema(list(kind))]
+            found = [schema, _inferred([row for _, _, row in some])]
             return pa.unify_schemas(found, promote_options="permissive")
         except (pa.ArrowException, UnicodeEncodeError, OverflowError) as error:
             if len(some) == 1:
@@ -224,6 +223,14 @@ _decode = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_constan
 
 def _size(numbered: tuple[int, int, object]) -> int:
     return numbered[1]
+
+
+def _inferred(rows: list[dict[str, Any]]) -> pa.Schema:
+    try:
+        kind = pa.array(rows).type
+    except UnicodeEncodeError:
+        kind = pa.array([_without_surrogates(row) for row in rows]).type
+    return pa.schema(list(kind))
 
 
 def _without_surrogates(row: dict[str, Any]) -> dict[str, Any]:

@@ -16,12 +16,7 @@ from hypothesis import strategies as st
 
 from actors.errors import InputError
 from actors.seeds import MAX_SEED, row_seed
-from jobs.prompts import Prompts
-from jobs.spec import make_spec
-
-
-def read(path: Path | str, **fields: Any) -> Prompts:
-    return Prompts(make_spec({"input": str(path), "output": "o", "models": "shapes", **fields}))
+from tests.unit.jobs.reading import read
 
 
 def test_each_format_gives_the_same_rows(tmp_path: Path) -> None:

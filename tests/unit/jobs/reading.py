@@ -1,0 +1,28 @@
+"""What the tests of the input share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from actors.errors import InputError
+from jobs.prompts import Part, Prompts
+from jobs.spec import make_spec
+
+
+def read(path: Path | str, **fields: Any) -> Prompts:
+    return Prompts(make_spec({"input": str(path), "output": "o", "models": "shapes", **fields}))
+
+
+def only_part(path: Path, **fields: Any) -> Part:
+    (part,) = read(path, **fields).parts()
+    return part
+
+
+def refusal(path: Path | str, **fields: Any) -> str:
+    """What is said of an input that is refused before its first part is read."""
+    with pytest.raises(InputError) as caught:
+        assert read(path, **fields).num_rows < 0, "it was not refused"
+    return str(caught.value)
