@@ -6,7 +6,7 @@ The formats are in `jobs.lines` (CSV, JSON Lines, text) and `jobs.readers` (Parq
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -40,13 +40,7 @@ class InputFile(ABC):
 
     def pick(self, rows: Sequence[int], columns: list[str]) -> pa.Table:
         """The rows with these numbers, ascending; at least one."""
-        picked, first = [], 0
-        for batch in self.batches(columns=columns):
-            here = [row - first for row in rows if first <= row < first + batch.num_rows]
-            if here:
-                picked.append(batch.take(pa.array(here)))
-            first += batch.num_rows
-        return pa.Table.from_batches(picked)
+        return pa.Table.from_batches(rows_among(self.batches(columns=columns), rows))
 
     def check_unchanged(self) -> None:
         """Raises InputError if the file is no longer the one that was opened."""
@@ -71,6 +65,20 @@ class InputFile(ABC):
             raise InputError(
                 f"{self.file}: cannot be read: {reason}. Mend or remove the file."
             ) from error
+
+
+def rows_among(
+    batches: Iterable[pa.RecordBatch], rows: Sequence[int], first: int = 0
+) -> Iterator[pa.RecordBatch]:
+    """The rows with these numbers out of consecutive batches, which begin with row `first`.
+
+    Batch by batch: taken from a whole column, text of more than 2 GiB overflows.
+    """
+    for batch in batches:
+        here = [row - first for row in rows if first <= row < first + batch.num_rows]
+        if here:
+            yield batch.take(pa.array(here))
+        first += batch.num_rows
 
 
 def _stamp(file: Path) -> tuple[int, int] | None:

@@ -157,14 +157,17 @@ class Prompts:
         The hash is of the first and the last MiB, so that a file of any size is looked at in an
         instant; a change in the middle of a file that keeps its size is not noticed.
         """
-        return [
-            {
-                "name": reader.file.name,
-                "bytes": reader.file.stat().st_size,
-                "ends": _hash_of_ends(reader.file),
-            }
-            for reader in self._readers
-        ]
+        described = []
+        for reader in self._readers:
+            with reader.refusing():
+                described.append(
+                    {
+                        "name": reader.file.name,
+                        "bytes": reader.file.stat().st_size,
+                        "ends": _hash_of_ends(reader.file),
+                    }
+                )
+        return described
 
     def _batches(self, skip: int = 0, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
         for reader, size in zip(self._readers, self._rows_in_files, strict=True):

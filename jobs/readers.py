@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from actors.errors import InputError
-from jobs.input_file import BATCH_ROWS, InputFile
+from jobs.input_file import BATCH_ROWS, InputFile, rows_among
 from jobs.lines import CsvFile, JsonLinesFile, TextFile
 
 SUFFIXES = {
@@ -114,14 +114,10 @@ class ParquetFile(InputFile):
             first = 0
             for group in range(file.metadata.num_row_groups):
                 size = file.metadata.row_group(group).num_rows
-                if not any(first <= row < first + size for row in rows):
-                    first += size
-                    continue
-                for batch in file.iter_batches(BATCH_ROWS, row_groups=[group], columns=columns):
-                    here = [row - first for row in rows if first <= row < first + batch.num_rows]
-                    if here:
-                        picked.append(batch.take(pa.array(here)))
-                    first += batch.num_rows
+                if any(first <= row < first + size for row in rows):
+                    batches = file.iter_batches(BATCH_ROWS, row_groups=[group], columns=columns)
+                    picked += rows_among(batches, rows, first)
+                first += size
         return pa.Table.from_batches(picked)
 
     def _open(self) -> pq.ParquetFile:

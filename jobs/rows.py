@@ -56,7 +56,7 @@ def with_valid_text(table: pa.Table) -> tuple[pa.Table, dict[int, str]]:
                     "Mend or leave out the column."
                 ) from error
             raw = table.column(place).cast(pa.large_binary()).to_pylist()
-            text = [value and value.decode(errors="replace") for value in raw]
+            text = [None if value is None else value.decode(errors="replace") for value in raw]
             for row, (before, after) in enumerate(zip(raw, text, strict=True)):
                 if before and before != after.encode():
                     bad.setdefault(row, f"column {field.name!r} is not valid Unicode text")
