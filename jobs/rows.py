@@ -58,7 +58,7 @@ def with_valid_text(table: pa.Table) -> tuple[pa.Table, dict[int, str]]:
             raw = table.column(place).cast(pa.large_binary()).to_pylist()
             text = [None if value is None else value.decode(errors="replace") for value in raw]
             for row, (before, after) in enumerate(zip(raw, text, strict=True)):
-                if before and before != after.encode():
+                if after is not None and before != after.encode():
                     bad.setdefault(row, f"column {field.name!r} is not valid Unicode text")
             table = table.set_column(place, field, pa.array(text, field.type))
     return table, bad

@@ -134,7 +134,7 @@ class Diffusion:
         asked = signature(self.pipe.__call__).parameters.get("max_sequence_length")
         most = asked.default if asked else inf
         names = ("tokenizer", "tokenizer_2", "tokenizer_3")
-        found = [getattr(self.pipe, name, None) for name in names]
+        found: list[Any] = [getattr(self.pipe, name, None) for name in names]
         # Some pipelines have a processor of pictures and text in its place, without a limit.
         tokenizers = [one for one in found if hasattr(one, "model_max_length")]
         cut = set(range(len(prompts))) if tokenizers else set()
