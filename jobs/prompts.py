@@ -156,13 +156,13 @@ class Prompts:
         spec = self.spec
         unusable: dict[int, str] = {}
         prompts: list[str] = []
-        for row, prompt in enumerate(_values(table, spec.prompt_column)):
+        for row, prompt in enumerate(values_of(table, spec.prompt_column)):
             problem = _problem_with_prompt(prompt)
             if problem:
                 unusable[row] = problem
             prompts.append("" if problem else prompt)
-        ids = _values(table, spec.id_column) if spec.id_column else numbers
-        given = _values(table, spec.seed_column) if spec.seed_column else [None] * len(prompts)
+        ids = values_of(table, spec.id_column) if spec.id_column else numbers
+        given = values_of(table, spec.seed_column) if spec.seed_column else [None] * len(prompts)
         seeds: list[int] = []
         for row, (row_id, value) in enumerate(zip(ids, given, strict=True)):
             seed = _as_seed(value)
@@ -194,7 +194,7 @@ def _as_seed(value: Any) -> int | None:
     return value if type(value) is int and 0 <= value <= MAX_SEED else None
 
 
-def _values(table: pa.Table, column: str) -> list[Any]:
+def values_of(table: pa.Table, column: str) -> list[Any]:
     """A column's values; text that is not valid UTF-8 as bytes."""
     try:
         values: list[Any] = table.column(column).to_pylist()
