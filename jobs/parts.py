@@ -28,6 +28,7 @@ import pyarrow.parquet as pq
 
 from actors.errors import OutputError
 from jobs.files import failing_in, is_stray, temporary_files, write_first, write_whole
+from jobs.records import read_record
 from jobs.spec import ImageFormat
 
 log = logging.getLogger("bottega.parts")
@@ -40,20 +41,6 @@ DRIVERS = ".drivers"
 
 JOB_FIELDS = ("identity", "spec", "rows", "threshold", "versions")
 """What job.json must have to be continued from."""
-
-RECORD_FIELDS: dict[str, type] = {
-    "part": int,
-    "first_row": int,
-    "rows": int,
-    "bytes": int,
-    "sha256": str,
-    "from_student": int,
-    "from_teacher": int,
-    "refined": int,
-    "failed": int,
-    "nfe": int,
-}
-"""What a record must have to count."""
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
@@ -227,22 +214,6 @@ class OutputFolder:
             raise ValueError(
                 f"{part.name} has {size} bytes, and was written with {record['bytes']}"
             )
-
-
-def read_record(file: Path) -> dict[str, Any]:
-    """A part's record. Raises ValueError, with the reason, for what is none."""
-    try:
-        record = json.loads(file.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"it cannot be read ({error})") from error
-    if not isinstance(record, dict):
-        raise ValueError("it is not a record")
-    for name, kind in RECORD_FIELDS.items():
-        if type(record.get(name)) is not kind:
-            raise ValueError(f"its {name!r} is {record.get(name)!r}")
-    if file.name != f"part-{record['part']:08d}.json":
-        raise ValueError(f"it is of part {record['part']}")
-    return record
 
 
 def write_part(

@@ -131,10 +131,13 @@ class Runner:
         self._listener = listener
         self._retry = retry
         there = {n: r for n, r in job.output.records().items() if r["rows"] == _rows_in(job, n)}
-        wanted = there if retry else range(job.prompts.num_parts)
-        self.todo = [n for n in wanted if not (there[n]["failed"] == 0 if retry else n in there)]
+        if retry:
+            self.todo = [n for n, record in there.items() if record["failed"]]
+        else:
+            self.todo = [n for n in range(job.prompts.num_parts) if n not in there]
         """The numbers of the parts to do, in order."""
-        self._records = {n: record for n, record in there.items() if n not in set(self.todo)}
+        todo = set(self.todo)
+        self._records = {n: record for n, record in there.items() if n not in todo}
         self._resumed_rows = sum(record["rows"] for record in self._records.values())
         self._open: dict[int, OpenPart] = {}
         self._counts: Counter[str] = Counter()

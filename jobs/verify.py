@@ -20,8 +20,9 @@ from PIL import Image
 
 from actors.seeds import row_seed
 from jobs.files import is_stray, temporary_files
-from jobs.parts import IMAGE, ROW_GROUP_ROWS, OutputFolder, our_columns, read_record
+from jobs.parts import IMAGE, ROW_GROUP_ROWS, OutputFolder, our_columns
 from jobs.prompts import values_of
+from jobs.records import read_record
 
 REDO = "Remove its record and run the job again: the part is redone"
 RUN = "Run the job again: the part is done anew"
@@ -58,23 +59,23 @@ def verify(folder: OutputFolder) -> Iterator[Problem]:
             yield Problem(f"records/{file.name}", f"{error}", RUN)
         else:
             good[record["part"]] = record
+    unmade: list[int] = []
     for index in sorted({*wanted, *good}):
         if index not in good:
-            if index not in broken:
-                yield _missing(folder, index)
+            if folder.part_file(index).is_file() and index not in broken:
+                yield Problem(f"part {index}", "it has no record, so it does not count", RUN)
+            elif index not in broken:
+                unmade.append(index)
         elif index not in wanted:
             beyond = f"the job's {rows:,} rows end before it"
             yield Problem(f"part {index}", beyond, "Remove it and its record")
         else:
             first = index * size
             yield from _Check(folder, job, good[index], first, min(size, rows - first)).problems()
+    if unmade:
+        count = f"{len(unmade)} of {len(wanted)} parts are not there"
+        yield Problem(f"part {unmade[0]}", f"{count}, this one first", "Run the job again")
     yield from _strangers(folder, wanted)
-
-
-def _missing(folder: OutputFolder, index: int) -> Problem:
-    if folder.part_file(index).is_file():
-        return Problem(f"part {index}", "it has no record, so it does not count", RUN)
-    return Problem(f"part {index}", "it is not there", "Run the job again: it goes on from here")
 
 
 def _strangers(folder: OutputFolder, wanted: range) -> Iterator[Problem]:

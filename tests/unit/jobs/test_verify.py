@@ -88,10 +88,13 @@ def test_a_record_without_its_part_and_a_part_without_its_record(folder: OutputF
     assert one.startswith("part 1: it has no record, so it does not count")
 
 
-def test_a_part_that_was_never_made_is_named(folder: OutputFolder) -> None:
-    folder.part_file(2).unlink()
-    folder.record_file(2).unlink()
-    assert problems(folder) == ["part 2: it is not there. Run the job again: it goes on from here."]
+def test_parts_that_were_never_made_are_counted(folder: OutputFolder) -> None:
+    for index in (1, 2):
+        folder.part_file(index).unlink()
+        folder.record_file(index).unlink()
+    assert problems(folder) == [
+        "part 1: 2 of 3 parts are not there, this one first. Run the job again."
+    ]
 
 
 @pytest.mark.parametrize(
