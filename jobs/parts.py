@@ -39,7 +39,7 @@ ROW_GROUP_ROWS = 100
 DRIVERS = ".drivers"
 """The folder of the heartbeats of running drivers (jobs/drivers.py)."""
 
-JOB_FIELDS = ("identity", "spec", "rows", "threshold", "versions")
+JOB_FIELDS = ("identity", "spec", "rows", "threshold", "calibration", "models", "versions")
 """What job.json must have to be continued from."""
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -110,11 +110,11 @@ class OutputFolder:
 
     def claim(self) -> None:
         """Refuse a folder that holds something and is not ours; touches nothing."""
-        if self.path.exists() and not self.path.is_dir():
-            raise OutputError(f"output {str(self.path)!r} is a file. Choose a folder.")
         with failing_in(self.path):
-            holds = self.path.is_dir() and {file.name for file in self.path.iterdir()} - {DRIVERS}
-        if holds and not self.job_file.is_file():
+            if self.path.exists() and not self.path.is_dir():
+                raise OutputError(f"output {str(self.path)!r} is a file. Choose a folder.")
+            holds = {file.name for file in self.path.iterdir()} if self.path.is_dir() else set()
+        if holds - {DRIVERS} and self.job_file.name not in holds:
             raise OutputError(
                 f"output {str(self.path)!r} is not empty and has no job.json, so it is not ours to "
                 "write to. Choose a new folder."
@@ -122,11 +122,12 @@ class OutputFolder:
 
     def read_job(self) -> dict[str, Any] | None:
         """job.json, or None before the first run."""
-        if not self.job_file.is_file():
+        with failing_in(self.path):
+            content = self.job_file.read_bytes() if self.job_file.is_file() else None
+        if content is None:
             return None
         try:
-            with failing_in(self.path):
-                job = json.loads(self.job_file.read_text(encoding="utf-8"))
+            job = json.loads(content)
         except ValueError as error:
             raise OutputError(
                 f"{self.job_file} is not JSON ({error}); restore or remove it."
@@ -198,7 +199,8 @@ class OutputFolder:
         for file in self.record_files():
             try:
                 record = read_record(file)
-                self._check_size(record)
+                with failing_in(self.path):
+                    self._check_size(record)
             except ValueError as error:
                 log.warning("%s does not count: %s", file, error)
             else:
