@@ -10,6 +10,7 @@
     └── JobError                the job started and could not end well: exit code 1
         ├── TooManyFailuresError    more rows failed than `max_failed` allows
         ├── PoolFailedError         a kind of actor does not start, or dies again and again
+        ├── OutputFailedError       the output folder is full, gone, or not to be written to
         ├── StalledError            nothing happened for `stall_timeout_seconds`
         └── InterruptedJobError     Ctrl-C or SIGTERM: exit code 130
 
@@ -62,6 +63,10 @@ class TooManyFailuresError(JobError):
 
 class PoolFailedError(JobError):
     """A kind of actor does not start, or dies again and again."""
+
+
+class OutputFailedError(JobError):
+    """The output folder is full, gone, or not to be written to."""
 
 
 class StalledError(JobError):

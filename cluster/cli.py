@@ -62,6 +62,9 @@ def run(
     models: ModelsOption = None,
     output: OutputOption = None,
     refine: RefineOption = None,
+    extend: Annotated[
+        bool, typer.Option("--extend", help="Go on with an input that only grew at its end.")
+    ] = False,
     address: AddressOption = None,
     verbose: VerboseOption = False,
 ) -> None:
@@ -74,7 +77,7 @@ def run(
     with _stopping() as stopped, _crew_for(spec, address, stopped) as (job, make_crew):
         console.print(f"{job.spec.name}: {job.prompts.num_rows:,} prompts -> {job.output.path}")
         with JobView(job.spec.name, console) as view:
-            end = run_job(job, make_crew, view)
+            end = run_job(job, make_crew, view, extend)
     console.print(_threshold_line(job), highlight=False, soft_wrap=True)
     new = end.done_rows - end.resumed_rows
     console.print(
@@ -134,6 +137,59 @@ def sheet(
 
     path = make_sheet(OutputFolder(folder), target or folder / "sheet.png", rows)
     console.print(f"contact sheet: {path}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def verify(
+    folder: Annotated[Path, typer.Argument(help="The output folder of a job.")],
+) -> None:
+    """Check every part against its record, and every picture; exit code 1 if anything is wrong."""
+    from jobs.parts import OutputFolder
+    from jobs.verify import verify as problems_of
+
+    checked = OutputFolder(folder)
+    found = 0
+    for problem in problems_of(checked):
+        found += 1
+        console.print(str(problem), soft_wrap=True, highlight=False, markup=False)
+    if found:
+        console.print(f"{found} wrong in {folder}", soft_wrap=True, highlight=False, markup=False)
+        raise typer.Exit(1)
+    rows = checked.require_job()["rows"]
+    console.print(f"all is well: {rows:,} rows in {folder}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def retry(
+    folder: Annotated[Path, typer.Argument(help="The output folder of a job.")],
+    address: AddressOption = None,
+    verbose: VerboseOption = False,
+) -> None:
+    """Draw the failed rows again, into the same parts; every other row keeps its bytes."""
+    from cluster.view import JobView
+    from jobs.job import spec_of
+    from jobs.parts import OutputFolder
+    from jobs.runner import retry_job
+
+    _log_to_console(verbose)
+    output = OutputFolder(folder)
+    failed = sum(record["failed"] for record in output.records().values())
+    with (
+        _stopping() as stopped,
+        _crew_for(spec_of(output), address, stopped) as (job, make_crew),
+        JobView(job.spec.name, console) as view,
+    ):
+        end = retry_job(job, make_crew, view)
+    console.print(
+        f"{failed:,} rows had failed, {end.failed_rows:,} still do", soft_wrap=True, highlight=False
+    )
+    if end.parts_done < end.num_parts:
+        console.print(
+            f"{end.parts_done:,} of {end.num_parts:,} parts are there; "
+            "`bottega run` does the others",
+            soft_wrap=True,
+            highlight=False,
+        )
 
 
 def _threshold_line(job: Job) -> str:

@@ -129,6 +129,8 @@ class State(StrEnum):
     ACCEPTED = "accepted"
     REJECTED = "rejected"
     FAILED = "failed"
+    KEPT = "kept"
+    """As it is in the part that is there: a retry draws the other rows."""
 
 
 @dataclass(slots=True)
@@ -164,8 +166,17 @@ class Rules:
 class Cascade:
     """The state of one part: `start` once, then `handle` each event; both return what to do."""
 
-    def __init__(self, num_rows: int, rules: Rules, unusable: dict[int, str] | None = None) -> None:
-        """`unusable`: rows that cannot be drawn at all (say, an empty prompt), with the reason."""
+    def __init__(
+        self,
+        num_rows: int,
+        rules: Rules,
+        unusable: dict[int, str] | None = None,
+        kept: frozenset[int] = frozenset(),
+    ) -> None:
+        """`unusable`: rows that cannot be drawn at all (say, an empty prompt), with the reason.
+
+        `kept`: rows that stay as they are in the part that is there.
+        """
         self.rules = rules
         self.rows = [Row() for _ in range(num_rows)]
         self.done = False
@@ -183,7 +194,9 @@ class Cascade:
         self._out: list[Instruction] = []
         for number, row in enumerate(self.rows):
             reason = (unusable or {}).get(number)
-            if reason is None:
+            if number in kept:
+                row.state = State.KEPT
+            elif reason is None:
                 row.ahead = set(Stage) - {Stage.DRAW, Stage.COMMIT}
             else:
                 row.state, row.error = State.FAILED, reason

@@ -29,14 +29,14 @@ from ray.exceptions import (
 )
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from actors.errors import InterruptedJobError, StalledError
+from actors.errors import BottegaError, InterruptedJobError, StalledError
 from actors.facts import CallFacts
 from actors.oracle import Oracle
 from actors.pool import Pool, PoolCall, Worker
 from actors.student import Student
 from actors.teacher import Teacher
 from jobs.balance import PoolPlan, PoolPlans
-from jobs.cascade import OUTPUTS, Call, Cascade, Done, Event, Failed, Lost, Output, Stage
+from jobs.cascade import OUTPUTS, Call, Cascade, Done, Event, Failed, Lost, Output, Stage, State
 from jobs.images import encode
 from jobs.job import Job
 from jobs.parts import RowResult, write_part
@@ -345,8 +345,11 @@ class Crew:
 
 def row_results(
     owner: OpenPart, commit: Call, evaluations: Mapping[Stage, int], save_student: bool
-) -> list[RowResult]:
-    """What each row of a finished part becomes, with where its files are among the commit's."""
+) -> list[RowResult | None]:
+    """What each row of a finished part becomes, with where its files are among the commit's.
+
+    None for a row that is kept from the part that is there.
+    """
     cascade = owner.cascade
     places = {source: which for which, source in enumerate(commit.sources)}
 
@@ -354,8 +357,11 @@ def row_results(
         made_by = cascade.made_by(stage, row)
         return places[made_by], made_by.rows.index(row)
 
-    results = []
+    results: list[RowResult | None] = []
     for number, row in enumerate(cascade.rows):
+        if row.state is State.KEPT:
+            results.append(None)
+            continue
         refined = row.teacher_score is not None
         image = student_image = None
         if row.source == "student":
@@ -422,6 +428,8 @@ def _cause(error: RayError) -> BaseException:
 def _reason(error: RayError) -> str:
     """The last line of what happened: the exception itself, without Ray's stack."""
     cause = _cause(error)
+    if isinstance(cause, BottegaError):
+        return str(cause)
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
     if isinstance(error, RayTaskError) and cause is not error:
         return f"{type(cause).__name__}: {lines[0] if lines else 'no message'}"

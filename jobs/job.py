@@ -17,10 +17,11 @@ from actors.rollback import default_steps, strength_for_variance
 from actors.settings import ModelSettings, TeacherSettings
 from actors.teacher import Refinement, Through
 from jobs.cascade import Rules
+from jobs.extend import Files, files_changed, rows_changed
 from jobs.parts import OutputFolder, check_names
 from jobs.prompts import Prompts
 from jobs.readers import check_apart
-from jobs.spec import NOT_IN_THE_BYTES, JobSpec, Rollback
+from jobs.spec import NOT_IN_THE_BYTES, JobSpec, Rollback, make_spec
 
 log = logging.getLogger("bottega.job")
 
@@ -80,15 +81,24 @@ class Job:
             "model_files": self.model_files,
         }
 
-    def write(self, calibration: dict[str, Any]) -> None:
-        """Fix the threshold in job.json, before the first part starts."""
+    def write(self, calibration: dict[str, Any], replace: bool = False) -> None:
+        """Fix the threshold in job.json, before the first part starts.
+
+        Without `replace` a job.json that another driver wrote meanwhile stays.
+        """
+        spec = self.spec.model_dump(mode="json")
+        # A retry reads it, perhaps from another working folder.
+        spec["input"] = str(Path(self.spec.input).expanduser().absolute())
         self.output.write_job(
             {
                 "identity": self.identity(),
+                "spec": spec,
+                "rows": self.prompts.num_rows,
                 "threshold": calibration["threshold"],
                 "calibration": calibration,
                 **self.about(),
-            }
+            },
+            replace,
         )
 
     def claim(self) -> None:
@@ -96,24 +106,45 @@ class Job:
         check_apart(self.spec.input, self.output.path)
         self.output.claim()
 
-    def continues(self) -> dict[str, Any] | None:
+    def continues(self, extend: bool = False) -> dict[str, Any] | None:
         """The job.json that is in the output folder already; None for a new job.
 
-        Raises OutputError, with the fields that differ, if it is another job's.
+        With `extend` the input may have grown since. Raises OutputError, with what differs, if it
+        is another job's.
         """
         before = self.output.read_job()
         if before is None:
             return None
-        changed = _differences(before["identity"], self.identity())
+        identity = self.identity()
+        old_files, files = before["identity"]["input_files"], identity["input_files"]
+        grown = old_files != files and files_changed(old_files, files) is None
+        if extend:
+            identity["input_files"] = old_files
+        changed = _differences(before["identity"], identity)
         if changed:
+            hint = "\nIf the input only grew, add --extend." if grown else ""
             raise OutputError(
                 f"output {str(self.output.path)!r} holds another job. What differs:\n"
                 + "\n".join(f"  {line}" for line in changed)
                 + "\nChoose a new output folder, or put the job back as it was."
+                + hint
             )
+        if extend and old_files != files:
+            self._check_grown(before, files)
         for line in _differences(before["versions"], self.about()["versions"]):
             log.warning("continuing with another version, which may change bytes: %s", line)
         return before
+
+    def _check_grown(self, before: dict[str, Any], files: Files) -> None:
+        changed = files_changed(before["identity"]["input_files"], files) or rows_changed(
+            self.output, self.prompts, before["rows"]
+        )
+        if changed:
+            raise OutputError(
+                f"the input {self.spec.input!r} did more than grow: {changed}. --extend goes on "
+                "where rows were added at the end of the last file, or files after it. Put the "
+                "rows back as they were, or choose a new output folder."
+            )
 
     def about(self) -> dict[str, Any]:
         """For people, in job.json: how it was resolved, and the versions it ran with."""
@@ -144,6 +175,12 @@ def _differences(before: Any, now: Any, path: str = "") -> list[str]:
             for line in _differences(before.get(name), now.get(name), f"{path}.{name}".lstrip("."))
         ]
     return [] if before == now else [f"{path.removeprefix('spec.')}: was {before!r}, is {now!r}"]
+
+
+def spec_of(output: OutputFolder) -> JobSpec:
+    """The job that an output folder is of, to be resolved again. Raises a UserError."""
+    fields = {**output.require_job()["spec"], "output": str(output.path)}
+    return make_spec(fields, where=str(output.job_file))
 
 
 def resolve(spec: JobSpec) -> Job:

@@ -4,7 +4,8 @@
       job.json                     the resolved job, its threshold, versions
       data/part-00000000.parquet   rows in input order; nothing in it depends on time or place
       records/part-00000000.json   written last: this makes the part count
-      README.md, _SUCCESS          a dataset card, and the sign that every part is there
+      README.md, report.html       a dataset card, and a page for people
+      _SUCCESS                     the sign that every part is there
 
 A part is built whole, written beside its place, flushed to the disk and renamed; then its record.
 So a reader that follows the records never sees half a part, and a part that is written twice is
@@ -14,7 +15,7 @@ written with the same bytes.
 from __future__ import annotations
 
 import json
-import os
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -26,10 +27,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from actors.errors import OutputError
+from jobs.files import failing_in, is_stray, temporary_files, write_first, write_whole
+from jobs.records import read_record
 from jobs.spec import ImageFormat
+
+log = logging.getLogger("bottega.parts")
 
 ROW_GROUP_ROWS = 100
 """As the viewer of the Hugging Face hub wants them."""
+
+DRIVERS = ".drivers"
+"""The folder of the heartbeats of running drivers (jobs/drivers.py)."""
+
+JOB_FIELDS = ("identity", "spec", "rows", "threshold", "calibration", "models", "versions")
+"""What job.json must have to be continued from."""
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
@@ -101,9 +112,11 @@ class OutputFolder:
 
     def claim(self) -> None:
         """Refuse a folder that holds something and is not ours; touches nothing."""
-        if self.path.exists() and not self.path.is_dir():
-            raise OutputError(f"output {str(self.path)!r} is a file. Choose a folder.")
-        if self.path.is_dir() and any(self.path.iterdir()) and not self.job_file.is_file():
+        with failing_in(self.path):
+            if self.path.exists() and not self.path.is_dir():
+                raise OutputError(f"output {str(self.path)!r} is a file. Choose a folder.")
+            holds = {file.name for file in self.path.iterdir()} if self.path.is_dir() else set()
+        if holds - {DRIVERS} and self.job_file.name not in holds:
             raise OutputError(
                 f"output {str(self.path)!r} is not empty and has no job.json, so it is not ours to "
                 "write to. Choose a new folder."
@@ -111,37 +124,100 @@ class OutputFolder:
 
     def read_job(self) -> dict[str, Any] | None:
         """job.json, or None before the first run."""
-        if not self.job_file.is_file():
+        with failing_in(self.path):
+            content = self.job_file.read_bytes() if self.job_file.is_file() else None
+        if content is None:
             return None
         try:
-            job = json.loads(self.job_file.read_text(encoding="utf-8"))
+            job = json.loads(content)
         except ValueError as error:
             raise OutputError(
                 f"{self.job_file} is not JSON ({error}); restore or remove it."
             ) from error
-        if not isinstance(job, dict):
-            raise OutputError(f"{self.job_file} is not a job; restore or remove it.")
+        missing = [name for name in JOB_FIELDS if not isinstance(job, dict) or name not in job]
+        if missing:
+            raise OutputError(
+                f"{self.job_file} is not a job of this version: it has no {missing[0]!r}. Restore "
+                "it, or choose a new output folder."
+            )
+        return dict(job)
+
+    def require_job(self) -> dict[str, Any]:
+        """job.json. Raises OutputError for a folder without one."""
+        job = self.read_job()
+        if job is None:
+            raise OutputError(
+                f"{str(self.path)!r} has no job.json, so it is no output of ours. Give the output "
+                "folder of a job that has run."
+            )
         return job
 
-    def write_job(self, job: Mapping[str, Any]) -> None:
-        """Make the folder with its job.json, or replace that, in one step."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        write_whole(self.job_file, json.dumps(job, indent=2, sort_keys=True).encode() + b"\n")
+    def write_job(self, job: Mapping[str, Any], replace: bool) -> None:
+        """Put job.json in place, in one step.
 
-    def finish(self, card: str) -> None:
-        """Every part is there: the dataset card, and last `_SUCCESS`, as other programs expect."""
-        write_whole(self.path / "README.md", card.encode())
-        write_whole(self.path / "_SUCCESS", b"")
+        Without `replace` the first of several drivers wins: they must not disagree on a threshold.
+        """
+        content = json.dumps(job, indent=2, sort_keys=True).encode() + b"\n"
+        with failing_in(self.path):
+            (write_whole if replace else write_first)(self.job_file, content)
+
+    def check_there(self) -> None:
+        """Raise OutputFailedError when the folder is there no more, or another in its place."""
+        with failing_in(self.path):
+            self.job_file.stat()
+
+    def unfinish(self) -> None:
+        """Parts are missing: take `_SUCCESS` away."""
+        with failing_in(self.path):
+            (self.path / "_SUCCESS").unlink(missing_ok=True)
+
+    def finish(self, **pages: str) -> None:
+        """Every part is there: write the pages, and last `_SUCCESS`, as other programs expect."""
+        with failing_in(self.path):
+            for name, page in pages.items():
+                write_whole(self.path / name, page.encode())
+            write_whole(self.path / "_SUCCESS", b"")
+
+    def sweep(self, now: float) -> None:
+        """Remove the temporary files of dead writers. `now`: seconds, by the disk's clock."""
+        with failing_in(self.path):
+            for file in temporary_files(self.path):
+                if is_stray(file, now):
+                    log.info("removing %s: the process that wrote it is gone", file)
+                    file.unlink(missing_ok=True)
+
+    def record_files(self) -> list[Path]:
+        """The records that are there, good or not, by part number."""
+        with failing_in(self.path):
+            return sorted((self.path / "records").glob("part-*.json"))
 
     def records(self) -> dict[int, dict[str, Any]]:
-        """The records of the finished parts, by part number."""
+        """The records of the finished parts, by part number.
+
+        A record that is broken, or whose part is not there whole, is logged and does not count:
+        the next run redoes the part.
+        """
         found: dict[int, dict[str, Any]] = {}
-        for file in sorted((self.path / "records").glob("part-*.json")):
-            record = json.loads(file.read_text(encoding="utf-8"))
-            part = self.part_file(record["part"])
-            if part.is_file() and part.stat().st_size == record["bytes"]:
+        for file in self.record_files():
+            try:
+                record = read_record(file)
+                with failing_in(self.path):
+                    self._check_size(record)
+            except ValueError as error:
+                log.warning("%s does not count: %s", file, error)
+            else:
                 found[record["part"]] = record
         return found
+
+    def _check_size(self, record: Mapping[str, Any]) -> None:
+        part = self.part_file(record["part"])
+        if not part.is_file():
+            raise ValueError(f"{part.name} is not there")
+        size = part.stat().st_size
+        if size != record["bytes"]:
+            raise ValueError(
+                f"{part.name} has {size} bytes, and was written with {record['bytes']}"
+            )
 
 
 def write_part(
@@ -149,7 +225,7 @@ def write_part(
     index: int,
     first_row: int,
     table: pa.Table,
-    results: Sequence[RowResult],
+    results: Sequence[RowResult | None],
     image_format: ImageFormat,
     save_student: bool,
     facts: Mapping[str, Any],
@@ -157,34 +233,90 @@ def write_part(
 ) -> dict[str, Any]:
     """Write one part and, last, its record; returns the record.
 
-    table: the input's own columns. files: what the encoding calls returned. facts: what the record
+    table: the input's own columns. results: None for a row that stays as it is in the part that is
+    there. files: what the encoding calls returned. facts: what the record
     says beside what is counted here (durations, attempts): it may depend on time and place.
+    Raises OutputFailedError for a folder that is full, gone or closed.
     """
     ours = our_columns(save_student)
+    if None in results:
+        rows, pictures = _with_kept(folder.part_file(index), results, save_student, len(files))
+        files = (*files, pictures)
+    else:
+        rows = [result for result in results if result is not None]
     columns = {
         name: table.column(name) for name in table.column_names if name not in ours
-    } | _our_arrays(results, first_row, image_format, save_student, files)
+    } | _our_arrays(rows, first_row, image_format, save_student, files)
     whole = pa.table(columns).replace_schema_metadata(
         _huggingface(table.schema.metadata, save_student)
     )
     content = _parquet_bytes(whole)
-    write_whole(folder.part_file(index), content)
-    sources = [result.source for result in results]
+    sources = [result.source for result in rows]
     record = {
         "part": index,
         "first_row": first_row,
-        "rows": len(results),
+        "rows": len(rows),
         "bytes": len(content),
         "sha256": sha256(content).hexdigest(),
         "from_student": sources.count("student"),
         "from_teacher": sources.count("teacher"),
-        "refined": sum(result.teacher_score is not None for result in results),
-        "failed": sum(result.error is not None for result in results),
-        "nfe": sum(result.nfe for result in results),
+        "refined": sum(result.teacher_score is not None for result in rows),
+        "failed": sum(result.error is not None for result in rows),
+        "nfe": sum(result.nfe for result in rows),
         **facts,
     }
-    write_whole(folder.record_file(index), json.dumps(record, indent=2).encode() + b"\n")
+    with failing_in(folder.path):
+        write_whole(folder.part_file(index), content)
+        write_whole(folder.record_file(index), json.dumps(record, indent=2).encode() + b"\n")
     return record
+
+
+def _with_kept(
+    file: Path, results: Sequence[RowResult | None], save_student: bool, which: int
+) -> tuple[list[RowResult], list[bytes]]:
+    """The results with the rows of the part that is there in place of None; their pictures.
+
+    which: the number that the list of these pictures will have among the files.
+    """
+    pictures: list[bytes] = []
+
+    def pick(image: dict[str, Any] | None) -> tuple[int, int] | None:
+        if image is None:
+            return None
+        pictures.append(image["bytes"])
+        return which, len(pictures) - 1
+
+    with pq.ParquetFile(file) as parquet:
+        there = parquet.read(columns=list(our_columns(save_student))).to_pylist()
+    rows = [
+        result
+        or RowResult(
+            seed=row["seed"],
+            student_score=row["student_score"],
+            teacher_score=row["teacher_score"],
+            source=row["source"],
+            nfe=row["nfe"],
+            truncated=row["truncated"],
+            error=row["error"],
+            image=pick(row["image"]),
+            student_image=pick(row.get("student_image")),
+        )
+        for result, row in zip(results, there, strict=True)
+    ]
+    return rows, pictures
+
+
+def rows_to_keep(file: Path) -> frozenset[int]:
+    """The rows of a part that did not fail, by their number within it. Raises OutputError."""
+    try:
+        with pq.ParquetFile(file) as parquet:
+            status = parquet.read(columns=["status"]).column(0).to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        raise OutputError(
+            f"{file} cannot be read ({str(error).splitlines()[0]}). `bottega verify` says what to "
+            "do about it."
+        ) from error
+    return frozenset(number for number, said in enumerate(status) if said == "ok")
 
 
 def _our_arrays(
@@ -252,17 +384,3 @@ def _parquet_bytes(table: pa.Table) -> bytes:
         write_page_checksum=True,
     )
     return buffer.getvalue()
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all, also after a crash."""
-    path.parent.mkdir(exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -4,27 +4,33 @@
         its Cascade says what to do;  the Crew does it on the actor pools;
         what comes back goes to the Cascade;  its last instruction commits the part.
 
-`run_job` is the whole of it. The runner opens parts in order and keeps few of them open, which is
-the backpressure: what is not open costs nothing.
+`run_job` is the whole of it; `retry_job` does the same for the failed rows of finished parts. The
+runner opens parts in order and keeps few of them open, which is the backpressure: what is not open
+costs nothing.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from math import ceil, floor, inf
 from time import monotonic
 from typing import Any
 
-from actors.errors import JobError, TooManyFailuresError
+from actors.errors import OutputFailedError, TooManyFailuresError
 from jobs.calibrate import NOTHING_TO_CALIBRATE, calibrate, describe
 from jobs.card import card
 from jobs.cascade import Abandon, Call, Cascade, Instruction, Release, Rules, State
 from jobs.crew import Crew, OpenPart
+from jobs.drivers import signed_in
 from jobs.ids import check_ids
 from jobs.job import Job
+from jobs.parts import rows_to_keep
 from jobs.progress import Progress
+from jobs.prompts import Part
+from jobs.report import report
 
 log = logging.getLogger("bottega.runner")
 
@@ -41,44 +47,100 @@ def run_job(
     job: Job,
     make_crew: Callable[[], Crew],
     listener: Listener = lambda _: None,
+    extend: bool = False,
 ) -> Progress:
     """Run a job to its end, or from where it stopped; returns how it ended.
 
-    make_crew: called only if there is something left to do.
+    make_crew: called only if there is something left to do. extend: the input may have grown.
     Raises OutputError for a folder that holds another job, JobError when the job cannot end well.
     """
     job.claim()
-    before = job.continues()
-    if before is None:
+    before = job.continues(extend)
+    if before is None or extend:
         check_ids(job.prompts)
-    runner = Runner(job, listener)
-    if job.prompts.num_rows == 0 and before is None:
-        job.write(NOTHING_TO_CALIBRATE)
-    if runner.progress().done_rows == job.prompts.num_rows:
-        log.info("nothing to do: all %d parts are there", job.prompts.num_parts)
-    else:
-        with make_crew() as crew:
-            threshold = before["threshold"] if before else _calibrate_and_write(job, crew)
-            runner.run(crew, job.rules(float(threshold)))
-    runner.check_failures()
-    job.output.finish(card(job))
+    with _driving(job):
+        if job.prompts.num_rows == 0 and before is None:
+            job.write(NOTHING_TO_CALIBRATE)
+        # An input without rows had nothing to calibrate on.
+        known = before if before and before["rows"] else None
+        runner = Runner(job, listener)
+        if runner.todo:
+            job.output.unfinish()
+        if known and known["identity"] != job.identity():
+            log.info("the input grew from %d to %d rows", known["rows"], job.prompts.num_rows)
+            job.write(known["calibration"], replace=True)
+        if runner.todo:
+            with make_crew() as crew:
+                if known is None:
+                    _calibrate_and_write(job, crew, replace=before is not None)
+                runner.run(crew, job.rules(_threshold(job)))
+        else:
+            log.info("nothing to do: all %d parts are there", job.prompts.num_parts)
+        runner.check_failures()
+        job.output.finish(**{"README.md": card(job), "report.html": report(job)})
     return runner.progress()
 
 
-def _calibrate_and_write(job: Job, crew: Crew) -> float:
+def retry_job(
+    job: Job, make_crew: Callable[[], Crew], listener: Listener = lambda _: None
+) -> Progress:
+    """Draw the failed rows of finished parts again, into the same parts; returns how it ended.
+
+    Every other row keeps its bytes. Raises as `run_job` does.
+    """
+    job.continues()
+    with _driving(job):
+        runner = Runner(job, listener, retry=True)
+        if runner.todo:
+            with make_crew() as crew:
+                runner.run(crew, job.rules(_threshold(job)))
+        progress = runner.progress()
+        if progress.parts_done == progress.num_parts:
+            job.output.finish(**{"README.md": card(job), "report.html": report(job)})
+    return progress
+
+
+@contextmanager
+def _driving(job: Job) -> Iterator[None]:
+    """Tell of other drivers, and clear away what dead ones left."""
+    with signed_in(job.output.path) as signed:
+        for other in signed.others:
+            log.warning(
+                "another run writes to %s too (%s). Both may go on, and the dataset will be right, "
+                "but the work is done twice: stop one of them.", job.output.path, other,
+            )  # fmt: skip
+        job.output.sweep(signed.now)
+        yield
+
+
+def _calibrate_and_write(job: Job, crew: Crew, replace: bool) -> None:
     calibration = calibrate(job, crew)
-    job.write(calibration.as_json())
+    job.write(calibration.as_json(), replace)
     log.info("threshold: %s", describe(calibration.as_json()))
-    return calibration.threshold
+
+
+def _threshold(job: Job) -> float:
+    """As it is written down: another driver may have been the first to calibrate."""
+    job.output.check_there()
+    job.continues()
+    return float(job.output.require_job()["threshold"])
 
 
 class Runner:
-    """The parts of one run."""
+    """The parts of one run: those that are not there, or with `retry` those with failed rows."""
 
-    def __init__(self, job: Job, listener: Listener) -> None:
+    def __init__(self, job: Job, listener: Listener, retry: bool = False) -> None:
         self.job = job
         self._listener = listener
-        self._records = job.output.records()
+        self._retry = retry
+        there = {n: r for n, r in job.output.records().items() if r["rows"] == _rows_in(job, n)}
+        if retry:
+            self.todo = [n for n, record in there.items() if record["failed"]]
+        else:
+            self.todo = [n for n in range(job.prompts.num_parts) if n not in there]
+        """The numbers of the parts to do, in order."""
+        todo = set(self.todo)
+        self._records = {n: record for n, record in there.items() if n not in todo}
         self._resumed_rows = sum(record["rows"] for record in self._records.values())
         self._open: dict[int, OpenPart] = {}
         self._counts: Counter[str] = Counter()
@@ -89,21 +151,23 @@ class Runner:
         """Open parts and drive them until every part has its record."""
         self._crew = crew
         self._started = monotonic()
-        missing = [n for n in range(self.job.prompts.num_parts) if n not in self._records]
-        if self._records:
+        if self._retry:
+            log.info("%d parts have failed rows, which are drawn again", len(self.todo))
+        elif self._records:
             log.info(
                 "continuing: %d of %d parts are there",
                 len(self._records),
                 self.job.prompts.num_parts,
             )
-        parts = self.job.prompts.parts(first=missing[0] if missing else self.job.prompts.num_parts)
+        todo = set(self.todo)
+        parts = (p for p in self.job.prompts.parts(first=self.todo[0]) if p.index in todo)
         told = 0.0
         while True:
             while len(self._open) < self._most_open(crew, rules):
-                part = next((part for part in parts if part.index not in self._records), None)
+                part = next(parts, None)
                 if part is None:
                     break
-                opened = OpenPart(part, Cascade(len(part.prompts), rules, part.unusable))
+                opened = self._opened(part, rules)
                 self._open[part.index] = opened
                 self._carry_out(opened, opened.cascade.start())
             if not self._open:
@@ -111,8 +175,14 @@ class Runner:
             for owner, event in crew.wait(timeout_seconds=0.5):
                 self._carry_out(owner, owner.cascade.handle(event))
             if monotonic() - told > LISTENER_SECONDS:
+                self.job.output.check_there()
                 self._listener(self.progress())
                 told = monotonic()
+
+    def _opened(self, part: Part, rules: Rules) -> OpenPart:
+        there = self.job.output.part_file(part.index)
+        kept = rows_to_keep(there) if self._retry else frozenset[int]()
+        return OpenPart(part, Cascade(len(part.prompts), rules, part.unusable, kept))
 
     def _most_open(self, crew: Crew, rules: Rules) -> int:
         """Enough open parts to feed every actor twice over, also when few rows are rejected.
@@ -136,9 +206,8 @@ class Runner:
                 case Release(call, output):
                     owner.refs.pop((call, output), None)
                 case Abandon(reason):
-                    raise JobError(
-                        f"part {owner.part.index} cannot be written: {reason}. Mend the output "
-                        "folder and run the same command again; finished parts stay."
+                    raise OutputFailedError(
+                        f"part {owner.part.index} cannot be written: {reason.rstrip('.')}."
                     )
         if owner.cascade.done:
             self._finish(owner)
@@ -164,7 +233,8 @@ class Runner:
         ):
             raise TooManyFailuresError(
                 f"{failed} of {done} rows failed, and max_failed allows {allowed:.0%}. The column "
-                "`error` of the finished parts says why; mend the cause or raise max_failed."
+                "`error` of the finished parts says why; mend the cause and draw them again with "
+                f"`bottega retry {self.job.output.path}`, or raise max_failed."
             )
 
     def progress(self) -> Progress:
@@ -184,6 +254,12 @@ class Runner:
             elapsed_seconds=monotonic() - self._started,
             pools=self._crew.views() if self._crew else [],
         )
+
+
+def _rows_in(job: Job, index: int) -> int:
+    """Rows that a part has by the input as it is now; it may have grown since the part was made."""
+    size = job.spec.rows_per_part
+    return min(size, job.prompts.num_rows - index * size)
 
 
 def _count_rows(cascade: Cascade) -> Counter[str]:

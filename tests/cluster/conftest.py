@@ -70,7 +70,9 @@ RunJob = Callable[..., tuple[Job, Progress]]
 def run_here(ray_here: Resources) -> RunJob:
     """Run a job in this process; fields replace those of FAST."""
 
-    def run(watch: Callable[[Crew], None] | None = None, **fields: Any) -> tuple[Job, Progress]:
+    def run(
+        watch: Callable[[Crew], None] | None = None, extend: bool = False, **fields: Any
+    ) -> tuple[Job, Progress]:
         job = resolve(make_spec({**FAST, **fields}))
         plans = plan_pools(job.spec.pools, ray_here.cpus, ray_here.gpus)
         crews: list[Crew] = []
@@ -84,7 +86,7 @@ def run_here(ray_here: Resources) -> RunJob:
                 watch(crews[0])
             return False
 
-        return job, run_job(job, make_crew)
+        return job, run_job(job, make_crew, extend=extend)
 
     return run
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from actors.errors import OutputError
+from actors.errors import OutputError, OutputFailedError
 from jobs.images import encode, encode_one
 from jobs.parts import OutputFolder, RowResult, check_names, write_part
 
@@ -99,7 +99,7 @@ def test_a_failed_write_leaves_nothing_behind(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OutputFailedError, match="has no room left"):
         write(folder)
     assert [file for file in tmp_path.rglob("*") if file.is_file()] == []
 

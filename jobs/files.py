@@ -1,0 +1,146 @@
+"""Files of an output folder: written whole or not at all, and what a disk says against it.
+
+Temporary files carry the host and the process that write them, so that what a dead process left
+can be told from what a live one is writing, also by a run on another host.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from actors.errors import OutputFailedError
+
+STRAY_SECONDS = 3600.0
+"""A temporary file that nobody touched for so long is nobody's: a part is written in seconds."""
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_GONE = {errno.ENOENT, errno.ENOTDIR, errno.ESTALE}
+_CLOSED = {errno.EACCES, errno.EPERM, errno.EROFS}
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
+
+_TAG = re.compile(r"(?P<host>[A-Za-z0-9_-]+)\.(?P<pid>[0-9]+)\.[0-9a-f]{8}$")
+_TEMPORARY = re.compile(rf"\.(part-[0-9]{{8}}\.|job\.|README\.|report\.|_SUCCESS).*{_TAG.pattern}")
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The process that a file is tagged with."""
+
+    host: str
+    pid: int
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether it certainly ended: it was on this host, and there is no such process."""
+        if self.host != _host():
+            return False
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            pass
+        return False
+
+
+def _host() -> str:
+    return re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname()) or "host"
+
+
+def tag() -> str:
+    """A name's end that no other writer has: host, process, chance."""
+    return f"{_host()}.{os.getpid()}.{os.urandom(4).hex()}"
+
+
+def owner_of(file: Path) -> Owner | None:
+    """Whose tag a file's name ends in; None without one."""
+    found = _TAG.search(file.name)
+    return Owner(found["host"], int(found["pid"])) if found else None
+
+
+def temporary_files(folder: Path) -> list[Path]:
+    """What writers in an output folder have not put in its place, or never will."""
+    return sorted(
+        file
+        for place in (folder, folder / "data", folder / "records")
+        for file in place.glob(".*")
+        if _TEMPORARY.match(file.name)
+    )
+
+
+def is_stray(file: Path, now: float) -> bool:
+    """Whether a temporary file's writer is gone. `now`: seconds, by the file system's clock."""
+    owner = owner_of(file)
+    if owner is not None and owner.is_dead:
+        return True
+    try:
+        return now - file.stat().st_mtime > STRAY_SECONDS
+    except FileNotFoundError:
+        return False
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that it is there whole or not at all, also after a crash."""
+    with _written(path, content) as temporary:
+        temporary.replace(path)
+
+
+def write_first(path: Path, content: bytes) -> bool:
+    """Write a file whole unless it is there; of several writers one wins. Returns whether we did.
+
+    Where the file system has no hard links, the last one wins instead.
+    """
+    with _written(path, content) as temporary:
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            temporary.replace(path)
+    return True
+
+
+@contextmanager
+def _written(path: Path, content: bytes) -> Iterator[Path]:
+    """The content in a temporary file beside its place, flushed to the disk."""
+    path.parent.mkdir(exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{tag()}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def failing_in(folder: Path) -> Iterator[None]:
+    """Turns what the operating system says into an OutputFailedError with folder and next step."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputFailedError(
+            f"the output folder {str(folder)!r} {_what(error.errno)} ({error.strerror}), and run "
+            "the same command again; finished parts stay good."
+        ) from error
+
+
+def _what(number: int | None) -> str:
+    if number in _FULL:
+        return "has no room left. Make room there"
+    if number in _GONE:
+        return "is gone. Bring it back, or mount its disk again"
+    if number in _CLOSED:
+        return "cannot be written to. Give this user the right to"
+    return "does not work. Look after its disk"

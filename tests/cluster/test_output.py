@@ -1,0 +1,105 @@
+"""verify, retry, --extend and failing disks: the command as a user types it, on a real Ray."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from shutil import copytree
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from actors.errors import OutputFailedError
+from jobs.job import Job
+from jobs.parts import OutputFolder, RowResult, write_part
+from jobs.progress import Progress
+from tests.cluster.conftest import FIELDS, RunJob, hashes
+from tests.cluster.test_command import bottega
+
+
+def test_verify_tells_a_good_dataset_from_a_bad_one(
+    done: tuple[Job, Progress], tmp_path: Path
+) -> None:
+    copytree(done[0].output.path, tmp_path / "out")
+    good = bottega("verify", tmp_path / "out")
+    assert good.returncode == 0, good.stdout + good.stderr
+    assert "all is well: 22 rows" in good.stdout
+    part = OutputFolder(tmp_path / "out").part_file(1)
+    part.write_bytes(part.read_bytes()[:-1])
+    bad = bottega("verify", tmp_path / "out")
+    assert bad.returncode == 1
+    assert "part 1: it has" in bad.stdout
+    nothing = bottega("verify", tmp_path)
+    assert nothing.returncode == 2
+    assert "no job.json" in nothing.stderr
+
+
+def test_a_grown_input_extends_the_dataset_and_keeps_its_bytes(
+    done: tuple[Job, Progress], run_here: RunJob, tmp_path: Path
+) -> None:
+    """The first 12 rows, then all 22: the same parts as in one run with that threshold."""
+    job, _ = done
+    table = pq.read_table(job.spec.input)
+    source = tmp_path / "prompts.parquet"
+    fields: dict[str, Any] = {
+        **FIELDS,
+        "input": str(source),
+        "budget": {"threshold": float(job.output.require_job()["threshold"])},
+    }
+    pq.write_table(table.slice(0, 12), source)
+    run_here(output=str(tmp_path / "out"), **fields)
+    first = OutputFolder(tmp_path / "out").part_file(0)
+    written = first.stat().st_mtime_ns
+    pq.write_table(table, source)
+    run_here(output=str(tmp_path / "out"), extend=True, **fields)
+    assert first.stat().st_mtime_ns == written
+    assert hashes(tmp_path / "out") == hashes(job.output.path)
+
+
+def test_a_retry_makes_failed_rows_as_if_they_had_never_failed(
+    done: tuple[Job, Progress], tmp_path: Path
+) -> None:
+    """Two rows of a good dataset are marked as failed, as a passing fault would have left them."""
+    job, _ = done
+    copytree(job.output.path, tmp_path / "out")
+    folder = OutputFolder(tmp_path / "out")
+    with_failures(job, folder, index=1, failed={2, 5})
+    assert hashes(folder.path) != hashes(job.output.path)
+    end = bottega("retry", folder.path)
+    assert end.returncode == 0, end.stdout + end.stderr
+    assert "2 rows had failed, 0 still do" in end.stdout
+    assert hashes(folder.path) == hashes(job.output.path)
+    assert json.loads(folder.record_file(1).read_text())["failed"] == 0
+
+
+def with_failures(job: Job, folder: OutputFolder, index: int, failed: set[int]) -> None:
+    """Write a part again with some rows failed, by the code that writes parts."""
+    part = next(part for part in job.prompts.parts(first=index))
+    results = [
+        RowResult(part.seeds[row], None, None, None, 0, "draw: it rained", None, None)
+        if row in failed
+        else None
+        for row in range(len(part.prompts))
+    ]
+    write_part(folder, index, part.first_row, part.table, results, "png", True, {})
+
+
+def test_a_folder_that_vanishes_ends_the_job_and_finished_parts_stay(
+    done: tuple[Job, Progress], run_here: RunJob, tmp_path: Path
+) -> None:
+    job, _ = done
+    out, away = tmp_path / "out", tmp_path / "away"
+
+    def vanish(_crew: Any) -> None:
+        if (out / "records/part-00000000.json").is_file():
+            out.rename(away)
+
+    with pytest.raises(OutputFailedError, match=r"/out' is gone\. Bring it back"):
+        run_here(watch=vanish, input=job.spec.input, output=str(out), **FIELDS)
+    assert not out.exists()
+    away.rename(out)
+    kept = OutputFolder(out).part_file(0).stat().st_mtime_ns
+    run_here(input=job.spec.input, output=str(out), **FIELDS)
+    assert OutputFolder(out).part_file(0).stat().st_mtime_ns == kept
+    assert hashes(out) == hashes(job.output.path)

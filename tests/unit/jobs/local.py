@@ -1,0 +1,139 @@
+"""Whole jobs without Ray: a crew that carries each call out on the spot, with pictures of one hue.
+
+The runner, the cascade, the parts and the pages are the real ones; only the actors are not.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from hashlib import sha256
+from math import inf
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from actors.errors import OutputFailedError
+from actors.teacher import Refinement
+from jobs.cascade import Call, Done, Event, Failed, Output, Stage
+from jobs.crew import Crew, OpenPart, row_results
+from jobs.images import encode_one
+from jobs.job import Job
+from jobs.parts import OutputFolder, write_part
+from jobs.progress import Progress
+from jobs.prompts import Prompts
+from jobs.runner import retry_job, run_job
+from jobs.spec import make_spec
+
+FIELDS: dict[str, Any] = {
+    "models": {"preset": "shapes", "student": {"batch_size": 2}, "teacher": {"batch_size": 2}},
+    "budget": {"refine": 0.5},
+    "calibration_rows": 8,
+    "rows_per_part": 4,
+    "save_student": True,
+    "seed": 7,
+}
+REFINEMENT = Refinement("refine", 0.6, 3, "latents")
+
+
+def local_job(source: Path, output: Path, **fields: Any) -> Job:
+    """A job on an input file, resolved without looking at its models."""
+    spec = make_spec({**FIELDS, "input": str(source), "output": str(output), **fields})
+    files = {"student": "s", "oracle": "o", "teacher": "t"}
+    return Job(spec, Prompts(spec), OutputFolder(output), REFINEMENT, files)
+
+
+class LocalCrew:
+    """What the runner needs of a Crew. `broken`: prompts that cannot be drawn."""
+
+    def __init__(self, job: Job, broken: frozenset[str] = frozenset()) -> None:
+        self.job, self.broken = job, broken
+        self.pools = {name: SimpleNamespace(size=1) for name in ("student", "oracle", "teacher")}
+        self.bytes_per_row, self.object_store_bytes = 0.0, inf
+        self.evaluations = {Stage.DRAW: 4, Stage.REFINE: 6}
+        self.drawn: list[str] = []
+        """Every prompt that was drawn, in order."""
+        self._queue: deque[tuple[OpenPart, Call]] = deque()
+
+    def __enter__(self) -> LocalCrew:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def views(self) -> list[Any]:
+        return []
+
+    def send(self, owner: OpenPart, call: Call) -> None:
+        self._queue.append((owner, call))
+
+    def wait(self, timeout_seconds: float) -> list[tuple[OpenPart, Event]]:
+        owner, call = self._queue.popleft()
+        return [(owner, self._do(owner, call))]
+
+    def _do(self, owner: OpenPart, call: Call) -> Event:
+        seeds = [owner.part.seeds[row] for row in call.rows]
+        match call.stage:
+            case Stage.DRAW:
+                prompts = [owner.part.prompts[row] for row in call.rows]
+                if self.broken & set(prompts):
+                    return Failed(call, "RuntimeError: no such colour")
+                self.drawn += prompts
+            case Stage.SCORE_DRAWN:
+                return Done(call, tuple(seed % 1000 / 1000 for seed in seeds))
+            case Stage.SCORE_REFINED:
+                return Done(call, tuple(seed % 1000 / 1000 + 0.25 for seed in seeds))
+            case Stage.ENCODE_DRAWN | Stage.ENCODE_REFINED:
+                owner.refs[call, Output.FILES] = [  # type: ignore[assignment]
+                    picture(f"{call.stage} {seed}") for seed in seeds
+                ]
+            case Stage.COMMIT:
+                return self._commit(owner, call)
+        return Done(call)
+
+    def _commit(self, owner: OpenPart, call: Call) -> Event:
+        part, files = owner.part, [owner.refs[source, Output.FILES] for source in call.sources]
+        results = row_results(owner, call, self.evaluations, self.job.spec.save_student)
+        try:
+            owner.record = write_part(
+                *(self.job.output, part.index, part.first_row, part.table, results),
+                *(self.job.spec.image_format, self.job.spec.save_student, {}),
+                *files,  # type: ignore[arg-type]
+            )
+        except OutputFailedError as error:
+            return Failed(call, str(error))
+        return Done(call)
+
+
+def picture(name: str) -> bytes:
+    """A PNG of one hue, by a name."""
+    hue = np.frombuffer(sha256(name.encode()).digest()[:3], np.uint8)
+    return encode_one(np.broadcast_to(hue, (8, 8, 3)).copy(), "png", 90)
+
+
+def run(job: Job, crew: LocalCrew | None = None, extend: bool = False) -> Progress:
+    """Run a job to its end."""
+    return run_job(job, lambda: _as_crew(crew or LocalCrew(job)), extend=extend)
+
+
+def retry(job: Job, crew: LocalCrew | None = None) -> Progress:
+    """Draw a job's failed rows again."""
+    return retry_job(job, lambda: _as_crew(crew or LocalCrew(job)))
+
+
+def _as_crew(crew: Any) -> Crew:
+    made: Crew = crew
+    return made
+
+
+def write_prompts(file: Path, count: int) -> Path:
+    """A CSV with `count` rows: an id and a prompt."""
+    rows = [f"id-{n},picture {n}" for n in range(count)]
+    file.write_text("\n".join(["id,prompt", *rows, ""]))
+    return file
+
+
+def bytes_of(job: Job) -> list[bytes]:
+    """Every part of a dataset, in order."""
+    return [file.read_bytes() for file in sorted((job.output.path / "data").glob("*.parquet"))]
