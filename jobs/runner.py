@@ -1,7 +1,7 @@
-"""The main path of a job: parts in, cascades driven on Ray, finished parts out.
+"""The main path of a job: parts in, cascades driven, finished parts out.
 
     for each part of the input that has no record yet:
-        its Cascade says what to do;  the Crew does it on the actor pools;
+        its Cascade says what to do;  the Crew does it on the actor pools (jobs/on_ray.py);
         what comes back goes to the Cascade;  its last instruction commits the part.
 
 `run_job` is the whole of it. The runner opens parts in order and keeps few of them open, which is
@@ -14,15 +14,15 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 from math import ceil, floor, inf
-from time import monotonic
 from typing import Any
 
 from actors.errors import JobError, TooManyFailuresError
 from jobs.calibrate import NOTHING_TO_CALIBRATE, calibrate, describe
 from jobs.card import card
 from jobs.cascade import Abandon, Call, Cascade, Instruction, Release, Rules, State
-from jobs.crew import Crew, OpenPart
+from jobs.crew import Crew
 from jobs.job import Job
+from jobs.open_part import OpenPart
 from jobs.progress import Progress
 
 log = logging.getLogger("bottega.runner")
@@ -79,13 +79,13 @@ class Runner:
         self._resumed_rows = sum(record["rows"] for record in self._records.values())
         self._open: dict[int, OpenPart] = {}
         self._counts: Counter[str] = Counter()
-        self._started = monotonic()
+        self._started = 0.0
         self._crew: Crew | None = None
 
     def run(self, crew: Crew, rules: Rules) -> None:
         """Open parts and drive them until every part has its record."""
         self._crew = crew
-        self._started = monotonic()
+        self._started = told = crew.hands.now()
         missing = [n for n in range(self.job.prompts.num_parts) if n not in self._records]
         if self._records:
             log.info(
@@ -94,7 +94,6 @@ class Runner:
                 self.job.prompts.num_parts,
             )
         parts = self.job.prompts.parts(first=missing[0] if missing else self.job.prompts.num_parts)
-        told = 0.0
         while True:
             while len(self._open) < self._most_open(crew, rules):
                 part = next((part for part in parts if part.index not in self._records), None)
@@ -107,9 +106,9 @@ class Runner:
                 return
             for owner, event in crew.wait(timeout_seconds=0.5):
                 self._carry_out(owner, owner.cascade.handle(event))
-            if monotonic() - told > LISTENER_SECONDS:
+            if crew.hands.now() - told > LISTENER_SECONDS:
                 self._listener(self.progress())
-                told = monotonic()
+                told = crew.hands.now()
 
     def _most_open(self, crew: Crew, rules: Rules) -> int:
         """Enough open parts to feed every actor twice over, also when few rows are rejected.
@@ -178,7 +177,7 @@ class Runner:
             refined_rows=counts["refined"],
             parts_done=len(self._records),
             num_parts=self.job.prompts.num_parts,
-            elapsed_seconds=monotonic() - self._started,
+            elapsed_seconds=self._crew.hands.now() - self._started if self._crew else 0.0,
             pools=self._crew.views() if self._crew else [],
         )
 
