@@ -76,6 +76,7 @@ class Pool:
         *,
         size: int,
         rows_at_once: int,
+        max_loads: int,
         max_deaths: int,
         max_raises: int,
         first_call_seconds: float,
@@ -84,17 +85,19 @@ class Pool:
         """`start` starts one actor: its handle, and what comes back when it has loaded.
 
         `rows_at_once`: rows that an actor computes together; less once the device ran out of
-        memory. `max_deaths`: so many actors may die without one answer in between, beyond one for
-        each in the pool; then the job fails with the last cause instead of starting actors for
-        ever. `max_raises`: an actor whose calls raise so often in a row is replaced, in case it is
-        the actor. `call_seconds`: a call that takes longer is hung; None: by what calls took so
-        far, but at most `first_call_seconds`, which is also the limit before anything is known.
+        memory. `max_loads`, `max_deaths`: so many actors may die, beyond one for each in the pool,
+        before the first has loaded, and later without one answer in between; then the job fails
+        with the last cause instead of starting actors for ever. `max_raises`: an actor whose calls
+        raise so often in a row is replaced, in case it is the actor. `call_seconds`: a call that
+        takes longer is hung; None: by what calls took so far, but at most `first_call_seconds`,
+        which is also the limit before anything is known.
         """
         self.name = name
         self.size = size
         self.rows_at_once = rows_at_once
         self.workers: list[Worker] = []
         self._start, self._kill = start, kill
+        self._max_loads = max_loads + size
         self._max_deaths = max_deaths + size
         self._max_raises = max_raises
         self._first_call_seconds = first_call_seconds
@@ -179,11 +182,14 @@ class Pool:
         self._kill(worker.handle)
         log.warning("%s: an actor is replaced: %s", self.name, reason)
 
-    def died(self, worker: Worker, reason: str) -> None:
-        """Forget an actor. Raises PoolFailedError if replacing it is hopeless."""
+    def died(self, worker: Worker, reason: str, hopeless: bool = False) -> None:
+        """Forget an actor. Raises PoolFailedError if replacing it is hopeless.
+
+        hopeless: it raised while it loaded, as will the next one, unless one has loaded before.
+        """
         self.retire(worker, reason)
         self._deaths += 1
-        if not worker.ready and not self._ever_ready:
+        if not self._ever_ready and (hopeless or self._deaths > self._max_loads):
             raise PoolFailedError(f"the {self.name} does not start: {reason}")
         if self._deaths > self._max_deaths:
             raise PoolFailedError(

@@ -109,8 +109,10 @@ class Crew:
             self.hands.kill_actor,
             size=size,
             rows_at_once=batch,
+            max_loads=spec.max_attempts,
             max_deaths=spec.max_attempts * halvings + 1,
-            max_raises=2 * spec.max_attempts,
+            # So the last attempt at a row is not on an actor that fails at everything.
+            max_raises=max(2, spec.max_attempts - 1),
             first_call_seconds=spec.stall_timeout_seconds / 2,
             call_seconds=spec.call_timeout_seconds,
         )
@@ -217,7 +219,7 @@ class Crew:
 
     def _loaded(self, pool: Pool, worker: Worker, trouble: Trouble | None) -> None:
         if trouble:
-            pool.died(worker, trouble.reason)
+            pool.died(worker, trouble.reason, hopeless=trouble.kind is Kind.RAISED)
             self._start(pool)
         else:
             pool.loaded(worker)
@@ -325,7 +327,9 @@ class Crew:
     ) -> list[tuple[OpenPart, Event]]:
         """Every call of an actor that is gone has failed; one of them may be the cause."""
         events: list[tuple[OpenPart, Event]] = []
-        for sent in worker.calls:
+        while worker.calls:
+            # Taken out: call and actor refer to each other, and would keep the inputs in the store.
+            sent = worker.calls.popleft()
             assert isinstance(sent, _Sent)
             self._sent.pop(sent.ticket, None)
             sent.work.owner.failures += 1

@@ -95,7 +95,10 @@ class Hands(Protocol):
         ...
 
     def start_actor(self, pool: str) -> tuple[Handle, Ref]:
-        """Start an actor of a pool; the ticket is answered when it has loaded."""
+        """Start an actor of a pool; the ticket is answered when it has loaded.
+
+        RAISED is the trouble with a model that cannot be loaded, DIED with a killed actor.
+        """
         ...
 
     def kill_actor(self, handle: Handle) -> None:

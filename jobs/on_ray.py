@@ -38,6 +38,9 @@ log = logging.getLogger("bottega.crew")
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory")
 """How torch says it, on GPUs and on CPUs."""
 
+CREATION = "error raised in its creation task"
+"""How Ray tells an actor whose constructor raised from one that was killed."""
+
 
 class RayHands:
     """See `jobs.hands.Hands`. Ray runs already."""
@@ -152,6 +155,8 @@ def _trouble(error: RayError, inputs: Sequence[ObjectRef[Any]]) -> Trouble:
         lost = (ref for ref in inputs if ref.hex() == cause.object_ref_hex)
         return Trouble(Kind.INPUT_LOST, reason, lost=next(lost, None))
     if isinstance(error, RayActorError):
+        if CREATION in str(error):
+            return Trouble(Kind.RAISED, reason)
         return Trouble(Kind.DIED, reason)
     if isinstance(error, NodeDiedError):
         return Trouble(Kind.UNLUCKY, reason)

@@ -39,7 +39,7 @@ MIN_ROWS_BEFORE_GIVING_UP = 100
 def run_job(
     job: Job,
     make_crew: Callable[[], Crew],
-    listener: Listener = lambda _: None,
+    listener: Listener | None = None,
 ) -> Progress:
     """Run a job to its end, or from where it stopped; returns how it ended.
 
@@ -72,7 +72,7 @@ def _calibrate_and_write(job: Job, crew: Crew) -> float:
 class Runner:
     """The parts of one run."""
 
-    def __init__(self, job: Job, listener: Listener) -> None:
+    def __init__(self, job: Job, listener: Listener | None = None) -> None:
         self.job = job
         self._listener = listener
         self._records = job.output.records()
@@ -106,7 +106,7 @@ class Runner:
                 return
             for owner, event in crew.wait(timeout_seconds=0.5):
                 self._carry_out(owner, owner.cascade.handle(event))
-            if crew.hands.now() - told > LISTENER_SECONDS:
+            if self._listener and crew.hands.now() - told > LISTENER_SECONDS:
                 self._listener(self.progress())
                 told = crew.hands.now()
 

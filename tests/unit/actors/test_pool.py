@@ -21,6 +21,7 @@ def make_pool(**fields: Any) -> Pool:
         **{
             "size": 2,
             "rows_at_once": 8,
+            "max_loads": 1,
             "max_deaths": 3,
             "max_raises": 2,
             "first_call_seconds": 900.0,
@@ -78,7 +79,15 @@ def test_a_pool_that_never_starts_fails_with_the_cause() -> None:
     pool = make_pool(size=1)
     (worker,) = pool.start()
     with pytest.raises(PoolFailedError, match="does not start: no such model"):
-        pool.died(worker, "no such model")
+        pool.died(worker, "no such model", hopeless=True)
+
+
+def test_actors_that_are_killed_while_they_load_are_replaced_a_few_times() -> None:
+    pool = make_pool(size=1)
+    for _ in range(2):
+        pool.died(pool.start()[0], "killed")
+    with pytest.raises(PoolFailedError, match="does not start: killed"):
+        pool.died(pool.start()[0], "killed")
 
 
 def test_a_pool_that_loses_actor_after_actor_is_given_up(pool: Pool) -> None:
