@@ -11,9 +11,10 @@ import pytest
 from actors.errors import JobError, PoolFailedError, StalledError
 from jobs.cascade import Call, Stage
 from jobs.crew import Crew
-from jobs.faults import Breaks, Fault, Poison, Schedule, Small, make_schedule, run_trial
+from jobs.faults import run_trial
 from jobs.hands import Kind, Trouble, Work
 from jobs.runner import Runner
+from jobs.schedules import Breaks, Fault, Poison, Schedule, Small, make_schedule
 from jobs.simulation import SimulatedActor, SimulatedHands, Times, simulated_job
 from jobs.spec import make_spec
 
