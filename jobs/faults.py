@@ -145,7 +145,8 @@ def _quiet(job: Small) -> Verdict:
 
 def run_trial(schedule: Schedule, tell: Callable[[str], None] = lambda _: None) -> Verdict:
     """Run a schedule; `tell` hears its story, line by line."""
-    return _run(schedule, _quiet(schedule.job), tell)
+    quiet = _quiet(schedule.job)
+    return quiet if quiet.problems else _run(schedule, quiet, tell)
 
 
 def _run(schedule: Schedule, quiet: Verdict | None, tell: Callable[[str], None]) -> Verdict:

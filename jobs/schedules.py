@@ -117,7 +117,7 @@ def make_schedule(seed: int) -> Schedule:
     kinds = list(Breaks)
     if random.random() < 0.4:
         kinds = random.sample(kinds, 3)  # a few kinds, again and again
-    faults = []
+    faults: list[Fault] = []
     for _ in range(num_faults):
         what = random.choice(kinds)
         if what is Breaks.RAISE_ALWAYS and any(f.what is what for f in faults):

@@ -132,9 +132,14 @@ class _Memory(SimulatedHands):
 
 
 def _run(
-    hands: SimulatedHands, num_rows: int = 16, threshold: float = 1.1, **fields: object
+    hands: SimulatedHands,
+    num_rows: int = 16,
+    threshold: float = 1.1,
+    teacher_batch: int = 8,
+    **fields: object,
 ) -> None:
-    models = {"preset": "shapes", **{n: {"batch_size": 8} for n in SIZES}}
+    batches = {"student": 8, "oracle": 8, "teacher": teacher_batch}
+    models = {"preset": "shapes", **{n: {"batch_size": b} for n, b in batches.items()}}
     spec = make_spec({"input": "-", "output": "-", "models": models, "rows_per_part": 16, **fields})
     job = simulated_job(spec, num_rows, "latents", frozenset())
     with Crew(job, hands, SIZES, task_slots=2) as crew:
@@ -158,6 +163,28 @@ def test_rows_for_which_there_is_never_room_fail() -> None:
     hands = _Memory(room=0)
     _run(hands, max_failed=1.0)
     assert {row[5] for row in hands.committed[0]} == {"refine: CUDA out of memory"}
+
+
+class _Losing(SimulatedHands):
+    """The latents are lost when the first of two calls that take them is on its way."""
+
+    def __init__(self) -> None:
+        super().__init__(Times(), num_nodes=1)
+        self.asked: list[Stage] = []
+
+    def ask_actor(self, handle: SimulatedActor, work: Work) -> object:
+        if work.call.stage is Stage.REFINE and Stage.REFINE not in self.asked:
+            for ref in work.inputs:
+                self.lose(ref)
+        self.asked.append(work.call.stage)
+        return super().ask_actor(handle, work)
+
+
+def test_what_was_made_anew_is_not_lost_when_the_next_call_misses_the_old() -> None:
+    hands = _Losing()
+    _run(hands, num_rows=8, teacher_batch=4)
+    assert hands.asked.count(Stage.DRAW) == 2
+    assert hands.asked.count(Stage.REFINE) == 4
 
 
 class _Hung(SimulatedHands):
