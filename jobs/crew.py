@@ -111,8 +111,8 @@ class Crew:
             rows_at_once=batch,
             max_loads=spec.max_attempts,
             max_deaths=spec.max_attempts * halvings + 1,
-            # So the last attempt at a row is not on an actor that fails at everything.
-            max_raises=max(2, spec.max_attempts - 1),
+            # So an actor that fails at everything does not use up the attempts at a row.
+            max_raises=max(2, spec.max_attempts // 2),
             first_call_seconds=spec.stall_timeout_seconds / 2,
             call_seconds=spec.call_timeout_seconds,
         )
