@@ -1,47 +1,68 @@
-"""A pool of one kind of Ray actor: start, feed, replace.
+"""A pool of one kind of actor: start, feed, replace, and decide who is to blame.
 
-Actors are started with `max_restarts=0` and `max_task_retries=0`: Ray repeats nothing behind our
-back. The pool replaces an actor that died; its calls come back as failed, and the cascade decides.
+Bookkeeping only: what starts and kills an actor is given to it, so that it runs without Ray too.
+Nothing is repeated behind our back: the pool replaces an actor that died, its calls are failed,
+and the cascade decides what is done again.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-
-import ray
-from ray import ObjectRef
 
 from actors.errors import PoolFailedError
 
 log = logging.getLogger("bottega.pool")
 
 IN_FLIGHT = 2
-"""Batches that an actor has at once: one that it works on, one whose inputs Ray moves meanwhile."""
+"""Batches that an actor has at once: one that it works on, one whose inputs are moved meanwhile."""
+
+HUNG_AT_LEAST_SECONDS = 60.0
+HUNG_FACTOR = 10.0
+"""A call is taken for hung after this many times the slowest call of its pool so far."""
+
+
+@dataclass(eq=False)
+class PoolCall:
+    """A call that an actor has.
+
+    `answers_before`: how many the actor had given when it was sent. `since`: when its turn came,
+    in seconds on the crew's clock: a call that waits behind another does not age.
+    """
+
+    answers_before: int = 0
+    since: float = 0.0
 
 
 @dataclass(eq=False)
 class Worker:
     """One actor. `calls` are the calls that it has, the oldest first; `answers`, how many it gave.
 
-    `guilty`: the call that it was working on when it died, if that is certain.
+    `raised`: how many calls in a row came back with an error.
     """
 
     handle: Any
+    loading: Any
+    """What comes back when it has loaded."""
     ready: bool = False
     calls: deque[PoolCall] = field(default_factory=deque)
     answers: int = 0
-    guilty: PoolCall | None = None
+    raised: int = 0
 
+    @property
+    def at_fault(self) -> PoolCall | None:
+        """The call that an actor that died was working on, if that is certain.
 
-@dataclass(eq=False)
-class PoolCall:
-    """A call that an actor has. `answers_before`: how many the actor had given when it was sent."""
-
-    answers_before: int = 0
+        An actor that was idle may have died before it got the call: nobody tells us. A new one, or
+        one that has answered since the call was sent, was alive when it began with it.
+        """
+        oldest = self.calls[0] if self.calls else None
+        if oldest and (self.answers == 0 or self.answers > oldest.answers_before):
+            return oldest
+        return None
 
 
 class Pool:
@@ -50,31 +71,46 @@ class Pool:
     def __init__(
         self,
         name: str,
-        make: Callable[[], Any],
+        start: Callable[[], tuple[Any, Any]],
+        kill: Callable[[Any], None],
+        *,
         size: int,
+        rows_at_once: int,
+        max_loads: int,
         max_deaths: int,
+        max_raises: int,
+        first_call_seconds: float,
+        call_seconds: float | None = None,
     ) -> None:
-        """`make` starts one actor and returns its handle.
+        """`start` starts one actor: its handle, and what comes back when it has loaded.
 
-        `max_deaths`: so many actors may die without one answer in between, beyond one for each in
-        the pool; then the job fails with the last cause instead of starting actors for ever.
+        `rows_at_once`: rows that an actor computes together; less once the device ran out of
+        memory. `max_loads`, `max_deaths`: so many actors may die, beyond one for each in the pool,
+        before the first has loaded, and later without one answer in between; then the job fails
+        with the last cause instead of starting actors for ever. `max_raises`: an actor whose calls
+        raise so often in a row is replaced, in case it is the actor. `call_seconds`: a call that
+        takes longer is hung; None: by what calls took so far, but at most `first_call_seconds`,
+        which is also the limit before anything is known.
         """
         self.name = name
         self.size = size
+        self.rows_at_once = rows_at_once
         self.workers: list[Worker] = []
-        self._make = make
+        self._start, self._kill = start, kill
+        self._max_loads = max_loads + size
         self._max_deaths = max_deaths + size
+        self._max_raises = max_raises
+        self._first_call_seconds = first_call_seconds
+        self._call_seconds = call_seconds
+        self._slowest_seconds: float | None = None
         self._deaths = 0
         self._ever_ready = False
 
-    def start(self) -> Mapping[ObjectRef[Any], Worker]:
-        """Start the actors that are missing; returns what to wait on until each has loaded."""
-        loading: dict[ObjectRef[Any], Worker] = {}
-        while len(self.workers) < self.size:
-            worker = Worker(self._make())
-            self.workers.append(worker)
-            loading[worker.handle.ready.remote()] = worker
-        return loading
+    def start(self) -> Sequence[Worker]:
+        """Start the actors that are missing; returns them, loading."""
+        started = [Worker(*self._start()) for _ in range(self.size - len(self.workers))]
+        self.workers += started
+        return started
 
     def loaded(self, worker: Worker) -> None:
         """An actor has its model and may be fed."""
@@ -86,37 +122,79 @@ class Pool:
         ready = [w for w in self.workers if w.ready and len(w.calls) < IN_FLIGHT]
         return min(ready, key=lambda w: len(w.calls), default=None)
 
-    def give(self, worker: Worker, call: PoolCall) -> None:
+    def give(self, worker: Worker, call: PoolCall, now: float) -> None:
         """An actor has a call."""
         call.answers_before = worker.answers
+        call.since = now
         worker.calls.append(call)
 
-    def answered(self, worker: Worker, call: PoolCall, well: bool) -> None:
+    def answered(self, worker: Worker, call: PoolCall, well: bool, now: float) -> None:
         """A call is back, well or not."""
         worker.calls.remove(call)
+        if worker.calls:
+            worker.calls[0].since = max(worker.calls[0].since, now)
         if well:
             worker.answers += 1
+            worker.raised = 0
             self._deaths = 0
+            self._slowest_seconds = max(self._slowest_seconds or 0.0, now - call.since)
 
-    def died(self, worker: Worker, reason: str) -> None:
-        """Forget an actor. Raises PoolFailedError if replacing it is hopeless."""
-        if worker not in self.workers:
-            return
+    def raised(self, worker: Worker) -> bool:
+        """A call raised; returns whether the actor raised so often that it is to be replaced."""
+        worker.raised += 1
+        return worker.raised >= self._max_raises
+
+    def ran_out_of_memory(self, rows: int) -> bool:
+        """The device had no room for `rows` at once: take half from now on.
+
+        Returns False if there is nothing left to halve.
+        """
+        if rows == 1:
+            return False
+        if self.rows_at_once > rows // 2:
+            self.rows_at_once = rows // 2
+            log.warning(
+                "%s: out of memory with %d rows at once; from now on %d. The last bits of a row "
+                "may differ from what %d at once give: for bytes that do not depend on when this "
+                "happened, set models.%s.batch_size to %d and start anew.",
+                self.name, rows, self.rows_at_once, rows, self.name, self.rows_at_once,
+            )  # fmt: skip
+        return True
+
+    @property
+    def limit_seconds(self) -> float:
+        """A call that takes longer than this is taken for hung."""
+        if self._call_seconds is not None:
+            return self._call_seconds
+        if self._slowest_seconds is None:
+            return self._first_call_seconds
+        measured = max(HUNG_AT_LEAST_SECONDS, HUNG_FACTOR * self._slowest_seconds)
+        return min(measured, self._first_call_seconds)
+
+    def hung(self, now: float) -> list[Worker]:
+        """The actors that have been at one call for too long."""
+        limit = self.limit_seconds
+        return [w for w in self.workers if w.calls and now - w.calls[0].since > limit]
+
+    def retire(self, worker: Worker, reason: str) -> None:
+        """Kill and forget an actor that may be no good; `start` replaces it."""
         self.workers.remove(worker)
-        oldest = worker.calls[0] if worker.calls else None
-        # An actor that was idle may have died before it got the call: nobody tells us. A new one,
-        # or one that has answered since the call was sent, was alive when it began with it.
-        if oldest and (worker.answers == 0 or worker.answers > oldest.answers_before):
-            worker.guilty = oldest
-        ray.kill(worker.handle)
+        self._kill(worker.handle)
+        log.warning("%s: an actor is replaced: %s", self.name, reason)
+
+    def died(self, worker: Worker, reason: str, hopeless: bool = False) -> None:
+        """Forget an actor. Raises PoolFailedError if replacing it is hopeless.
+
+        hopeless: it raised while it loaded, as will the next one, unless one has loaded before.
+        """
+        self.retire(worker, reason)
         self._deaths += 1
-        if not worker.ready and not self._ever_ready:
+        if not self._ever_ready and (hopeless or self._deaths > self._max_loads):
             raise PoolFailedError(f"the {self.name} does not start: {reason}")
         if self._deaths > self._max_deaths:
             raise PoolFailedError(
                 f"the {self.name} pool lost actor after actor and was given up; the last: {reason}"
             )
-        log.warning("%s: an actor died and is replaced: %s", self.name, reason)
 
     @property
     def num_ready(self) -> int:
@@ -131,5 +209,5 @@ class Pool:
     def stop(self) -> None:
         """Kill every actor."""
         for worker in self.workers:
-            ray.kill(worker.handle)
+            self._kill(worker.handle)
         self.workers.clear()

@@ -53,28 +53,31 @@ class Teacher:
         seeds: Sequence[int],
         picks: Sequence[tuple[int, int]],
         *starts: torch.Tensor | Pictures,
+        rows_at_once: int | None = None,
     ) -> tuple[Pictures, CallFacts]:
         """Improve the student's picture of each prompt, as the `Refinement` says.
 
         starts: what the student's calls returned, each (rows, ...): latents or pictures, as
         `through` says; none for `regenerate`. picks: for each row, which of `starts` and which row
-        of it. seeds: the rows' seeds. At most `batch_size` rows.
+        of it. seeds: the rows' seeds. rows_at_once: as for `Student.draw`.
         Returns pictures (rows, height, width, 3) uint8; facts.
         """
         start = perf_counter()
         noise = [stage_seed(seed, "teacher") for seed in seeds]
         plan = self.refinement
         if plan.strategy == "regenerate":
-            latents = self.diffusion.draw(prompts, noise, plan.steps)
+            latents = self.diffusion.draw(prompts, noise, plan.steps, rows_at_once)
         else:
             chosen = torch.stack([_as_start(starts[which][row]) for which, row in picks])
-            latents = self.diffusion.refine(prompts, noise, chosen, plan.strength, plan.steps)
-        pictures = self.diffusion.decode(latents)
+            latents = self.diffusion.refine(
+                prompts, noise, chosen, plan.strength, plan.steps, rows_at_once
+            )
+        pictures = self.diffusion.decode(latents, rows_at_once)
         facts = CallFacts(
             rows=len(prompts),
             seconds=perf_counter() - start,
             stored_bytes=pictures.nbytes,
-            evaluations=self.diffusion.take_evaluations(),
+            evaluations=self.diffusion.evaluations,
         )
         return pictures, facts
 

@@ -17,6 +17,7 @@ from cluster.session import Resources, ray_session
 from jobs.balance import plan_pools
 from jobs.crew import Crew
 from jobs.job import resolve
+from jobs.on_ray import RayHands
 from jobs.runner import run_job
 from jobs.spec import make_spec
 
@@ -50,7 +51,7 @@ def measure(have: Resources, sizes: tuple[int, int, int, int], out: Path) -> tup
     )
     job = resolve(spec)
     plans = plan_pools(spec.pools, have.cpus, have.gpus)
-    end = run_job(job, lambda: Crew(job, plans, task_slots=2))
+    end = run_job(job, lambda: Crew(job, RayHands(job, plans), plans.sizes, task_slots=2))
     seconds = [record["seconds"] for record in job.output.records().values()]
     work = sum(sum(part.values()) for part in seconds)
     return end.elapsed_seconds, work / have.cpus

@@ -238,11 +238,13 @@ def _crew_for(
 def _make_crew(job: Job, have: Resources, stopped: Callable[[], bool]) -> Crew:
     from jobs.balance import plan_pools
     from jobs.crew import Crew
+    from jobs.on_ray import RayHands
 
     plans = plan_pools(job.spec.pools, have.cpus, have.gpus, have.pool_labels)
     return Crew(
         job,
-        plans,
+        RayHands(job, plans),
+        plans.sizes,
         task_slots=max(1, int(have.cpus / 2)),
         object_store_bytes=have.object_store_bytes,
         should_stop=stopped,

@@ -31,6 +31,12 @@ class PoolPlans:
     oracle: PoolPlan
     teacher: PoolPlan
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Actors by pool."""
+        plans = {"student": self.student, "oracle": self.oracle, "teacher": self.teacher}
+        return {name: plan.size for name, plan in plans.items()}
+
 
 POOL_LABEL = "bottega-pool"
 """The Ray label of nodes that are meant for one pool; ray_config.yaml sets it."""

@@ -17,8 +17,9 @@ from typing import Any
 
 from actors.errors import JobError, SpecError
 from jobs.cascade import Call, Cascade, Done, Instruction, Release, Rules, Stage, State
-from jobs.crew import Crew, OpenPart
+from jobs.crew import Crew
 from jobs.job import Job
+from jobs.open_part import OpenPart
 from jobs.prompts import Part
 
 log = logging.getLogger("bottega.calibrate")

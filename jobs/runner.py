@@ -1,7 +1,7 @@
-"""The main path of a job: parts in, cascades driven on Ray, finished parts out.
+"""The main path of a job: parts in, cascades driven, finished parts out.
 
     for each part of the input that has no record yet:
-        its Cascade says what to do;  the Crew does it on the actor pools;
+        its Cascade says what to do;  the Crew does it on the actor pools (jobs/on_ray.py);
         what comes back goes to the Cascade;  its last instruction commits the part.
 
 `run_job` is the whole of it; `retry_job` does the same for the failed rows of finished parts. The
@@ -16,17 +16,17 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import ceil, floor, inf
-from time import monotonic
 from typing import Any
 
 from actors.errors import OutputFailedError, TooManyFailuresError
 from jobs.calibrate import NOTHING_TO_CALIBRATE, calibrate, describe
 from jobs.card import card
 from jobs.cascade import Abandon, Call, Cascade, Instruction, Release, Rules, State
-from jobs.crew import Crew, OpenPart
+from jobs.crew import Crew
 from jobs.drivers import signed_in
 from jobs.ids import check_ids
 from jobs.job import Job
+from jobs.open_part import OpenPart
 from jobs.parts import rows_to_keep
 from jobs.progress import Progress
 from jobs.prompts import Part
@@ -46,7 +46,7 @@ MIN_ROWS_BEFORE_GIVING_UP = 100
 def run_job(
     job: Job,
     make_crew: Callable[[], Crew],
-    listener: Listener = lambda _: None,
+    listener: Listener | None = None,
     extend: bool = False,
 ) -> Progress:
     """Run a job to its end, or from where it stopped; returns how it ended.
@@ -82,7 +82,7 @@ def run_job(
 
 
 def retry_job(
-    job: Job, make_crew: Callable[[], Crew], listener: Listener = lambda _: None
+    job: Job, make_crew: Callable[[], Crew], listener: Listener | None = None
 ) -> Progress:
     """Draw the failed rows of finished parts again, into the same parts; returns how it ended.
 
@@ -129,7 +129,7 @@ def _threshold(job: Job) -> float:
 class Runner:
     """The parts of one run: those that are not there, or with `retry` those with failed rows."""
 
-    def __init__(self, job: Job, listener: Listener, retry: bool = False) -> None:
+    def __init__(self, job: Job, listener: Listener | None = None, retry: bool = False) -> None:
         self.job = job
         self._listener = listener
         self._retry = retry
@@ -144,13 +144,13 @@ class Runner:
         self._resumed_rows = sum(record["rows"] for record in self._records.values())
         self._open: dict[int, OpenPart] = {}
         self._counts: Counter[str] = Counter()
-        self._started = monotonic()
+        self._started = 0.0
         self._crew: Crew | None = None
 
     def run(self, crew: Crew, rules: Rules) -> None:
         """Open parts and drive them until every part has its record."""
         self._crew = crew
-        self._started = monotonic()
+        self._started = told = crew.hands.now()
         if self._retry:
             log.info("%d parts have failed rows, which are drawn again", len(self.todo))
         elif self._records:
@@ -161,7 +161,6 @@ class Runner:
             )
         todo = set(self.todo)
         parts = (p for p in self.job.prompts.parts(first=self.todo[0]) if p.index in todo)
-        told = 0.0
         while True:
             while len(self._open) < self._most_open(crew, rules):
                 part = next(parts, None)
@@ -174,10 +173,11 @@ class Runner:
                 return
             for owner, event in crew.wait(timeout_seconds=0.5):
                 self._carry_out(owner, owner.cascade.handle(event))
-            if monotonic() - told > LISTENER_SECONDS:
+            if crew.hands.now() - told > LISTENER_SECONDS:
                 self.job.output.check_there()
-                self._listener(self.progress())
-                told = monotonic()
+                if self._listener:
+                    self._listener(self.progress())
+                told = crew.hands.now()
 
     def _opened(self, part: Part, rules: Rules) -> OpenPart:
         there = self.job.output.part_file(part.index)
@@ -251,7 +251,7 @@ class Runner:
             refined_rows=counts["refined"],
             parts_done=len(self._records),
             num_parts=self.job.prompts.num_parts,
-            elapsed_seconds=monotonic() - self._started,
+            elapsed_seconds=self._crew.hands.now() - self._started if self._crew else 0.0,
             pools=self._crew.views() if self._crew else [],
         )
 

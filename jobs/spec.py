@@ -133,6 +133,13 @@ class JobSpec(Settings):
     stall_timeout_seconds: float = Field(
         default=1800, gt=0, description="The job ends when nothing has happened for this long."
     )
+    call_timeout_seconds: float | None = Field(
+        default=None,
+        gt=0,
+        description="An actor that is at one call for longer is taken for hung and replaced. "
+        "Default: 10 times its pool's slowest call so far, at least 60, at most half of "
+        "`stall_timeout_seconds`.",
+    )
     pools: PoolsSettings = Field(
         default_factory=PoolsSettings, description="Sizes and needs of the three actor pools."
     )
@@ -158,7 +165,16 @@ class JobSpec(Settings):
 
 
 NOT_IN_THE_BYTES = frozenset(
-    {"name", "input", "output", "pools", "max_attempts", "max_failed", "stall_timeout_seconds"}
+    {
+        "name",
+        "input",
+        "output",
+        "pools",
+        "max_attempts",
+        "max_failed",
+        "stall_timeout_seconds",
+        "call_timeout_seconds",
+    }
 )
 """Fields that change how a job runs and not what it makes; they may differ in a resumed run.
 

@@ -159,13 +159,12 @@ class _Check:
     def _row(self, row: dict[str, Any], number: int) -> Iterator[str]:
         """What is wrong with one row. `number`: its place in the dataset."""
         spec = self.job["identity"]["spec"]
-        named = row[spec["id_column"]] if spec["id_column"] else None
+        given = row[spec["id_column"]] if spec["id_column"] else None
+        name = number if given in (None, "") else given
         if row["seed"] is None:
             yield "it has no seed"
-        elif spec["seed_column"] is None and row["seed"] != row_seed(
-            spec["seed"], str(number if named in (None, "") else named)
-        ):
-            yield f"its seed is not that of {number if named in (None, '') else named!r}: wrong order"
+        elif spec["seed_column"] is None and row["seed"] != row_seed(spec["seed"], str(name)):
+            yield f"its seed is not that of {name!r}: wrong order"
         well = row["status"] == "ok" and row["error"] is None and row["image"] is not None
         ill = row["status"] == "failed" and bool(row["error"]) and row["image"] is None
         if not well and not ill:

@@ -6,7 +6,7 @@ pipeline's own `__call__`; decoding is done here, because the latents are wanted
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from inspect import signature
 from math import inf
 from pickle import UnpicklingError
@@ -45,6 +45,12 @@ def padded(rows: Sequence[T], size: int) -> list[T]:
     return [*rows, *[rows[-1]] * (size - len(rows))]
 
 
+def in_batches(compute: Callable[[slice], T], num_rows: int, size: int) -> list[T]:
+    """What `compute` makes of each `size` rows in turn."""
+    with torch.inference_mode():
+        return [compute(slice(first, first + size)) for first in range(0, num_rows, size)]
+
+
 def generators(seeds: Sequence[int]) -> list[torch.Generator]:
     """One generator for each row. On the CPU, also for a GPU: the same noise on every device."""
     return [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
@@ -69,28 +75,39 @@ class Diffusion:
         self.device = best_device()
         self.pipe: Any = pipe.to(self.device)
         self._img2img: Any = None
-        self._evaluated_rows = 0
+        self._evaluated_rows = self._computed_rows = 0
         denoiser = getattr(pipe, "unet", None) or pipe.transformer
         denoiser.register_forward_pre_hook(self._count, with_kwargs=True)
 
-    def draw(self, prompts: Sequence[str], seeds: Sequence[int], steps: int) -> torch.Tensor:
-        """Draw from noise.
+    def draw(
+        self,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        steps: int,
+        rows_at_once: int | None = None,
+    ) -> torch.Tensor:
+        """Draw from noise, `rows_at_once` (the batch size by default) rows together.
 
         Returns latents: (rows, channels, height, width), on the device. `seeds` are the stage's
         own (`actors.seeds.stage_seed`), one a row.
         """
-        size = self.settings.batch_size
-        with torch.inference_mode():
+        size = rows_at_once or self.settings.batch_size
+
+        def batch(rows: slice) -> torch.Tensor:
+            self._computed_rows += size
             latents: torch.Tensor = self.pipe(
-                prompt=padded(prompts, size),
-                generator=generators(padded(seeds, size)),
+                prompt=padded(prompts[rows], size),
+                generator=generators(padded(seeds[rows], size)),
                 num_inference_steps=steps,
                 guidance_scale=self.settings.guidance_scale,
                 width=self.settings.width,
                 height=self.settings.height,
                 output_type="latent",
             ).images
-        return latents[: len(prompts)]
+            return latents[: len(prompts[rows])]
+
+        self._evaluated_rows = self._computed_rows = 0
+        return torch.cat(in_batches(batch, len(prompts), size))
 
     def refine(
         self,
@@ -99,8 +116,9 @@ class Diffusion:
         start: torch.Tensor,
         strength: float,
         steps: int,
+        rows_at_once: int | None = None,
     ) -> torch.Tensor:
-        """Noise `start` to `strength` and denoise from there in `steps` steps.
+        """Noise `start` to `strength` and denoise from there in `steps` steps; see `draw`.
 
         start: latents (rows, channels, height, width), scaled as the pipeline returns them; or
         pictures (rows, 3, height, width) in [0, 1], which the pipeline encodes first.
@@ -109,18 +127,24 @@ class Diffusion:
         if self._img2img is None:
             self._img2img = AutoPipelineForImage2Image.from_pipe(self.pipe)
             self._img2img.set_progress_bar_config(disable=True)
-        size = self.settings.batch_size
-        with torch.inference_mode():
+        size = rows_at_once or self.settings.batch_size
+
+        def batch(rows: slice) -> torch.Tensor:
+            self._computed_rows += size
+            image = torch.stack(padded(list(start[rows]), size))
             latents: torch.Tensor = self._img2img(
-                prompt=padded(prompts, size),
-                generator=generators(padded(seeds, size)),
-                image=torch.stack(padded(list(start), size)).to(self.device, self.pipe.vae.dtype),
+                prompt=padded(prompts[rows], size),
+                generator=generators(padded(seeds[rows], size)),
+                image=image.to(self.device, self.pipe.vae.dtype),
                 strength=strength,
                 num_inference_steps=steps_to_ask_for(strength, steps),
                 guidance_scale=self.settings.guidance_scale,
                 output_type="latent",
             ).images
-        return latents[: len(prompts)]
+            return latents[: len(prompts[rows])]
+
+        self._evaluated_rows = self._computed_rows = 0
+        return torch.cat(in_batches(batch, len(prompts), size))
 
     def _count(self, _module: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._evaluated_rows += len(args[0] if args else kwargs["hidden_states"])
@@ -144,26 +168,30 @@ class Diffusion:
             cut -= {place for place, ids in enumerate(tokens) if len(ids) <= limit}
         return tuple(sorted(cut))
 
-    def take_evaluations(self) -> int:
-        """Network evaluations of a row since the last time of asking, as they happened.
+    @property
+    def evaluations(self) -> int:
+        """Network evaluations of a row in the last `draw` or `refine`, as they happened.
 
         Counted and not computed: some schedulers take a step more than they are asked for, and
         some distilled models have their guidance built in and do not double.
         """
-        evaluations, self._evaluated_rows = self._evaluated_rows // self.settings.batch_size, 0
-        return evaluations
+        return self._evaluated_rows // self._computed_rows
 
-    def decode(self, latents: torch.Tensor) -> Pictures:
+    def decode(self, latents: torch.Tensor, rows_at_once: int | None = None) -> Pictures:
         """Latents as the pipeline returns them -> pictures (rows, height, width, 3), uint8."""
+        size = rows_at_once or self.settings.batch_size
         vae = self.pipe.vae
         if vae.dtype == torch.float16 and getattr(vae.config, "force_upcast", False):
             vae.to(torch.float32)  # such autoencoders overflow in float16, to black pictures
         shift = getattr(vae.config, "shift_factor", None) or 0.0
-        whole = torch.stack(padded(list(latents), self.settings.batch_size))
-        with torch.inference_mode():
+
+        def batch(rows: slice) -> Pictures:
+            whole = torch.stack(padded(list(latents[rows]), size))
             decoded = vae.decode(whole.to(vae.dtype) / vae.config.scaling_factor + shift).sample
             pictures = self.pipe.image_processor.postprocess(decoded, output_type="np")
-        return np.asarray((pictures * 255).round(), dtype=np.uint8)[: len(latents)]
+            return np.asarray((pictures * 255).round(), dtype=np.uint8)[: len(latents[rows])]
+
+        return np.concatenate(in_batches(batch, len(latents), size))
 
 
 def schedule_of(settings: DiffusionSettings) -> list[float]:

@@ -16,6 +16,7 @@ from cluster.session import Resources, ray_session
 from jobs.balance import plan_pools
 from jobs.crew import Crew
 from jobs.job import Job, resolve
+from jobs.on_ray import RayHands
 from jobs.progress import Progress
 from jobs.runner import run_job
 from jobs.spec import make_spec
@@ -78,7 +79,8 @@ def run_here(ray_here: Resources) -> RunJob:
         crews: list[Crew] = []
 
         def make_crew() -> Crew:
-            crews.append(Crew(job, plans, task_slots=2, should_stop=stop))
+            hands = RayHands(job, plans)
+            crews.append(Crew(job, hands, plans.sizes, task_slots=2, should_stop=stop))
             return crews[0]
 
         def stop() -> bool:

@@ -60,6 +60,22 @@ def test_a_row_is_the_same_to_the_bit_whatever_its_batch(student: Student) -> No
     assert np.array_equal(picture[0], pictures[2])
 
 
+def test_fewer_rows_at_once_give_the_same_rows_but_for_the_last_bits(student: Student) -> None:
+    """What a pool does when the device has no room for a batch. Counts stay per row."""
+    latents, pictures, facts = student.draw(PROMPTS, SEEDS)
+    sizes: list[int] = []
+    hook = student.diffusion.pipe.unet.register_forward_pre_hook(
+        lambda _module, inputs: sizes.append(len(inputs[0]))
+    )
+    fewer, smaller, same = student.draw(PROMPTS[:3], SEEDS[:3], rows_at_once=2)
+    hook.remove()
+    assert max(sizes) <= 2 * STUDENT.evaluations_per_step
+    assert torch.allclose(fewer, latents[:3], atol=1e-4)
+    assert np.abs(smaller.astype(int) - pictures[:3].astype(int)).max() <= 1
+    assert same.evaluations == facts.evaluations
+    assert same.rows == 3
+
+
 def test_the_seed_and_the_prompt_decide(student: Student) -> None:
     latents, _, _ = student.draw([PROMPTS[0]] * 3, [1, 1, 2])
     assert torch.equal(latents[0], latents[1])

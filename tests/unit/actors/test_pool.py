@@ -3,84 +3,149 @@
 from __future__ import annotations
 
 from itertools import count
+from typing import Any
 
 import pytest
 
 from actors.errors import PoolFailedError
-from actors.pool import Pool, PoolCall
-
-
-class Ready:
-    @staticmethod
-    def remote() -> int:
-        return next(COUNTER)
-
-
-class Handle:
-    ready = Ready
-
+from actors.pool import Pool, PoolCall, Worker
 
 COUNTER = count()
 
 
+def make_pool(**fields: Any) -> Pool:
+    return Pool(
+        "teacher",
+        start=lambda: (object(), next(COUNTER)),
+        kill=lambda handle: None,
+        **{
+            "size": 2,
+            "rows_at_once": 8,
+            "max_loads": 1,
+            "max_deaths": 3,
+            "max_raises": 2,
+            "first_call_seconds": 900.0,
+            **fields,
+        },
+    )
+
+
 @pytest.fixture
-def pool(monkeypatch: pytest.MonkeyPatch) -> Pool:
-    monkeypatch.setattr("ray.kill", lambda handle: None)
-    pool = Pool("teacher", Handle, size=2, max_deaths=3)
-    for worker in pool.start().values():
+def pool() -> Pool:
+    pool = make_pool()
+    for worker in pool.start():
         pool.loaded(worker)
     return pool
+
+
+def give(pool: Pool, worker: Worker, now: float = 0.0) -> PoolCall:
+    call = PoolCall()
+    pool.give(worker, call, now)
+    return call
+
+
+def answer(pool: Pool, worker: Worker, now: float = 0.0, well: bool = True) -> None:
+    pool.answered(worker, worker.calls[0], well, now)
 
 
 def test_the_least_busy_actor_is_fed_first_and_none_gets_more_than_two(pool: Pool) -> None:
     for expected in (0, 1, 0, 1):
         worker = pool.free()
         assert worker is pool.workers[expected]
-        pool.give(worker, PoolCall())
+        give(pool, worker)
     assert pool.free() is None
-    pool.answered(pool.workers[1], pool.workers[1].calls[0], well=True)
+    answer(pool, pool.workers[1])
     assert pool.free() is pool.workers[1]
 
 
-def test_the_call_that_it_worked_on_is_guilty(pool: Pool) -> None:
-    worker, calls = pool.workers[0], [PoolCall() for _ in range(3)]
-    pool.give(worker, calls[0])
-    pool.give(worker, calls[1])
-    pool.answered(worker, calls[0], well=True)
-    pool.give(worker, calls[2])
-    pool.died(worker, "killed")
-    assert worker.guilty is calls[1]
+def test_the_call_that_it_worked_on_is_at_fault(pool: Pool) -> None:
+    worker = pool.workers[0]
+    give(pool, worker)
+    second = give(pool, worker)
+    answer(pool, worker)
+    give(pool, worker)
+    assert worker.at_fault is second
 
 
 def test_an_actor_that_may_have_died_idle_blames_nobody(pool: Pool) -> None:
-    worker, first, second = pool.workers[0], PoolCall(), PoolCall()
-    pool.give(worker, first)
-    pool.answered(worker, first, well=True)
-    pool.give(worker, second)
-    pool.died(worker, "killed")
-    assert worker.guilty is None
+    worker = pool.workers[0]
+    give(pool, worker)
+    answer(pool, worker)
+    give(pool, worker)
+    assert worker.at_fault is None
 
 
-def test_a_pool_that_never_starts_fails_with_the_cause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ray.kill", lambda handle: None)
-    pool = Pool("teacher", Handle, size=1, max_deaths=3)
-    (worker,) = pool.start().values()
+def test_a_pool_that_never_starts_fails_with_the_cause() -> None:
+    pool = make_pool(size=1)
+    (worker,) = pool.start()
     with pytest.raises(PoolFailedError, match="does not start: no such model"):
-        pool.died(worker, "no such model")
+        pool.died(worker, "no such model", hopeless=True)
+
+
+def test_actors_that_are_killed_while_they_load_are_replaced_a_few_times() -> None:
+    pool = make_pool(size=1)
+    for _ in range(2):
+        pool.died(pool.start()[0], "killed")
+    with pytest.raises(PoolFailedError, match="does not start: killed"):
+        pool.died(pool.start()[0], "killed")
 
 
 def test_a_pool_that_loses_actor_after_actor_is_given_up(pool: Pool) -> None:
     def die() -> None:
-        pool.died(pool.workers[0], "out of memory")
-        for worker in pool.start().values():
+        pool.died(pool.workers[0], "killed")
+        for worker in pool.start():
             pool.loaded(worker)
 
     for _ in range(5):
         die()
-    worker, call = pool.workers[0], PoolCall()
-    pool.give(worker, call)
-    pool.answered(worker, call, well=True)  # one answer, and the count begins again
+    give(pool, pool.workers[0])
+    answer(pool, pool.workers[0])  # one answer, and the count begins again
     for _ in range(5):
         die()
     with pytest.raises(PoolFailedError, match="lost actor after actor"):
         die()
+
+
+def test_a_call_ages_from_when_its_turn_came(pool: Pool) -> None:
+    worker = pool.workers[0]
+    give(pool, worker, now=0)
+    give(pool, worker, now=0)
+    answer(pool, worker, now=100)
+    assert pool.limit_seconds == 900, "half of the stall timeout bounds what is measured"
+    assert pool.hung(now=1000) == []
+    assert pool.hung(now=1001) == [worker]
+
+
+def test_a_call_is_hung_by_what_calls_took_so_far(pool: Pool) -> None:
+    worker = pool.workers[0]
+    assert pool.limit_seconds == 900
+    give(pool, worker, now=0)
+    answer(pool, worker, now=3)
+    assert pool.limit_seconds == 60
+    give(pool, worker, now=3)
+    answer(pool, worker, now=11)
+    assert pool.limit_seconds == 80
+    give(pool, worker, now=11)
+    assert pool.hung(now=91) == []
+    assert pool.hung(now=92) == [worker]
+    assert make_pool(call_seconds=5.0).limit_seconds == 5
+
+
+def test_a_device_without_room_takes_half_until_one(pool: Pool) -> None:
+    assert pool.ran_out_of_memory(8)
+    assert pool.rows_at_once == 4
+    assert pool.ran_out_of_memory(8), "a second call of eight was on its way"
+    assert pool.rows_at_once == 4
+    assert pool.ran_out_of_memory(4)
+    assert pool.ran_out_of_memory(2)
+    assert not pool.ran_out_of_memory(1)
+    assert pool.rows_at_once == 1
+
+
+def test_an_actor_that_raises_again_and_again_is_to_be_replaced(pool: Pool) -> None:
+    worker = pool.workers[0]
+    assert not pool.raised(worker)
+    give(pool, worker)
+    answer(pool, worker)  # one good answer, and the count begins again
+    assert not pool.raised(worker)
+    assert pool.raised(worker)

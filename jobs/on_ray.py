@@ -1,0 +1,183 @@
+"""The crew's hands on Ray: actors of three classes, plain tasks for files.
+
+The only module of `jobs` that touches Ray. It fetches only small facts: scores, seconds, records.
+Pictures and latents go from actor to actor. Actors are started with `max_restarts=0` and
+`max_task_retries=0`, tasks with `max_retries=0`: Ray repeats nothing behind our back.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from time import monotonic
+from typing import Any
+
+import ray
+from ray import ObjectRef
+from ray.exceptions import (
+    NodeDiedError,
+    ObjectLostError,
+    RayActorError,
+    RayError,
+    RayTaskError,
+)
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from actors.errors import BottegaError
+from actors.oracle import Oracle
+from actors.student import Student
+from actors.teacher import Teacher
+from jobs.balance import PoolPlan, PoolPlans
+from jobs.cascade import Stage
+from jobs.hands import Answer, Handle, Kind, Trouble, Work
+from jobs.images import encode
+from jobs.job import Job
+from jobs.parts import write_part
+
+log = logging.getLogger("bottega.crew")
+
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory")
+"""How torch says it, on GPUs and on CPUs."""
+
+CREATION = "error raised in its creation task"
+"""How Ray tells an actor whose constructor raised from one that was killed."""
+
+
+class RayHands:
+    """See `jobs.hands.Hands`. Ray runs already."""
+
+    def __init__(self, job: Job, plans: PoolPlans) -> None:
+        models = job.spec.models
+        self._job = job
+        self._actors: dict[str, tuple[Any, tuple[Any, ...]]] = {
+            "student": (_actor(Student, plans.student), (models.student,)),
+            "oracle": (_actor(Oracle, plans.oracle), (models.oracle,)),
+            "teacher": (_actor(Teacher, plans.teacher), (models.teacher, job.refinement)),
+        }
+        self._threads = {name: getattr(plans, name).threads for name in self._actors}
+        for name in self._actors:
+            plan: PoolPlan = getattr(plans, name)
+            log.info("%s: %d actors (%s), %d threads each", name, plan.size, plan.reason,
+                     plan.threads)  # fmt: skip
+        # No cores are asked for: the slots bound these tasks, and a node whose cores are all
+        # promised to actors must still be able to write a file.
+        options: dict[str, Any] = {"num_cpus": 0, "max_retries": 0}
+        self._encode: Any = ray.remote(encode).options(
+            num_returns=2, scheduling_strategy="SPREAD", **options
+        )
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        # The output folder is a path of the driver's machine.
+        self._write: Any = ray.remote(write_part).options(scheduling_strategy=here, **options)
+        self._waiting: dict[ObjectRef[Any], tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]] = {}
+        """By ticket (a call's last reference): the references to its outputs, and to its inputs."""
+
+    def now(self) -> float:
+        """The machine's monotonic clock."""
+        return monotonic()
+
+    def start_actor(self, pool: str) -> tuple[Handle, ObjectRef[Any]]:
+        """Start an actor; Ray queues it until a node has room."""
+        actor, settings = self._actors[pool]
+        handle = actor.remote(*settings, threads=self._threads[pool])
+        return handle, self._ticket([handle.ready.remote()], [])
+
+    def kill_actor(self, handle: Handle) -> None:
+        """Kill the process."""
+        ray.kill(handle)
+
+    def ask_actor(self, handle: Handle, work: Work) -> ObjectRef[Any]:
+        """References go to Ray as top-level arguments: it moves them before the call starts."""
+        inputs, rows = list(work.inputs), {"rows_at_once": work.rows_at_once}
+        match work.call.stage:
+            case Stage.DRAW:
+                draw = handle.draw.options(num_returns=3)
+                return self._ticket(list(draw.remote(work.prompts, work.seeds, **rows)), inputs)
+            case Stage.REFINE:
+                refine = handle.refine.options(num_returns=2)
+                refs = refine.remote(work.prompts, work.seeds, work.picks, *inputs, **rows)
+                return self._ticket(list(refs), inputs)
+            case _:
+                score = handle.score.remote(work.prompts, work.picks, *inputs, **rows)
+                return self._ticket([score], inputs)
+
+    def handle_files(self, work: Work) -> ObjectRef[Any]:
+        """Encode on any node; write on the driver's."""
+        spec, part, inputs = self._job.spec, work.owner.part, list(work.inputs)
+        if work.call.stage is not Stage.COMMIT:
+            refs = self._encode.remote(work.picks, spec.image_format, spec.image_quality, *inputs)
+            return self._ticket(list(refs), inputs)
+        record = self._write.remote(
+            self._job.output,
+            part.index,
+            part.first_row,
+            part.table,
+            work.results,
+            spec.image_format,
+            spec.save_student,
+            work.owner.facts(),
+            *inputs,
+        )
+        return self._ticket([record], inputs)
+
+    def wait(self, timeout_seconds: float) -> list[Answer]:
+        """One answer wakes us; all the others that are there already are taken along."""
+        ready, rest = ray.wait(list(self._waiting), num_returns=1, timeout=timeout_seconds)
+        if ready and rest:
+            ready += ray.wait(rest, num_returns=len(rest), timeout=0)[0]
+        answers = [self._answer(ticket) for ticket in ready]
+        return sorted(answers, key=lambda answer: answer.trouble is not None)
+
+    def _ticket(self, refs: list[ObjectRef[Any]], inputs: list[ObjectRef[Any]]) -> ObjectRef[Any]:
+        self._waiting[refs[-1]] = refs[:-1], inputs
+        return refs[-1]
+
+    def _answer(self, ticket: ObjectRef[Any]) -> Answer:
+        outputs, inputs = self._waiting.pop(ticket)
+        try:
+            return Answer(ticket, ray.get(ticket), outputs)
+        except RayError as error:
+            return Answer(ticket, trouble=_trouble(error, inputs))
+
+
+def _actor(kind: type, plan: PoolPlan) -> Any:
+    actor: Any = ray.remote(kind)
+    return actor.options(
+        num_cpus=plan.cpus,
+        num_gpus=plan.gpus,
+        label_selector=plan.node_label or None,
+        max_restarts=0,
+        max_task_retries=0,
+    )
+
+
+def _trouble(error: RayError, inputs: Sequence[ObjectRef[Any]]) -> Trouble:
+    cause, reason = _cause(error), _reason(error)
+    if isinstance(cause, ObjectLostError):
+        lost = (ref for ref in inputs if ref.hex() == cause.object_ref_hex)
+        return Trouble(Kind.INPUT_LOST, reason, lost=next(lost, None))
+    if isinstance(error, RayActorError):
+        if CREATION in str(error):
+            return Trouble(Kind.RAISED, reason)
+        return Trouble(Kind.DIED, reason)
+    if isinstance(error, NodeDiedError):
+        return Trouble(Kind.UNLUCKY, reason)
+    text = str(cause).lower()
+    if isinstance(cause, MemoryError) or any(words in text for words in OUT_OF_MEMORY):
+        return Trouble(Kind.OUT_OF_MEMORY, reason)
+    return Trouble(Kind.RAISED, reason)
+
+
+def _cause(error: RayError) -> BaseException:
+    cause = getattr(error, "cause", None)
+    return cause if isinstance(cause, BaseException) else error
+
+
+def _reason(error: RayError) -> str:
+    """The last line of what happened: the exception itself, without Ray's stack."""
+    cause = _cause(error)
+    if isinstance(cause, BottegaError):
+        return str(cause)
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    if isinstance(error, RayTaskError) and cause is not error:
+        return f"{type(cause).__name__}: {lines[0] if lines else 'no message'}"
+    return lines[-1] if lines else type(error).__name__

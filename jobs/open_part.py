@@ -1,0 +1,110 @@
+"""A part on its way: its rows, its cascade, what it holds in the object store, what it becomes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from jobs.cascade import Call, Cascade, Output, Stage, State
+from jobs.parts import RowResult
+from jobs.prompts import Part
+
+Ref = Any
+"""What stands for a thing in the object store; dropping the last one drops the thing."""
+
+
+@dataclass(eq=False)
+class OpenPart:
+    """`refs`: what its calls made and its cascade still holds. `record`: once it is committed.
+    `truncated`: rows whose prompts were longer than the student reads.
+
+    `seconds` by pool, `failures` and `smaller_batches` (by pool, after the device ran out of
+    memory) go into the record: they may depend on time and place.
+    """
+
+    part: Part
+    cascade: Cascade
+    refs: dict[tuple[Call, Output], Ref] = field(default_factory=dict)
+    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    failures: int = 0
+    smaller_batches: dict[str, int] = field(default_factory=dict)
+    record: dict[str, Any] | None = None
+    truncated: set[int] = field(default_factory=set)
+
+    def inputs(self, call: Call) -> tuple[list[tuple[int, int]], dict[Ref, Call]]:
+        """Where each row's input is: (which input, which row of it), and the inputs with makers.
+
+        For a commit the inputs are whole files' lists, and `row_results` says what is where.
+        """
+        makers = list(dict.fromkeys(call.sources))
+        used = self.cascade.input_of(call.stage)
+        picks = (
+            []
+            if call.stage is Stage.COMMIT
+            else [
+                (makers.index(source), source.rows.index(row))
+                for source, row in zip(call.sources, call.rows, strict=bool(call.sources))
+            ]
+        )
+        return picks, {self.refs[maker, used]: maker for maker in makers}
+
+    def lose(self, maker: Call, output: Output, ref: Ref) -> bool:
+        """Forget a lost reference; False if it was made anew since, or let go."""
+        if self.refs.get((maker, output)) != ref:
+            return False
+        del self.refs[maker, output]
+        return True
+
+    def facts(self) -> dict[str, Any]:
+        """What the record says of how the part went."""
+        return {
+            "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
+            "failed_calls": self.failures,
+            **({"smaller_batches": self.smaller_batches} if self.smaller_batches else {}),
+        }
+
+
+def row_results(
+    owner: OpenPart, commit: Call, evaluations: Mapping[Stage, int], save_student: bool
+) -> list[RowResult | None]:
+    """What each row of a finished part becomes, with where its files are among the commit's.
+
+    None for a row that is kept from the part that is there.
+    """
+    cascade = owner.cascade
+    places = {source: which for which, source in enumerate(commit.sources)}
+
+    def file_of(stage: Stage, row: int) -> tuple[int, int]:
+        made_by = cascade.made_by(stage, row)
+        return places[made_by], made_by.rows.index(row)
+
+    results: list[RowResult | None] = []
+    for number, row in enumerate(cascade.rows):
+        if row.state is State.KEPT:
+            results.append(None)
+            continue
+        refined = row.teacher_score is not None
+        image = student_image = None
+        if row.source == "student":
+            image = file_of(Stage.ENCODE_DRAWN, number)
+        elif row.source == "teacher":
+            image = file_of(Stage.ENCODE_REFINED, number)
+        if refined and save_student and row.error is None:
+            student_image = file_of(Stage.ENCODE_DRAWN, number)
+        spent = [s for s in (Stage.DRAW, Stage.REFINE) if cascade.was_made(s, number)]
+        results.append(
+            RowResult(
+                seed=owner.part.seeds[number],
+                student_score=row.student_score,
+                teacher_score=row.teacher_score,
+                source=row.source,
+                nfe=sum(evaluations[stage] for stage in spent),
+                truncated=row.error is None and number in owner.truncated,
+                error=row.error,
+                image=image,
+                student_image=student_image,
+            )
+        )
+    return results
