@@ -13,6 +13,7 @@ from typing import Any
 
 from actors.errors import OutputError, SpecError
 from actors.models.folders import check_folder, fingerprint, pinned, same_autoencoder
+from actors.redact import redacted
 from actors.rollback import default_steps, strength_for_variance
 from actors.settings import ModelSettings, TeacherSettings
 from actors.teacher import Refinement, Through
@@ -98,7 +99,7 @@ class Job:
         before = self.output.read_job()
         if before is None:
             return None
-        changed = _differences(before["identity"], self.identity())
+        changed = _differences(before["identity"], redacted(self.identity()))
         if changed:
             raise OutputError(
                 f"output {str(self.output.path)!r} holds another job. What differs:\n"

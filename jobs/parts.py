@@ -26,6 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from actors.errors import OutputError
+from actors.redact import redact, redacted
 from jobs.spec import ImageFormat
 
 ROW_GROUP_ROWS = 100
@@ -124,11 +125,12 @@ class OutputFolder:
     def write_job(self, job: Mapping[str, Any]) -> None:
         """Make the folder with its job.json, or replace that, in one step."""
         self.path.mkdir(parents=True, exist_ok=True)
-        write_whole(self.job_file, json.dumps(job, indent=2, sort_keys=True).encode() + b"\n")
+        content = json.dumps(redacted(job), indent=2, sort_keys=True)
+        write_whole(self.job_file, content.encode() + b"\n")
 
     def finish(self, card: str) -> None:
         """Every part is there: the dataset card, and last `_SUCCESS`, as other programs expect."""
-        write_whole(self.path / "README.md", card.encode())
+        write_whole(self.path / "README.md", redact(card).encode())
         write_whole(self.path / "_SUCCESS", b"")
 
     def records(self) -> dict[int, dict[str, Any]]:
@@ -168,19 +170,21 @@ def write_part(
     content = _parquet_bytes(whole)
     write_whole(folder.part_file(index), content)
     sources = [result.source for result in results]
-    record = {
-        "part": index,
-        "first_row": first_row,
-        "rows": len(results),
-        "bytes": len(content),
-        "sha256": sha256(content).hexdigest(),
-        "from_student": sources.count("student"),
-        "from_teacher": sources.count("teacher"),
-        "refined": sum(result.teacher_score is not None for result in results),
-        "failed": sum(result.error is not None for result in results),
-        "nfe": sum(result.nfe for result in results),
-        **facts,
-    }
+    record: dict[str, Any] = redacted(
+        {
+            "part": index,
+            "first_row": first_row,
+            "rows": len(results),
+            "bytes": len(content),
+            "sha256": sha256(content).hexdigest(),
+            "from_student": sources.count("student"),
+            "from_teacher": sources.count("teacher"),
+            "refined": sum(result.teacher_score is not None for result in results),
+            "failed": sum(result.error is not None for result in results),
+            "nfe": sum(result.nfe for result in results),
+            **facts,
+        }
+    )
     write_whole(folder.record_file(index), json.dumps(record, indent=2).encode() + b"\n")
     return record
 
@@ -211,7 +215,7 @@ def _our_arrays(
         "source": [result.source for result in results],
         "nfe": [result.nfe for result in results],
         "status": ["ok" if result.error is None else "failed" for result in results],
-        "error": [result.error for result in results],
+        "error": [result.error and redact(result.error) for result in results],
     }
     return {name: pa.array(values[name], kind) for name, kind in our_columns(save_student).items()}
 
