@@ -15,7 +15,7 @@ from secrets import token_hex
 from tempfile import TemporaryDirectory
 
 from ray._private.services import canonicalize_bootstrap_address
-from ray._raylet import (
+from ray._raylet import (  # type: ignore[attr-defined]  # its stub names little
     AuthenticationMode,
     AuthenticationTokenLoader,
     Config,
