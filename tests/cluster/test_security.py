@@ -97,14 +97,14 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
 def _environment(home: Path, **variables: str) -> dict[str, str]:
     """Without any token of whoever runs the tests."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
-    # A client of a Ray on loopback must not look for it on the machine's address, nor for long.
-    here = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_NUM_REDIS_GET_RETRIES": "2"}
-    return {**kept, "HOME": str(home), "PYTHONPATH": str(ROOT), **here, **variables}
+    return {**kept, "HOME": str(home), "PYTHONPATH": str(ROOT), **variables}
 
 
 def _run(
     script: str, session: Session, home: Path, **variables: str
 ) -> subprocess.CompletedProcess[str]:
+    # A client must look for it on loopback and not on the machine's address, and not for long.
+    here = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_NUM_REDIS_GET_RETRIES": "2"}
     return subprocess.run(
         [sys.executable, "-c", script, session.address],
         capture_output=True,
@@ -112,7 +112,7 @@ def _run(
         timeout=200,
         check=False,
         cwd=ROOT,
-        env=_environment(home, **variables),
+        env=_environment(home, **here, **variables),
     )
 
 
