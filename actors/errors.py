@@ -14,17 +14,22 @@
         ├── StalledError            nothing happened for `stall_timeout_seconds`
         └── InterruptedJobError     Ctrl-C or SIGTERM: exit code 130
 
-A message names the value, the rule and the next step. Every error is built from one string, so
-that it survives pickling between processes.
+A message names the value, the rule and the next step, and never a secret. Every error is built from
+one string, so that it survives pickling between processes.
 """
 
 from __future__ import annotations
+
+from actors.redact import redact
 
 
 class BottegaError(Exception):
     """The root. `exit_code` is what the command line returns."""
 
     exit_code = 1
+
+    def __init__(self, message: str) -> None:
+        super().__init__(redact(message))
 
 
 class UserError(BottegaError):

@@ -16,6 +16,7 @@ from rich.logging import RichHandler
 from rich.table import Table
 
 from actors.errors import BottegaError, SpecError
+from actors.redact import RedactingFilter
 from jobs.spec import JobSpec, load_spec, make_spec
 
 if TYPE_CHECKING:
@@ -280,6 +281,7 @@ def _stopping() -> Iterator[Callable[[], bool]]:
 
 def _log_to_console(verbose: bool) -> None:
     handler = RichHandler(console=console, show_path=False, show_level=False)
+    handler.addFilter(RedactingFilter())
     logger = logging.getLogger("bottega")
     logger.handlers = [handler]
     logger.setLevel(logging.INFO if verbose or not console.is_terminal else logging.WARNING)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -45,28 +45,17 @@ def check_packages() -> None:
 
 @contextmanager
 def ray_session(address: str | None) -> Iterator[Resources]:
-    """Attach to the Ray at `address` (or `auto`), or start one here and stop it at the end."""
+    """Attach to the Ray at `address` (or `auto`), or start one here and stop it at the end.
+
+    One that starts here has a token of its own and listens on the loopback interface only.
+    """
     # Only the environment reaches the workers, and Ray reads it when it is imported.
     os.environ.setdefault("RAY_DEDUP_LOGS", "1")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    import ray
+    with _attached(address) if address else _started():
+        import ray
 
-    try:
-        ray.init(
-            address=address or "local",
-            include_dashboard=None if address else False,
-            log_to_driver=False,
-            logging_level=logging.WARNING,
-        )
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        if address is None:
-            raise ClusterError(f"Ray does not start on this machine: {error}") from error
-        raise ClusterError(
-            f"no Ray at {address!r}: {error}. Is the address right, does the cluster run, and is "
-            "its token in RAY_AUTH_TOKEN or ~/.ray/auth_token? Without --address one starts here."
-        ) from error
-    try:
         have = ray.cluster_resources()
         labels = (node.get("Labels", {}).get(POOL_LABEL) for node in ray.nodes() if node["Alive"])
         yield Resources(
@@ -75,5 +64,62 @@ def ray_session(address: str | None) -> Iterator[Resources]:
             object_store_bytes=have.get("object_store_memory", inf),
             pool_labels=frozenset(label for label in labels if label),
         )
+
+
+@contextmanager
+def _started() -> Iterator[None]:
+    import ray
+
+    from cluster.token import own_token
+
+    with own_token(), _on_loopback():
+        try:
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.WARNING,
+            )
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise ClusterError(f"Ray does not start on this machine: {error}") from error
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def _attached(address: str) -> Iterator[None]:
+    import ray
+    from ray.exceptions import RpcError
+
+    from cluster.token import users_token
+
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(users_token(address))
+            ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
+        except (ConnectionError, RuntimeError, ValueError, RpcError) as error:
+            raise ClusterError(
+                f"no Ray at {address!r}: {error}. Is the address right, and does the cluster run? "
+                "Without --address one starts here."
+            ) from error
+        stack.callback(ray.shutdown)
+        yield
+
+
+@contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Ray's ports on 127.0.0.1, where Ray on Linux would listen on every interface.
+
+    It is what Ray does on macOS and Windows. The switch is RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER, which
+    is read when Ray is imported: by now it has been.
+    """
+    from ray._private import ray_constants
+
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
     finally:
-        ray.shutdown()
+        ray_constants.ENABLE_RAY_CLUSTER = before

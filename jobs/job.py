@@ -13,6 +13,7 @@ from typing import Any
 
 from actors.errors import OutputError, SpecError
 from actors.models.folders import check_folder, fingerprint, pinned, same_autoencoder
+from actors.redact import redacted
 from actors.rollback import default_steps, strength_for_variance
 from actors.settings import ModelSettings, TeacherSettings
 from actors.teacher import Refinement, Through
@@ -120,7 +121,7 @@ class Job:
         grown = old_files != files and files_changed(old_files, files) is None
         if extend:
             identity["input_files"] = old_files
-        changed = _differences(before["identity"], identity)
+        changed = _differences(before["identity"], redacted(identity))
         if changed:
             hint = "\nIf the input only grew, add --extend." if grown else ""
             raise OutputError(

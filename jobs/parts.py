@@ -27,6 +27,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from actors.errors import OutputError
+from actors.redact import redact, redacted
 from jobs.files import failing_in, is_stray, temporary_files, write_first, write_whole
 from jobs.records import read_record
 from jobs.spec import ImageFormat
@@ -157,7 +158,7 @@ class OutputFolder:
 
         Without `replace` the first of several drivers wins: they must not disagree on a threshold.
         """
-        content = json.dumps(job, indent=2, sort_keys=True).encode() + b"\n"
+        content = json.dumps(redacted(job), indent=2, sort_keys=True).encode() + b"\n"
         with failing_in(self.path):
             (write_whole if replace else write_first)(self.job_file, content)
 
@@ -252,7 +253,7 @@ def write_part(
     )
     content = _parquet_bytes(whole)
     sources = [result.source for result in rows]
-    record = {
+    record: dict[str, Any] = {
         "part": index,
         "first_row": first_row,
         "rows": len(rows),
@@ -263,7 +264,7 @@ def write_part(
         "refined": sum(result.teacher_score is not None for result in rows),
         "failed": sum(result.error is not None for result in rows),
         "nfe": sum(result.nfe for result in rows),
-        **facts,
+        **redacted(facts),
     }
     with failing_in(folder.path):
         write_whole(folder.part_file(index), content)
@@ -346,7 +347,7 @@ def _our_arrays(
         "nfe": [result.nfe for result in results],
         "truncated": [result.truncated for result in results],
         "status": ["ok" if result.error is None else "failed" for result in results],
-        "error": [result.error for result in results],
+        "error": [result.error and redact(result.error) for result in results],
     }
     return {name: pa.array(values[name], kind) for name, kind in our_columns(save_student).items()}
 

@@ -19,6 +19,7 @@ from math import ceil, floor, inf
 from typing import Any
 
 from actors.errors import OutputFailedError, TooManyFailuresError
+from actors.redact import redact
 from jobs.calibrate import NOTHING_TO_CALIBRATE, calibrate, describe
 from jobs.card import card
 from jobs.cascade import Abandon, Call, Cascade, Instruction, Release, Rules, State
@@ -77,7 +78,7 @@ def run_job(
         else:
             log.info("nothing to do: all %d parts are there", job.prompts.num_parts)
         runner.check_failures()
-        job.output.finish(**{"README.md": card(job), "report.html": report(job)})
+        _finish(job)
     return runner.progress()
 
 
@@ -96,8 +97,13 @@ def retry_job(
                 runner.run(crew, job.rules(_threshold(job)))
         progress = runner.progress()
         if progress.parts_done == progress.num_parts:
-            job.output.finish(**{"README.md": card(job), "report.html": report(job)})
+            _finish(job)
     return progress
+
+
+def _finish(job: Job) -> None:
+    pages = {"README.md": redact(card(job)), "report.html": report(job)}
+    job.output.finish(**pages)
 
 
 @contextmanager

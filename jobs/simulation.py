@@ -303,6 +303,8 @@ class SimulatedHands:
     def commit(self, work: Work) -> dict[str, Any]:
         """Write a part: the tuples of its rows; returns the record."""
         files = [ref.rows for ref in work.inputs]
+        results = [result for result in work.results if result]
+        assert len(results) == len(work.results), "no part is retried here"
 
         def file(pick: tuple[int, int] | None) -> Any:
             return pick and files[pick[0]][pick[1]]
@@ -310,13 +312,13 @@ class SimulatedHands:
         self.committed[work.owner.part.index] = [
             (r.seed, r.student_score, r.teacher_score, r.source, r.nfe, r.error,
              file(r.image), file(r.student_image))
-            for r in work.results
+            for r in results
         ]  # fmt: skip
         return {
             "part": work.owner.part.index,
-            "rows": len(work.results),
-            "refined": sum(result.teacher_score is not None for result in work.results),
-            "failed": sum(result.error is not None for result in work.results),
+            "rows": len(results),
+            "refined": sum(result.teacher_score is not None for result in results),
+            "failed": sum(result.error is not None for result in results),
         }
 
 
@@ -365,6 +367,9 @@ class SimulatedOutput(OutputFolder):
     def records(self) -> dict[int, dict[str, Any]]:
         """The records of the finished parts, by part number."""
         return dict(self.kept)
+
+    def check_there(self) -> None:
+        """Memory does not vanish."""
 
 
 def simulated_job(spec: JobSpec, num_rows: int, through: str, unusable: frozenset[int]) -> Job:

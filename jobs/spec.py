@@ -6,6 +6,7 @@ in which the command runs.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -14,6 +15,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 
 from actors.errors import SpecError
 from actors.models.presets import PRESETS
+from actors.redact import has_secret_url
 from actors.seeds import MAX_SEED
 from actors.settings import ModelSettings, PoolsSettings, Settings
 from jobs.yaml_file import read_mapping
@@ -190,11 +192,38 @@ def load_spec(path: Path, **overrides: Any) -> JobSpec:
 
 def make_spec(fields: dict[str, Any], where: str = "job") -> JobSpec:
     """Validate fields. Raises SpecError with each field's path, the rule and the nearest name."""
+    _refuse_secrets(fields, where)
     try:
         return JobSpec.model_validate(fields)
     except ValidationError as error:
         problems = [_explain(dict(problem)) for problem in error.errors()]
     raise SpecError(f"{where}:\n" + "\n".join(f"  {problem}" for problem in problems))
+
+
+def _refuse_secrets(fields: dict[str, Any], where: str) -> None:
+    """A job file is copied and shown around, and so is job.json: neither is a place for keys."""
+    found = sorted(path for path, text in _texts(fields) if has_secret_url(text))
+    if found:
+        raise SpecError(
+            f"{where}: {', '.join(found)}: a URL with a key or a password in it. Write it without, "
+            "and give the key in the environment (as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY) "
+            "or by an instance role. An @ that belongs to the path is written %40."
+        )
+
+
+def _texts(fields: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Every text in the fields, with its path."""
+    waiting: list[tuple[str, Any]] = [("", fields)]
+    seen: set[int] = set()
+    while waiting:
+        path, value = waiting.pop()
+        if isinstance(value, str):
+            yield path, value
+        elif isinstance(value, dict | list) and id(value) not in seen:
+            # YAML's aliases put one object into many places, or into itself.
+            seen.add(id(value))
+            below = value.items() if isinstance(value, dict) else enumerate(value)
+            waiting += [(f"{path}.{name}".lstrip("."), one) for name, one in below]
 
 
 def _explain(problem: dict[str, Any]) -> str:

@@ -38,3 +38,12 @@ def test_student_and_teacher_nodes_carry_the_labels_of_their_pools(config: dict[
         assert name in PoolsSettings.model_fields
         assert node["resources"]["GPU"] >= 1
     assert config["available_node_types"]["head"]["resources"]["GPU"] == 0
+
+
+def test_no_node_starts_without_the_token(config: dict[str, Any]) -> None:
+    for where in ("head", "worker"):
+        starts = [c for c in config[f"{where}_start_ray_commands"] if "ray start" in c]
+        assert starts
+        assert all("RAY_AUTH_MODE=token ray start" in command for command in starts)
+    assert "--dashboard-host=127.0.0.1" in str(config["head_start_ray_commands"])
+    assert "/home/ray/.ray/auth_token" in config["file_mounts"]

@@ -40,3 +40,11 @@ def test_every_link_leads_somewhere(page: Path) -> None:
     for link in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
         if not link.startswith("http"):
             assert (page.parent / link).exists(), link
+
+
+def test_every_test_that_the_security_page_names_exists() -> None:
+    page = (ROOT / "docs/security.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(test_[a-z_]+)`", page))
+    code = "\n".join(file.read_text(encoding="utf-8") for file in ROOT.glob("tests/**/test_*.py"))
+    assert named
+    assert named <= set(re.findall(r"def (test_\w+)", code))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from hashlib import sha256
+from itertools import count
 from math import inf
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,9 +18,10 @@ import numpy as np
 from actors.errors import OutputFailedError
 from actors.teacher import Refinement
 from jobs.cascade import Call, Done, Event, Failed, Output, Stage
-from jobs.crew import Crew, OpenPart, row_results
+from jobs.crew import Crew
 from jobs.images import encode_one
 from jobs.job import Job
+from jobs.open_part import OpenPart, row_results
 from jobs.parts import OutputFolder, write_part
 from jobs.progress import Progress
 from jobs.prompts import Prompts
@@ -49,6 +51,7 @@ class LocalCrew:
 
     def __init__(self, job: Job, broken: frozenset[str] = frozenset()) -> None:
         self.job, self.broken = job, broken
+        self.hands = SimpleNamespace(now=count().__next__)
         self.pools = {name: SimpleNamespace(size=1) for name in ("student", "oracle", "teacher")}
         self.bytes_per_row, self.object_store_bytes = 0.0, inf
         self.evaluations = {Stage.DRAW: 4, Stage.REFINE: 6}
@@ -127,9 +130,9 @@ def _as_crew(crew: Any) -> Crew:
     return made
 
 
-def write_prompts(file: Path, count: int) -> Path:
+def write_prompts(file: Path, num_rows: int) -> Path:
     """A CSV with `count` rows: an id and a prompt."""
-    rows = [f"id-{n},picture {n}" for n in range(count)]
+    rows = [f"id-{n},picture {n}" for n in range(num_rows)]
     file.write_text("\n".join(["id,prompt", *rows, ""]))
     return file
 

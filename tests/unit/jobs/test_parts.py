@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from PIL import Image
 from actors.errors import OutputError, OutputFailedError
 from jobs.images import encode, encode_one
 from jobs.parts import OutputFolder, RowResult, check_names, write_part
+from jobs.sheet import make_sheet
 
 PICTURES = np.random.default_rng(0).integers(0, 255, (3, 16, 24, 3), dtype=np.uint8)
 TABLE = pa.table({"id": ["a", "b", "c"], "prompt": ["one", "two", "three"]})
@@ -137,3 +140,51 @@ def test_datasets_is_told_which_columns_are_pictures(tmp_path: Path) -> None:
     metadata = pq.read_schema(folder.part_file(0)).metadata
     features = json.loads(metadata[b"huggingface"])["info"]["features"]
     assert features == {"image": {"_type": "Image"}}
+
+
+def test_nothing_in_the_output_carries_a_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_abcdefghijkl")
+    url, secret = "s3://AKIA:wJalrXUtnFEMI/K7@bucket/p", "hf_abcdefghijkl"
+    folder = OutputFolder(tmp_path / "out")
+    folder.write_job({"name": url, "models": {"teacher": secret}, "storage": {"secret": "wJalr"}})
+    files, _ = encode([(0, 0)], "png", 90, PICTURES)
+    results = [result(0), result(1, error=f"no {url}"), result(2, error=f"401 {secret}")]
+    record = write_part(
+        folder, 0, 0, TABLE, results, "png", False, {"host": url, "said": secret}, files
+    )
+    folder.finish(f"# {url} {secret}")
+    assert folder.records() == {0: record}
+    for file in (f for f in folder.path.rglob("*") if f.is_file()):
+        for leak in (b"wJalr", secret.encode()):
+            assert leak not in file.read_bytes(), file
+    errors = pq.read_table(folder.part_file(0))["error"].to_pylist()
+    assert errors == [None, "no s3://***@bucket/p", "401 ***"]
+
+
+NASTY = ["../../etc/x", "/etc/passwd", "..\\..\\x"]
+
+
+def test_names_from_the_input_never_become_paths(tmp_path: Path) -> None:
+    folder = OutputFolder(tmp_path / "a" / "b" / "out")
+    folder.path.parent.mkdir(parents=True)
+    before = set(tmp_path.rglob("*"))
+    table = pa.table({"id": NASTY, "prompt": NASTY, "path": NASTY})
+    files, _ = encode([(0, row) for row in range(3)], "png", 90, PICTURES)
+    results = [replace(result(row), student_image=(0, row)) for row in range(3)]
+    folder.write_job({"name": NASTY[0], "identity": {"spec": {"prompt_column": "prompt"}}})
+    write_part(folder, 0, 0, table, results, "png", True, {}, files)
+    folder.finish(f"# {NASTY[0]}")
+    make_sheet(folder, folder.path / "sheet.png")
+    outside = {p for p in tmp_path.rglob("*") if not p.is_relative_to(folder.path)}
+    assert outside == before
+    assert {p.relative_to(folder.path).as_posix() for p in folder.path.rglob("*")} == {
+        *["data", "data/part-00000000.parquet", "records", "records/part-00000000.json"],
+        *["job.json", "README.md", "_SUCCESS", "sheet.png"],
+    }
+    stored = pq.read_table(folder.part_file(0))
+    assert stored["id"].to_pylist() == NASTY
+    for column in ("image", "student_image"):
+        for path in (value["path"] for value in stored[column].to_pylist()):
+            assert re.fullmatch(r"\d{12}(-student)?\.png", path)

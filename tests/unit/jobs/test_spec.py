@@ -104,3 +104,31 @@ def test_the_reference_page_is_that_of_the_code() -> None:
 
 def test_every_field_is_described() -> None:
     assert "None |" not in page()
+
+
+@pytest.mark.parametrize(
+    ("fields", "path"),
+    [
+        ({"input": "s3://AKIA:wJalrXUtnFEMI/K7@bucket/p.csv"}, "input"),
+        ({"output": "https://u:wJalrXUtnFEMI@h/out"}, "output"),
+        ({"input": "https://h/p.csv?a=1&X-Amz-Signature=wJalrXUtnFEMI"}, "input"),
+        (
+            {"models": {"preset": "shapes", "teacher": {"path": "https://wJalrXUtnFEMI@h/m"}}},
+            "models.teacher.path",
+        ),
+        ({"unknown": [{"url": "s3://k:wJalrXUtnFEMI@b"}]}, "unknown.0.url"),
+    ],
+)
+def test_keys_in_a_url_are_refused_and_not_told(fields: dict[str, Any], path: str) -> None:
+    with pytest.raises(SpecError) as refused:
+        spec(**fields)
+    assert f"{path}: a URL with a key" in str(refused.value)
+    assert "environment" in str(refused.value)
+    assert "wJalrXUtnFEMI" not in str(refused.value)
+
+
+def test_a_job_file_that_holds_itself_does_not_hang() -> None:
+    fields: dict[str, Any] = {}
+    fields["pools"] = fields
+    with pytest.raises(SpecError):
+        spec(**fields)

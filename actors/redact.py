@@ -1,0 +1,96 @@
+"""Takes secrets out of text, before it is shown, logged or written.
+
+A secret is a password, key or signature in a URL; what follows a name such as `token=` or
+`"secret_key":`; and the value of an environment variable with such a name, wherever it turns up.
+Rather too much is hidden than too little. The input's own columns are the user's data: nothing
+here touches them.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+HIDDEN = "***"
+SHORTEST_VALUE = 8
+"""A shorter value of an environment variable may be a word that stands elsewhere too."""
+
+_NAME = (
+    r"(?:token|secret|passw(?:or)?d|pwd|passphrase|signature|credentials?|authorization"
+    r"|(?:access|secret|api|account|storage|private|shared|sas)[-_]?key(?:[-_]?id)?"
+    r"|connection[-_]?string)"
+)
+_IN_URLS = (
+    # A secret key may hold a slash, which no parser of URLs expects: all up to the last @ counts.
+    re.compile(r"(?<=://)[^\s/@:]*:\S{0,4096}(?=@)"),
+    # Without a colon it is the user of sftp:// or the container of abfss://; here it is a token.
+    re.compile(r"(?i)(?:(?<=http://)|(?<=https://))[^\s/@:]+(?=@)"),
+    re.compile(rf"(?i)(?<=[?&;#])((?:[\w.-]{{0,40}}{_NAME}|sig|key|auth|code)=)[^\s&#'\"<>]+"),
+)
+_NAMED = re.compile(
+    rf"(?i)({_NAME}['\"]?\s*[=:]\s*)(?:(?:bearer|basic)\s+)?('[^']*'|\"[^\"]*\"|[^\s'\",;&)\]}}]+)"
+)
+_SECRETS_NAME = re.compile(rf"(?i){_NAME}$")
+
+
+def has_secret_url(text: str) -> bool:
+    """Whether a URL in the text carries a password, a key or a signature."""
+    return any(pattern.search(text) for pattern in _IN_URLS)
+
+
+def redact(text: str, environment: Mapping[str, str] = os.environ) -> str:
+    """The text with HIDDEN in place of each secret. Doing it twice changes nothing more."""
+    for value in _secret_values(environment):
+        text = text.replace(value, HIDDEN)
+    password, token, parameter = _IN_URLS
+    text = token.sub(HIDDEN, password.sub(HIDDEN, text))
+    return _NAMED.sub(rf"\1{HIDDEN}", parameter.sub(rf"\1{HIDDEN}", text))
+
+
+def redacted(value: Any, environment: Mapping[str, str] = os.environ) -> Any:
+    """A JSON-like value with the secrets taken out of every text in it, also by a field's name."""
+    match value:
+        case str():
+            return redact(value, environment)
+        case Mapping():
+            return {
+                redact(str(name), environment): HIDDEN
+                if isinstance(below, str) and _SECRETS_NAME.search(str(name))
+                else redacted(below, environment)
+                for name, below in value.items()
+            }
+        case list() | tuple():
+            return [redacted(below, environment) for below in value]
+        case _:
+            return value
+
+
+def _secret_values(environment: Mapping[str, str]) -> list[str]:
+    """The longest first: one may be the beginning of another."""
+    values = {
+        form
+        for name, value in environment.items()
+        if len(value) >= SHORTEST_VALUE and _SECRETS_NAME.search(name)
+        for form in (value, quote(value, safe=""))
+    }
+    return sorted(values, key=lambda value: (-len(value), value))
+
+
+class RedactingFilter(logging.Filter):
+    """Takes the secrets out of log lines.
+
+    It belongs on a handler: a logger's own filters do not see what its children log.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Always true: the record stays, without its secrets."""
+        record.msg, record.args = redact(record.getMessage()), None
+        if record.exc_info and not record.exc_text:
+            record.exc_text = logging.Formatter().formatException(record.exc_info)
+        if record.exc_text:
+            record.exc_text = redact(record.exc_text)
+        return True

@@ -1,0 +1,116 @@
+"""The token of a Ray: whoever has it runs code as the user, and nobody else does.
+
+A Ray that starts here gets a token of its own, for as long as it runs. A Ray that runs already is
+entered with the user's token, if it asks for one. Ray finds a token by its environment, which it
+reads when it is imported, and keeps what it found; so it is made to look again here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from secrets import token_hex
+from tempfile import TemporaryDirectory
+
+from ray._private.services import canonicalize_bootstrap_address
+from ray._raylet import (  # type: ignore[attr-defined]  # its stub names little
+    AuthenticationMode,
+    AuthenticationTokenLoader,
+    Config,
+    GcsClient,
+    get_authentication_mode,
+)
+from ray.exceptions import AuthenticationError
+
+from actors.errors import ClusterError
+
+MODE = "RAY_AUTH_MODE"
+TOKEN = "RAY_AUTH_TOKEN"
+TOKEN_PATH = "RAY_AUTH_TOKEN_PATH"
+PLACES = f"{TOKEN}, in the file that {TOKEN_PATH} names, or in ~/.ray/auth_token"
+
+
+@contextmanager
+def own_token() -> Iterator[None]:
+    """A fresh token for a Ray that starts here, in a private file that is gone at the end.
+
+    Raises ClusterError if the environment says that Ray should run without one.
+    """
+    mode = os.environ.get(MODE, "token")
+    if mode.lower() != "token":
+        raise ClusterError(
+            f"{MODE} is {mode!r}, and without a token whoever reaches a port of Ray runs code as "
+            f"you. Unset {MODE}, or set it to 'token'; Bottega makes the token itself."
+        )
+    # The folder is 0700, and the token's own mode is there before its content.
+    with TemporaryDirectory(prefix="bottega-") as folder:
+        file = Path(folder) / "token"
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as content:
+            content.write(token_hex(32))
+        with _environment({MODE: "token", TOKEN_PATH: str(file), TOKEN: None}):
+            yield
+
+
+@contextmanager
+def users_token(address: str) -> Iterator[None]:
+    """The user's own token, where the Ray at `address` (or `auto`) asks for one.
+
+    Raises ClusterError for a token that is missing or wrong, in a moment; `ray.init` would try for
+    half a minute and then not say why.
+    """
+    with _environment({}):
+        asked = get_authentication_mode() == AuthenticationMode.TOKEN or not _is_let_in(address)
+    if not asked:
+        yield
+        return
+    with _environment({MODE: "token"}):
+        if not _has_token():
+            raise ClusterError(
+                f"the Ray at {address!r} asks for a token, and there is none in {PLACES}. "
+                "Ask for it where the cluster was started."
+            )
+        if not _is_let_in(address):
+            raise ClusterError(
+                f"the Ray at {address!r} does not take the token that is in {PLACES} (the first "
+                "of them that is there counts). Is it that cluster's?"
+            )
+        yield
+
+
+def _has_token() -> bool:
+    try:
+        return bool(AuthenticationTokenLoader.instance().has_token(ignore_auth_mode=True))
+    except AuthenticationError:
+        return False
+
+
+def _is_let_in(address: str) -> bool:
+    try:
+        GcsClient(address=canonicalize_bootstrap_address(address))
+    except AuthenticationError:
+        return False
+    return True
+
+
+@contextmanager
+def _environment(changes: Mapping[str, str | None]) -> Iterator[None]:
+    """With these variables, None for not at all; Ray reads them anew, and again at the end."""
+    before = {name: os.environ.get(name) for name in changes}
+    _set(changes)
+    try:
+        yield
+    finally:
+        _set(before)
+
+
+def _set(variables: Mapping[str, str | None]) -> None:
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+    # In this order: a thread of Ray's that finds token mode without a token ends the process.
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()

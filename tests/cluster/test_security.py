@@ -1,0 +1,256 @@
+"""Who may enter a Ray that Bottega started, and where its token is to be found: nowhere else."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+SESSION = """
+import os, sys
+import pyarrow as pa
+import ray
+from cluster.session import ray_session
+from jobs.parts import OutputFolder, RowResult, write_part
+
+out = OutputFolder(sys.argv[1])
+with ray_session(None):
+    out.write_job({"name": "a job"})
+    table = pa.table({"prompt": ["../../etc/x"], "id": ["../../etc/y"]})
+    row = RowResult(1, 0.5, None, "student", 4, None, (0, 0), None)
+    facts = {"seconds": {}}
+    part = ray.remote(write_part).remote(out, 0, 0, table, [row], "png", False, facts, [b"PNG"])
+    ray.get(part)
+    out.finish("# a card")
+    node = ray._private.worker._global_node
+    print("READY", node.gcs_address, os.environ["RAY_AUTH_TOKEN_PATH"], node.get_session_dir_path())
+    sys.stdout.flush()
+    sys.stdin.read()
+"""
+
+STRANGER = """
+import sys
+import ray
+
+ray.init(address=sys.argv[1], log_to_driver=False)
+print("RAN", ray.get(ray.remote(lambda: 6 * 7).remote()))
+"""
+
+ATTACHING = """
+import sys
+import ray
+from actors.errors import ClusterError
+from cluster.session import ray_session
+
+try:
+    with ray_session(sys.argv[1]):
+        print("RAN", ray.get(ray.remote(lambda: 6 * 7).remote()))
+except ClusterError as error:
+    print(f"REFUSED {error}")
+"""
+
+
+@dataclass(frozen=True)
+class Session:
+    """A Ray that runs in another process, as `bottega run` starts it."""
+
+    process: subprocess.Popen[str]
+    address: str
+    token_file: Path
+    folder: Path
+    output: Path
+
+    @property
+    def token(self) -> str:
+        """What nobody else may see."""
+        return self.token_file.read_text()
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
+    output = tmp_path_factory.mktemp("security") / "deep" / "down" / "out"
+    output.parent.mkdir(parents=True)
+    with subprocess.Popen(
+        [sys.executable, "-c", SESSION, str(output)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=_environment(output.parent),
+    ) as process:
+        assert process.stdout is not None
+        ready = next((text for text in process.stdout if text.startswith("READY")), "")
+        assert ready, "the session did not start"
+        _, address, token_file, folder = ready.split()
+        yield Session(process, address, Path(token_file), Path(folder), output)
+
+
+def _environment(home: Path, **variables: str) -> dict[str, str]:
+    """Without any token of whoever runs the tests."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
+    return {**kept, "HOME": str(home), "PYTHONPATH": str(ROOT), **variables}
+
+
+def _run(
+    script: str, session: Session, home: Path, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    # A client must look for it on loopback and not on the machine's address, and not for long.
+    here = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_NUM_REDIS_GET_RETRIES": "2"}
+    return subprocess.run(
+        [sys.executable, "-c", script, session.address],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+        cwd=ROOT,
+        env=_environment(home, **here, **variables),
+    )
+
+
+def test_with_the_token_work_is_taken(session: Session, tmp_path: Path) -> None:
+    """The other tests would mean nothing if this one did not pass."""
+    own = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(session.token_file)}
+    end = _run(STRANGER, session, tmp_path, **own)
+    assert "RAN 42" in end.stdout, end.stderr
+
+
+def test_without_a_token_no_work_is_taken(session: Session, tmp_path: Path) -> None:
+    end = _run(STRANGER, session, tmp_path)
+    assert end.returncode != 0
+    assert "RAN" not in end.stdout
+    assert "Unauthenticated" in end.stderr
+
+
+def test_with_a_wrong_token_no_work_is_taken(session: Session, tmp_path: Path) -> None:
+    wrong = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}
+    end = _run(STRANGER, session, tmp_path, **wrong)
+    assert end.returncode != 0
+    assert "RAN" not in end.stdout
+    assert "Unauthenticated" in end.stderr
+
+
+def test_attaching_without_a_token_is_told_in_a_sentence(session: Session, tmp_path: Path) -> None:
+    end = _run(ATTACHING, session, tmp_path)
+    assert f"REFUSED the Ray at '{session.address}' asks for a token" in end.stdout, end.stderr
+    assert "~/.ray/auth_token" in end.stdout
+    assert "Traceback" not in end.stdout + end.stderr
+
+
+def test_attaching_with_a_wrong_token_is_told_without_it(session: Session, tmp_path: Path) -> None:
+    end = _run(ATTACHING, session, tmp_path, RAY_AUTH_TOKEN="wrong" * 12)
+    assert "REFUSED" in end.stdout
+    assert "does not take the token" in end.stdout
+    assert "wrongwrong" not in end.stdout + end.stderr
+    assert "Traceback" not in end.stdout + end.stderr
+
+
+def test_attaching_takes_the_users_token_from_its_usual_file(
+    session: Session, tmp_path: Path
+) -> None:
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray/auth_token").write_text(session.token)
+    end = _run(ATTACHING, session, tmp_path)
+    assert "RAN 42" in end.stdout, end.stdout + end.stderr
+
+
+def test_the_token_is_long_and_for_its_owner_only(session: Session) -> None:
+    assert re.fullmatch("[0-9a-f]{64}", session.token)
+    assert stat.S_IMODE(session.token_file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(session.token_file.parent.stat().st_mode) == 0o700
+
+
+def test_the_token_is_in_no_log_and_on_no_command_line(session: Session) -> None:
+    token = session.token.encode()
+    logs = [file for file in session.folder.rglob("*") if file.is_file()]
+    assert logs
+    assert [file for file in logs if token in file.read_bytes()] == []
+    assert [line for line in _command_lines() if token in line] == []
+    assert any(session.address.encode() in line for line in _command_lines())
+
+
+def test_the_token_is_not_in_the_output(session: Session) -> None:
+    files = [file for file in session.output.rglob("*") if file.is_file()]
+    assert {"job.json", "README.md", "part-00000000.parquet", "part-00000000.json"} <= {
+        file.name for file in files
+    }
+    assert [file for file in files if session.token.encode() in file.read_bytes()] == []
+
+
+def test_every_port_is_on_the_loopback_interface(session: Session) -> None:
+    ports = _listening(_processes_of(session))
+    assert len(ports) >= 5
+    assert [address for address in ports if not address.startswith("127.")] == []
+
+
+def test_at_the_end_the_token_is_gone(tmp_path: Path) -> None:
+    script = (
+        "import os\nfrom cluster.token import own_token\n"
+        "with own_token():\n    print(os.environ['RAY_AUTH_TOKEN_PATH'])\n"
+        "assert os.environ['RAY_AUTH_TOKEN'] == 'mine' and 'RAY_AUTH_TOKEN_PATH' not in os.environ"
+    )
+    end = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True, text=True, check=True, cwd=ROOT, timeout=200,
+        env=_environment(tmp_path, RAY_AUTH_TOKEN="mine"),
+    )  # fmt: skip
+    assert not Path(end.stdout.strip()).parent.exists()
+
+
+def _command_lines() -> list[bytes]:
+    return [_read(process / "cmdline") for process in Path("/proc").glob("[0-9]*")]
+
+
+def _processes_of(session: Session) -> list[Path]:
+    """The session's own process, and all that it started."""
+    ours = {session.process.pid}
+    found: list[Path] = []
+    for process in sorted(Path("/proc").glob("[0-9]*"), key=lambda path: int(path.name)):
+        status = re.search(rb"PPid:\s+(\d+)", _read(process / "status"))
+        if int(process.name) in ours or (status and int(status[1]) in ours):
+            ours.add(int(process.name))
+            found.append(process)
+    return found
+
+
+def _listening(processes: list[Path]) -> list[str]:
+    """The addresses that these processes listen on, from /proc."""
+    sockets = {
+        os.readlink(file)
+        for process in processes
+        for file in (process / "fd").iterdir()
+        if file.is_symlink()
+    }
+    rows = [
+        line.split()
+        for table in ("tcp", "tcp6")
+        for line in Path("/proc/net", table).read_text().splitlines()[1:]
+    ]
+    return [
+        _address(local.split(":")[0])
+        for _, local, _, state, *_, in_use in [(*row[:4], row[9]) for row in rows]
+        if state == "0A" and f"socket:[{in_use}]" in sockets
+    ]
+
+
+def _address(hexadecimal: str) -> str:
+    """IPv4, also as IPv6 carries it; the kernel writes it in the machine's order of bytes."""
+    if len(hexadecimal) == 32 and not hexadecimal.startswith("0000000000000000FFFF0000"):
+        return hexadecimal
+    return ".".join(str(byte) for byte in reversed(bytes.fromhex(hexadecimal[-8:])))
+
+
+def _read(file: Path) -> bytes:
+    """Empty for a process that has just ended."""
+    try:
+        return file.read_bytes()
+    except OSError:
+        return b""

@@ -1,0 +1,22 @@
+"""What the command prints."""
+
+from __future__ import annotations
+
+import logging
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from cluster import cli
+
+
+def test_the_log_of_the_command_carries_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = StringIO()
+    logger = logging.getLogger("bottega")
+    monkeypatch.setattr(cli, "console", Console(file=shown, width=200))
+    monkeypatch.setattr(logger, "handlers", [])
+    monkeypatch.setattr(logger, "level", logger.level)
+    cli._log_to_console(verbose=True)
+    logging.getLogger("bottega.pool").warning("died: %s", "s3://AKIA:wJalrXUtnFEMI/K7@bucket/p")
+    assert "died: s3://***@bucket/p" in shown.getvalue()

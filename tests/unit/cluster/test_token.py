@@ -1,0 +1,19 @@
+"""A Ray of ours is never without a token."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from actors.errors import ClusterError
+from cluster.token import own_token
+
+
+@pytest.mark.parametrize("mode", ["disabled", "k8s", ""])
+def test_a_mode_without_a_token_is_refused(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", mode)
+    refused = pytest.raises(ClusterError, match=f"RAY_AUTH_MODE is '{mode}'.*Unset RAY_AUTH_MODE")
+    with refused, own_token():
+        pytest.fail("it started")
+    assert os.environ["RAY_AUTH_MODE"] == mode
