@@ -172,11 +172,11 @@ class OutputFolder:
         with failing_in(self.path):
             (self.path / "_SUCCESS").unlink(missing_ok=True)
 
-    def finish(self, **pages: str) -> None:
+    def finish(self, pages: Mapping[str, str]) -> None:
         """Every part is there: write the pages, and last `_SUCCESS`, as other programs expect."""
         with failing_in(self.path):
             for name, page in pages.items():
-                write_whole(self.path / name, page.encode())
+                write_whole(self.path / name, redact(page).encode())
             write_whole(self.path / "_SUCCESS", b"")
 
     def sweep(self, now: float) -> None:

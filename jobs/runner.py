@@ -19,7 +19,6 @@ from math import ceil, floor, inf
 from typing import Any
 
 from actors.errors import OutputFailedError, TooManyFailuresError
-from actors.redact import redact
 from jobs.calibrate import NOTHING_TO_CALIBRATE, calibrate, describe
 from jobs.card import card
 from jobs.cascade import Abandon, Call, Cascade, Instruction, Release, Rules, State
@@ -102,8 +101,7 @@ def retry_job(
 
 
 def _finish(job: Job) -> None:
-    pages = {"README.md": redact(card(job)), "report.html": report(job)}
-    job.output.finish(**pages)
+    job.output.finish({"README.md": card(job), "report.html": report(job)})
 
 
 @contextmanager

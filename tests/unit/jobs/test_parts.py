@@ -154,7 +154,7 @@ def test_nothing_in_the_output_carries_a_secret(
     record = write_part(
         folder, 0, 0, TABLE, results, "png", False, {"host": url, "said": secret}, files
     )
-    folder.finish(f"# {url} {secret}")
+    folder.finish({"README.md": f"# {url} {secret}"})
     assert folder.records() == {0: record}
     for file in (f for f in folder.path.rglob("*") if f.is_file()):
         for leak in (b"wJalr", secret.encode()):
@@ -175,7 +175,7 @@ def test_names_from_the_input_never_become_paths(tmp_path: Path) -> None:
     results = [replace(result(row), student_image=(0, row)) for row in range(3)]
     folder.write_job({"name": NASTY[0], "identity": {"spec": {"prompt_column": "prompt"}}})
     write_part(folder, 0, 0, table, results, "png", True, {}, files)
-    folder.finish(f"# {NASTY[0]}")
+    folder.finish({"README.md": f"# {NASTY[0]}"})
     make_sheet(folder, folder.path / "sheet.png")
     outside = {p for p in tmp_path.rglob("*") if not p.is_relative_to(folder.path)}
     assert outside == before
