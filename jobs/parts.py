@@ -40,7 +40,9 @@ ROW_GROUP_ROWS = 100
 DRIVERS = ".drivers"
 """The folder of the heartbeats of running drivers (jobs/drivers.py)."""
 
-JOB_FIELDS = ("identity", "spec", "rows", "threshold", "calibration", "models", "versions")
+JOB_FIELDS = (
+    *("name", "identity", "spec", "rows", "threshold", "calibration", "models", "versions"),
+)
 """What job.json must have to be continued from."""
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])

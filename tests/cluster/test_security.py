@@ -24,13 +24,14 @@ from jobs.parts import OutputFolder, RowResult, write_part
 
 out = OutputFolder(sys.argv[1])
 with ray_session(None):
-    out.write_job({"name": "a job"})
+    out.path.mkdir()
+    out.write_job({"name": "a job"}, replace=False)
     table = pa.table({"prompt": ["../../etc/x"], "id": ["../../etc/y"]})
-    row = RowResult(1, 0.5, None, "student", 4, None, (0, 0), None)
+    row = RowResult(1, 0.5, None, "student", 4, False, None, (0, 0), None)
     facts = {"seconds": {}}
     part = ray.remote(write_part).remote(out, 0, 0, table, [row], "png", False, facts, [b"PNG"])
     ray.get(part)
-    out.finish("# a card")
+    out.finish({"README.md": "# a card"})
     node = ray._private.worker._global_node
     print("READY", node.gcs_address, os.environ["RAY_AUTH_TOKEN_PATH"], node.get_session_dir_path())
     sys.stdout.flush()

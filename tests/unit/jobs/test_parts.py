@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +17,7 @@ from PIL import Image
 
 from actors.errors import OutputError, OutputFailedError
 from jobs.images import encode, encode_one
-from jobs.parts import OutputFolder, RowResult, check_names, write_part
+from jobs.parts import JOB_FIELDS, OutputFolder, RowResult, check_names, write_part
 from jobs.sheet import make_sheet
 
 PICTURES = np.random.default_rng(0).integers(0, 255, (3, 16, 24, 3), dtype=np.uint8)
@@ -148,7 +149,9 @@ def test_nothing_in_the_output_carries_a_secret(
     monkeypatch.setenv("HF_TOKEN", "hf_abcdefghijkl")
     url, secret = "s3://AKIA:wJalrXUtnFEMI/K7@bucket/p", "hf_abcdefghijkl"
     folder = OutputFolder(tmp_path / "out")
-    folder.write_job({"name": url, "models": {"teacher": secret}, "storage": {"secret": "wJalr"}})
+    folder.path.mkdir()
+    job = {"name": url, "models": {"teacher": secret}, "storage": {"secret": "wJalr"}}
+    folder.write_job(job, replace=False)
     files, _ = encode([(0, 0)], "png", 90, PICTURES)
     results = [result(0), result(1, error=f"no {url}"), result(2, error=f"401 {secret}")]
     record = write_part(
@@ -168,12 +171,13 @@ NASTY = ["../../etc/x", "/etc/passwd", "..\\..\\x"]
 
 def test_names_from_the_input_never_become_paths(tmp_path: Path) -> None:
     folder = OutputFolder(tmp_path / "a" / "b" / "out")
-    folder.path.parent.mkdir(parents=True)
+    folder.path.mkdir(parents=True)
     before = set(tmp_path.rglob("*"))
     table = pa.table({"id": NASTY, "prompt": NASTY, "path": NASTY})
     files, _ = encode([(0, row) for row in range(3)], "png", 90, PICTURES)
     results = [replace(result(row), student_image=(0, row)) for row in range(3)]
-    folder.write_job({"name": NASTY[0], "identity": {"spec": {"prompt_column": "prompt"}}})
+    job: dict[str, Any] = dict.fromkeys(JOB_FIELDS, NASTY[0])
+    folder.write_job({**job, "identity": {"spec": {"prompt_column": "prompt"}}}, replace=False)
     write_part(folder, 0, 0, table, results, "png", True, {}, files)
     folder.finish({"README.md": f"# {NASTY[0]}"})
     make_sheet(folder, folder.path / "sheet.png")
