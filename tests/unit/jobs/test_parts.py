@@ -171,8 +171,9 @@ NASTY = ["../../etc/x", "/etc/passwd", "..\\..\\x"]
 
 def test_names_from_the_input_never_become_paths(tmp_path: Path) -> None:
     folder = OutputFolder(tmp_path / "a" / "b" / "out")
-    folder.path.mkdir(parents=True)
+    folder.path.parent.mkdir(parents=True)
     before = set(tmp_path.rglob("*"))
+    folder.path.mkdir()
     table = pa.table({"id": NASTY, "prompt": NASTY, "path": NASTY})
     files, _ = encode([(0, row) for row in range(3)], "png", 90, PICTURES)
     results = [replace(result(row), student_image=(0, row)) for row in range(3)]
