@@ -19,7 +19,7 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# The recipe of the embedded models; it is resumable. docs/embedded.md says how far it is.
+# The recipe of the embedded models; a run that was stopped continues.
 train: $(STAMP)
 	$(BIN)/python -m actors.models.shapes.training
 

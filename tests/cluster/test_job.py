@@ -17,7 +17,7 @@ from datasets import load_dataset
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from actors.errors import OutputError, PoolFailedError, TooManyFailuresError
+from actors.errors import OutputError, PoolFailedError, SpecError, TooManyFailuresError
 from actors.models.presets import PRESETS
 from jobs.job import Job
 from jobs.parts import OutputFolder
@@ -173,6 +173,22 @@ def test_regenerate_and_keep_best(captions: Path, run_here: RunJob, tmp_path: Pa
         assert row["image"]["path"].endswith(".webp")
         assert Image.open(BytesIO(row["image"]["bytes"])).format == "WEBP"
     assert len({row["source"] for row in rows}) == 2
+
+
+def test_a_budget_in_seconds_is_timed_on_the_pools(
+    captions: Path, run_here: RunJob, tmp_path: Path
+) -> None:
+    with pytest.raises(SpecError, match="less than drawing and scoring alone"):
+        run_here(input=str(captions), output=str(tmp_path / "poor"), budget={"gpu_seconds": 1e-6})
+    job, progress = run_here(
+        input=str(captions), output=str(tmp_path / "rich"), budget={"gpu_seconds": 1e6}
+    )
+    assert progress.refined_rows == 22
+    told = job.output.read_job()
+    assert told is not None
+    seconds = told["calibration"]["seconds_per_row"]
+    assert seconds["refine"] > seconds["score"] > 0
+    assert seconds["draw"] > 0
 
 
 def test_models_that_share_no_autoencoder_go_through_pixels(

@@ -9,7 +9,7 @@ from transformers import AutoImageProcessor, AutoTokenizer, BlipForImageTextRetr
 from actors.models.presets import PRESETS
 from actors.models.shapes import WEIGHTS, verifier, world
 
-NUM_CAPTIONS = 16
+NUM_CAPTIONS = 32
 ODD = [
     "",
     "an astronaut riding a horse, 8k, 🎉",
@@ -80,16 +80,13 @@ def test_everything_together_is_at_most_40_megabytes() -> None:
     assert total <= 40e6
 
 
-def test_held_out_captions_with_one_object_are_drawn_right(
-    teacher: DiffusionPipeline, student: DiffusionPipeline
+def test_most_held_out_captions_are_drawn_right(
+    captions: list[str], teacher: DiffusionPipeline, student: DiffusionPipeline
 ) -> None:
-    """Relations between objects are not learned yet: docs/embedded.md has the figures."""
-    sampled = world.sample_captions(np.random.default_rng(2026), 400, "heldout")
-    captions = [str(caption) for caption in sampled if len(caption.things) == 1][:NUM_CAPTIONS]
-    assert len(captions) == NUM_CAPTIONS
+    """docs/embedded.md has the figures; these bounds are what chance leaves of them in so few."""
     preset = PRESETS["shapes"]
     guided = drawn(teacher, captions, 12, preset.teacher.guidance_scale)
-    assert num_right(guided, captions) >= 0.75 * NUM_CAPTIONS
+    assert num_right(guided, captions) >= 0.7 * NUM_CAPTIONS
     quick = drawn(student, captions, preset.student.steps, 1.0)
     assert num_right(quick, captions) >= 0.5 * NUM_CAPTIONS
 

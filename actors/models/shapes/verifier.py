@@ -31,12 +31,12 @@ from actors.models.shapes.world import (
 )
 
 LEAST_AREA: Final = 20
-"""A patch of one colour with fewer pixels is dirt, not an object. The smallest object has 95."""
+"""A patch of one colour with fewer pixels is dirt, not an object. The smallest object has 72."""
 
 LEAST_MATCH: Final = 0.78
 """Soft intersection over union that a shape must reach. Clean renderings are above 0.9."""
 
-LEAST_OFFSET_SEEN: Final = 8.0
+LEAST_OFFSET_SEEN: Final = 10.0
 """A relation holds from this offset on, in pixels: half of what `world.place` keeps."""
 
 SIZE_TOLERANCE: Final = 1.75

@@ -50,17 +50,19 @@ RELATIONS: Final[dict[str, tuple[int, int]]] = {
 }
 """Relation -> the direction (x, y) in which the first object lies, y pointing down."""
 
-RADII: Final[dict[Size, float]] = {"small": 6.5, "large": 11.0}
+RADII: Final[dict[Size, float]] = {"small": 6.0, "large": 9.5}
 """Half the width of an object, in pixels."""
 
-GRID: Final = 8
-"""Centres lie on multiples of this, in pixels: everywhere alike for networks that halve the
-resolution three times, so that small ones learn to draw an outline once."""
+CELLS: Final = (12.0, 32.0, 52.0)
+"""Where centres lie in both directions, in pixels: one object to a cell of a board of 3x3.
 
-GAP: Final = 1.5
+Multiples of 4, the autoencoder's factor: an object's latents are the same wherever it lies.
+"""
+
+GAP: Final = 1.0
 """Least distance between the boxes of two objects, and of a box from the border, in pixels."""
 
-LEAST_OFFSET: Final = 16.0
+LEAST_OFFSET: Final = 20.0
 """How far apart the centres of two related objects lie at least, along the relation, in pixels.
 
 A verifier may be content with less: see `verifier.LEAST_OFFSET_SEEN`.
@@ -194,48 +196,39 @@ def sample_captions(
 
 
 def place(caption: Caption, rng: np.random.Generator) -> Scene:
-    """Find places where every relation holds and the objects' boxes stay apart."""
-    radii = np.array([RADII[thing.size] for thing in caption.things])
-    first = np.ceil((radii + GAP) / GRID)[:, None]
-    for _ in range(1000):
-        # The canvas is symmetric: the last place is as far from its border as the first.
-        steps = rng.integers(first, SIDE // GRID - first, (_TRIES, len(radii), 2), endpoint=True)
-        spots = (GRID * steps).astype(np.float64)
-        fitting = np.flatnonzero(_fits(caption, spots, radii))
-        if len(fitting):
-            x, y = spots[fitting[0]].T
-            return Scene(
-                tuple(map(Placed, caption.things, x.tolist(), y.tolist(), radii.tolist())),
-                caption.background,
-            )
-    raise AssertionError(f"no place found for {caption}")
+    """Put each object into a cell of its own, so that every relation holds.
 
-
-_TRIES: Final = 64
-"""How many placings `place` tries at once. Seeds depend on it: changing it moves objects."""
-
-
-def _fits(
-    caption: Caption, spots: NDArray[np.float64], radii: NDArray[np.float64]
-) -> NDArray[np.bool_]:
-    """Which placings are fine. spots: (tries, objects, 2); radii: (objects,).
-
-    Related objects lie in different halves of the canvas, unless one is between two others.
+    Related objects lie at opposite borders, unless the first is between the two others; where the
+    caption leaves it open, any cell will do.
     """
-    fine = np.ones(len(spots), np.bool_)
-    for i in range(len(radii)):
-        for j in range(i):
-            apart = np.abs(spots[:, i] - spots[:, j]).max(axis=1)
-            fine &= apart >= radii[i] + radii[j] + GAP
-    steps = np.array([RELATIONS[relation] for relation in caption.relations]).reshape(-1, 2)
-    between = len(steps) == 2 and bool((steps.sum(axis=0) == 0).all())
-    centered = spots - SIDE / 2
+    lanes = _lanes(caption)
+    while True:
+        cells = [
+            tuple(choices[rng.integers(len(choices))] for choices in both_ways)
+            for both_ways in lanes
+        ]
+        if len(set(cells)) == len(cells):
+            break
+    return Scene(
+        tuple(
+            Placed(thing, CELLS[column], CELLS[row], RADII[thing.size])
+            for thing, (column, row) in zip(caption.things, cells, strict=True)
+        ),
+        caption.background,
+    )
+
+
+def _lanes(caption: Caption) -> list[list[tuple[int, ...]]]:
+    """The columns and the rows that each object may lie in."""
+    anywhere = tuple(range(len(CELLS)))
+    lanes = [[anywhere, anywhere] for _ in caption.things]
+    steps = [RELATIONS[relation] for relation in caption.relations]
     for i, step in enumerate(steps, start=1):
-        fine &= (spots[:, 0] - spots[:, i]) @ step >= LEAST_OFFSET
-        fine &= centered[:, i] @ step < 0
-        if not between:
-            fine &= centered[:, 0] @ step > 0
-    return fine
+        axis = 0 if step[0] else 1
+        together = sum(step[axis] for step in steps)  # 0: the first lies between two others
+        lanes[0][axis] = (1 + max(-1, min(1, together)),)
+        lanes[i][axis] = (1 - step[axis],)
+    return lanes
 
 
 def coverage(

@@ -24,8 +24,10 @@ def main() -> None:
         weights=arguments.weights,
         log_file=Path(__file__).with_name("log.jsonl"),
     )
+    shop.log("started", threads=arguments.threads)
     vae = autoencoder.train(shop)
     autoencoder.polish(shop, vae)
+    autoencoder.judge(shop, vae)
     master = teacher.train(shop, vae)
     master.save(shop.weights / "teacher", student=False)
     pupil = student.train(shop, master)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from actors.models.shapes import world
-from actors.models.shapes.training import common
+from actors.models.shapes.training import common, latents
 from actors.models.shapes.training.common import Workshop
 
 SEED = 11
@@ -52,8 +52,8 @@ def _batch(pictures: NDArray[np.uint8], side: int, rng: np.random.Generator) -> 
     rows = rng.integers(len(pictures), size=batch)
     if side == world.SIDE:
         return pictures[rows]
-    # Latents see 4x4 pixels: crops start anywhere, so that no phase is special.
-    corners = rng.integers(0, world.SIDE - side + 1, size=(batch, 2))
+    # Latents see 4x4 pixels, and every object lies alike on them: crops keep that.
+    corners = 4 * rng.integers(0, (world.SIDE - side) // 4 + 1, size=(batch, 2))
     return np.stack(
         [
             pictures[row, y : y + side, x : x + side]
@@ -179,3 +179,10 @@ def polish(shop: Workshop, vae: AutoencoderTiny) -> None:
             if step % 100 == 0:
                 shop.log("decoder", step=step, loss=loss.item())
     vae.eval()
+
+
+def judge(shop: Workshop, vae: AutoencoderTiny) -> None:
+    """Log how many reconstructions of validation pictures are right: the bound for all models."""
+    captions, pictures = common.render_many(SEED, 500, "validation")
+    right = latents.right(latents.decode(vae, latents.encode(vae, pictures)), captions)
+    shop.log("autoencoder", reconstructions_right=float(right.mean()))

@@ -2,14 +2,15 @@
 
 Stable Diffusion starts from a text encoder that was trained before. Here the stand-in for that is
 a minute of reading. Each noun's state must tell its object's size, colour, shape, place in the
-caption and relation; but a noun cannot know what comes after it, so the last four tokens, which
-are always padding, become registers: they tell what lies left, right, above and below. Without
-this, text encoder and cross-attention wait for each other, and a teacher that paints every object
-well still puts them anywhere.
+caption and relation; but a noun cannot know what comes after it, so the last nine tokens, which
+are always padding, become registers (Darcet et al. 2023): each tells what may lie in one cell of
+the board, and on which background. Without this, text encoder and cross-attention wait for each
+other, and a teacher that paints every object well still puts them anywhere.
 """
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import CLIPTextModel, CLIPTokenizer
@@ -30,8 +31,8 @@ NO_ANSWER = -100
 
 RELATION_NAMES = ("", *world.RELATIONS)
 _NOUN_QUESTIONS = (len(world.SIZES), len(world.COLORS), len(world.SHAPES), 3, len(RELATION_NAMES))
-NUM_REGISTERS = 4
-_FACTS = (*world.SIZES, *world.COLORS, *world.SHAPES)
+NUM_REGISTERS = len(world.CELLS) ** 2
+_FACTS = (*world.SIZES, *world.COLORS, *world.SHAPES, *(f"on {b}" for b in world.BACKGROUNDS))
 
 
 def answers(caption: Caption) -> list[list[int]]:
@@ -51,21 +52,15 @@ def answers(caption: Caption) -> list[list[int]]:
     return rows
 
 
-def sides(caption: Caption) -> list[list[float]]:
-    """What lies left, right, above and below of something: for each, 1 for the facts of _FACTS."""
-    there: list[set[str]] = [set() for _ in range(NUM_REGISTERS)]
-    first = caption.things[0]
-    for relation, other in zip(caption.relations, caption.things[1:], strict=True):
-        i = tuple(world.RELATIONS).index(relation)
-        there[i] |= {first.size, first.color, first.shape}
-        there[i ^ 1] |= {other.size, other.color, other.shape}
-    for here, opposite in ((0, 1), (1, 0), (2, 3), (3, 2)):
-        # An object between two others lies on neither side.
-        if caption.relations == tuple(tuple(world.RELATIONS)[i] for i in (here, opposite)):
-            after, before = caption.things[1:]
-            there[here] = {before.size, before.color, before.shape}
-            there[opposite] = {after.size, after.color, after.shape}
-    return [[float(fact in facts) for fact in _FACTS] for facts in there]
+def board(caption: Caption, rng: np.random.Generator) -> NDArray[np.float32]:
+    """What is in each cell, row by row, of one way to place the objects: (9, 16), 0 or 1."""
+    cells = np.zeros((len(world.CELLS), len(world.CELLS), len(_FACTS)), np.float32)
+    for placed in world.place(caption, rng).placed:
+        row, column = world.CELLS.index(placed.y), world.CELLS.index(placed.x)
+        thing = placed.thing
+        cells[row, column, [_FACTS.index(f) for f in (thing.size, thing.color, thing.shape)]] = 1
+    cells[..., _FACTS.index(f"on {caption.background}")] = 1
+    return cells.reshape(NUM_REGISTERS, len(_FACTS))
 
 
 class Examiner(nn.Module):
@@ -80,7 +75,7 @@ class Examiner(nn.Module):
         """The mean loss.
 
         states: (batch, tokens, width). nouns: (batch, tokens) which object's noun a token is, or
-        NO_ANSWER. about: (batch, 3, 5) the answers per object. registers: (batch, 4, 13) 0 or 1.
+        NO_ANSWER. about: (batch, 3, 5) the answers per object. registers: (batch, 9, 16) 0 or 1.
         """
         rows, columns = torch.nonzero(nouns >= 0, as_tuple=True)
         wanted = about[rows, nouns[rows, columns]]
@@ -150,4 +145,5 @@ def _exam(
     for row, caption in enumerate(parsed):
         facts = torch.tensor(answers(caption))
         about[row, : len(facts)] = facts
-    return nouns, about, torch.tensor([sides(caption) for caption in parsed])
+    rng = np.random.default_rng(SEED + 1)
+    return nouns, about, torch.from_numpy(np.stack([board(caption, rng) for caption in parsed]))

@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 from diffusers import AutoencoderTiny
+from numpy.typing import NDArray
 from torch import Tensor
 
 from actors.models.shapes import verifier, world
@@ -31,13 +32,13 @@ def decode(vae: AutoencoderTiny, latents: Tensor) -> world.Picture:
     return np.concatenate(chunks)
 
 
-def fraction_right(pictures: world.Picture, captions: list[str]) -> float:
-    """How many of the pictures are wholly right, by the verifier."""
+def right(pictures: world.Picture, captions: list[str]) -> NDArray[np.bool_]:
+    """Which of the pictures are wholly right, by the verifier."""
     verdicts = [
         verifier.verify(picture, world.parse(caption))
         for picture, caption in zip(pictures, captions, strict=True)
     ]
-    return float(np.mean([verdict.right for verdict in verdicts]))
+    return np.array([verdict.right for verdict in verdicts])
 
 
 def cached(shop: Workshop, vae: AutoencoderTiny) -> tuple[list[str], Tensor]:

@@ -4,23 +4,25 @@ v-prediction (Salimans & Ho 2022), captions dropped at random for classifier-fre
 (Ho & Salimans 2022), an exponential average of the weights. The text encoder stays as it is.
 """
 
+import numpy as np
 import torch
 from diffusers import AutoencoderTiny, DDIMScheduler
 from torch import Tensor
 
+from actors.models.shapes import world
 from actors.models.shapes.training import common, language, latents, pipelines
 from actors.models.shapes.training.common import Workshop
 from actors.models.shapes.training.compass import Compass
 from actors.models.shapes.training.pipelines import Parts
 
 SEED = 22
-NUM_STEPS = 2_400
+NUM_STEPS = 5_200
 BATCH = 64
 PEAK_RATE = 1e-3
 DROPPED = 0.1
 """How often a caption is replaced by the empty one."""
 
-NUM_LAYOUT_ROWS = 24
+NUM_LAYOUT_ROWS = 16
 """Rows of a batch that learn where things go, from pure noise and the mean of several pictures.
 
 At the last timestep the input holds no signal, and the best answer is minus the mean of all
@@ -30,7 +32,7 @@ several pictures has the same optimum and far less noise.
 """
 
 EVALUATE_EVERY = 250
-GUIDANCE = 3.0
+GUIDANCE = 1.5
 
 
 def _times(generator: torch.Generator) -> Tensor:
@@ -134,10 +136,12 @@ def evaluate(shop: Workshop, parts: Parts, average: common.Average, step: int) -
     """Log how many of a few validation captions the averaged weights draw right."""
     current = {name: value.clone() for name, value in parts.unet.state_dict().items()}
     parts.unet.load_state_dict(average.weights)
-    captions, _ = common.render_many(SEED, 64, "validation")
+    captions, _ = common.render_many(SEED, 96, "validation")
     drawn = sample(parts, captions, num_steps=12, guidance=GUIDANCE, seed=step)
-    right = latents.fraction_right(latents.decode(parts.vae, drawn), captions)
-    shop.log("teacher", step=step, right_of_64_at_12_steps=right)
+    right = latents.right(latents.decode(parts.vae, drawn), captions)
+    sizes = np.array([len(world.parse(caption).things) for caption in captions])
+    by_size = {f"right_with_{n}_objects": float(right[sizes == n].mean()) for n in (1, 2, 3)}
+    shop.log("teacher", step=step, right_at_12_steps=float(right.mean()), **by_size)
     parts.unet.load_state_dict(current)
 
 
