@@ -35,6 +35,8 @@ _NAMED = re.compile(
     rf"(?i)({_NAME}['\"]?\s*[=:]\s*)(?:(?:bearer|basic)\s+)?('[^']*'|\"[^\"]*\"|[^\s'\",;&)\]}}]+)"
 )
 _SECRETS_NAME = re.compile(rf"(?i){_NAME}$")
+_NO_SECRETS = {"PWD", "OLDPWD"}
+"""Variables of every shell with working folders in them: paths must stay readable."""
 
 
 def has_secret_url(text: str) -> bool:
@@ -74,7 +76,7 @@ def _secret_values(environment: Mapping[str, str]) -> list[str]:
     values = {
         form
         for name, value in environment.items()
-        if len(value) >= SHORTEST_VALUE and _SECRETS_NAME.search(name)
+        if len(value) >= SHORTEST_VALUE and _SECRETS_NAME.search(name) and name not in _NO_SECRETS
         for form in (value, quote(value, safe=""))
     }
     return sorted(values, key=lambda value: (-len(value), value))

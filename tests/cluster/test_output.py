@@ -77,7 +77,7 @@ def with_failures(job: Job, folder: OutputFolder, index: int, failed: set[int]) 
     """Write a part again with some rows failed, by the code that writes parts."""
     part = next(part for part in job.prompts.parts(first=index))
     results = [
-        RowResult(part.seeds[row], None, None, None, 0, "draw: it rained", None, None)
+        RowResult(part.seeds[row], None, None, None, 0, False, "draw: it rained", None, None)
         if row in failed
         else None
         for row in range(len(part.prompts))

@@ -171,3 +171,8 @@ def test_long_text_takes_no_longer_than_it_must(text: str) -> None:
     started = perf_counter()
     redact(text, {})
     assert perf_counter() - started < 10
+
+
+def test_the_working_folder_is_no_secret() -> None:
+    where = {"PWD": "/home/me/project", "OLDPWD": "/home/me/other", "DB_PWD": "correct-horse"}
+    assert redact("/home/me/project/out correct-horse", where) == "/home/me/project/out ***"
