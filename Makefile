@@ -5,7 +5,9 @@ BIN := $(VENV)/bin
 # The stamp is newer than what it was made from, so a second call installs nothing.
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint clean train embedded
+.PHONY: demo test lint clean train embedded chaos
+
+SECONDS ?= 600
 
 demo: $(STAMP)
 	$(BIN)/bottega run examples/shapes.yaml
@@ -26,6 +28,10 @@ train: $(STAMP)
 # What docs/embedded.md says, measured again.
 embedded: $(STAMP)
 	$(BIN)/python benchmarks/embedded.py
+
+# Kill actors, nodes and drivers during a job, for so long, and compare every byte.
+chaos: $(STAMP)
+	$(BIN)/python -m tests.chaos --seconds $(SECONDS)
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -1,0 +1,81 @@
+"""How long a job takes to find out where it stopped: `python benchmarks/resume.py`.
+
+Makes a dataset of many small parts, takes one record away, and times the way from the job file to
+the moment at which actors would be started: resolving the job, the checks, and every record read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+import numpy as np
+
+from jobs.calibrate import Calibration
+from jobs.images import encode_one
+from jobs.job import Job, resolve
+from jobs.parts import RowResult, write_part
+from jobs.runner import run_job
+from jobs.spec import make_spec
+
+REPEATS = 3
+
+
+class ReadyToWorkError(Exception):
+    """Everything is known, and the actors would start now."""
+
+
+def make_dataset(folder: Path, num_parts: int) -> Callable[[], Job]:
+    """A dataset of one-row parts but for the last; returns what resolves its job."""
+    prompts = folder / "prompts.txt"
+    prompts.write_text("a small red circle on a gray background\n" * num_parts)
+
+    def resolved() -> Job:
+        fields = {"input": str(prompts), "output": str(folder / "out"), "models": "shapes"}
+        return resolve(make_spec({**fields, "rows_per_part": 1, "budget": {"threshold": 0.0}}))
+
+    job = resolved()
+    job.output.path.mkdir()
+    job.write(Calibration((), 0.0, 0.0, 0, {}, 0.0).as_json(), replace=False)
+    png = encode_one(np.zeros((64, 64, 3), np.uint8), "png", 90)
+    for part in job.prompts.parts():
+        row = RowResult(part.seeds[0], 0.5, None, "student", 2, False, None, (0, 0), None)
+        write_part(
+            job.output, part.index, part.first_row, part.table, [row], "png", False, {}, [png]
+        )
+    job.output.record_file(num_parts - 1).unlink()
+    return resolved
+
+
+def seconds_to_work(resolved: Callable[[], Job]) -> float:
+    """From the job's fields to the start of its actors."""
+
+    def crew() -> None:
+        raise ReadyToWorkError
+
+    begin = perf_counter()
+    try:
+        run_job(resolved(), crew)  # type: ignore[arg-type]
+    except ReadyToWorkError:
+        return perf_counter() - begin
+    raise AssertionError("there was nothing to do")
+
+
+def main() -> None:
+    """Print a line for each number of parts."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--parts", type=int, nargs="+", default=[100, 10_000])
+    for num_parts in parser.parse_args().parts:
+        with tempfile.TemporaryDirectory() as folder:
+            resolved = make_dataset(Path(folder), num_parts)
+            times = [seconds_to_work(resolved) for _ in range(REPEATS)]
+        shown = ", ".join(f"{seconds:.2f}" for seconds in times)
+        print(f"{num_parts:6,} parts: {median(times):.2f} s (of {shown})", flush=True)
+
+
+if __name__ == "__main__":
+    main()

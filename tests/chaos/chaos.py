@@ -1,0 +1,266 @@
+"""Kill what can die while an embedded job runs, again and again, and compare every byte.
+
+    python -m tests.chaos --seconds 600 --seed 1
+
+One job runs in peace. Then the same job runs in trials, each into a folder of its own, on a Ray of
+three nodes; at moments and in an order that follow from the trial's seed, SIGKILL goes to an
+actor's process, to a whole node or to the driver. A driver that was killed is started again with
+the same command. At the end of a trial every part must have the bytes that it has in peace.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from random import Random
+from time import monotonic
+from typing import Any
+
+import psutil
+import yaml
+from ray.cluster_utils import Cluster
+
+ROOT = Path(__file__).parents[2]
+BOTTEGA = [sys.executable, "-c", "from cluster.cli import main; main()"]
+
+JOB: dict[str, Any] = {
+    "input": str(ROOT / "examples/prompts.parquet"),
+    "models": {
+        "preset": "shapes",
+        "student": {"batch_size": 4},
+        "oracle": {"batch_size": 4},
+        "teacher": {"batch_size": 4},
+    },
+    "teacher_steps": 3,
+    # A threshold that is given: a calibration that lost rows would choose another.
+    "budget": {"threshold": 0.2},
+    "save_student": True,
+    "rows_per_part": 16,
+    "seed": 7,
+    # Rows are innocent here, however often their actor dies.
+    "max_attempts": 50,
+    "max_failed": 0.0,
+}
+NUM_PARTS = 12
+
+KINDS = ("actor", "node", "driver")
+ACTORS = ("ray::Student", "ray::Oracle", "ray::Teacher")
+MOST_KILLS = 6
+"""In one trial; then it may end in peace."""
+
+PAUSE_SECONDS = (0.5, 6.0)
+"""How long nothing is killed between two kills."""
+
+LONGEST_SECONDS = 280.0
+"""A trial that takes longer has failed."""
+
+QUICK_TO_NOTICE = {
+    "health_check_initial_delay_ms": 0,
+    "health_check_period_ms": 500,
+    "health_check_timeout_ms": 500,
+    "health_check_failure_threshold": 2,
+}
+"""A dead node is noticed within seconds."""
+
+
+@dataclass
+class Trial:
+    """What became of one trial."""
+
+    seed: int
+    kills: Counter[str] = field(default_factory=Counter)
+    parts: int = 0
+    differing: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    said: str = ""
+    """What the driver said last, where it ended badly."""
+
+    @property
+    def good(self) -> bool:
+        """Every part is there with the bytes of the run in peace."""
+        return self.parts == NUM_PARTS and not self.differing and not self.said
+
+
+class Nodes:
+    """A Ray on this machine with a head, where the driver lives, and two nodes that may die."""
+
+    def __init__(self) -> None:
+        self.cluster = Cluster(
+            initialize_head=True,
+            head_node_args={
+                "num_cpus": 1,
+                "include_dashboard": False,
+                "_system_config": QUICK_TO_NOTICE,
+            },
+        )
+        self.mortal = [self._add(), self._add()]
+
+    def _add(self) -> Any:
+        return self.cluster.add_node(num_cpus=2)
+
+    def actors(self) -> list[psutil.Process]:
+        """The processes of our actors, by pid."""
+        found = []
+        for node in [self.cluster.head_node, *self.mortal]:
+            raylet = node.all_processes["raylet"][0].process.pid
+            for child in psutil.Process(raylet).children():
+                if _is_actor(child):
+                    found.append(child)
+        return sorted(found, key=lambda process: process.pid)
+
+    def kill_node(self, rng: Random) -> None:
+        """A node dies with all that is on it; another one comes."""
+        node = self.mortal.pop(rng.randrange(len(self.mortal)))
+        self.cluster.remove_node(node, allow_graceful=False)
+        self.mortal.append(self._add())
+
+    def stop(self) -> None:
+        """End every process."""
+        self.cluster.shutdown()
+
+
+def _is_actor(process: psutil.Process) -> bool:
+    """Ray's workers call themselves by what they do: `ray::Student.draw`."""
+    try:
+        return " ".join(process.cmdline()).startswith(ACTORS)
+    except psutil.NoSuchProcess:
+        return False
+
+
+@contextmanager
+def nodes() -> Iterator[Nodes]:
+    """A Ray that is there for the trials."""
+    made = Nodes()
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
+def start(job_file: Path, output: Path, address: str) -> subprocess.Popen[str]:
+    """Start the driver as a user does."""
+    command = [*BOTTEGA, "run", str(job_file), "--output", str(output), "-v", "--address", address]
+    with output.with_suffix(".log").open("a") as log:
+        return subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, text=True)
+
+
+def hashes(output: Path) -> dict[str, str]:
+    """The parts of a dataset, by content."""
+    return {
+        file.name: sha256(file.read_bytes()).hexdigest()
+        for file in sorted((output / "data").glob("*.parquet"))
+    }
+
+
+def run_in_peace(folder: Path, here: Nodes) -> dict[str, str]:
+    """What every trial must end with."""
+    driver = start(write_job(folder), folder / "peace", here.cluster.address)
+    if driver.wait(timeout=LONGEST_SECONDS) != 0:
+        raise RuntimeError((folder / "peace.log").read_text())
+    return hashes(folder / "peace")
+
+
+def write_job(folder: Path) -> Path:
+    """The job file of every run."""
+    file = folder / "job.yaml"
+    file.write_text(yaml.safe_dump(JOB))
+    return file
+
+
+def trial(
+    seed: int, folder: Path, here: Nodes, peace: dict[str, str], first: tuple[str, ...] = ()
+) -> Trial:
+    """Run the job with kills. `first`: what is killed first, in this order; then chance decides."""
+    rng, became, begin = Random(seed), Trial(seed), monotonic()
+    output, job_file = folder / f"trial-{seed}", write_job(folder)
+    driver = start(job_file, output, here.cluster.address)
+    plan = [*first, *(rng.choice(KINDS) for _ in range(MOST_KILLS - len(first)))]
+    while True:
+        pause = rng.uniform(*PAUSE_SECONDS) if plan else LONGEST_SECONDS
+        try:
+            code = driver.wait(timeout=pause)
+        except subprocess.TimeoutExpired:
+            if monotonic() - begin > LONGEST_SECONDS:
+                driver.kill()
+                became.said = f"not done after {LONGEST_SECONDS:.0f} s"
+                break
+            if plan and (here.actors() or plan[0] != "actor"):
+                kind = plan.pop(0)
+                KILL[kind](here, driver, rng)
+                became.kills[kind] += 1
+            continue
+        if code == -signal.SIGKILL:
+            driver = start(job_file, output, here.cluster.address)
+        else:
+            if code:
+                became.said = output.with_suffix(".log").read_text()[-2000:]
+            break
+    ended = hashes(output)
+    became.parts = len(ended)
+    became.differing = [name for name, content in ended.items() if peace.get(name) != content]
+    became.seconds = monotonic() - begin
+    return became
+
+
+def _kill_actor(here: Nodes, _driver: subprocess.Popen[str], rng: Random) -> None:
+    os.kill(rng.choice(here.actors()).pid, signal.SIGKILL)
+
+
+def _kill_node(here: Nodes, _driver: subprocess.Popen[str], rng: Random) -> None:
+    here.kill_node(rng)
+
+
+def _kill_driver(_here: Nodes, driver: subprocess.Popen[str], _rng: Random) -> None:
+    driver.kill()
+
+
+KILL: dict[str, Callable[[Nodes, subprocess.Popen[str], Random], None]] = {
+    "actor": _kill_actor,
+    "node": _kill_node,
+    "driver": _kill_driver,
+}
+
+
+def report(trials: list[Trial]) -> dict[str, Any]:
+    """The figures of all trials."""
+    kills: Counter[str] = sum((t.kills for t in trials), Counter())
+    return {
+        "runs": len(trials),
+        "kills": dict(kills),
+        "rows": sum(t.parts for t in trials) * JOB["rows_per_part"],
+        "parts_that_differ": sum(len(t.differing) for t in trials),
+        "bad_seeds": [t.seed for t in trials if not t.good],
+        "seconds": round(sum(t.seconds for t in trials)),
+    }
+
+
+def told(became: Trial) -> str:
+    """One line about a trial."""
+    kills = ", ".join(f"{n} {kind}s" for kind, n in sorted(became.kills.items())) or "nothing"
+    end = "same bytes" if became.good else f"DIFFERS {became.differing} {became.said}"
+    return (
+        f"seed {became.seed}: killed {kills}; {became.parts} parts, {end}, {became.seconds:.0f} s"
+    )
+
+
+def many(seconds: float, first_seed: int, folder: Path) -> dict[str, Any]:
+    """Trials for so many seconds, and what they came to."""
+    trials: list[Trial] = []
+    begin = monotonic()
+    with nodes() as here:
+        peace = run_in_peace(folder, here)
+        while monotonic() - begin < seconds:
+            trials.append(trial(first_seed + len(trials), folder, here, peace))
+            print(told(trials[-1]), flush=True)
+    figures = report(trials)
+    print(json.dumps(figures), flush=True)
+    return figures
