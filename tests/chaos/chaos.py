@@ -47,7 +47,7 @@ JOB: dict[str, Any] = {
     "rows_per_part": 16,
     "seed": 7,
     # Rows are innocent here, however often their actor dies.
-    "max_attempts": 50,
+    "max_attempts": 20,
     "max_failed": 0.0,
 }
 NUM_PARTS = 12

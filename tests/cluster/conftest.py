@@ -36,6 +36,7 @@ FAST: dict[str, Any] = {
         "oracle": {"batch_size": 4},
         "teacher": {"batch_size": 3},
     },
+    "pools": {"teacher": {"size": 1}},
     "teacher_steps": 3,
     "seed": 7,
     "rows_per_part": 8,
