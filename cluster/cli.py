@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
+from rich.markup import escape
 from rich.table import Table
 
 from actors.errors import BottegaError, SpecError
@@ -76,16 +77,18 @@ def run(
     _log_to_console(verbose)
     spec = _spec(job_file, prompts, models, output, refine)
     with _stopping() as stopped, _crew_for(spec, address, stopped) as (job, make_crew):
-        console.print(f"{job.spec.name}: {job.prompts.num_rows:,} prompts -> {job.output.path}")
+        line = f"{job.spec.name}: {job.prompts.num_rows:,} prompts -> {job.output.path}"
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
         with JobView(job.spec.name, console) as view:
             end = run_job(job, make_crew, view, extend)
-    console.print(_threshold_line(job), highlight=False, soft_wrap=True)
+    console.print(_threshold_line(job), highlight=False, markup=False, soft_wrap=True)
     new = end.done_rows - end.resumed_rows
     console.print(
         f"done: {end.done_rows:,} rows in {job.output.path} ({new:,} in this run, "
         f"{end.refined_rows:,} of them refined by the teacher; {end.failed_rows:,} failed), "
         f"{duration(end.elapsed_seconds)}",
         highlight=False,
+        markup=False,
         soft_wrap=True,
     )
 
@@ -111,7 +114,9 @@ def calibrate(
         make_crew() as crew,
     ):
         scores = score(job, crew, job.prompts.sample(spec.calibration_rows))
-    shown = Table(title=f"{job.spec.name}: {len(scores)} sampled rows", title_justify="left")
+    shown = Table(
+        title=escape(f"{job.spec.name}: {len(scores)} sampled rows"), title_justify="left"
+    )
     for heading in ("refine", "threshold", "mean evaluations"):
         shown.add_column(heading, justify="right")
     for row in table(job, scores):
@@ -137,7 +142,7 @@ def sheet(
     from jobs.sheet import make_sheet
 
     path = make_sheet(OutputFolder(folder), target or folder / "sheet.png", rows)
-    console.print(f"contact sheet: {path}", soft_wrap=True, highlight=False)
+    console.print(f"contact sheet: {path}", soft_wrap=True, highlight=False, markup=False)
 
 
 @app.command()
@@ -157,7 +162,8 @@ def verify(
         console.print(f"{found} wrong in {folder}", soft_wrap=True, highlight=False, markup=False)
         raise typer.Exit(1)
     rows = checked.require_job()["rows"]
-    console.print(f"all is well: {rows:,} rows in {folder}", soft_wrap=True, highlight=False)
+    line = f"all is well: {rows:,} rows in {folder}"
+    console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
 @app.command()

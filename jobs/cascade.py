@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from math import isnan
+from math import isfinite
 from typing import Literal
 
 
@@ -277,8 +277,8 @@ class Cascade:
             row = self.rows[number]
             if row.state is State.FAILED:
                 continue
-            if isnan(score):
-                self._fail(row, call.stage, "the oracle gave no number")
+            if not isfinite(score):
+                self._fail(row, call.stage, f"the oracle gave {score}, which is no score")
                 continue
             row.student_score = score
             if score < self.rules.threshold:
@@ -299,8 +299,8 @@ class Cascade:
             row = self.rows[number]
             if row.state is State.FAILED:
                 continue
-            if isnan(score):
-                self._fail(row, call.stage, "the oracle gave no number")
+            if not isfinite(score):
+                self._fail(row, call.stage, f"the oracle gave {score}, which is no score")
                 continue
             row.teacher_score = score
             assert row.student_score is not None

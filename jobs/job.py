@@ -74,26 +74,35 @@ class Job:
         for model in spec["models"].values():
             del model["path"], model["revision"], model["allow_pickle"]
         pools = self.spec.pools
-        return {
+        identity = {
             "spec": spec,
             # Measured: a 1x1 convolution of oneDNN gives other last bits with other threads.
             "threads": {name: pool.threads_per_actor for name, pool in pools},
             "input_files": self.prompts.describe_files(),
             "model_files": self.model_files,
         }
+        # As job.json has it, so that what is compared is alike.
+        return dict(redacted(identity))
+
+    def _written_spec(self) -> dict[str, Any]:
+        """The whole spec, for a retry; perhaps from another working folder."""
+        spec = self.spec.model_dump(mode="json")
+        spec["input"] = str(Path(self.spec.input).expanduser().absolute())
+        return dict(redacted(spec))
+
+    def is_news_to(self, before: dict[str, Any]) -> bool:
+        """Whether job.json says less or other than this job: its input grew, or was moved."""
+        return bool(before["identity"] != self.identity() or before["spec"] != self._written_spec())
 
     def write(self, calibration: dict[str, Any], replace: bool = False) -> None:
         """Fix the threshold in job.json, before the first part starts.
 
         Without `replace` a job.json that another driver wrote meanwhile stays.
         """
-        spec = self.spec.model_dump(mode="json")
-        # A retry reads it, perhaps from another working folder.
-        spec["input"] = str(Path(self.spec.input).expanduser().absolute())
         self.output.write_job(
             {
                 "identity": self.identity(),
-                "spec": spec,
+                "spec": self._written_spec(),
                 "rows": self.prompts.num_rows,
                 "threshold": calibration["threshold"],
                 "calibration": calibration,
@@ -121,7 +130,7 @@ class Job:
         grown = old_files != files and files_changed(old_files, files) is None
         if extend:
             identity["input_files"] = old_files
-        changed = _differences(before["identity"], redacted(identity))
+        changed = _differences(before["identity"], identity)
         if changed:
             hint = "\nIf the input only grew, add --extend." if grown else ""
             raise OutputError(
@@ -187,7 +196,7 @@ def spec_of(output: OutputFolder) -> JobSpec:
 def resolve(spec: JobSpec) -> Job:
     """Look at the input, the models and the output's name. Raises a UserError for what is wrong."""
     prompts = Prompts(spec)
-    check_names(prompts.schema.names, spec.seed_column, spec.save_student)
+    check_names(prompts.schema.names, spec.seed_column)
     models = spec.models
     student, teacher = check_folder(models.student), check_folder(models.teacher)
     oracle = check_folder(models.oracle)

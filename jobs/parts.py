@@ -64,15 +64,18 @@ def our_columns(save_student: bool) -> dict[str, pa.DataType]:
     }
 
 
-def check_names(columns: Sequence[str], seed_column: str | None, save_student: bool) -> None:
-    """Refuse an input whose columns are called like ours; but `seed` may be the column of seeds."""
-    ours = set(our_columns(save_student))
+def check_names(columns: Sequence[str], seed_column: str | None) -> None:
+    """Refuse an input whose columns are called like ours; but `seed` may be the column of seeds.
+
+    `student_image` is ours in every job: what reads a dataset knows our columns by their names.
+    """
+    ours = set(our_columns(save_student=True))
     replaced = {"seed"} if seed_column == "seed" else set()
     clash = sorted(ours & (set(columns) - replaced))
     if clash:
         raise OutputError(
             f"the input has a column {clash[0]!r}, and so will the output. Rename it in the input; "
-            f"the output adds: {', '.join(our_columns(save_student))}."
+            f"the output's own are: {', '.join(our_columns(save_student=True))}."
         )
 
 
@@ -119,7 +122,9 @@ class OutputFolder:
             if self.path.exists() and not self.path.is_dir():
                 raise OutputError(f"output {str(self.path)!r} is a file. Choose a folder.")
             holds = {file.name for file in self.path.iterdir()} if self.path.is_dir() else set()
-        if holds - {DRIVERS} and self.job_file.name not in holds:
+            # A driver that was killed before its job.json was whole leaves only these.
+            ours = {DRIVERS, *(file.name for file in temporary_files(self.path))}
+        if holds - ours and self.job_file.name not in holds:
             raise OutputError(
                 f"output {str(self.path)!r} is not empty and has no job.json, so it is not ours to "
                 "write to. Choose a new folder."
@@ -175,10 +180,15 @@ class OutputFolder:
             (self.path / "_SUCCESS").unlink(missing_ok=True)
 
     def finish(self, pages: Mapping[str, str]) -> None:
-        """Every part is there: write the pages, and last `_SUCCESS`, as other programs expect."""
+        """Every part is there: write the pages, and last `_SUCCESS`, as other programs expect.
+
+        Secrets are taken out of Markdown only: a page in HTML shows prompts, and is made of a
+        job.json that has none.
+        """
         with failing_in(self.path):
             for name, page in pages.items():
-                write_whole(self.path / name, redact(page).encode())
+                clean = redact(page) if name.endswith(".md") else page
+                write_whole(self.path / name, clean.encode(errors="replace"))
             write_whole(self.path / "_SUCCESS", b"")
 
     def sweep(self, now: float) -> None:
@@ -359,8 +369,10 @@ def _huggingface(inputs: Mapping[bytes, bytes] | None, save_student: bool) -> di
 
     inputs: the input's own metadata; what it says of its columns is kept.
     """
-    known = json.loads((inputs or {}).get(b"huggingface", b"{}"))
-    features = known.get("info", {}).get("features", {})
+    try:
+        features = dict(json.loads((inputs or {})[b"huggingface"])["info"]["features"])
+    except (KeyError, TypeError, ValueError):
+        features = {}  # there is none, or none that `datasets` could read
     names = [name for name, kind in our_columns(save_student).items() if kind == IMAGE]
     features |= {name: {"_type": "Image"} for name in names}
     return {"huggingface": json.dumps({"info": {"features": features}})}

@@ -135,7 +135,8 @@ class Prompts:
             raise InputError(f"input {self.spec.input!r} has no rows. Is it the right one?")
         wanted = [self.num_rows * i // count for i in range(count)]
         spec = self.spec
-        columns = [c for c in (spec.prompt_column, spec.id_column, spec.seed_column) if c]
+        roles = (spec.prompt_column, spec.id_column, spec.seed_column)
+        columns = list(dict.fromkeys(column for column in roles if column))
         picked, first = [], 0
         for reader, size in zip(self._readers, self._rows_in_files, strict=True):
             here = [row - first for row in wanted if first <= row < first + size]

@@ -66,8 +66,9 @@ def run_job(
         runner = Runner(job, listener)
         if runner.todo:
             job.output.unfinish()
-        if known and known["identity"] != job.identity():
-            log.info("the input grew from %d to %d rows", known["rows"], job.prompts.num_rows)
+        if known and job.is_news_to(known):
+            if known["rows"] != job.prompts.num_rows:
+                log.info("the input grew from %d to %d rows", known["rows"], job.prompts.num_rows)
             job.write(known["calibration"], replace=True)
         if runner.todo:
             with make_crew() as crew:
@@ -92,6 +93,7 @@ def retry_job(
     with _driving(job):
         runner = Runner(job, listener, retry=True)
         if runner.todo:
+            job.output.unfinish()
             with make_crew() as crew:
                 runner.run(crew, job.rules(_threshold(job)))
         progress = runner.progress()

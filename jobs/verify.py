@@ -74,6 +74,8 @@ def verify(folder: OutputFolder) -> Iterator[Problem]:
     if unmade:
         count = f"{len(unmade)} of {len(wanted)} parts are not there"
         yield Problem(f"part {unmade[0]}", f"{count}, this one first", "Run the job again")
+    elif not (folder.path / "_SUCCESS").is_file():
+        yield Problem("_SUCCESS", "it is not there: the job has not ended", "Run the job again")
     yield from _strangers(folder, wanted)
 
 

@@ -5,14 +5,19 @@ Looks at files only; nothing here loads a model, so a bad path is refused before
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any, TypeVar
 
 from actors.errors import ModelError
-from actors.models.checks import PICKLES, check_components, check_weights, refuse_code
+from actors.models.checks import (
+    PICKLES,
+    check_components,
+    check_weights,
+    read_config,
+    refuse_code,
+)
 from actors.settings import (
     DiffusionSettings,
     OracleSettings,
@@ -97,12 +102,19 @@ def same_autoencoder(student: Path, teacher: Path) -> bool:
     By the weights and the settings; remarks in the configuration (`_diffusers_version`, a path, the
     indentation) do not count.
     """
-    return student == teacher or _autoencoder(student) == _autoencoder(teacher)
+    if student == teacher:
+        return True
+    one, other = _autoencoder(student), _autoencoder(teacher)
+    return one is not None and one == other
 
 
-def _autoencoder(folder: Path) -> tuple[dict[str, Any], str]:
-    config = json.loads((folder / "vae/config.json").read_text(encoding="utf-8"))
-    weights = ((p.name, p) for p in sorted((folder / "vae").glob("*.safetensors")))
+def _autoencoder(folder: Path) -> tuple[dict[str, Any], str] | None:
+    """Settings and weights; None for a pipeline that keeps its pictures otherwise."""
+    if not (folder / "vae/config.json").is_file():
+        return None
+    config = read_config(folder / "vae/config.json")
+    files = sorted(p for p in (folder / "vae").iterdir() if p.suffix in {".safetensors", *PICKLES})
+    weights = ((p.name, p) for p in files)
     return {k: v for k, v in config.items() if not k.startswith("_")}, _hash(weights)
 
 

@@ -212,7 +212,8 @@ def trial(
 
 
 def _kill_actor(here: Nodes, _driver: subprocess.Popen[str], rng: Random) -> None:
-    os.kill(rng.choice(here.actors()).pid, signal.SIGKILL)
+    if actors := here.actors():
+        os.kill(rng.choice(actors).pid, signal.SIGKILL)
 
 
 def _kill_node(here: Nodes, _driver: subprocess.Popen[str], rng: Random) -> None:

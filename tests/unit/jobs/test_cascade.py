@@ -309,13 +309,14 @@ def test_a_rejected_row_that_fails_keeps_its_place_in_the_teachers_batch() -> No
 def test_a_score_that_is_no_number_fails_its_row_alone(stage: Stage) -> None:
     rules = Rules(threshold=0.5, student_batch=2, teacher_batch=2)
     student = [math.nan if stage is Stage.SCORE_DRAWN else 0.1, 0.2]
-    world = World(Cascade(2, rules), student, [math.nan, 0.9])
+    world = World(Cascade(2, rules), student, [math.inf, 0.9])
     world.carry_out(world.cascade.start())
     while world.todo:
         world.answer(world.todo[0])
     assert world.cascade.done
     assert world.stored == set()
-    assert world.cascade.rows[0].error == f"{stage}: the oracle gave no number"
+    gave = math.nan if stage is Stage.SCORE_DRAWN else math.inf
+    assert world.cascade.rows[0].error == f"{stage}: the oracle gave {gave}, which is no score"
     assert world.cascade.rows[1].source == "teacher"
 
 

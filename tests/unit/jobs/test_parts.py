@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from actors.errors import OutputError, OutputFailedError
+from jobs.files import tag
 from jobs.images import encode, encode_one
 from jobs.parts import JOB_FIELDS, OutputFolder, RowResult, check_names, write_part
 from jobs.sheet import make_sheet
@@ -117,13 +118,14 @@ def test_a_folder_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
 
 def test_input_columns_called_like_ours_are_refused() -> None:
     with pytest.raises(OutputError, match="'image'"):
-        check_names(["prompt", "image"], None, save_student=False)
+        check_names(["prompt", "image"], None)
     with pytest.raises(OutputError, match="'status'"):
-        check_names(["prompt", "status"], "status", save_student=False)
+        check_names(["prompt", "status"], "status")
     with pytest.raises(OutputError, match="'seed'"):
-        check_names(["prompt", "seed"], None, save_student=False)
-    check_names(["prompt", "seed"], "seed", save_student=False)
-    check_names(["prompt", "student_image"], None, save_student=False)
+        check_names(["prompt", "seed"], None)
+    with pytest.raises(OutputError, match="'student_image'"):
+        check_names(["prompt", "student_image"], None)
+    check_names(["prompt", "seed"], "seed")
 
 
 @pytest.mark.parametrize("image_format", ["png", "jpeg", "webp"])
@@ -193,3 +195,23 @@ def test_names_from_the_input_never_become_paths(tmp_path: Path) -> None:
     for column in ("image", "student_image"):
         for path in (value["path"] for value in stored[column].to_pylist()):
             assert re.fullmatch(r"\d{12}(-student)?\.png", path)
+
+
+def test_what_a_killed_driver_left_does_not_lock_its_folder(tmp_path: Path) -> None:
+    folder = OutputFolder(tmp_path)
+    (tmp_path / f".job.json.{tag()}").write_text("{")
+    folder.claim()
+    (tmp_path / "thesis.txt").touch()
+    with pytest.raises(OutputError, match="not ours"):
+        folder.claim()
+
+
+@pytest.mark.parametrize("said", ["{", "null", '{"info": null}', '{"info": {"features": null}}'])
+def test_metadata_that_nobody_can_read_is_none(tmp_path: Path, said: str) -> None:
+    folder = OutputFolder(tmp_path)
+    table = TABLE.replace_schema_metadata({"huggingface": said})
+    files, _ = encode([(0, row) for row in range(3)], "png", 90, PICTURES)
+    results = [result(row) for row in range(3)]
+    write_part(folder, 0, 0, table, results, "png", False, {}, files)
+    metadata = pq.read_schema(folder.part_file(0)).metadata
+    assert json.loads(metadata[b"huggingface"])["info"]["features"] == {"image": {"_type": "Image"}}

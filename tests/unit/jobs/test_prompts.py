@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 
 from actors.errors import InputError
 from actors.seeds import MAX_SEED, row_seed
+from jobs.prompts import Prompts
+from jobs.spec import make_spec
 from tests.unit.jobs.reading import read
 
 
@@ -251,3 +253,10 @@ def test_a_folder_may_have_strangers_in_it(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="several formats"):
         read(tmp_path)
     assert read(tmp_path / "*.csv").num_rows == 1
+
+
+def test_one_column_may_number_rows_and_seeds(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text("n,prompt\n5,a red circle\n6,a blue ring\n")
+    fields = {"input": str(tmp_path / "p.csv"), "output": str(tmp_path / "o"), "models": "shapes"}
+    prompts = Prompts(make_spec({**fields, "id_column": "n", "seed_column": "n"}))
+    assert prompts.sample(2).seeds == [5, 6]
