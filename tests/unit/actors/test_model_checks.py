@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from actors.errors import ModelError
-from actors.models.folders import check_folder
+from actors.models.folders import check_folder, same_autoencoder
 from actors.models.presets import PRESETS
 from actors.settings import DiffusionSettings, OracleSettings
 
@@ -149,3 +149,18 @@ def test_what_diffusers_itself_names_by_a_pipeline_is_known(student: DiffusionSe
     change(folder / "model_index.json", safety_checker=["stable_diffusion", "Checker"])
     copytree(folder / "unet", folder / "safety_checker")
     check_folder(student)
+
+
+def test_pickled_autoencoders_are_compared_by_their_content(tmp_path: Path) -> None:
+    for name, content in (("one", b"1"), ("same", b"1"), ("other", b"2")):
+        (tmp_path / name / "vae").mkdir(parents=True)
+        (tmp_path / name / "vae/config.json").write_text("{}")
+        (tmp_path / name / "vae/diffusion_pytorch_model.bin").write_bytes(content)
+    assert same_autoencoder(tmp_path / "one", tmp_path / "same")
+    assert not same_autoencoder(tmp_path / "one", tmp_path / "other")
+
+
+def test_pipelines_without_an_autoencoder_share_none(tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+    assert not same_autoencoder(tmp_path / "one", tmp_path / "other")

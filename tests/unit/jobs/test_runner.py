@@ -323,3 +323,30 @@ def test_a_folder_that_vanishes_ends_the_job_in_a_sentence(tmp_path: Path) -> No
     (tmp_path / "elsewhere").rename(job.output.path)
     run(job)
     assert list(verify(job.output)) == []
+
+
+def test_a_resumed_job_writes_down_what_a_retry_needs(tmp_path: Path) -> None:
+    source = write_prompts(tmp_path / "p.csv", 8)
+    run(local_job(source, tmp_path / "out"))
+    job = local_job(source, tmp_path / "out", max_failed=0.9)
+    run(job)
+    written = job.output.read_job()
+    assert written is not None
+    assert written["spec"]["max_failed"] == 0.9
+
+
+def test_a_dataset_is_not_whole_while_its_failed_rows_are_drawn_again(tmp_path: Path) -> None:
+    job = local_job(write_prompts(tmp_path / "p.csv", 8), tmp_path / "out", max_failed=0.5)
+    run(job, LocalCrew(job, broken=frozenset({"picture 5"})))
+    success = job.output.path / "_SUCCESS"
+    there: set[bool] = set()
+
+    class Watching(LocalCrew):
+        def send(self, owner: Any, call: Any) -> None:
+            there.add(success.exists())
+            super().send(owner, call)
+
+    assert success.is_file()
+    retry(job, Watching(job))
+    assert there == {False}
+    assert success.is_file()

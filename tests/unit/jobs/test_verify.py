@@ -188,3 +188,9 @@ def test_strangers_and_strays_are_found(folder: OutputFolder) -> None:
 def test_a_folder_that_is_not_ours_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"no job\.json"):
         list(verify(OutputFolder(tmp_path)))
+
+
+def test_a_job_that_has_not_ended_is_not_well(folder: OutputFolder) -> None:
+    (folder.path / "_SUCCESS").unlink()
+    (found,) = problems(folder)
+    assert found.startswith("_SUCCESS: it is not there: the job has not ended")
