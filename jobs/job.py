@@ -5,24 +5,27 @@ from __future__ import annotations
 import logging
 import platform
 from dataclasses import dataclass
-from functools import cache
 from importlib.metadata import version
 from math import floor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from actors.errors import OutputError, SpecError
-from actors.models.folders import check_folder, fingerprint, pinned, same_autoencoder
+from actors.models.folders import check_folder, files_of, pinned, same_autoencoder
+from actors.models.roles import check_roles, resolved, same_size
 from actors.redact import redacted
-from actors.rollback import default_steps, strength_for_variance
-from actors.settings import ModelSettings, TeacherSettings
-from actors.teacher import Refinement, Through
+from actors.rollback import default_steps, strength_for
+from actors.settings import PLACES, ModelSettings
+from actors.teacher import Refinement
 from jobs.cascade import Rules
 from jobs.extend import Files, files_changed, rows_changed
 from jobs.parts import OutputFolder, check_names
 from jobs.prompts import Prompts
 from jobs.readers import check_apart
 from jobs.spec import NOT_IN_THE_BYTES, JobSpec, Rollback, make_spec
+
+if TYPE_CHECKING:
+    from actors.models.schedules import Schedule
 
 log = logging.getLogger("bottega.job")
 
@@ -71,8 +74,7 @@ class Job:
         Model files count by their content, so that the same models at another path are the same.
         """
         spec = self.spec.model_dump(mode="json", exclude=set(NOT_IN_THE_BYTES))
-        for model in spec["models"].values():
-            del model["path"], model["revision"], model["allow_pickle"]
+        _take_places_out(spec["models"])
         pools = self.spec.pools
         identity = {
             "spec": spec,
@@ -177,6 +179,15 @@ class Job:
         }
 
 
+def _take_places_out(fields: dict[str, Any]) -> None:
+    """Out of the models' fields, at any depth: where their files are, which count otherwise."""
+    for name, value in list(fields.items()):
+        if name in PLACES:
+            del fields[name]
+        elif isinstance(value, dict) and name != "options":
+            _take_places_out(value)
+
+
 def _differences(before: Any, now: Any, path: str = "") -> list[str]:
     if isinstance(before, dict) and isinstance(now, dict):
         return [
@@ -198,54 +209,63 @@ def resolve(spec: JobSpec) -> Job:
     prompts = Prompts(spec)
     check_names(prompts.schema.names, spec.seed_column)
     models = spec.models
-    student, teacher = check_folder(models.student), check_folder(models.teacher)
-    oracle = check_folder(models.oracle)
-    folders = {"student": student, "oracle": oracle, "teacher": teacher}
-    files = {role: fingerprint(folder) for role, folder in folders.items()}
+    folders = {role: check_folder(settings) for role, settings in models}
+    files = {role: files_of(settings, folders[role]) for role, settings in models}
     # Other processes have other working folders, and a hub's `main` may move while the job runs.
     pinned_models = ModelSettings(
-        student=pinned(models.student, student),
-        oracle=pinned(models.oracle, oracle),
-        teacher=pinned(models.teacher, teacher),
+        student=resolved(pinned(models.student, folders["student"]), folders["student"]),
+        oracle=pinned(models.oracle, folders["oracle"]),
+        teacher=resolved(pinned(models.teacher, folders["teacher"]), folders["teacher"]),
     )
     spec = spec.model_copy(update={"models": pinned_models})
-    through: Through = "latents" if same_autoencoder(student, teacher) else "pixels"
-    refinement = _refinement(spec, through)
+    refinement = _refinement(spec, folders["student"], folders["teacher"])
     output = OutputFolder(Path(spec.output).expanduser().resolve())
     job = Job(spec, prompts, output, refinement, files)
     _check_budget(job)
     return job
 
 
-def _refinement(spec: JobSpec, through: Through) -> Refinement:
-    teacher = spec.models.teacher
-    strength = _strength(spec)
-    steps = spec.teacher_steps or default_steps(strength, teacher.steps)
-    most = floor(strength * len(_schedule(teacher)))
+def _refinement(spec: JobSpec, student: Path, teacher: Path) -> Refinement:
+    """The folders are the student's and the teacher's."""
+    from actors.models.schedules import schedule_of
+
+    check_roles(student, teacher, spec.strategy)
+    models = spec.models
+    schedule = schedule_of(models.teacher, teacher)
+    strength = _strength(spec, schedule)
+    steps = spec.teacher_steps or default_steps(strength, models.teacher.steps)
+    most = floor(strength * schedule.num_timesteps)
     if steps > most:
         raise SpecError(
             f"teacher_steps: {steps} steps do not fit between the rollback (strength "
             f"{strength:.3g}) and a clean picture: the teacher's schedule has {most} there. Lower "
             "teacher_steps or raise the rollback."
         )
-    return Refinement(spec.strategy, strength, steps, through)
+    variants = (models.student.variant, models.teacher.variant)
+    shared = same_autoencoder(student, teacher, variants) and same_size(
+        models.student, student, models.teacher, teacher
+    )
+    return Refinement(spec.strategy, strength, steps, "latents" if shared else "pixels")
 
 
-def _strength(spec: JobSpec) -> float:
+def _strength(spec: JobSpec, schedule: Schedule) -> float:
     if spec.strategy == "regenerate":
         return 1.0
     rollback = spec.rollback or DEFAULT_ROLLBACK
     if rollback.strength is not None:
         return rollback.strength
-    assert rollback.variance is not None
-    return strength_for_variance(rollback.variance, _schedule(spec.models.teacher))
-
-
-@cache
-def _schedule(teacher: TeacherSettings) -> list[float]:
-    from actors.models.diffusion import schedule_of
-
-    return schedule_of(teacher)
+    name, level, kind = ("variance", rollback.variance, "diffusion")
+    if level is None:
+        name, level, kind = ("sigma", rollback.sigma, "flow")
+    assert level is not None
+    if schedule.noise != kind:
+        other = "sigma" if kind == "diffusion" else "variance"
+        raise SpecError(
+            f"rollback.{name}: the teacher {spec.models.teacher.path!r} mixes picture and noise "
+            f"otherwise ({schedule.mixing}). Give rollback.{other}, or rollback.strength, the "
+            "fraction of its timesteps."
+        )
+    return strength_for(level, schedule.levels)
 
 
 def _check_budget(job: Job) -> None:

@@ -62,10 +62,13 @@ class Rollback(Settings):
     variance: float | None = Field(
         default=None, gt=0, lt=1, description="The paper's sigma: x = sqrt(1-s) x0 + sqrt(s) z."
     )
+    sigma: float | None = Field(
+        default=None, gt=0, le=1, description="For flow matching: x = (1-s) x0 + s z."
+    )
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Rollback:
-        _exactly_one_of(self, "strength or variance")
+        _exactly_one_of(self, "strength, variance or sigma")
         return self
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.rollback import default_steps, steps_to_ask_for, strength_for_variance
+from actors.rollback import default_steps, steps_to_ask_for, strength_for
 
 
 @given(st.floats(0.05, 1.0), st.integers(1, 50))
@@ -33,5 +33,5 @@ def test_strength_and_variance_are_far_apart_on_sdxls_schedule() -> None:
         kept *= 1 - beta
         variances.append(1 - kept)
     assert variances[699] == pytest.approx(0.917, abs=0.001)
-    assert strength_for_variance(0.917, variances) == pytest.approx(0.7, abs=0.002)
-    assert strength_for_variance(1.0, variances) == 1.0
+    assert strength_for(0.917, variances) == pytest.approx(0.7, abs=0.002)
+    assert strength_for(1.0, variances) == 1.0

@@ -69,7 +69,10 @@ def test_a_preset_can_be_changed_in_part() -> None:
         ({"budget": {"refine": 0.3, "nfe": 9}}, "budget: give exactly one of refine, nfe"),
         ({"budget": {}}, "not none"),
         ({"budget": {"threshold": float("nan")}}, "budget.threshold: input should be a finite"),
-        ({"rollback": {"strength": 0.6, "variance": 0.5}}, "exactly one of strength or variance"),
+        (
+            {"rollback": {"strength": 0.6, "variance": 0.5}},
+            "exactly one of strength, variance or sigma",
+        ),
         (
             {"strategy": "regenerate", "rollback": {"strength": 0.5}},
             "rollback goes with strategy: refine",
