@@ -13,7 +13,7 @@ Flow-matching models mix otherwise, x = (1 - s) x0 + s z: a third meaning, *sigm
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import ceil, floor
+from math import ceil
 from typing import Literal
 
 Rounding = Literal["down", "up"]
@@ -26,12 +26,15 @@ def steps_to_ask_for(strength: float, steps: int, rounding: Rounding = "down") -
     (the flow-matching pipelines), so that asking for 10 at strength 0.6 would silently give 6.
     `strength` is in (0, 1], `steps` at least 1.
 
+    Of the numbers that give `steps`, the one whose first timestep is nearest to `strength`.
     `n * strength` grows by at most 1 with n, so no number of steps is jumped over; the search also
     absorbs the rounding of the product.
     """
-    asked = max(1, floor((steps - 1) / strength) - 1)
+    asked = max(1, round(steps / strength))
     while steps_taken(strength, asked, rounding) < steps:
         asked += 1
+    while steps_taken(strength, asked, rounding) > steps:
+        asked -= 1
     return asked
 
 

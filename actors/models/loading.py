@@ -27,7 +27,7 @@ def load_pipeline(settings: DiffusionSettings, folder: Path, device: torch.devic
     try:
         pipe = diffusers.DiffusionPipeline.from_pretrained(
             folder,
-            torch_dtype=getattr(torch, settings.dtype),
+            dtype=getattr(torch, settings.dtype),
             variant=settings.variant,
             use_safetensors=None if settings.allow_pickle else True,
             trust_remote_code=False,
@@ -65,7 +65,7 @@ def _denoiser(settings: DiffusionSettings, family: Family) -> dict[str, Any]:
             f"{diffusers.__version__} does not have."
         )
     network = kind.from_pretrained(
-        folder, torch_dtype=getattr(torch, settings.dtype), use_safetensors=True
+        folder, dtype=getattr(torch, settings.dtype), use_safetensors=True
     )
     return {family.denoiser: network}
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.rollback import default_steps, steps_to_ask_for, strength_for
+from actors.rollback import Rounding, default_steps, steps_to_ask_for, strength_for
 
 
 @given(st.floats(0.05, 1.0), st.integers(1, 50))
@@ -14,6 +14,18 @@ def test_the_steps_taken_are_the_steps_wanted(strength: float, steps: int) -> No
     asked = steps_to_ask_for(strength, steps)
     # What StableDiffusionImg2ImgPipeline.get_timesteps does with it.
     assert min(int(asked * strength), asked) == steps
+    asked = steps_to_ask_for(strength, steps, "up")
+    # What FluxImg2ImgPipeline.get_timesteps does with it.
+    skipped = int(max(asked - min(asked * strength, asked), 0))
+    assert asked - skipped == steps
+
+
+@given(st.floats(0.05, 1.0), st.integers(1, 50), st.sampled_from(["down", "up"]))
+def test_it_starts_within_a_step_of_the_strength(
+    strength: float, steps: int, rounding: Rounding
+) -> None:
+    asked = steps_to_ask_for(strength, steps, rounding)
+    assert abs(steps / asked - strength) < 1 / asked + 1e-9
 
 
 @pytest.mark.parametrize(

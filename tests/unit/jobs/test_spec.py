@@ -71,7 +71,7 @@ def test_a_preset_can_be_changed_in_part() -> None:
         ({"budget": {"threshold": float("nan")}}, "budget.threshold: input should be a finite"),
         (
             {"rollback": {"strength": 0.6, "variance": 0.5}},
-            "exactly one of strength, variance or sigma",
+            "exactly one of strength, variance or",
         ),
         (
             {"strategy": "regenerate", "rollback": {"strength": 0.5}},
