@@ -14,9 +14,9 @@ from typing import Any
 from actors.errors import OutputError, SpecError
 from actors.models.folders import check_folder, fingerprint, pinned, same_autoencoder
 from actors.redact import redacted
+from actors.refinement import Refinement, Through
 from actors.rollback import default_steps, strength_for_variance
 from actors.settings import ModelSettings, TeacherSettings
-from actors.teacher import Refinement, Through
 from jobs.cascade import Rules
 from jobs.extend import Files, files_changed, rows_changed
 from jobs.parts import OutputFolder, check_names
