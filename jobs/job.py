@@ -8,24 +8,22 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from math import floor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from actors.errors import OutputError, SpecError
 from actors.models.folders import check_folder, files_of, pinned, same_autoencoder
-from actors.models.roles import check_roles, resolved, same_size
+from actors.models.pairing import check_roles, resolved, same_size
 from actors.redact import redacted
-from actors.rollback import default_steps, strength_for
-from actors.settings import PLACES, ModelSettings
-from actors.teacher import Refinement
+from actors.refinement import Refinement, Strategy, Through
+from actors.rollback import MIXING, Noise, Schedule, default_steps, strength_for
+from actors.settings import PLACES, ModelSettings, TeacherSettings
+from actors.timed import VARIANCES, identities
 from jobs.cascade import Rules
 from jobs.extend import Files, files_changed, rows_changed
 from jobs.parts import OutputFolder, check_names
 from jobs.prompts import Prompts
 from jobs.readers import check_apart
 from jobs.spec import NOT_IN_THE_BYTES, JobSpec, Rollback, make_spec
-
-if TYPE_CHECKING:
-    from actors.models.schedules import Schedule
 
 log = logging.getLogger("bottega.job")
 
@@ -163,10 +161,7 @@ class Job:
         packages = ("bottega", "ray", "torch", "diffusers", "transformers", "pyarrow")
         return {
             "name": self.spec.name,
-            "models": {
-                role: settings["path"]
-                for role, settings in self.spec.models.model_dump(mode="json").items()
-            },
+            "models": {role: settings.path or "timed" for role, settings in self.spec.models},
             "refinement": {
                 "strategy": self.refinement.strategy,
                 "strength": self.refinement.strength,
@@ -208,7 +203,23 @@ def resolve(spec: JobSpec) -> Job:
     """Look at the input, the models and the output's name. Raises a UserError for what is wrong."""
     prompts = Prompts(spec)
     check_names(prompts.schema.names, spec.seed_column)
-    models = spec.models
+    through: Through
+    if spec.models.timed:
+        models, files, through = spec.models, identities(spec.models), "latents"
+    else:
+        models, files, through = _looked_at(spec.models, spec.strategy)
+    spec = spec.model_copy(update={"models": models})
+    refinement = _refinement(spec, through)
+    output = OutputFolder(Path(spec.output).expanduser().resolve())
+    job = Job(spec, prompts, output, refinement, files)
+    _check_budget(job)
+    return job
+
+
+def _looked_at(
+    models: ModelSettings, strategy: Strategy
+) -> tuple[ModelSettings, dict[str, str], Through]:
+    """The models pinned, a hash of each one's files, and what student and teacher share."""
     folders = {role: check_folder(settings) for role, settings in models}
     files = {role: files_of(settings, folders[role]) for role, settings in models}
     # Other processes have other working folders, and a hub's `main` may move while the job runs.
@@ -217,23 +228,20 @@ def resolve(spec: JobSpec) -> Job:
         oracle=pinned(models.oracle, folders["oracle"]),
         teacher=resolved(pinned(models.teacher, folders["teacher"]), folders["teacher"]),
     )
-    spec = spec.model_copy(update={"models": pinned_models})
-    refinement = _refinement(spec, folders["student"], folders["teacher"])
-    output = OutputFolder(Path(spec.output).expanduser().resolve())
-    job = Job(spec, prompts, output, refinement, files)
-    _check_budget(job)
-    return job
+    student, teacher = folders["student"], folders["teacher"]
+    check_roles(student, teacher, strategy)
+    variants = (models.student.variant, models.teacher.variant)
+    shared = same_autoencoder(student, teacher, variants) and same_size(
+        models.student, student, models.teacher, teacher
+    )
+    return pinned_models, files, "latents" if shared else "pixels"
 
 
-def _refinement(spec: JobSpec, student: Path, teacher: Path) -> Refinement:
-    """The folders are the student's and the teacher's."""
-    from actors.models.schedules import schedule_of
-
-    check_roles(student, teacher, spec.strategy)
-    models = spec.models
-    schedule = schedule_of(models.teacher, teacher)
+def _refinement(spec: JobSpec, through: Through) -> Refinement:
+    teacher = spec.models.teacher
+    schedule = _schedule(teacher)
     strength = _strength(spec, schedule)
-    steps = spec.teacher_steps or default_steps(strength, models.teacher.steps)
+    steps = spec.teacher_steps or default_steps(strength, teacher.steps)
     most = floor(strength * schedule.num_timesteps)
     if steps > most:
         raise SpecError(
@@ -241,11 +249,15 @@ def _refinement(spec: JobSpec, student: Path, teacher: Path) -> Refinement:
             f"{strength:.3g}) and a clean picture: the teacher's schedule has {most} there. Lower "
             "teacher_steps or raise the rollback."
         )
-    variants = (models.student.variant, models.teacher.variant)
-    shared = same_autoencoder(student, teacher, variants) and same_size(
-        models.student, student, models.teacher, teacher
-    )
-    return Refinement(spec.strategy, strength, steps, "latents" if shared else "pixels")
+    return Refinement(spec.strategy, strength, steps, through)
+
+
+def _schedule(teacher: TeacherSettings) -> Schedule:
+    if teacher.timed:
+        return Schedule("diffusion", len(VARIANCES), VARIANCES)
+    from actors.models.schedulers import schedule_of
+
+    return schedule_of(teacher)
 
 
 def _strength(spec: JobSpec, schedule: Schedule) -> float:
@@ -254,18 +266,23 @@ def _strength(spec: JobSpec, schedule: Schedule) -> float:
     rollback = spec.rollback or DEFAULT_ROLLBACK
     if rollback.strength is not None:
         return rollback.strength
-    name, level, kind = ("variance", rollback.variance, "diffusion")
-    if level is None:
-        name, level, kind = ("sigma", rollback.sigma, "flow")
-    assert level is not None
-    if schedule.noise != kind:
-        other = "sigma" if kind == "diffusion" else "variance"
+    if rollback.variance is not None:
+        _check_mixing(spec, schedule, "variance", "diffusion")
+        return strength_for(rollback.variance, schedule.levels)
+    assert rollback.sigma is not None
+    _check_mixing(spec, schedule, "sigma", "flow")
+    return strength_for(rollback.sigma, schedule.levels)
+
+
+def _check_mixing(spec: JobSpec, schedule: Schedule, name: str, noise: Noise) -> None:
+    """Refuse a level of noise that is said in another rule's terms than the teacher's."""
+    if schedule.noise != noise:
         raise SpecError(
-            f"rollback.{name}: the teacher {spec.models.teacher.path!r} mixes picture and noise "
-            f"otherwise ({schedule.mixing}). Give rollback.{other}, or rollback.strength, the "
-            "fraction of its timesteps."
+            f"rollback.{name} is for {MIXING[noise]}; the teacher "
+            f"{spec.models.teacher.path!r} mixes picture and noise by {MIXING[schedule.noise]}. "
+            "Give rollback.strength, the fraction of its timesteps, or the level in its own terms: "
+            "variance for diffusion, sigma for flow matching."
         )
-    return strength_for(level, schedule.levels)
 
 
 def _check_budget(job: Job) -> None:

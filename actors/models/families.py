@@ -12,16 +12,8 @@ from typing import Any, Literal
 
 from actors.errors import ModelError
 from actors.models.checks import read_config
-from actors.rollback import Rounding
+from actors.rollback import Noise, Rounding
 from actors.settings import DiffusionSettings
-
-Noise = Literal["diffusion", "flow", "angle"]
-"""How noise and picture are mixed.
-
-- diffusion: x = sqrt(1 - v) x0 + sqrt(v) z, with the variance v;
-- flow: x = (1 - s) x0 + s z (flow matching, rectified flow);
-- angle: x = cos(a) x0 + sin(a) z (TrigFlow).
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,8 +15,11 @@ import torch
 
 from actors.errors import ModelError
 from actors.models.checks import read_config
-from actors.models.families import Family, Shape
-from actors.settings import SchedulerName, SchedulerSettings
+from actors.models.families import Family, Shape, family_of
+from actors.models.folders import check_folder
+from actors.models.pairing import model_shape
+from actors.rollback import Schedule
+from actors.settings import DiffusionSettings, SchedulerName, SchedulerSettings
 
 CLASSES: dict[SchedulerName, str] = {
     "ddim": "DDIMScheduler",
@@ -79,17 +82,29 @@ def as_wanted(scheduler: Any, wanted: SchedulerSettings | None) -> Any:
     return kind.from_config(scheduler.config, **wanted.options)
 
 
-def noise_levels(scheduler: Any, family: Family, shape: Shape) -> list[float]:
-    """How much noise each timestep has, the cleanest first; what it is in, `family.noise` says."""
+def schedule_of(settings: DiffusionSettings) -> Schedule:
+    """The schedule of a model that draws pictures of its settings' size. Raises ModelError.
+
+    From the scheduler's file alone; no weights are loaded.
+    """
+    folder = check_folder(settings)
+    family = family_of(folder)
+    scheduler = scheduler_in(folder, settings.scheduler)
+    shape = model_shape(settings, folder)
+    levels = _noise_levels(scheduler, family, shape) if family.image_to_image else []
+    return Schedule(family.noise, int(scheduler.config.num_train_timesteps), levels)
+
+
+def _noise_levels(scheduler: Any, family: Family, shape: Shape) -> list[float]:
     if family.noise == "diffusion":
         return [float(1 - a) for a in scheduler.alphas_cumprod]
     count = len(scheduler)
     sigmas = np.linspace(1.0, 1 / count, count)
-    scheduler.set_timesteps(sigmas=sigmas, **shift_for(scheduler, family, shape))
+    scheduler.set_timesteps(sigmas=sigmas, **_shift(scheduler, family, shape))
     return [float(sigma) for sigma in scheduler.sigmas[:count].flip(0)]
 
 
-def shift_for(scheduler: Any, family: Family, shape: Shape) -> dict[str, float]:
+def _shift(scheduler: Any, family: Family, shape: Shape) -> dict[str, float]:
     """`mu`, where the noise levels of the schedule are shifted by the picture's size.
 
     Source: `calculate_shift` in diffusers' pipelines: linear in the number of tokens.

@@ -15,7 +15,7 @@ from peft.utils import get_peft_model_state_dict
 from actors.errors import ModelError
 from actors.models.diffusion import Diffusion
 from actors.models.folders import files_of, lora_file, pinned
-from actors.models.roles import network_config, resolved
+from actors.models.pairing import network_config, resolved
 from actors.settings import LoraSettings, StudentSettings
 from tests.models.conftest import Folders, Loaded, settings_for
 from tests.models.test_families import PROMPTS, SEEDS, difference, plain_arguments

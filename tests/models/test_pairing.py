@@ -9,9 +9,9 @@ import pytest
 
 from actors.errors import UserError
 from actors.models.families import FAMILIES, family_of, shape_of
+from actors.models.pairing import model_shape
 from actors.models.presets import PRESETS
-from actors.models.roles import model_shape
-from actors.models.schedules import schedule_of
+from actors.models.schedulers import schedule_of
 from jobs.job import Job, resolve
 from jobs.spec import make_spec
 from tests.models.conftest import Folders, settings_for
