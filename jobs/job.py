@@ -13,6 +13,7 @@ from typing import Any
 
 from actors.errors import OutputError, SpecError
 from actors.models.folders import check_folder, fingerprint, pinned, same_autoencoder
+from actors.models.oracles.files import resolved
 from actors.redact import redacted
 from actors.rollback import default_steps, strength_for_variance
 from actors.settings import ModelSettings, TeacherSettings
@@ -71,7 +72,8 @@ class Job:
         Model files count by their content, so that the same models at another path are the same.
         """
         spec = self.spec.model_dump(mode="json", exclude=set(NOT_IN_THE_BYTES))
-        for model in spec["models"].values():
+        models = list(spec["models"].values())
+        for model in [*models, *spec["models"]["oracle"]["members"]]:
             del model["path"], model["revision"], model["allow_pickle"]
         pools = self.spec.pools
         identity = {
@@ -162,7 +164,7 @@ class Job:
         return {
             "name": self.spec.name,
             "models": {
-                role: settings["path"]
+                role: settings["path"] or settings["kind"]
                 for role, settings in self.spec.models.model_dump(mode="json").items()
             },
             "refinement": {
@@ -199,13 +201,16 @@ def resolve(spec: JobSpec) -> Job:
     check_names(prompts.schema.names, spec.seed_column)
     models = spec.models
     student, teacher = check_folder(models.student), check_folder(models.teacher)
-    oracle = check_folder(models.oracle)
-    folders = {"student": student, "oracle": oracle, "teacher": teacher}
-    files = {role: fingerprint(folder) for role, folder in folders.items()}
+    oracle, oracle_files = resolved(models.oracle)
+    files = {
+        "student": fingerprint(student),
+        "oracle": oracle_files,
+        "teacher": fingerprint(teacher),
+    }
     # Other processes have other working folders, and a hub's `main` may move while the job runs.
     pinned_models = ModelSettings(
         student=pinned(models.student, student),
-        oracle=pinned(models.oracle, oracle),
+        oracle=oracle,
         teacher=pinned(models.teacher, teacher),
     )
     spec = spec.model_copy(update={"models": pinned_models})
