@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -15,9 +16,10 @@ from actors.errors import OutputError, SpecError
 from actors.models.folders import check_folder, fingerprint, pinned, same_autoencoder
 from actors.models.oracles.files import resolved
 from actors.redact import redacted
+from actors.refinement import Refinement, Through
 from actors.rollback import default_steps, strength_for_variance
 from actors.settings import ModelSettings, TeacherSettings
-from actors.teacher import Refinement, Through
+from actors.timed import VARIANCES, identities
 from jobs.cascade import Rules
 from jobs.extend import Files, files_changed, rows_changed
 from jobs.parts import OutputFolder, check_names
@@ -72,9 +74,10 @@ class Job:
         Model files count by their content, so that the same models at another path are the same.
         """
         spec = self.spec.model_dump(mode="json", exclude=set(NOT_IN_THE_BYTES))
-        models = list(spec["models"].values())
-        for model in [*models, *spec["models"]["oracle"]["members"]]:
-            del model["path"], model["revision"], model["allow_pickle"]
+        for model in spec["models"].values():
+            del model["path"], model["revision"], model["allow_pickle"], model["timed"]
+        for member in spec["models"]["oracle"]["members"]:
+            del member["path"], member["revision"], member["allow_pickle"]
         pools = self.spec.pools
         identity = {
             "spec": spec,
@@ -164,8 +167,8 @@ class Job:
         return {
             "name": self.spec.name,
             "models": {
-                role: settings["path"] or settings["kind"]
-                for role, settings in self.spec.models.model_dump(mode="json").items()
+                role: "timed" if settings.timed else settings.path or settings.kind
+                for role, settings in self.spec.models
             },
             "refinement": {
                 "strategy": self.refinement.strategy,
@@ -199,7 +202,21 @@ def resolve(spec: JobSpec) -> Job:
     """Look at the input, the models and the output's name. Raises a UserError for what is wrong."""
     prompts = Prompts(spec)
     check_names(prompts.schema.names, spec.seed_column)
-    models = spec.models
+    through: Through
+    if spec.models.timed:
+        models, files, through = spec.models, identities(spec.models), "latents"
+    else:
+        models, files, through = _looked_at(spec.models)
+    spec = spec.model_copy(update={"models": models})
+    refinement = _refinement(spec, through)
+    output = OutputFolder(Path(spec.output).expanduser().resolve())
+    job = Job(spec, prompts, output, refinement, files)
+    _check_budget(job)
+    return job
+
+
+def _looked_at(models: ModelSettings) -> tuple[ModelSettings, dict[str, str], Through]:
+    """The models pinned, a hash of each one's files, and what student and teacher share."""
     student, teacher = check_folder(models.student), check_folder(models.teacher)
     oracle, oracle_files = resolved(models.oracle)
     files = {
@@ -213,13 +230,7 @@ def resolve(spec: JobSpec) -> Job:
         oracle=oracle,
         teacher=pinned(models.teacher, teacher),
     )
-    spec = spec.model_copy(update={"models": pinned_models})
-    through: Through = "latents" if same_autoencoder(student, teacher) else "pixels"
-    refinement = _refinement(spec, through)
-    output = OutputFolder(Path(spec.output).expanduser().resolve())
-    job = Job(spec, prompts, output, refinement, files)
-    _check_budget(job)
-    return job
+    return pinned_models, files, "latents" if same_autoencoder(student, teacher) else "pixels"
 
 
 def _refinement(spec: JobSpec, through: Through) -> Refinement:
@@ -246,8 +257,12 @@ def _strength(spec: JobSpec) -> float:
     return strength_for_variance(rollback.variance, _schedule(spec.models.teacher))
 
 
+def _schedule(teacher: TeacherSettings) -> Sequence[float]:
+    return VARIANCES if teacher.timed else _schedule_of(teacher)
+
+
 @cache
-def _schedule(teacher: TeacherSettings) -> list[float]:
+def _schedule_of(teacher: TeacherSettings) -> Sequence[float]:
     from actors.models.diffusion import schedule_of
 
     return schedule_of(teacher)

@@ -119,7 +119,6 @@ def pinned(settings: S, folder: Path) -> S:
 
     A folder gets its absolute path; a hub id the commit that `folder`, its snapshot, is of.
     """
-    assert settings.path is not None
     if Path(settings.path).expanduser().is_dir():
         return settings.model_copy(update={"path": str(folder.resolve())})
     return settings.model_copy(update={"revision": folder.name})

@@ -26,8 +26,11 @@ from actors.oracle import Oracle
 from actors.settings import OracleSettings
 from tests.models.test_unsafe import set_trap
 
-WORDS = "a small large red blue green circle square on gray white background".split()
-VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
+VOCABULARY = [
+    *("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"),
+    *("a", "on", "small", "large", "red", "blue", "green", "gray", "white"),
+    *("circle", "square", "background"),
+]
 PROMPTS = [
     "a small red circle on a gray background",
     "a large blue square on a white background",

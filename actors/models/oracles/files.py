@@ -38,7 +38,7 @@ def resolved(settings: S) -> tuple[S, str]:
     if settings.is_own:
         source = source_hash(find_class(settings.kind))
         own = settings.model_copy(update={"revision": source})
-        if settings.path is None:
+        if not settings.path:
             return own, source
         folder = model_folder(settings.path)
         return own.model_copy(update={"path": str(folder.resolve())}), _joined(
@@ -53,7 +53,6 @@ def resolved(settings: S) -> tuple[S, str]:
 
 def check_scorer(settings: ScorerSettings) -> Path:
     """The folder of a model, refused if it is half-copied, pickled, or brings code of its own."""
-    assert settings.path is not None
     is_reward = settings.kind == "image-reward"
     also = [*(["*.bin"] if settings.allow_pickle else []), *(REWARD_WEIGHTS if is_reward else [])]
     folder = model_folder(settings.path, settings.revision, also)

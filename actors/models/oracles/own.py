@@ -39,7 +39,7 @@ class OwnOracle:
                 "the job anew."
             )
         self.kind = settings.kind
-        path = {} if settings.path is None else {"path": settings.path}
+        path = {"path": settings.path} if settings.path else {}
         self.oracle: Any = found(**path, **settings.options)
 
     def score(self, prompts: Sequence[str], pictures: Pictures) -> list[float]:
