@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from actors.errors import OutputError, SpecError
-from actors.models.folders import check_folder, files_of, pinned, same_autoencoder
-from actors.models.pairing import check_roles, resolved, same_size
+from actors.models import sources
+from actors.models.folders import check_folder
+from actors.models.oracles import files as oracle_sources
+from actors.models.pairing import check_roles, fitted, share_latents
 from actors.redact import redacted
 from actors.refinement import Refinement, Strategy, Through
 from actors.rollback import MIXING, Noise, Schedule, default_steps, strength_for
@@ -161,7 +163,10 @@ class Job:
         packages = ("bottega", "ray", "torch", "diffusers", "transformers", "pyarrow")
         return {
             "name": self.spec.name,
-            "models": {role: settings.path or "timed" for role, settings in self.spec.models},
+            "models": {
+                role: "timed" if settings.timed else settings.path or settings.kind
+                for role, settings in self.spec.models
+            },
             "refinement": {
                 "strategy": self.refinement.strategy,
                 "strength": self.refinement.strength,
@@ -174,12 +179,15 @@ class Job:
         }
 
 
-def _take_places_out(fields: dict[str, Any]) -> None:
+def _take_places_out(fields: Any) -> None:
     """Out of the models' fields, at any depth: where their files are, which count otherwise."""
-    for name, value in list(fields.items()):
-        if name in PLACES:
+    below = fields
+    if isinstance(fields, dict):
+        for name in PLACES & fields.keys():
             del fields[name]
-        elif isinstance(value, dict) and name != "options":
+        below = [value for name, value in fields.items() if name != "options"]
+    for value in below:
+        if isinstance(value, dict | list):
             _take_places_out(value)
 
 
@@ -220,21 +228,17 @@ def _looked_at(
     models: ModelSettings, strategy: Strategy
 ) -> tuple[ModelSettings, dict[str, str], Through]:
     """The models pinned, a hash of each one's files, and what student and teacher share."""
-    folders = {role: check_folder(settings) for role, settings in models}
-    files = {role: files_of(settings, folders[role]) for role, settings in models}
-    # Other processes have other working folders, and a hub's `main` may move while the job runs.
-    pinned_models = ModelSettings(
-        student=resolved(pinned(models.student, folders["student"]), folders["student"]),
-        oracle=pinned(models.oracle, folders["oracle"]),
-        teacher=resolved(pinned(models.teacher, folders["teacher"]), folders["teacher"]),
+    student, student_files = sources.resolved(models.student)
+    teacher, teacher_files = sources.resolved(models.teacher)
+    oracle, oracle_files = oracle_sources.resolved(models.oracle)
+    files = {"student": student_files, "oracle": oracle_files, "teacher": teacher_files}
+    at, teacher_at = check_folder(student), check_folder(teacher)
+    check_roles(at, teacher_at, strategy)
+    shared = share_latents(student, at, teacher, teacher_at)
+    known = ModelSettings(
+        student=fitted(student, at), oracle=oracle, teacher=fitted(teacher, teacher_at)
     )
-    student, teacher = folders["student"], folders["teacher"]
-    check_roles(student, teacher, strategy)
-    variants = (models.student.variant, models.teacher.variant)
-    shared = same_autoencoder(student, teacher, variants) and same_size(
-        models.student, student, models.teacher, teacher
-    )
-    return pinned_models, files, "latents" if shared else "pixels"
+    return known, files, "latents" if shared else "pixels"
 
 
 def _refinement(spec: JobSpec, through: Through) -> Refinement:

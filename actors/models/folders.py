@@ -5,93 +5,92 @@ Looks at files only; nothing here loads a model, so a bad path is refused before
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any, TypeVar
 
 from actors.errors import ModelError
-from actors.models.checks import (
-    PICKLES,
-    check_components,
-    check_file,
-    check_weights,
-    read_config,
-    refuse_code,
-)
+from actors.models.checks import PICKLES, check_components, read_config, refuse_code
 from actors.settings import (
     DenoiserSettings,
     DiffusionSettings,
-    LoraSettings,
+    MemberSettings,
     OracleSettings,
     StudentSettings,
     TeacherSettings,
 )
 
-S = TypeVar("S", DiffusionSettings, StudentSettings, TeacherSettings, OracleSettings)
+S = TypeVar(
+    "S",
+    DiffusionSettings,
+    StudentSettings,
+    TeacherSettings,
+    OracleSettings,
+    MemberSettings,
+    DenoiserSettings,
+)
+
+DESCRIPTIONS = ("*.json", "*.txt", "*.model")
+"""What a model's folder holds beside its weights, and is not code."""
 
 
-def model_folder(settings: DiffusionSettings | OracleSettings) -> Path:
+def model_folder(
+    path: str,
+    revision: str | None = None,
+    also: Sequence[str] = (),
+    weights: str = "*.safetensors",
+) -> Path:
     """The local folder of a model: its path, or the hub snapshot of its id (downloaded if needed).
 
+    weights, also: patterns of files that are wanted from the hub, beside descriptions.
     Raises ModelError if there is neither.
     """
-    path = Path(settings.path).expanduser()
-    if path.is_dir():
-        return path
-    if path.is_file():
+    local = Path(path).expanduser()
+    if local.is_dir():
+        return local
+    if local.is_file():
         raise ModelError(
-            f"model path {settings.path!r} is one file, and a model is a folder in the format of "
+            f"model path {path!r} is one file, and a model is a folder in the format of "
             "diffusers or transformers. A checkpoint in one file is often a pickle, which can run "
             "code when loaded: convert it where that does no harm."
         )
-    if settings.path.startswith((".", "/", "~")) or settings.path.count("/") != 1:
+    if path.startswith((".", "/", "~")) or path.count("/") != 1:
         raise ModelError(
-            f"model path {settings.path!r} is not a folder. Give the folder that holds "
+            f"model path {path!r} is not a folder. Give the folder that holds "
             "model_index.json (or an oracle's config.json), or a hub id such as 'owner/name'."
         )
-    return _snapshot(settings.path, settings.revision, _wanted(settings))
+    return hub_snapshot(path, revision, [*DESCRIPTIONS, weights, *also])
 
 
-def _wanted(settings: DiffusionSettings | OracleSettings) -> list[str]:
-    """Patterns of the files that are downloaded."""
-    # A pipeline's weights lie in its components' folders; beside these is often the same model
-    # again in one file, which is not needed.
-    below = "*/" if isinstance(settings, DiffusionSettings) else ""
-    variant = settings.variant if isinstance(settings, DiffusionSettings) else None
-    weights = [f"{below}*.{variant}*" if variant else f"{below}*"]
-    endings = [".safetensors", *([".bin"] if settings.allow_pickle else [])]
-    return ["*.json", "*.txt", "*.model", *(f"{w}{e}" for w in weights for e in endings)]
-
-
-def _snapshot(path: str, revision: str | None, patterns: list[str]) -> Path:
-    """The hub's files of a model, on this machine; the folder's name is the commit."""
+def hub_snapshot(name: str, revision: str | None, patterns: Sequence[str]) -> Path:
+    """The files of a hub model that match, downloaded if needed. Raises ModelError."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(path, revision=revision, allow_patterns=patterns))
+        snapshot = snapshot_download(name, revision=revision, allow_patterns=list(patterns))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ModelError(
-            f"model {path!r} is no folder here, and the hub did not give it: {error}. "
+            f"model {name!r} is no folder here, and the hub did not give it: {error}. "
             "Check the name, the network, or download it first and give the folder."
         ) from error
+    return Path(snapshot)
 
 
-def check_folder(settings: DiffusionSettings | OracleSettings) -> Path:
-    """The folder of a model, refused if it is half-copied, pickled, or brings code of its own."""
-    folder = model_folder(settings)
-    index = "model_index.json" if isinstance(settings, DiffusionSettings) else "config.json"
-    if not (folder / index).is_file():
+def check_folder(settings: DiffusionSettings) -> Path:
+    """The folder of a pipeline, refused if it is half-copied, pickled, or brings its own code."""
+    # Beside the components' folders there is often the whole model again in one file.
+    stem = f"*/*.{settings.variant}*" if settings.variant else "*/*"
+    pickles = [f"{stem}.bin"] if settings.allow_pickle else []
+    folder = model_folder(settings.path, settings.revision, pickles, f"{stem}.safetensors")
+    if not (folder / "model_index.json").is_file():
         raise ModelError(
-            f"model folder {settings.path!r} has no {index}. "
+            f"model folder {settings.path!r} has no model_index.json. "
             "Is the copy complete, and is it this kind of model?"
         )
     refuse_code(folder)
-    if isinstance(settings, DiffusionSettings):
-        check_components(folder, settings.allow_pickle, settings.variant)
-    else:
-        check_weights(folder, settings.allow_pickle)
+    check_components(folder, settings.allow_pickle, settings.variant)
     return folder
 
 
@@ -101,65 +100,10 @@ def fingerprint(folder: Path, below: str = "") -> str:
     Documents (README, log) do not count: they change no picture.
     """
     files = (p for p in (folder / below).rglob("*") if p.is_file() and p.suffix in _COUNTED)
-    return _hash((p.relative_to(folder).as_posix(), p) for p in sorted(files))
+    return hash_files((p.relative_to(folder).as_posix(), p) for p in sorted(files))
 
 
 _COUNTED = {".json", ".txt", ".model", ".safetensors"} | PICKLES
-
-
-def denoiser_folder(denoiser: DenoiserSettings) -> Path:
-    """The folder of a UNet or transformer, refused if it is half-copied or brings code."""
-    folder = Path(denoiser.path).expanduser()
-    if not folder.is_dir():
-        _refuse_unless_hub_id(denoiser.path, "denoiser")
-        folder = _snapshot(denoiser.path, denoiser.revision, ["*.json", "*.safetensors"])
-    refuse_code(folder)
-    read_config(folder / "config.json")
-    check_weights(folder, allow_pickle=False)
-    return folder
-
-
-def lora_file(lora: LoraSettings) -> Path:
-    """The .safetensors file of a LoRA, refused if it is another kind of file or not whole."""
-    path = Path(lora.path).expanduser()
-    name = lora.file or path.name
-    if not name.endswith(".safetensors"):
-        raise ModelError(
-            f"lora {lora.path!r}: {lora.file or 'no file is named, and'!r} a LoRA is loaded from a "
-            ".safetensors file. Give it as `path`, or its folder or hub id as `path` and its name "
-            "as `file`. A pickle (.bin, .pt) can run code when loaded: convert it where that does "
-            "no harm."
-        )
-    if lora.file is None and path.is_file():
-        file = path
-    elif path.is_dir():
-        file = path / name
-    else:
-        _refuse_unless_hub_id(lora.path, "lora")
-        file = _snapshot(lora.path, lora.revision, [name]) / name
-    if not file.is_file():
-        raise ModelError(f"lora {lora.path!r} has no file {name!r}. Is the copy complete?")
-    check_file(file)
-    return file
-
-
-def _refuse_unless_hub_id(path: str, what: str) -> None:
-    if path.startswith((".", "/", "~")) or path.count("/") != 1:
-        raise ModelError(
-            f"{what} {path!r} is not here. Give a path that exists, or a hub id such as "
-            "'owner/name'."
-        )
-
-
-def files_of(settings: DiffusionSettings | OracleSettings, folder: Path) -> str:
-    """A hash of every file that the model is loaded from: of `folder`, and what is put into it."""
-    files = [fingerprint(folder)]
-    if isinstance(settings, DiffusionSettings):
-        if settings.denoiser:
-            files.append(fingerprint(denoiser_folder(settings.denoiser)))
-        if settings.lora:
-            files.append(_hash([("lora", lora_file(settings.lora))]))
-    return "+".join(files)
 
 
 def same_autoencoder(
@@ -186,7 +130,7 @@ def _autoencoder(folder: Path, variant: str | None) -> tuple[dict[str, Any], str
     wanted = [variant] if variant else []
     loaded = [file for file in files if file.name.split(".")[1:-1] == wanted]
     weights = ((p.name, p) for p in loaded or files)
-    return {k: v for k, v in config.items() if not k.startswith("_")}, _hash(weights)
+    return {k: v for k, v in config.items() if not k.startswith("_")}, hash_files(weights)
 
 
 def pinned(settings: S, folder: Path) -> S:
@@ -194,28 +138,13 @@ def pinned(settings: S, folder: Path) -> S:
 
     A folder gets its absolute path; a hub id the commit that `folder`, its snapshot, is of.
     """
-    update: dict[str, Any] = _place(settings.path, folder)
-    if isinstance(settings, DiffusionSettings):
-        if settings.denoiser:
-            place = _place(settings.denoiser.path, denoiser_folder(settings.denoiser))
-            update["denoiser"] = settings.denoiser.model_copy(update=place)
-        if settings.lora:
-            file = lora_file(settings.lora)
-            if Path(settings.lora.path).expanduser().exists():
-                place = {"path": str(file.resolve()), "file": None}
-            else:
-                depth = len(Path(settings.lora.file or "").parts)
-                place = {"revision": file.parents[depth - 1].name}
-            update["lora"] = settings.lora.model_copy(update=place)
-    return settings.model_copy(update=update)
+    if Path(settings.path).expanduser().is_dir():
+        return settings.model_copy(update={"path": str(folder.resolve())})
+    return settings.model_copy(update={"revision": folder.name})
 
 
-def _place(path: str, folder: Path) -> dict[str, Any]:
-    here = Path(path).expanduser().is_dir()
-    return {"path": str(folder.resolve())} if here else {"revision": folder.name}
-
-
-def _hash(files: Iterable[tuple[str, Path]]) -> str:
+def hash_files(files: Iterable[tuple[str, Path]]) -> str:
+    """Of files' names, sizes and contents."""
     digest = sha256()
     for name, path in files:
         digest.update(f"{name}\0{path.stat().st_size}\0".encode())

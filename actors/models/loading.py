@@ -12,10 +12,10 @@ import torch
 from safetensors import SafetensorError
 
 from actors.errors import ModelError
-from actors.models.checks import read_config
+from actors.models.checks import components, read_config
 from actors.models.families import Family, family_of
-from actors.models.folders import denoiser_folder, lora_file
 from actors.models.schedulers import as_wanted
+from actors.models.sources import denoiser_folder, lora_file
 from actors.settings import DiffusionSettings
 
 log = logging.getLogger("bottega.models")
@@ -31,6 +31,7 @@ def load_pipeline(settings: DiffusionSettings, folder: Path, device: torch.devic
             variant=settings.variant,
             use_safetensors=None if settings.allow_pickle else True,
             trust_remote_code=False,
+            **_left_out(folder),
             **_denoiser(settings, family),
         )
         _fuse_lora(pipe, settings)
@@ -51,6 +52,15 @@ def load_pipeline(settings: DiffusionSettings, folder: Path, device: torch.devic
     if settings.compile:
         _compile(getattr(pipe, family.denoiser), family)
     return pipe
+
+
+def _left_out(folder: Path) -> dict[str, Any]:
+    """The safety checker of Stable Diffusion 1 blackens pictures, and an oracle sees them all; it
+    is not used here, and not loaded."""
+    named = components(read_config(folder / "model_index.json"))
+    if "safety_checker" not in named:
+        return {}
+    return {"safety_checker": None, "requires_safety_checker": False}
 
 
 def _denoiser(settings: DiffusionSettings, family: Family) -> dict[str, Any]:

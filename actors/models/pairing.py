@@ -15,7 +15,8 @@ from actors.models.families import (
     refines,
     shape_of,
 )
-from actors.models.folders import denoiser_folder
+from actors.models.folders import same_autoencoder
+from actors.models.sources import denoiser_folder
 from actors.settings import DiffusionSettings, StudentSettings, TeacherSettings
 
 S = TypeVar("S", StudentSettings, TeacherSettings)
@@ -33,7 +34,7 @@ def model_shape(settings: DiffusionSettings, folder: Path) -> Shape:
     return shape_of(settings, folder, network_config(settings, folder))
 
 
-def resolved(settings: S, folder: Path) -> S:
+def fitted(settings: S, folder: Path) -> S:
     """The settings with what only the files say, and refused if these cannot do it."""
     family = family_of(folder)
     model_shape(settings, folder)
@@ -69,8 +70,10 @@ def check_roles(student: Path, teacher: Path, strategy: str) -> None:
         )
 
 
-def same_size(
+def share_latents(
     student: StudentSettings, student_folder: Path, teacher: TeacherSettings, teacher_folder: Path
 ) -> bool:
-    """Whether student and teacher draw pictures of the same size."""
-    return model_shape(student, student_folder) == model_shape(teacher, teacher_folder)
+    """Whether the student's latents can be handed over: one autoencoder, and one size."""
+    one, other = model_shape(student, student_folder), model_shape(teacher, teacher_folder)
+    variants = (student.variant, teacher.variant)
+    return one == other and same_autoencoder(student_folder, teacher_folder, variants)

@@ -14,8 +14,8 @@ from peft.utils import get_peft_model_state_dict
 
 from actors.errors import ModelError
 from actors.models.diffusion import Diffusion
-from actors.models.folders import files_of, lora_file, pinned
-from actors.models.pairing import network_config, resolved
+from actors.models.pairing import fitted, network_config
+from actors.models.sources import lora_file, resolved
 from actors.settings import LoraSettings, StudentSettings
 from tests.models.conftest import Folders, Loaded, settings_for
 from tests.models.test_families import PROMPTS, SEEDS, difference, plain_arguments
@@ -102,10 +102,10 @@ def test_a_lora_belongs_to_the_identity_by_its_content(
     plain = settings_for(folder)
     named = settings_for(folder, lora={"path": str(lora.parent), "file": lora.name})
     elsewhere = settings_for(folder, lora={"path": str(copy(lora, tmp_path / "other.safetensors"))})
-    assert files_of(named, folder) == files_of(elsewhere, folder) != files_of(plain, folder)
+    assert resolved(named)[1] == resolved(elsewhere)[1] != resolved(plain)[1]
     (tmp_path / "other.safetensors").write_bytes(lora.read_bytes()[:-1] + b"x")
-    assert files_of(named, folder) != files_of(elsewhere, folder)
-    assert pinned(named, folder).lora == LoraSettings(path=str(lora.resolve()))
+    assert resolved(named)[1] != resolved(elsewhere)[1]
+    assert resolved(named)[0].lora == LoraSettings(path=str(lora.resolve()))
 
 
 def test_a_unet_by_itself_takes_the_place_of_the_pipelines(
@@ -124,8 +124,8 @@ def test_a_unet_by_itself_takes_the_place_of_the_pipelines(
     assert ours.evaluations == 3
     settings = StudentSettings(**wanted.model_dump())
     assert network_config(settings, folder)["time_cond_proj_dim"] == 16
-    assert resolved(settings, folder).evaluations_per_step == 1
-    assert files_of(settings, folder) != files_of(settings_for(folder), folder)
+    assert fitted(settings, folder).evaluations_per_step == 1
+    assert resolved(settings)[1] != resolved(settings_for(folder))[1]
     pipe: Any = DiffusionPipeline.from_pretrained(folder, unet=other)
     pipe.set_progress_bar_config(disable=True)
     pipe.scheduler = ours.pipe.scheduler
