@@ -13,10 +13,29 @@ Flow-matching models mix otherwise, x = (1 - s) x0 + s z: a third meaning, *sigm
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import ceil
 from typing import Literal
 
 Rounding = Literal["down", "up"]
+Noise = Literal["diffusion", "flow", "angle"]
+
+MIXING: dict[Noise, str] = {
+    "diffusion": "x = sqrt(1-v) x0 + sqrt(v) z",
+    "flow": "x = (1-s) x0 + s z (flow matching)",
+    "angle": "x = cos(a) x0 + sin(a) z (TrigFlow)",
+}
+"""How a model mixes the picture x0 with noise z."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """A teacher's schedule. `levels`: how much noise each of its training timesteps has, the
+    cleanest first, in the terms of MIXING[noise]; empty where it cannot refine."""
+
+    noise: Noise
+    num_timesteps: int
+    levels: Sequence[float]
 
 
 def steps_to_ask_for(strength: float, steps: int, rounding: Rounding = "down") -> int:

@@ -184,7 +184,7 @@ class SchedulerSettings(Settings):
     name: SchedulerName | None = Field(
         default=None, description="Its kind. Default: the pipeline's own."
     )
-    options: dict[str, bool | int | float | str] = Field(
+    options: dict[str, bool | int | float | str | None] = Field(
         default_factory=dict,
         description="What its class in diffusers is told, e.g. {timestep_spacing: trailing}.",
     )

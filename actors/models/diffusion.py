@@ -72,10 +72,10 @@ class Diffusion:
         self.pipe: Any = load_pipeline(settings, folder, self.device)
         self._draws, self._refines = draws(folder), refines(folder)
         self._img2img: Any = None
-        self._denoiser = getattr(self.pipe, self.family.denoiser)
-        self.shape = shape_of(settings, folder, dict(self._denoiser.config))
+        self.denoiser = getattr(self.pipe, self.family.denoiser)
+        self.shape = shape_of(settings, folder, dict(self.denoiser.config))
         self._evaluated_rows = self._computed_rows = 0
-        self._denoiser.register_forward_pre_hook(self._count, with_kwargs=True)
+        self.denoiser.register_forward_pre_hook(self._count, with_kwargs=True)
 
     def draw(
         self,
@@ -120,7 +120,7 @@ class Diffusion:
         def batch(rows: slice, size: int) -> torch.Tensor:
             image = torch.stack(padded(list(start[rows]), size))
             more = {
-                "image": image.to(self.device, self._denoiser.dtype),
+                "image": image.to(self.device, self.denoiser.dtype),
                 "strength": strength,
                 "num_inference_steps": steps_to_ask_for(strength, steps, self.family.rounding),
             }
@@ -263,7 +263,7 @@ class Diffusion:
             else:
                 means = encoded.latents if hasattr(encoded, "latents") else encoded.latent
             means = means.squeeze(2) if means.dim() == 5 else means
-            latents = ((means - self._shift()) * self._scale()).to(self._denoiser.dtype)
+            latents = ((means - self._shift()) * self._scale()).to(self.denoiser.dtype)
             return latents[: len(pictures[rows])]
 
         return torch.cat(in_batches(batch, len(pictures), size))

@@ -116,7 +116,7 @@ def test_drawing_is_what_diffusers_draws_one_prompt_at_a_time(
     note(name, "draw", worst)
     other = model.draw([PROMPTS[1]], SEEDS[:1], 3)
     assert difference(other, ours[:1]) > 10 * worst, "the prompt decides as well"
-    passes = model.family.evaluations_per_step(3.0, dict(model._denoiser.config))
+    passes = model.family.evaluations_per_step(3.0, dict(model.denoiser.config))
     note(name, "steps of a drawing", steps == 3 * passes)
 
 
@@ -134,7 +134,7 @@ def test_refining_is_diffusers_image_to_image_with_the_same_noise(
         plain = plain_refine(name, folders(name), row, start[row : row + 1])
         worst = max(worst, difference(ours[row : row + 1], model._unpacked(plain)))
     note(name, "refine", worst)
-    passes = model.family.evaluations_per_step(3.0, dict(model._denoiser.config))
+    passes = model.family.evaluations_per_step(3.0, dict(model.denoiser.config))
     note(name, "steps of a refinement", steps == taken * passes)
 
 
