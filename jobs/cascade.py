@@ -213,6 +213,14 @@ INPUT_FROM = {
 """By stage: the stage that makes what it takes. REFINE takes nothing if it draws anew."""
 
 
+@dataclass(slots=True)
+class _Made:
+    """A call that is back, and the rows whose output of its stage is still the one it made."""
+
+    call: Call
+    rows: RowSet
+
+
 class Cascade:
     """The state of one part: `start` once, then `handle` each event; both return what to do."""
 
@@ -264,10 +272,12 @@ class Cascade:
         """By stage between DRAW and COMMIT: the rows that may still need it."""
         self._active: dict[Stage, RowSet] = dict.fromkeys(Stage, 0)
         """By stage: the rows of calls that are running, or wait for their inputs."""
-        self._made: dict[Stage, list[Call | None]] = {
+        self._made: dict[Stage, list[_Made | None]] = {
             stage: [None] * num_rows for stage, outputs in OUTPUTS.items() if outputs
         }
-        """By stage and row: the call that made the row's output of that stage."""
+        """By stage and row: what made the row's output of that stage."""
+        self._made_rows: dict[Stage, RowSet] = dict.fromkeys(self._made, 0)
+        """By stage: the rows whose output was made."""
         self._held: dict[Output, set[Call]] = {output: set() for output in Output}
         """The calls whose outputs are to be kept in the object store for now."""
         self._attempts: dict[Call, int] = {}
@@ -340,7 +350,7 @@ class Cascade:
         """The call that made the row's output of `stage`."""
         made = self._made[stage][row]
         assert made is not None
-        return made
+        return made.call
 
     def was_made(self, stage: Stage, row: int) -> bool:
         """Whether the row's output of `stage` was ever made."""
@@ -379,12 +389,8 @@ class Cascade:
 
     def _finished(self, call: Call, scores: Sequence[float]) -> None:
         stage, rows = call.stage, call.row_set
-        if outputs := OUTPUTS[stage]:
-            for output in outputs:
-                self._held[output].add(call)
-            made = self._made[stage]
-            for row in call.rows:
-                made[row] = call
+        if stage in self._made:
+            self._note_made(call)
         if stage in self._ahead:
             self._ahead[stage] &= ~rows
         match stage:
@@ -403,6 +409,19 @@ class Cascade:
                     self._out += [Release(held, output) for held in calls]
                     calls.clear()
         self._unpark()
+
+    def _note_made(self, call: Call) -> None:
+        for output in OUTPUTS[call.stage]:
+            self._held[output].add(call)
+        makers = self._made[call.stage]
+        if self._made_rows[call.stage] & call.row_set:
+            for row in call.rows:
+                if before := makers[row]:
+                    before.rows &= ~(1 << row)
+        self._made_rows[call.stage] |= call.row_set
+        made = _Made(call, call.row_set)
+        for row in call.rows:
+            makers[row] = made
 
     def _scored(self, call: Call, scores: Sequence[float]) -> Scores:
         """The scores of the rows that have not failed meanwhile; what is no score fails its row."""
@@ -511,7 +530,7 @@ class Cascade:
             rows = _those_in(members, rows)
         if not rows and stage is not Stage.COMMIT:
             return
-        call = Call(stage, rows, self._sources(stage, rows), members)
+        call = Call(stage, rows, self._sources(stage, members), members)
         self._active[stage] |= members
         held = self._held[self._input[stage]]
         missing = [source for source in call.sources if source not in held]
@@ -524,21 +543,24 @@ class Cascade:
             if not self._active[producer.stage] & producer.row_set:
                 self._issue(producer.stage, producer.rows, producer.row_set)
 
-    def _sources(self, stage: Stage, rows: tuple[int, ...]) -> tuple[Call, ...]:
+    def _sources(self, stage: Stage, rows: RowSet) -> tuple[Call, ...]:
         if stage is Stage.COMMIT:
-            good = _those_in(~self._failed, rows)
-            drawn = self._makers(Stage.ENCODE_DRAWN, good)
-            return (*drawn, *self._makers(Stage.ENCODE_REFINED, good))
+            encoded = (Stage.ENCODE_DRAWN, Stage.ENCODE_REFINED)
+            good = rows & ~self._failed
+            return tuple(made.call for stage in encoded for made in self._makers(stage, good))
         maker = self._input_from.get(stage)
-        return self._makers(maker, rows) if maker else ()
+        return tuple([made.call for made in self._makers(maker, rows)]) if maker else ()
 
-    def _makers(self, stage: Stage, rows: Sequence[int]) -> tuple[Call, ...]:
-        """The calls that made the rows' outputs of `stage`, where they were made; each once."""
-        made = self._made[stage]
-        makers = [made[row] for row in rows]
-        if makers and makers.count(makers[0]) == len(makers):
-            makers = makers[:1]
-        return tuple(maker for maker in dict.fromkeys(makers) if maker)
+    def _makers(self, stage: Stage, rows: RowSet) -> list[_Made]:
+        """What made the rows' outputs of `stage`, where they were made."""
+        makers, made = [], self._made[stage]
+        rows &= self._made_rows[stage]
+        while rows:
+            maker = made[_lowest(rows)]
+            assert maker is not None
+            makers.append(maker)
+            rows &= ~maker.rows
+        return makers
 
     def _unpark(self) -> None:
         """Send the parked calls whose inputs are there again; forget rows that failed meanwhile."""
@@ -551,23 +573,17 @@ class Cascade:
         """Release what no row of `call` can ask for any more, from whoever made it."""
         if self.done:
             return
-        makers = (*self._makers(Stage.DRAW, call.rows), *self._makers(Stage.REFINE, call.rows))
-        for maker in dict.fromkeys((*makers, call)):
-            for output in OUTPUTS[maker.stage]:
-                if maker in self._held[output] and not self._asked_for(maker, output):
-                    self._held[output].discard(maker)
-                    self._out.append(Release(maker, output))
+        for stage in (Stage.DRAW, Stage.REFINE):
+            for made in self._makers(stage, call.row_set):
+                for output in OUTPUTS[stage]:
+                    if made.call in self._held[output] and not self._asked_for(made, output):
+                        self._held[output].discard(made.call)
+                        self._out.append(Release(made.call, output))
 
-    def _asked_for(self, maker: Call, output: Output) -> bool:
-        """Whether a row of `maker` may still need the output.
-
-        A row that another call has made since counts too: its output is kept a little longer.
-        """
-        if output is Output.FILES:
-            return True  # of the commit, to its end
-        ahead, active, rows = self._ahead, self._active, maker.row_set
-        takers = self._takers[maker.stage, output]
-        return any(rows & (ahead[stage] | active[stage]) for stage in takers)
+    def _asked_for(self, made: _Made, output: Output) -> bool:
+        ahead, active = self._ahead, self._active
+        takers = self._takers[made.call.stage, output]
+        return any(made.rows & (ahead[stage] | active[stage]) for stage in takers)
 
     def _take_instructions(self) -> list[Instruction]:
         taken, self._out = self._out, []
