@@ -35,6 +35,8 @@ POOL_OF = {
     Stage.COMMIT: "files",
 }
 
+LOST_IN_THE_QUEUE = "an input was lost while the call waited"
+
 LOOK_SECONDS = 1.0
 """How often the crew looks for calls that take too long."""
 
@@ -148,12 +150,12 @@ class Crew:
             raise InterruptedJobError(
                 "stopped. Finished parts are safe. Run the same command again to continue."
             )
-        self._dispatch()
-        answers = self.hands.wait(timeout_seconds)
+        events = self._dispatch()
+        answers = self.hands.wait(0.0 if events else timeout_seconds)
         now = self.hands.now()
         if answers:
             self._last_answer = now
-        events = [event for answer in answers for event in self._take(answer)]
+        events += [event for answer in answers for event in self._take(answer)]
         # What came back is taken first: a driver that was held up finds nobody hung.
         if now - self._last_look >= LOOK_SECONDS:
             self._last_look = now
@@ -173,11 +175,16 @@ class Crew:
         for worker in pool.start():
             self._loading[worker.loading] = (pool, worker)
 
-    def _dispatch(self) -> None:
+    def _dispatch(self) -> list[tuple[OpenPart, Event]]:
+        """Hand out what is queued; returns the calls whose input was lost while they waited."""
+        stale: list[tuple[OpenPart, Event]] = []
         for name, pool in self.pools.items():
             queue = self._queues[name]
             while queue and (worker := pool.free()) is not None:
                 _, _, owner, call = heappop(queue)
+                if owner.lacks_input(call):
+                    stale.append((owner, Failed(call, LOST_IN_THE_QUEUE, blame=False)))
+                    continue
                 picks, inputs = owner.inputs(call)
                 work = Work(owner, call, picks, inputs, pool.rows_at_once)
                 ticket = self.hands.ask_actor(worker.handle, work)
@@ -186,9 +193,13 @@ class Crew:
         queue = self._queues["files"]
         while queue and self._tasks < self._task_slots:
             _, _, owner, call = heappop(queue)
+            if owner.lacks_input(call):
+                stale.append((owner, Failed(call, LOST_IN_THE_QUEUE, blame=False)))
+                continue
             ticket = self.hands.handle_files(work := self._file_work(owner, call))
             self._sent[ticket] = _Sent(work=work, ticket=ticket, worker=None)
             self._tasks += 1
+        return stale
 
     def _file_work(self, owner: OpenPart, call: Call) -> Work:
         picks, inputs = owner.inputs(call)

@@ -187,6 +187,15 @@ def test_what_was_made_anew_is_not_lost_when_the_next_call_misses_the_old() -> N
     assert hands.asked.count(Stage.REFINE) == 4
 
 
+def test_a_call_whose_input_is_lost_while_it_waits_is_sent_when_it_is_there_again() -> None:
+    """Eight calls take the latents; two miss them on the way, and six still wait for their turn."""
+    hands = _Losing()
+    _run(hands, num_rows=8, teacher_batch=1)
+    assert hands.asked.count(Stage.DRAW) == 2
+    assert hands.asked.count(Stage.REFINE) == 8 + 2
+    assert all(row[5] is None for row in hands.committed[0])
+
+
 class _Hung(SimulatedHands):
     """No teacher ever comes back."""
 
