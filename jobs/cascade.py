@@ -235,6 +235,11 @@ class Cascade:
         """The outputs that are to be kept in the object store for now."""
         return frozenset(self._held)
 
+    @property
+    def num_failed(self) -> int:
+        """Rows that failed so far."""
+        return sum(row.state is State.FAILED for row in self.rows)
+
     def made_by(self, stage: Stage, row: int) -> Call:
         """The call that made the row's output of `stage`."""
         return self._made[stage, row]

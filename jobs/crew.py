@@ -36,6 +36,14 @@ POOL_OF = {
 }
 
 LOST_IN_THE_QUEUE = "an input was lost while the call waited"
+DIED = "its actor died"
+HUNG = "its actor did not answer in time"
+TOLD = {
+    Kind.OUT_OF_MEMORY: "out of memory",
+    Kind.INPUT_LOST: "its input was lost again and again",
+    Kind.UNLUCKY: "its node died again and again",
+}
+"""What a row's `error` says: hosts, processes, bytes and seconds are for the log."""
 
 LOOK_SECONDS = 1.0
 """How often the crew looks for calls that take too long."""
@@ -290,7 +298,8 @@ class Crew:
             blame = False
         elif sent.worker is not None:
             events = self._raised(sent.worker, self._pool_of(call))
-        return [*events, (owner, Failed(call, trouble.reason, blame=blame))]
+        told = trouble.reason if trouble.kind is Kind.RAISED else TOLD[trouble.kind]
+        return [*events, (owner, Failed(call, told, blame=blame))]
 
     def _takes_fewer_rows(self, sent: _Sent, trouble: Trouble) -> bool:
         """After the device ran out of memory: the same call, computed in smaller batches."""
@@ -315,12 +324,12 @@ class Crew:
         reason = f"{worker.raised} calls in a row failed on it"
         pool.retire(worker, reason)
         self._start(pool)
-        return self._given_up(worker, reason, at_fault=None)
+        return self._given_up(worker, DIED, at_fault=None)
 
     def _died(self, worker: Worker, pool: Pool, reason: str) -> list[tuple[OpenPart, Event]]:
         pool.died(worker, reason)
         self._start(pool)
-        return self._given_up(worker, reason, worker.at_fault)
+        return self._given_up(worker, DIED, worker.at_fault)
 
     def _replace_hung(self, now: float) -> list[tuple[OpenPart, Event]]:
         events: list[tuple[OpenPart, Event]] = []
@@ -330,7 +339,7 @@ class Crew:
                 reason = f"no answer for {limit:.0f} s (call_timeout_seconds sets this limit)"
                 pool.died(worker, reason)
                 self._start(pool)
-                events += self._given_up(worker, reason, worker.calls[0])
+                events += self._given_up(worker, HUNG, worker.calls[0])
                 self._last_answer = now
         return events
 

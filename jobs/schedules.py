@@ -145,7 +145,7 @@ def _small_job(number: int) -> Small:
     batches = (random.randint(1, 5), random.randint(1, 8), random.randint(1, 5))
     sizes = (random.randint(1, 3), random.randint(1, 2), random.randint(1, 3))
     if number % 4 == 1:
-        # Many small calls wait for one large one's outputs, and may miss them when their turn comes.
+        # Many small calls wait for what one large call made, and may miss it when their turn comes.
         batches, sizes = (random.randint(5, 8), random.randint(1, 3), 1), (1, 1, 1)
     return Small(
         num_rows=num_rows,

@@ -97,7 +97,9 @@ def test_a_poison_row_ends_as_failed_and_its_neighbours_as_ever(stage: Stage, ho
     assert verdict.problems == []
     rows = verdict.content[0]
     assert rows[:5] + rows[6:] == quiet[:5] + quiet[6:]
-    assert str(rows[5][5]).startswith(f"{stage}: ")
+    # Who died where is for the log: the dataset says the same on every cluster.
+    why = {Breaks.RAISE: "poison", Breaks.KILL_WORKING: "its actor died"}
+    assert rows[5][5] == f"{stage}: {why.get(how, 'its actor did not answer in time')}"
 
 
 def test_a_lost_reference_redoes_what_made_it_and_nothing_else() -> None:
@@ -162,7 +164,7 @@ def test_a_pool_without_memory_computes_fewer_rows_at_once_and_remembers() -> No
 def test_rows_for_which_there_is_never_room_fail() -> None:
     hands = _Memory(room=0)
     _run(hands, max_failed=1.0)
-    assert {row[5] for row in hands.committed[0]} == {"refine: CUDA out of memory"}
+    assert {row[5] for row in hands.committed[0]} == {"refine: out of memory"}
 
 
 class _Losing(SimulatedHands):
