@@ -38,6 +38,11 @@ class OpenPart:
         used = self.cascade.input_of(call.stage)
         return {self.refs[maker, used]: maker for maker in call.sources}
 
+    def lacks_input(self, call: Call) -> bool:
+        """Whether an input was lost since the cascade asked for `call`: another call missed it."""
+        used = self.cascade.input_of(call.stage)
+        return any((maker, used) not in self.refs for maker in call.sources)
+
     def lose(self, maker: Call, output: Output, ref: Ref) -> bool:
         """Forget a lost reference; False if it was made anew since, or let go."""
         if self.refs.get((maker, output)) != ref:
