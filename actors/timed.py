@@ -205,8 +205,8 @@ def _gpu_here() -> str | None:
 
     if not ray.is_initialized():
         return None
-    labels: dict[str, str] = ray.get_runtime_context().get_node_labels()
-    return labels.get("ray.io/accelerator-type")
+    label = ray.get_runtime_context().get_node_labels().get("ray.io/accelerator-type")
+    return None if label is None else str(label)
 
 
 def _sides(settings: DiffusionSettings) -> tuple[int, int]:

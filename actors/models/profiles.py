@@ -81,7 +81,8 @@ class Timing:
 
     def curve(self, gpu: str | None = None) -> Curve:
         """The curve of a type of GPU; None: the first one's."""
-        return self.curves[gpu] if gpu in self.curves else next(iter(self.curves.values()))
+        first = next(iter(self.curves.values()))
+        return first if gpu is None else self.curves.get(gpu, first)
 
     def seconds(self, rows: int, rows_at_once: int, key: int, gpu: str | None = None) -> float:
         """Of one call: `rows` rows in batches of `rows_at_once`, the last one padded.
