@@ -11,6 +11,7 @@ import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from heapq import heappop, heappush
 from itertools import count
 from math import ceil, inf, log2
@@ -178,8 +179,7 @@ class Crew:
             queue = self._queues[name]
             while queue and (worker := pool.free()) is not None:
                 _, _, owner, call = heappop(queue)
-                picks, inputs = owner.inputs(call)
-                work = Work(owner, call, picks, inputs, pool.rows_at_once)
+                work = Work(owner, call, owner.inputs(call), pool.rows_at_once)
                 ticket = self.hands.ask_actor(worker.handle, work)
                 sent = self._sent[ticket] = _Sent(work=work, ticket=ticket, worker=worker)
                 pool.give(worker, sent, self.hands.now())
@@ -191,11 +191,12 @@ class Crew:
             self._tasks += 1
 
     def _file_work(self, owner: OpenPart, call: Call) -> Work:
-        picks, inputs = owner.inputs(call)
+        inputs = owner.inputs(call)
         if call.stage is not Stage.COMMIT:
-            return Work(owner, call, picks, inputs)
-        results = row_results(owner, call, self.evaluations, self.job.spec.save_student)
-        return Work(owner, call, picks, inputs, results=results)
+            return Work(owner, call, inputs)
+        save_student = self.job.spec.save_student
+        results = partial(row_results, owner, call, self.evaluations, save_student)
+        return Work(owner, call, inputs, make_results=results)
 
     # ---- answers
 

@@ -33,22 +33,10 @@ class OpenPart:
     record: dict[str, Any] | None = None
     truncated: set[int] = field(default_factory=set)
 
-    def inputs(self, call: Call) -> tuple[list[tuple[int, int]], dict[Ref, Call]]:
-        """Where each row's input is: (which input, which row of it), and the inputs with makers.
-
-        For a commit the inputs are whole files' lists, and `row_results` says what is where.
-        """
-        makers = list(dict.fromkeys(call.sources))
+    def inputs(self, call: Call) -> dict[Ref, Call]:
+        """What a call takes, with who made it."""
         used = self.cascade.input_of(call.stage)
-        picks = (
-            []
-            if call.stage is Stage.COMMIT
-            else [
-                (makers.index(source), source.rows.index(row))
-                for source, row in zip(call.sources, call.rows, strict=bool(call.sources))
-            ]
-        )
-        return picks, {self.refs[maker, used]: maker for maker in makers}
+        return {self.refs[maker, used]: maker for maker in call.sources}
 
     def lose(self, maker: Call, output: Output, ref: Ref) -> bool:
         """Forget a lost reference; False if it was made anew since, or let go."""
@@ -64,6 +52,22 @@ class OpenPart:
             "failed_calls": self.failures,
             **({"smaller_batches": self.smaller_batches} if self.smaller_batches else {}),
         }
+
+
+def picks(call: Call) -> list[tuple[int, int]]:
+    """Where each row's input is: (which of the call's sources, which row of it).
+
+    For a commit the inputs are whole files' lists, and `row_results` says what is where.
+    """
+    if not call.sources or call.stage is Stage.COMMIT:
+        return []
+    # Of two sources that have a row, either will do: it has the same bytes in both.
+    places = {
+        row: (which, place)
+        for which, source in enumerate(call.sources)
+        for place, row in enumerate(source.rows)
+    }
+    return [places[row] for row in call.rows]
 
 
 def row_results(

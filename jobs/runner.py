@@ -21,7 +21,7 @@ from typing import Any
 from actors.errors import OutputFailedError, TooManyFailuresError
 from jobs.calibrate import NOTHING_TO_CALIBRATE, calibrate, describe
 from jobs.card import card
-from jobs.cascade import Abandon, Call, Cascade, Instruction, Release, Rules, State
+from jobs.cascade import Abandon, Call, Cascade, Instruction, Release, Rules
 from jobs.crew import Crew
 from jobs.drivers import signed_in
 from jobs.ids import check_ids
@@ -224,9 +224,8 @@ class Runner:
         self._records[owner.part.index] = owner.record
         log.info("part %d is done: %s", owner.part.index, _told(owner.record))
         self._counts += _count_rows(owner.cascade)
-        for number, row in enumerate(owner.cascade.rows):
-            if row.state is State.FAILED:
-                log.warning("row %d failed: %s", owner.part.first_row + number, row.error)
+        for row, error in sorted(owner.cascade.errors.items()):
+            log.warning("row %d failed: %s", owner.part.first_row + row, error)
         self.check_failures()
 
     def check_failures(self) -> None:
@@ -269,11 +268,8 @@ def _rows_in(job: Job, index: int) -> int:
 
 
 def _count_rows(cascade: Cascade) -> Counter[str]:
-    rows = cascade.rows
     return Counter(
-        judged=sum(row.student_score is not None for row in rows),
-        rejected=sum(row.state is State.REJECTED for row in rows),
-        refined=sum(row.teacher_score is not None for row in rows),
+        judged=cascade.num_judged, rejected=cascade.num_rejected, refined=cascade.num_refined
     )
 
 

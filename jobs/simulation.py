@@ -36,6 +36,9 @@ from jobs.spec import JobSpec
 DRIVER_NODE = 0
 """Commits run here; if it dies, so does the driver."""
 
+EVALUATIONS = {Stage.DRAW: 1, Stage.REFINE: 2}
+"""Network evaluations of a row."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Times:
@@ -291,11 +294,11 @@ class SimulatedHands:
         made = _made(work)
         outputs = [
             SimulatedRef(rows, work.owner.part.index, work.call, output, node, next(self._serial))
-            for output, rows in zip(OUTPUTS.get(work.call.stage, ()), made, strict=False)
+            for output, rows in zip(OUTPUTS[work.call.stage], made, strict=False)
         ]
         self.store.update(outputs)
         rows = len(work.call.rows)
-        evaluations = {Stage.DRAW: 1, Stage.REFINE: 2}.get(work.call.stage, 0)
+        evaluations = EVALUATIONS.get(work.call.stage, 0)
         facts = CallFacts(rows, self.times.batch.get(pool, self.times.files), rows, evaluations)
         scores = work.call.stage in (Stage.SCORE_DRAWN, Stage.SCORE_REFINED)
         return Answer(asked.ticket, (made[0], facts) if scores else facts, outputs)
