@@ -15,15 +15,18 @@ from actors.models.folders import fingerprint
 from actors.models.profiles import Profile, Timing, curve_of, read_profiles
 from actors.refinement import Refinement
 from actors.settings import ANY_GPU, ModelSettings, OracleSettings, TimedOracleSettings
-from actors.timed import timing_of
+from actors.timed import DEFAULT_SIDE, timing_of
 from jobs.parts import OutputFolder
-from jobs.spec import JobSpec
+from jobs.spec import ImageFormat, JobSpec
 
 LOAD_SECONDS = 10.0
 """Of an actor, where nothing says better: what stand-ins have by default."""
 
-FILE_SECONDS_PER_ROW = 0.03
-"""To encode a picture of 512x512 pixels as PNG on one core, where nothing says better."""
+FILE_SECONDS_PER_PIXEL: Mapping[ImageFormat, float] = {"png": 5e-7, "webp": 3e-7, "jpeg": 2e-8}
+"""To encode a picture like a photograph on one core, as measured (docs/plan.md)."""
+
+GREY_SECONDS_PER_PIXEL = 6e-8
+"""The same for a stand-in's picture, which is all of one grey."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +42,7 @@ class StageTimes:
     teacher: Timing
     teacher_alone: Timing
     source: str
-    file_seconds_per_row: float = FILE_SECONDS_PER_ROW
+    file_seconds_per_row: float
     refined: float | None = None
 
     @property
@@ -89,6 +92,7 @@ def stage_times(
             oracle=timing_of(models.oracle),
             teacher=timing_of(models.teacher, refinement.steps),
             teacher_alone=timing_of(models.teacher),
+            file_seconds_per_row=GREY_SECONDS_PER_PIXEL * _pixels(spec),
             source="the job file's stand-ins",
         )
     own = OutputFolder(Path(spec.output))
@@ -117,9 +121,15 @@ def _from_profile(spec: JobSpec, refinement: Refinement, file: Path) -> StageTim
         oracle=replace(whole, curves=oracle.curves) if oracle else _published_oracle(),
         teacher=replace(whole, share=refinement.steps / teacher.steps),
         teacher_alone=replace(whole, share=models.teacher.steps / teacher.steps),
+        file_seconds_per_row=FILE_SECONDS_PER_PIXEL[spec.image_format] * _pixels(spec),
         source=f"{file}: {', '.join(named)}"
         + ("" if oracle else "; for the oracle 20 ms a picture, as DiffServe's discriminator"),
     )
+
+
+def _pixels(spec: JobSpec) -> int:
+    student = spec.models.student
+    return (student.width or DEFAULT_SIDE) * (student.height or DEFAULT_SIDE)
 
 
 def _the_one(profiles: list[Profile], role: str, file: Path) -> Profile | None:
