@@ -36,8 +36,8 @@ def show(console: Console, found: Forecast) -> None:
         say(f"simulated: {plan.simulated_rows:,} rows; the others in proportion")
     console.print(_comparison(plan, found.teacher_only, prices))
     say(
-        f"of the wall time {duration(plan.ready_seconds)} pass before the first part begins; GPUs "
-        f"are at work {plan.efficiency:.0%} of the time ({_busy(plan)})"
+        f"of the wall time {duration(plan.ready_seconds)} pass before the first part begins; a "
+        f"student or a teacher is at work in {plan.efficiency:.0%} of the GPUs' time"
     )
     console.print(_sizes(plan.timeline))
     console.print(_budgets(found.budgets, found.teacher_only, prices))
@@ -61,12 +61,6 @@ def _loading(times: StageTimes) -> str:
         return f"; an actor loads for {next(iter(seconds.values())):g} s"
     each = ", ".join(f"{name} {value:g} s" for name, value in seconds.items())
     return f"; actors load for: {each}"
-
-
-def _busy(plan: Plan) -> str:
-    total = sum(plan.busy_gpu_hours.values()) or 1.0
-    shares = sorted(plan.busy_gpu_hours.items(), key=lambda item: -item[1])
-    return ", ".join(f"{pool} {hours / total:.0%}" for pool, hours in shares)
 
 
 def _dollars(cost: float | None) -> str:

@@ -185,7 +185,7 @@ def _drive(crew: Crew, sample: Part, rules: Rules) -> Cascade:
         while todo:
             instruction = todo.pop()
             if isinstance(instruction, Release):
-                owner.refs.pop((instruction.call, instruction.output), None)
+                crew.let_go(owner, instruction)
             elif isinstance(instruction, Call):
                 if instruction.stage in (Stage.ENCODE_DRAWN, Stage.ENCODE_REFINED, Stage.COMMIT):
                     todo += cascade.handle(Done(instruction))

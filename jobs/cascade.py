@@ -346,6 +346,11 @@ class Cascade:
         """The outputs that are to be kept in the object store for now."""
         return frozenset((call, output) for output, calls in self._held.items() for call in calls)
 
+    @property
+    def num_failed(self) -> int:
+        """Rows that failed so far."""
+        return len(self.errors)
+
     def made_by(self, stage: Stage, row: int) -> Call:
         """The call that made the row's output of `stage`."""
         made = self._made[stage][row]

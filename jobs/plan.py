@@ -8,16 +8,14 @@ part: twice as many rows take so much longer, and so does every further row.
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from math import ceil
+from dataclasses import dataclass, replace
+from math import ceil, floor
 
 from actors.errors import SpecError
 from actors.settings import OracleSettings
 from actors.timed import score_of, share_below
-from jobs.balance import plan_pools
 from jobs.calibrate import calibrate, refine_fraction, threshold_for
 from jobs.crew import Crew
 from jobs.job import Job, planned_refinement
@@ -26,6 +24,7 @@ from jobs.prices import MAX_GPUS
 from jobs.prompts import Prompts
 from jobs.runner import Runner
 from jobs.simulation import SimulatedOutput, SimulatedPrompts
+from jobs.sizes import PoolPlans, guess_loads, plan_pools
 from jobs.spec import Budget, JobSpec
 from jobs.stage_times import StageTimes
 
@@ -39,7 +38,10 @@ ROUNDS = 24
 """But each GPU has to have so many batches, or beginning and end would be taken for the middle."""
 
 CORES_PER_GPU = 8
-"""For the files; their number decides little."""
+"""Of the machines; half of them encode pictures at once."""
+
+STORE_BYTES_PER_GPU = 40e9
+"""Of Ray's object store, which is 30 % of a machine's memory by default."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,8 +83,9 @@ class Plan:
     """What comes out. `ready_seconds`: until the first part is begun, its models loaded and the
     budget calibrated; they are in `wall_seconds`.
 
-    `nfe`: mean network evaluations a picture. `gpu_hours` by type: of all GPUs, busy or not.
-    `busy_gpu_hours` by pool. `simulated_rows`: the others are in proportion.
+    `nfe`: mean network evaluations a picture. `at_work_hours`: GPU-hours in which a student or a
+    teacher was at work. `busy_hours` by pool: of its actors together. `simulated_rows`: the others
+    are in proportion.
     """
 
     gpus: Mapping[str, int]
@@ -92,7 +95,8 @@ class Plan:
     nfe: float
     ready_seconds: float
     wall_seconds: float
-    busy_gpu_hours: Mapping[str, float]
+    at_work_hours: float
+    busy_hours: Mapping[str, float]
     timeline: tuple[Moment, ...] = ()
 
     @property
@@ -102,9 +106,9 @@ class Plan:
 
     @property
     def efficiency(self) -> float:
-        """The fraction of the GPU-hours in which GPUs were at work."""
+        """The fraction of the GPUs' time in which a student or a teacher was at work."""
         paid = sum(self.gpu_hours.values())
-        return sum(self.busy_gpu_hours.values()) / paid if paid else 0.0
+        return self.at_work_hours / paid if paid else 0.0
 
 
 def ask(
@@ -144,7 +148,7 @@ def teacher_only(question: Question) -> Plan:
     if len(question.gpus) == 1:
         (gpu,) = question.gpus
         wall = times.loading + ceil(batches / question.gpus[gpu]) * seconds[gpu]
-    teacher = spec.models.teacher
+    teacher, busy = spec.models.teacher, question.num_gpus * (wall - times.loading)
     return Plan(
         gpus=question.gpus,
         num_rows=rows,
@@ -153,7 +157,8 @@ def teacher_only(question: Question) -> Plan:
         nfe=teacher.steps * teacher.evaluations_per_step,
         ready_seconds=times.loading,
         wall_seconds=wall,
-        busy_gpu_hours={"teacher": question.num_gpus * (wall - times.loading) / 3600},
+        at_work_hours=busy / 3600,
+        busy_hours={"teacher": busy / 3600},
     )
 
 
@@ -175,7 +180,7 @@ def fewest_gpus(question: Question, deadline_seconds: float, most: int = MAX_GPU
         return plans[count].wall_seconds <= deadline_seconds
 
     # No number of GPUs does the work of more than the deadline's seconds of each.
-    work = 3600 * sum(make_plan(question, quick=True).busy_gpu_hours.values())
+    work = 3600 * make_plan(question, quick=True).at_work_hours
     low = min(most, max(1, ceil(work / deadline_seconds)))
     high = low
     while not ends_in_time(high):
@@ -206,45 +211,70 @@ class _Run:
     refined_rows: int
     ready_seconds: float
     wall_seconds: float
-    busy_gpu_seconds: Counter[str]
-    timeline: tuple[Moment, ...] = field(default=())
+    busy_seconds: Mapping[str, float]
+    at_work_seconds: float
+    timeline: tuple[Moment, ...]
 
 
 def _simulate(question: Question) -> _Run:
-    spec, times, oracle = question.spec, question.times, _scorer(question)
+    oracle = _scorer(question)
     if oracle is None:
-        spec = _in_fractions(question)
-        question = replace(question, spec=spec)
-    job = _job(question)
-    plans = plan_pools(spec.pools, CORES_PER_GPU * question.num_gpus, question.num_gpus)
-    shares = {name: getattr(plans, name).gpus for name in plans.sizes}
-    hands = PlannedHands(job, times, oracle, question.gpus, shares)
-    slots = max(1, CORES_PER_GPU * question.num_gpus // 2)
-    with _quiet(), Crew(job, hands, plans.sizes, task_slots=slots) as crew:
-        threshold = _threshold(question, job, crew, oracle)
-        ready = hands.now()
-        runner = Runner(job)
+        question = replace(question, spec=_in_fractions(question))
+    spec, num_gpus, output = question.spec, question.num_gpus, SimulatedOutput()
+    job = _job(question, output)
+    plans = plan_pools(spec.pools, CORES_PER_GPU * num_gpus, num_gpus, loads=guess_loads(job))
+    hands = PlannedHands(job, question.times, oracle, question.gpus, _shares(plans))
+    with _quiet(), _crew(job, hands, plans, num_gpus) as crew:
+        threshold = _threshold(question, job, crew, output, oracle)
+        ready, runner = hands.now(), Runner(job)
         if runner.todo:
             runner.run(crew, job.rules(threshold))
-    end = runner.progress()
-    reasons = ", ".join(f"{name}: {getattr(plans, name).reason}" for name in plans.sizes)
-    busy = Counter[str]()
-    for (pool, _), seconds in hands.busy_gpu_seconds.items():
-        busy[pool] += seconds  # type: ignore[assignment]
     return _Run(
         num_rows=question.num_rows,
-        refined_rows=end.refined_rows,
+        refined_rows=runner.progress().refined_rows,
         ready_seconds=ready,
         wall_seconds=hands.now(),
-        busy_gpu_seconds=busy,
-        timeline=(Moment(0.0, plans.sizes, reasons),),
+        busy_seconds=hands.busy_seconds,
+        at_work_seconds=_at_work(hands.busy_seconds, _shares(plans)),
+        timeline=tuple(
+            Moment(ready + entry["seconds"], entry["sizes"], entry["reason"])
+            for entry in output.timeline
+        ),
     )
 
 
-def _job(question: Question) -> Job:
-    spec, rows = question.spec, question.num_rows
-    prompts = question.prompts or SimulatedPrompts(spec, rows, frozenset())
-    return Job(spec, prompts, SimulatedOutput(), planned_refinement(spec), {})
+def _crew(job: Job, hands: PlannedHands, plans: PoolPlans, num_gpus: int) -> Crew:
+    return Crew(
+        job,
+        hands,
+        plans.sizes,
+        task_slots=max(1, CORES_PER_GPU * num_gpus // 2),
+        object_store_bytes=STORE_BYTES_PER_GPU * num_gpus,
+        capacity=plans.capacity,
+    )
+
+
+def _shares(plans: PoolPlans) -> dict[str, float]:
+    return {name: getattr(plans, name).gpus for name in plans.sizes}
+
+
+def _at_work(busy_seconds: Mapping[str, float], shares: Mapping[str, float]) -> float:
+    """GPU-seconds in which a student or a teacher was at work. The oracle is small, and beside them.
+
+    An actor that takes 0.9 of a GPU has it for itself; of those that take 0.45, two share one.
+    """
+    return sum(
+        busy_seconds[pool] / max(1, floor(1 / shares[pool]))
+        if 0 < shares[pool] < 1
+        else busy_seconds[pool] * shares[pool]
+        for pool in ("student", "teacher")
+    )
+
+
+def _job(question: Question, output: SimulatedOutput) -> Job:
+    spec = question.spec
+    prompts = question.prompts or SimulatedPrompts(spec, question.num_rows, frozenset())
+    return Job(spec, prompts, output, planned_refinement(spec), {})
 
 
 def _scorer(question: Question) -> OracleSettings | None:
@@ -274,13 +304,20 @@ def _is_schedule(oracle: OracleSettings) -> bool:
     return oracle.timed is not None and isinstance(oracle.timed.rejected, tuple)
 
 
-def _threshold(question: Question, job: Job, crew: Crew, oracle: OracleSettings | None) -> float:
+def _threshold(
+    question: Question,
+    job: Job,
+    crew: Crew,
+    output: SimulatedOutput,
+    oracle: OracleSettings | None,
+) -> float:
     """Take the time to calibrate, and the threshold that follows.
 
     It is the calibration's own where its sample is that of the real run. Else it gives exactly the
     budget's fraction: what a sample of other rows found is no better.
     """
     found = calibrate(job, crew)
+    output.job = {"calibration": found.as_json()}
     if question.prompts is not None or job.spec.budget.threshold is not None:
         return found.threshold
     wanted = refine_fraction(job, found.seconds_per_row)
@@ -310,9 +347,8 @@ def _as_plan(question: Question, half: _Run, whole: _Run, simulated: int) -> Pla
     def of_all(one: float, other: float) -> float:
         return other + further * (other - one)
 
-    job = _job(question)
+    job = _job(question, SimulatedOutput())
     refined = of_all(half.refined_rows, whole.refined_rows) / max(1, question.num_rows)
-    pools = whole.busy_gpu_seconds
     return Plan(
         gpus=question.gpus,
         num_rows=question.num_rows,
@@ -321,8 +357,10 @@ def _as_plan(question: Question, half: _Run, whole: _Run, simulated: int) -> Pla
         nfe=job.student_nfe + refined * job.teacher_nfe,
         ready_seconds=whole.ready_seconds,
         wall_seconds=of_all(half.wall_seconds, whole.wall_seconds),
-        busy_gpu_hours={
-            pool: of_all(half.busy_gpu_seconds[pool], pools[pool]) / 3600 for pool in pools
+        at_work_hours=of_all(half.at_work_seconds, whole.at_work_seconds) / 3600,
+        busy_hours={
+            pool: of_all(half.busy_seconds[pool], seconds) / 3600
+            for pool, seconds in whole.busy_seconds.items()
         },
         timeline=whole.timeline,
     )
@@ -332,9 +370,9 @@ def _as_plan(question: Question, half: _Run, whole: _Run, simulated: int) -> Pla
 def _quiet() -> Iterator[None]:
     """What the parts of a simulated run log is nobody's news."""
     logger = logging.getLogger("bottega")
-    before = logger.disabled, logger.level
+    before = logger.level
     logger.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
-        logger.setLevel(before[1])
+        logger.setLevel(before)

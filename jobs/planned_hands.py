@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from actors.facts import CallFacts
 from actors.settings import OracleSettings
-from actors.timed import score_of
-from jobs.cascade import Call, Stage
+from actors.timed import DEFAULT_SIDE, score_of
+from jobs.cascade import OUTPUTS, Call, Output, Stage
 from jobs.hands import Trouble, Work
 from jobs.job import Job
 from jobs.light_hands import LightHands
@@ -42,14 +41,22 @@ class PlannedHands(LightHands):
         `gpus`: how many of each type. `shares`: what an actor of a pool takes of one.
         """
         super().__init__(Times(), num_nodes=1)
-        self.busy_gpu_seconds: Counter[tuple[str, str]] = Counter()
-        """By pool and type of GPU: how long they were at work."""
+        self.busy_seconds = dict.fromkeys(shares, 0.0)
+        """By pool: how long its actors were at work, together."""
         self._stages, self._oracle, self._shares = times, oracle, shares
         self._free = {gpu: float(count) for gpu, count in gpus.items()}
         self._gpu_of: dict[str, str] = {}
         """By actor."""
         self._wanted = {
             name: pool.node_label.get(ACCELERATOR_LABEL) for name, pool in job.spec.pools
+        }
+        student = job.spec.models.student
+        pixels = (student.width or DEFAULT_SIDE) * (student.height or DEFAULT_SIDE)
+        self._row_bytes = {
+            Output.PICTURES: 3 * pixels,
+            Output.LATENTS: pixels // 4,
+            # A PNG of a photograph takes about two thirds of its pixels.
+            Output.FILES: 2 * pixels,
         }
         self._evaluations = {Stage.DRAW: job.student_nfe, Stage.REFINE: job.teacher_nfe}
 
@@ -80,7 +87,7 @@ class PlannedHands(LightHands):
         key = owner.part.seeds[call.rows[0]]
         timing = self._stages.pools[actor.pool]
         seconds = timing.seconds(len(call.rows), work.rows_at_once, key, gpu)
-        self.busy_gpu_seconds[actor.pool, gpu] += seconds * self._shares[actor.pool]
+        self.busy_seconds[actor.pool] += seconds
         return seconds, None
 
     def file_seconds(self, work: Work) -> float:
@@ -101,6 +108,7 @@ class PlannedHands(LightHands):
         return [score_of(self._oracle, seeds[row], refined=False) for row in call.rows]
 
     def facts(self, work: Work, seconds: float) -> CallFacts:
-        """With the network evaluations that the job's steps and guidance come to."""
-        rows = len(work.call.rows)
-        return CallFacts(rows, seconds, 0, self._evaluations.get(work.call.stage, 0))
+        """With the evaluations that the job's steps and guidance come to, and the bytes of its size."""
+        rows, stage = len(work.call.rows), work.call.stage
+        stored = tuple(rows * self._row_bytes[output] for output in OUTPUTS.get(stage, ()))
+        return CallFacts(rows, seconds, stored, self._evaluations.get(stage, 0))

@@ -117,6 +117,9 @@ class SimulatedHands:
         """Seconds on the virtual clock."""
         return self._now
 
+    def want_actors(self, sizes: Mapping[str, int]) -> None:
+        """This cluster does not grow."""
+
     def start_actor(self, pool: str) -> tuple[SimulatedActor, object]:
         """On the node with the fewest actors."""
         used = [actor.node for actor in self.actors]
@@ -314,8 +317,9 @@ class SimulatedHands:
 
     def facts(self, work: Work, seconds: float) -> CallFacts:
         """What the driver learns of a call that took `seconds`."""
-        rows = len(work.call.rows)
-        return CallFacts(rows, seconds, rows, EVALUATIONS.get(work.call.stage, 0))
+        rows, stage = len(work.call.rows), work.call.stage
+        stored = (rows,) * len(OUTPUTS.get(stage, ()))
+        return CallFacts(rows, seconds, stored, EVALUATIONS.get(stage, 0))
 
     def commit(self, work: Work) -> dict[str, Any]:
         """Write a part: the tuples of its rows; returns the record."""
@@ -386,10 +390,21 @@ class SimulatedOutput(OutputFolder):
     def __init__(self) -> None:
         super().__init__("simulated")
         self.kept: dict[int, dict[str, Any]] = {}
+        self.timeline: list[Mapping[str, Any]] = []
+        self.job: dict[str, Any] | None = None
+        """What job.json says, if anybody has calibrated."""
 
     def records(self) -> dict[int, dict[str, Any]]:
         """The records of the finished parts, by part number."""
         return dict(self.kept)
+
+    def read_job(self) -> dict[str, Any] | None:
+        """As job.json, if it were a file."""
+        return self.job
+
+    def add_to_timeline(self, entry: Mapping[str, Any]) -> None:
+        """Remember an event."""
+        self.timeline.append(entry)
 
     def check_there(self) -> None:
         """Memory does not vanish."""

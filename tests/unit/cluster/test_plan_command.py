@@ -15,9 +15,7 @@ QUICK = ["--models", "timed-sdxs", "--rows", "3000", "--refine", "0.3"]
 
 
 @pytest.fixture
-def run(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Any:
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Any:
     """Returns the exit code, and what was written to both streams."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(cli.console, "width", 160)
