@@ -259,7 +259,7 @@ def _shares(plans: PoolPlans) -> dict[str, float]:
 
 
 def _at_work(busy_seconds: Mapping[str, float], shares: Mapping[str, float]) -> float:
-    """GPU-seconds in which a student or a teacher was at work. The oracle is small, and beside them.
+    """GPU-seconds in which a student or a teacher was at work; the oracle is small, and beside.
 
     An actor that takes 0.9 of a GPU has it for itself; of those that take 0.45, two share one.
     """

@@ -108,7 +108,7 @@ class PlannedHands(LightHands):
         return [score_of(self._oracle, seeds[row], refined=False) for row in call.rows]
 
     def facts(self, work: Work, seconds: float) -> CallFacts:
-        """With the evaluations that the job's steps and guidance come to, and the bytes of its size."""
+        """With the evaluations and the bytes that the job's settings come to."""
         rows, stage = len(work.call.rows), work.call.stage
         stored = tuple(rows * self._row_bytes[output] for output in OUTPUTS.get(stage, ()))
         return CallFacts(rows, seconds, stored, self._evaluations.get(stage, 0))

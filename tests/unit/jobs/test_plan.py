@@ -149,7 +149,7 @@ def test_the_fewest_gpus_that_end_in_time() -> None:
 def test_a_deadline_that_nothing_makes_is_refused_with_the_reason() -> None:
     models = timed(1.0, 10.0)
     models["student"]["timed"]["load_seconds"] = 60.0
-    with pytest.raises(SpecError, match="even 16 GPUs take .* pass before the first part begins"):
+    with pytest.raises(SpecError, match=r"even 16 GPUs take .* pass before the first part begins"):
         fewest_gpus(question(1000, models=models), 50, most=16)
 
 

@@ -17,7 +17,7 @@ def test_gpus_are_a_number_or_a_number_of_each_type() -> None:
 
 @pytest.mark.parametrize("text", ["", "0", "-1", "8.5", "H100=", "=4", "H100=0", "L4=1,L4=2", "²"])
 def test_other_numbers_of_gpus_are_refused(text: str) -> None:
-    with pytest.raises(SpecError, match="--gpus .* as 8, or one for each type"):
+    with pytest.raises(SpecError, match=r"--gpus .* as 8, or one for each type"):
         read_gpus(text, usual="any")
 
 
@@ -30,7 +30,7 @@ def test_a_deadline_has_a_unit(text: str, seconds: float) -> None:
 
 @pytest.mark.parametrize("text", ["", "0", "-5h", "soon", "5 weeks", "1e400", "9" * 5000])
 def test_another_deadline_is_refused(text: str) -> None:
-    with pytest.raises(SpecError, match="--deadline .* is no time: give it as 90m"):
+    with pytest.raises(SpecError, match=r"--deadline .* is no time: give it as 90m"):
         read_duration(text)
 
 
