@@ -63,7 +63,7 @@ def test_without_a_teacher_the_student_sets_the_time() -> None:
     plan = make_plan(question(10_000, budget={"refine": 0.0}, pools=POOLS))
     assert plan.refined == 0
     assert plan.wall_seconds == pytest.approx(1000 * 1.0, rel=0.01)
-    assert plan.busy_hours["student"] == pytest.approx(0.5 * 1000 / 3600)
+    assert plan.busy_hours["student"] == pytest.approx(1000 / 3600)
     assert plan.busy_hours["teacher"] == 0
 
 
@@ -76,8 +76,8 @@ def test_a_teacher_that_refines_all_sets_the_time() -> None:
 
 
 def test_the_budget_is_what_is_refined() -> None:
-    assert make_plan(question(4000)).refined == pytest.approx(0.3, abs=0.002)
-    assert make_plan(question(4000, budget={"nfe": 1 + 0.4 * 100})).refined == pytest.approx(
+    assert make_plan(question(1000)).refined == pytest.approx(0.3, abs=0.005)
+    assert make_plan(question(1000, budget={"nfe": 1 + 0.4 * 100})).refined == pytest.approx(
         0.4, abs=0.01
     )
 
@@ -94,25 +94,26 @@ def test_speed_makes_everything_faster() -> None:
     models = timed(1.0, 10.0)
     for name in ("student", "oracle", "teacher"):
         models[name]["timed"]["speed"] = 10
-    slow, fast = make_plan(question(3000)), make_plan(question(3000, models=models))
+    slow = make_plan(question(1000, pools=POOLS))
+    fast = make_plan(question(1000, models=models, pools=POOLS))
     # But for the files: a real processor encodes them.
     assert fast.wall_seconds == pytest.approx(slow.wall_seconds / 10, rel=0.02)
 
 
 def test_a_large_job_is_planned_from_a_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = question(12_000, budget={"refine": 0.27})
+    asked = question(8_000, budget={"refine": 0.27})
     whole = make_plan(asked)
-    monkeypatch.setattr(plans, "WHOLE_ROWS", 4_000)
+    monkeypatch.setattr(plans, "WHOLE_ROWS", 2_000)
     part = make_plan(asked)
-    assert (whole.simulated_rows, part.simulated_rows) == (12_000, 4_000)
+    assert (whole.simulated_rows, part.simulated_rows) == (8_000, 2_000)
     assert part.wall_seconds == pytest.approx(whole.wall_seconds, rel=0.01)
-    assert part.refined == pytest.approx(whole.refined, abs=0.002)
+    assert part.refined == pytest.approx(whole.refined, abs=0.005)
     for pool, hours in whole.busy_hours.items():
-        assert part.busy_hours[pool] == pytest.approx(hours, rel=0.02)
+        assert part.busy_hours[pool] == pytest.approx(hours, rel=0.03)
 
 
 def test_more_gpus_are_faster_and_cost_no_less_than_the_work() -> None:
-    two, eight = make_plan(question(4000, gpus=2)), make_plan(question(4000, gpus=8))
+    two, eight = make_plan(question(2000, gpus=2)), make_plan(question(2000, gpus=8))
     assert eight.wall_seconds < two.wall_seconds / 3
     for plan in (two, eight):
         assert 0.5 < plan.efficiency <= 1
@@ -120,8 +121,8 @@ def test_more_gpus_are_faster_and_cost_no_less_than_the_work() -> None:
 
 
 def test_the_table_goes_over_every_budget() -> None:
-    table = budget_table(question(4000))
-    assert [plan.refined for plan in table] == pytest.approx([n / 10 for n in range(11)], abs=0.002)
+    table = budget_table(question(1000))
+    assert [plan.refined for plan in table] == pytest.approx([n / 10 for n in range(11)], abs=0.005)
     assert all(one.nfe < other.nfe for one, other in pairwise(table))
     assert table[0].wall_seconds < table[10].wall_seconds / 3
 
@@ -137,7 +138,7 @@ def test_the_teacher_alone_draws_everything_whole() -> None:
 
 
 def test_the_fewest_gpus_that_end_in_time() -> None:
-    asked = question(6000)
+    asked = question(2000)
     within = make_plan(asked.on({"any": 6})).wall_seconds * 1.01
     found = fewest_gpus(asked, within)
     (count,) = found.gpus.values()
@@ -154,10 +155,10 @@ def test_a_deadline_that_nothing_makes_is_refused_with_the_reason() -> None:
 
 
 def test_a_threshold_refines_what_the_stand_in_says() -> None:
-    asked = question(4000, models=timed(1.0, 10.0, rejected=0.1), budget={"threshold": 0.5})
-    assert make_plan(asked).refined == pytest.approx(0.1, abs=0.002)
-    higher = question(4000, models=timed(1.0, 10.0, rejected=0.1), budget={"threshold": 0.75})
-    assert make_plan(higher).refined == pytest.approx(0.55, abs=0.002)
+    asked = question(1000, models=timed(1.0, 10.0, rejected=0.1), budget={"threshold": 0.5})
+    assert make_plan(asked).refined == pytest.approx(0.1, abs=0.005)
+    higher = question(1000, models=timed(1.0, 10.0, rejected=0.1), budget={"threshold": 0.75})
+    assert make_plan(higher).refined == pytest.approx(0.55, abs=0.005)
 
 
 def test_a_schedule_is_planned_row_by_row() -> None:
