@@ -223,6 +223,7 @@ def _simulate(question: Question) -> _Run:
     spec, num_gpus, output = question.spec, question.num_gpus, SimulatedOutput()
     job = _job(question, output)
     plans = plan_pools(spec.pools, CORES_PER_GPU * num_gpus, num_gpus, loads=guess_loads(job))
+    _check_room(plans, num_gpus)
     hands = PlannedHands(job, question.times, oracle, question.gpus, _shares(plans))
     with _quiet(), _crew(job, hands, plans, num_gpus) as crew:
         threshold = _threshold(question, job, crew, output, oracle)
@@ -252,6 +253,18 @@ def _crew(job: Job, hands: PlannedHands, plans: PoolPlans, num_gpus: int) -> Cre
         object_store_bytes=STORE_BYTES_PER_GPU * num_gpus,
         capacity=plans.capacity,
     )
+
+
+def _check_room(plans: PoolPlans, num_gpus: int) -> None:
+    """Refuse fixed sizes that would wait for ever for their GPUs."""
+    shares = _shares(plans)
+    needed = sum(size * shares[name] for name, size in plans.sizes.items())
+    if needed > num_gpus + 1e-9:
+        each = ", ".join(f"{size} {name} of {shares[name]:g}" for name, size in plans.sizes.items())
+        raise SpecError(
+            f"pools: these actors need {needed:g} GPUs ({each}), and there are {num_gpus}. Say with "
+            "--gpus how many there are, or lower pools.*.size or gpus_per_actor."
+        )
 
 
 def _shares(plans: PoolPlans) -> dict[str, float]:
