@@ -101,6 +101,8 @@ class Pool:
         self.size = size
         self.rows_at_once = rows_at_once
         self.workers: list[Worker] = []
+        self.num_ready = 0
+        """Actors that have loaded."""
         self._start, self._kill = start, kill
         self._max_loads = max_loads + size
         self._max_deaths = max_deaths + size
@@ -125,6 +127,7 @@ class Pool:
     def loaded(self, worker: Worker) -> None:
         """An actor has its model and may be fed."""
         worker.ready = True
+        self.num_ready += 1
         self._ever_ready = True
         self._list(worker)
 
@@ -204,6 +207,7 @@ class Pool:
     def retire(self, worker: Worker, reason: str) -> None:
         """Kill and forget an actor that may be no good; `start` replaces it."""
         self.workers.remove(worker)
+        self.num_ready -= worker.ready
         worker.ready = False
         self._kill(worker.handle)
         log.warning("%s: an actor is replaced: %s", self.name, reason)
@@ -223,11 +227,6 @@ class Pool:
             )
 
     @property
-    def num_ready(self) -> int:
-        """Actors that have loaded."""
-        return sum(worker.ready for worker in self.workers)
-
-    @property
     def num_busy(self) -> int:
         """Actors that have something to do."""
         return sum(bool(worker.calls) for worker in self.workers)
@@ -237,3 +236,4 @@ class Pool:
         for worker in self.workers:
             self._kill(worker.handle)
         self.workers.clear()
+        self.num_ready = 0

@@ -240,7 +240,9 @@ class Cascade:
         self._input_from = dict(INPUT_FROM)
         if rules.strategy == "regenerate":
             del self._input_from[Stage.REFINE]
-        self._input = {stage: self.input_of(stage) for stage in Stage}
+        self._input = dict.fromkeys(Stage, Output.PICTURES) | {Stage.COMMIT: Output.FILES}
+        if rules.through == "latents":
+            self._input[Stage.REFINE] = Output.LATENTS
         self._takers = {
             (maker, output): tuple(
                 stage
@@ -358,11 +360,7 @@ class Cascade:
 
     def input_of(self, stage: Stage) -> Output:
         """Which output of its sources a stage takes."""
-        if stage is Stage.COMMIT:
-            return Output.FILES
-        if stage is Stage.REFINE and self.rules.through == "latents":
-            return Output.LATENTS
-        return Output.PICTURES
+        return self._input[stage]
 
     def _row(self, number: int) -> Row:
         row: RowSet = 1 << number
@@ -408,7 +406,8 @@ class Cascade:
                 for output, calls in self._held.items():
                     self._out += [Release(held, output) for held in calls]
                     calls.clear()
-        self._unpark()
+        if self._parked:
+            self._unpark()
 
     def _note_made(self, call: Call) -> None:
         for output in OUTPUTS[call.stage]:
@@ -494,6 +493,8 @@ class Cascade:
 
     def _advance(self) -> None:
         """Send the teacher what is certain, and commit when every row has what it needs."""
+        if self._waiting >> self._seen_rows & 1:
+            return  # nothing new
         first_waiting = _lowest(self._waiting) if self._waiting else self.num_rows
         if first_waiting > self._seen_rows:
             # By its score, not its state: a rejected row that has failed since still has its
@@ -548,15 +549,15 @@ class Cascade:
             encoded = (Stage.ENCODE_DRAWN, Stage.ENCODE_REFINED)
             good = rows & ~self._failed
             return tuple(made.call for stage in encoded for made in self._makers(stage, good))
-        maker = self._input_from.get(stage)
-        return tuple([made.call for made in self._makers(maker, rows)]) if maker else ()
+        made_in = self._input_from.get(stage)
+        return tuple([made.call for made in self._makers(made_in, rows)]) if made_in else ()
 
     def _makers(self, stage: Stage, rows: RowSet) -> list[_Made]:
         """What made the rows' outputs of `stage`, where they were made."""
-        makers, made = [], self._made[stage]
         rows &= self._made_rows[stage]
+        makers = []
         while rows:
-            maker = made[_lowest(rows)]
+            maker = self._made[stage][_lowest(rows)]
             assert maker is not None
             makers.append(maker)
             rows &= ~maker.rows
@@ -582,8 +583,10 @@ class Cascade:
 
     def _asked_for(self, made: _Made, output: Output) -> bool:
         ahead, active = self._ahead, self._active
-        takers = self._takers[made.call.stage, output]
-        return any(made.rows & (ahead[stage] | active[stage]) for stage in takers)
+        for stage in self._takers[made.call.stage, output]:
+            if made.rows & (ahead[stage] | active[stage]):
+                return True
+        return False
 
     def _take_instructions(self) -> list[Instruction]:
         taken, self._out = self._out, []

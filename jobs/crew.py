@@ -86,6 +86,7 @@ class Crew:
         self._should_stop = should_stop
         self.seconds: defaultdict[Stage, float] = defaultdict(float)
         self.rows: Counter[Stage] = Counter()
+        self._batch_sizes = {name: model.batch_size for name, model in job.spec.models}
         self.pools = {name: self._pool(name, size) for name, size in sizes.items()}
         self._task_slots = task_slots
         self._tasks = 0
@@ -99,17 +100,15 @@ class Crew:
         self._last_answer = self._last_look = hands.now()
 
     def _pool(self, name: str, size: int) -> Pool:
-        spec = self.job.spec
-        models = spec.models
-        batch: int = getattr(models, name).batch_size
+        spec, sizes = self.job.spec, self._batch_sizes
         # A row that kills its actor is found by halving its batch: so many deaths are to be borne.
-        halvings = 1 + ceil(log2(max(models.student.batch_size, models.teacher.batch_size)))
+        halvings = 1 + ceil(log2(max(sizes["student"], sizes["teacher"])))
         return Pool(
             name,
             lambda: self.hands.start_actor(name),
             self.hands.kill_actor,
             size=size,
-            rows_at_once=batch,
+            rows_at_once=sizes[name],
             max_loads=spec.max_attempts,
             max_deaths=spec.max_attempts * halvings + 1,
             # So an actor that fails at everything does not use up the attempts at a row.
@@ -228,7 +227,7 @@ class Crew:
 
     def _done(self, work: Work, answer: Answer) -> Done:
         owner, call = work.owner, work.call
-        for output, made in zip(OUTPUTS.get(call.stage, ()), answer.outputs, strict=True):
+        for output, made in zip(OUTPUTS[call.stage], answer.outputs, strict=True):
             owner.refs[call, output] = made
         if call.stage is Stage.COMMIT:
             owner.record = answer.value
@@ -245,19 +244,16 @@ class Crew:
         self.rows[stage] += facts.rows
         self.bytes_per_row = max(self.bytes_per_row, facts.stored_bytes / facts.rows)
         owner.seconds[name] += facts.seconds
-        owner.truncated.update(work.call.rows[place] for place in facts.truncated)
-        if (
-            name in self.pools
-            and work.rows_at_once < getattr(self.job.spec.models, name).batch_size
-        ):
+        if facts.truncated:
+            owner.truncated.update(work.call.rows[place] for place in facts.truncated)
+        if work.rows_at_once < self._batch_sizes.get(name, 0):
             owner.smaller_batches[name] = work.rows_at_once
-        if facts.evaluations:
+        if facts.evaluations and facts.evaluations != self.evaluations.get(stage):
             self._note_evaluations(stage, facts.evaluations)
 
     def _note_evaluations(self, stage: Stage, counted: int) -> None:
+        self.evaluations.setdefault(stage, counted)
         planned = self.job.student_nfe if stage is Stage.DRAW else self.job.teacher_nfe
-        if self.evaluations.setdefault(stage, counted) == counted == planned:
-            return
         if counted != planned and stage not in self._told:
             self._told.add(stage)
             log.warning(

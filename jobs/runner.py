@@ -146,8 +146,10 @@ class Runner:
             self.todo = [n for n in range(job.prompts.num_parts) if n not in there]
         """The numbers of the parts to do, in order."""
         todo = set(self.todo)
-        self._records = {n: record for n, record in there.items() if n not in todo}
-        self._resumed_rows = sum(record["rows"] for record in self._records.values())
+        resumed = [record for n, record in there.items() if n not in todo]
+        self._parts_done = len(resumed)
+        self._resumed_rows = self._done_rows = sum(record["rows"] for record in resumed)
+        self._failed_rows = sum(record["failed"] for record in resumed)
         self._open: dict[int, OpenPart] = {}
         self._counts: Counter[str] = Counter()
         self._started = 0.0
@@ -159,11 +161,9 @@ class Runner:
         self._started = told = crew.hands.now()
         if self._retry:
             log.info("%d parts have failed rows, which are drawn again", len(self.todo))
-        elif self._records:
+        elif self._parts_done:
             log.info(
-                "continuing: %d of %d parts are there",
-                len(self._records),
-                self.job.prompts.num_parts,
+                "continuing: %d of %d parts are there", self._parts_done, self.job.prompts.num_parts
             )
         todo = set(self.todo)
         parts = (p for p in self.job.prompts.parts(first=self.todo[0]) if p.index in todo)
@@ -221,7 +221,9 @@ class Runner:
     def _finish(self, owner: OpenPart) -> None:
         assert owner.record is not None
         del self._open[owner.part.index]
-        self._records[owner.part.index] = owner.record
+        self._parts_done += 1
+        self._done_rows += owner.record["rows"]
+        self._failed_rows += owner.record["failed"]
         log.info("part %d is done: %s", owner.part.index, _told(owner.record))
         self._counts += _count_rows(owner.cascade)
         for row, error in sorted(owner.cascade.errors.items()):
@@ -230,8 +232,7 @@ class Runner:
 
     def check_failures(self) -> None:
         """Raise TooManyFailuresError when more rows failed than the job allows."""
-        done = sum(record["rows"] for record in self._records.values())
-        failed = sum(record["failed"] for record in self._records.values())
+        done, failed = self._done_rows, self._failed_rows
         allowed = self.job.spec.max_failed
         if failed > allowed * done and done >= min(
             MIN_ROWS_BEFORE_GIVING_UP, self.job.prompts.num_rows
@@ -244,17 +245,16 @@ class Runner:
 
     def progress(self) -> Progress:
         """How the job stands now."""
-        done = sum(record["rows"] for record in self._records.values())
         counts = sum((_count_rows(part.cascade) for part in self._open.values()), self._counts)
         return Progress(
             num_rows=self.job.prompts.num_rows,
-            done_rows=done,
+            done_rows=self._done_rows,
             resumed_rows=self._resumed_rows,
-            failed_rows=sum(record["failed"] for record in self._records.values()),
+            failed_rows=self._failed_rows,
             judged_rows=counts["judged"],
             rejected_rows=counts["rejected"],
             refined_rows=counts["refined"],
-            parts_done=len(self._records),
+            parts_done=self._parts_done,
             num_parts=self.job.prompts.num_parts,
             elapsed_seconds=self._crew.hands.now() - self._started if self._crew else 0.0,
             pools=self._crew.views() if self._crew else [],
