@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from hashlib import sha256
@@ -50,6 +51,29 @@ def test_success_is_taken_away_while_parts_are_missing(tmp_path: Path) -> None:
     with pytest.raises(TooManyFailuresError, match="bottega retry"):
         run(job, LocalCrew(job, broken=frozenset({"picture 5"})))
     assert not (job.output.path / "_SUCCESS").exists()
+
+
+def test_a_letter_that_changed_in_the_middle_of_the_input_is_refused(tmp_path: Path) -> None:
+    source = write_prompts(tmp_path / "p.csv", 200_000)
+    size = source.stat().st_size
+    assert size > 2 * 2**20
+    job = local_job(source, tmp_path / "out", max_failed=0)
+    with pytest.raises(TooManyFailuresError):
+        run(job, LocalCrew(job, broken=frozenset({"picture 0"})))
+    source.write_text(source.read_text().replace("picture 99999", "picturf 99999"))
+    assert source.stat().st_size == size
+    with pytest.raises(OutputError, match="input_files: was"):
+        run(local_job(source, tmp_path / "out", max_failed=0))
+
+
+def test_a_copy_of_the_input_is_the_same_input(tmp_path: Path) -> None:
+    source = write_prompts(tmp_path / "p.csv", 10)
+    run(local_job(source, tmp_path / "out"))
+    (tmp_path / "elsewhere").mkdir()
+    copy = tmp_path / "elsewhere/p.csv"
+    copy.write_bytes(source.read_bytes())
+    os.utime(copy, (1, 1))
+    assert run(local_job(copy, tmp_path / "out")).resumed_rows == 10
 
 
 # ---- rows that fail
