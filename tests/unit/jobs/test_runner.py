@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,23 @@ def test_success_is_taken_away_while_parts_are_missing(tmp_path: Path) -> None:
     with pytest.raises(TooManyFailuresError, match="bottega retry"):
         run(job, LocalCrew(job, broken=frozenset({"picture 5"})))
     assert not (job.output.path / "_SUCCESS").exists()
+
+
+def test_another_job_is_refused_with_every_field_that_differs(tmp_path: Path) -> None:
+    source = write_prompts(tmp_path / "p.csv", 10)
+    run(local_job(source, tmp_path / "out"))
+    fields = {"seed": 8, "keep": "best", "name": "another", "max_attempts": 7}
+    other = local_job(source, tmp_path / "out", **fields)
+    other = replace(other, model_files={**other.model_files, "teacher": "a changed file"})
+    with pytest.raises(OutputError) as refused:
+        run(other)
+    said = str(refused.value)
+    assert "\n  model_files.teacher: was 't', is 'a changed file'" in said
+    assert "\n  seed: was 7, is 8" in said
+    assert "\n  keep: was 'teacher', is 'best'" in said
+    assert "name:" not in said, "a name changes no byte"
+    assert "max_attempts" not in said
+    assert run(local_job(source, tmp_path / "out")).resumed_rows == 10
 
 
 def test_a_letter_that_changed_in_the_middle_of_the_input_is_refused(tmp_path: Path) -> None:
