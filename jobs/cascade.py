@@ -344,6 +344,11 @@ class Cascade:
         return self._refined.bit_count()
 
     @property
+    def num_failed(self) -> int:
+        """Rows that failed so far."""
+        return self._failed.bit_count()
+
+    @property
     def held(self) -> frozenset[tuple[Call, Output]]:
         """The outputs that are to be kept in the object store for now."""
         return frozenset((call, output) for output, calls in self._held.items() for call in calls)

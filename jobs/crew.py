@@ -36,6 +36,16 @@ POOL_OF = {
     Stage.COMMIT: "files",
 }
 
+LOST_IN_THE_QUEUE = "an input was lost while the call waited"
+DIED = "its actor died"
+HUNG = "its actor did not answer in time"
+TOLD = {
+    Kind.OUT_OF_MEMORY: "out of memory",
+    Kind.INPUT_LOST: "its input was lost again and again",
+    Kind.UNLUCKY: "its node died again and again",
+}
+"""What a row's `error` says: hosts, processes, bytes and seconds are for the log."""
+
 LOOK_SECONDS = 1.0
 """How often the crew looks for calls that take too long."""
 
@@ -148,12 +158,12 @@ class Crew:
             raise InterruptedJobError(
                 "stopped. Finished parts are safe. Run the same command again to continue."
             )
-        self._dispatch()
-        answers = self.hands.wait(timeout_seconds)
+        events = self._dispatch()
+        answers = self.hands.wait(0.0 if events else timeout_seconds)
         now = self.hands.now()
         if answers:
             self._last_answer = now
-        events = [event for answer in answers for event in self._take(answer)]
+        events += [event for answer in answers for event in self._take(answer)]
         # What came back is taken first: a driver that was held up finds nobody hung.
         if now - self._last_look >= LOOK_SECONDS:
             self._last_look = now
@@ -173,24 +183,35 @@ class Crew:
         for worker in pool.start():
             self._loading[worker.loading] = (pool, worker)
 
-    def _dispatch(self) -> None:
+    def _dispatch(self) -> list[tuple[OpenPart, Event]]:
+        """Hand out what is queued; returns the calls whose input was lost while they waited."""
+        stale: list[tuple[OpenPart, Event]] = []
         for name, pool in self.pools.items():
             queue = self._queues[name]
             while queue and (worker := pool.free()) is not None:
                 _, _, owner, call = heappop(queue)
-                work = Work(owner, call, owner.inputs(call), pool.rows_at_once)
+                inputs = owner.inputs(call)
+                if inputs is None:
+                    stale.append((owner, Failed(call, LOST_IN_THE_QUEUE, blame=False)))
+                    continue
+                work = Work(owner, call, inputs, pool.rows_at_once)
                 ticket = self.hands.ask_actor(worker.handle, work)
                 sent = self._sent[ticket] = _Sent(work=work, ticket=ticket, worker=worker)
                 pool.give(worker, sent, self.hands.now())
         queue = self._queues["files"]
         while queue and self._tasks < self._task_slots:
             _, _, owner, call = heappop(queue)
-            ticket = self.hands.handle_files(work := self._file_work(owner, call))
+            inputs = owner.inputs(call)
+            if inputs is None:
+                stale.append((owner, Failed(call, LOST_IN_THE_QUEUE, blame=False)))
+                continue
+            work = self._file_work(owner, call, inputs)
+            ticket = self.hands.handle_files(work)
             self._sent[ticket] = _Sent(work=work, ticket=ticket, worker=None)
             self._tasks += 1
+        return stale
 
-    def _file_work(self, owner: OpenPart, call: Call) -> Work:
-        inputs = owner.inputs(call)
+    def _file_work(self, owner: OpenPart, call: Call, inputs: dict[Ref, Call]) -> Work:
         if call.stage is not Stage.COMMIT:
             return Work(owner, call, inputs)
         save_student = self.job.spec.save_student
@@ -276,7 +297,8 @@ class Crew:
             blame = False
         elif sent.worker is not None:
             events = self._raised(sent.worker, self._pool_of(call))
-        return [*events, (owner, Failed(call, trouble.reason, blame=blame))]
+        told = trouble.reason if trouble.kind is Kind.RAISED else TOLD[trouble.kind]
+        return [*events, (owner, Failed(call, told, blame=blame))]
 
     def _takes_fewer_rows(self, sent: _Sent, trouble: Trouble) -> bool:
         """After the device ran out of memory: the same call, computed in smaller batches."""
@@ -301,12 +323,12 @@ class Crew:
         reason = f"{worker.raised} calls in a row failed on it"
         pool.retire(worker, reason)
         self._start(pool)
-        return self._given_up(worker, reason, at_fault=None)
+        return self._given_up(worker, DIED, at_fault=None)
 
     def _died(self, worker: Worker, pool: Pool, reason: str) -> list[tuple[OpenPart, Event]]:
         pool.died(worker, reason)
         self._start(pool)
-        return self._given_up(worker, reason, worker.at_fault)
+        return self._given_up(worker, DIED, worker.at_fault)
 
     def _replace_hung(self, now: float) -> list[tuple[OpenPart, Event]]:
         events: list[tuple[OpenPart, Event]] = []
@@ -316,7 +338,7 @@ class Crew:
                 reason = f"no answer for {limit:.0f} s (call_timeout_seconds sets this limit)"
                 pool.died(worker, reason)
                 self._start(pool)
-                events += self._given_up(worker, reason, worker.calls[0])
+                events += self._given_up(worker, HUNG, worker.calls[0])
                 self._last_answer = now
         return events
 

@@ -33,10 +33,16 @@ class OpenPart:
     record: dict[str, Any] | None = None
     truncated: set[int] = field(default_factory=set)
 
-    def inputs(self, call: Call) -> dict[Ref, Call]:
-        """What a call takes, with who made it."""
+    def inputs(self, call: Call) -> dict[Ref, Call] | None:
+        """What a call takes, with who made it.
+
+        None if something was lost since the cascade asked for `call`: another call missed it.
+        """
         used = self.cascade.input_of(call.stage)
-        return {self.refs[maker, used]: maker for maker in call.sources}
+        try:
+            return {self.refs[maker, used]: maker for maker in call.sources}
+        except KeyError:
+            return None
 
     def lose(self, maker: Call, output: Output, ref: Ref) -> bool:
         """Forget a lost reference; False if it was made anew since, or let go."""

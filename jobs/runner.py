@@ -40,7 +40,7 @@ Listener = Callable[[Progress], None]
 LISTENER_SECONDS = 0.25
 
 MIN_ROWS_BEFORE_GIVING_UP = 100
-"""`max_failed` is a fraction: a few failed rows at the very start do not end a job."""
+"""Where `max_failed` is a fraction: a few failed rows at the very start do not end a job."""
 
 
 def run_job(
@@ -181,6 +181,7 @@ class Runner:
                 self._carry_out(owner, owner.cascade.handle(event))
             if crew.hands.now() - told > LISTENER_SECONDS:
                 self.job.output.check_there()
+                self.check_failures()
                 if self._listener:
                     self._listener(self.progress())
                 told = crew.hands.now()
@@ -231,16 +232,24 @@ class Runner:
         self.check_failures()
 
     def check_failures(self) -> None:
-        """Raise TooManyFailuresError when more rows failed than the job allows."""
-        done, failed = self._done_rows, self._failed_rows
+        """Raise TooManyFailuresError when more rows failed than the job allows.
+
+        Rows of open parts count as soon as they failed, and until then as good.
+        """
+        opened = [part.cascade for part in self._open.values()]
+        rows = self._done_rows + sum(cascade.num_rows for cascade in opened)
+        failed = self._failed_rows + sum(cascade.num_failed for cascade in opened)
         allowed = self.job.spec.max_failed
-        if failed > allowed * done and done >= min(
-            MIN_ROWS_BEFORE_GIVING_UP, self.job.prompts.num_rows
-        ):
+        if isinstance(allowed, int):
+            told, too_many = f"{allowed} (a fraction is written with a point)", failed > allowed
+        else:
+            enough = rows >= min(MIN_ROWS_BEFORE_GIVING_UP, self.job.prompts.num_rows)
+            told, too_many = f"{allowed:.0%}", enough and failed > allowed * rows
+        if too_many:
             raise TooManyFailuresError(
-                f"{failed} of {done} rows failed, and max_failed allows {allowed:.0%}. The column "
-                "`error` of the finished parts says why; mend the cause and draw them again with "
-                f"`bottega retry {self.job.output.path}`, or raise max_failed."
+                f"{failed} of {rows} rows failed, and max_failed allows {told}. The log and the "
+                "column `error` of the finished parts say why; mend the cause and draw them again "
+                f"with `bottega retry {self.job.output.path}`, or raise max_failed."
             )
 
     def progress(self) -> Progress:
