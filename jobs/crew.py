@@ -8,12 +8,11 @@ given, and never sees a picture: only references, scores, seconds and records.
 from __future__ import annotations
 
 import logging
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from heapq import heappop, heappush
-from itertools import count
 from math import ceil, inf, log2
 
 from actors.errors import InterruptedJobError, StalledError
@@ -50,7 +49,7 @@ LOOK_SECONDS = 1.0
 """How often the crew looks for calls that take too long."""
 
 
-@dataclass(eq=False, kw_only=True)
+@dataclass(eq=False, kw_only=True, slots=True)
 class _Sent(PoolCall):
     """A call that somebody works on; `worker` is None for files."""
 
@@ -68,6 +67,35 @@ class PoolView:
     ready: int
     busy: int
     queued: int
+
+
+class _Queue:
+    """Calls that wait for a pool: those of older parts first, and a part's own in turn."""
+
+    def __init__(self) -> None:
+        self._parts: list[int] = []
+        """A heap: the numbers of the parts that have a call here."""
+        self._calls: dict[int, deque[tuple[OpenPart, Call]]] = {}
+        self._length = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def push(self, owner: OpenPart, call: Call) -> None:
+        part = owner.part.index
+        if part not in self._calls:
+            self._calls[part] = deque()
+            heappush(self._parts, part)
+        self._calls[part].append((owner, call))
+        self._length += 1
+
+    def pop(self) -> tuple[OpenPart, Call]:
+        calls = self._calls[self._parts[0]]
+        first = calls.popleft()
+        self._length -= 1
+        if not calls:
+            del self._calls[heappop(self._parts)]
+        return first
 
 
 class Crew:
@@ -101,10 +129,7 @@ class Crew:
         self._task_slots = task_slots
         self._tasks = 0
         self._told: set[Stage] = set()
-        self._queues: dict[str, list[tuple[int, int, OpenPart, Call]]] = {
-            name: [] for name in (*self.pools, "files")
-        }
-        self._order = count()
+        self._queues = {name: _Queue() for name in (*self.pools, "files")}
         self._loading: dict[Ref, tuple[Pool, Worker]] = {}
         self._sent: dict[Ref, _Sent] = {}
         self._last_answer = self._last_look = hands.now()
@@ -138,8 +163,7 @@ class Crew:
 
     def send(self, owner: OpenPart, call: Call) -> None:
         """Queue a call. Older parts go first, so that parts finish and let go of their pictures."""
-        queue = self._queues[POOL_OF[call.stage]]
-        heappush(queue, (owner.part.index, next(self._order), owner, call))
+        self._queues[POOL_OF[call.stage]].push(owner, call)
 
     def views(self) -> list[PoolView]:
         """What each pool is doing."""
@@ -189,7 +213,7 @@ class Crew:
         for name, pool in self.pools.items():
             queue = self._queues[name]
             while queue and (worker := pool.free()) is not None:
-                _, _, owner, call = heappop(queue)
+                owner, call = queue.pop()
                 inputs = owner.inputs(call)
                 if inputs is None:
                     stale.append((owner, Failed(call, LOST_IN_THE_QUEUE, blame=False)))
@@ -200,7 +224,7 @@ class Crew:
                 pool.give(worker, sent, self.hands.now())
         queue = self._queues["files"]
         while queue and self._tasks < self._task_slots:
-            _, _, owner, call = heappop(queue)
+            owner, call = queue.pop()
             inputs = owner.inputs(call)
             if inputs is None:
                 stale.append((owner, Failed(call, LOST_IN_THE_QUEUE, blame=False)))

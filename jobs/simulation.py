@@ -69,7 +69,7 @@ class SimulatedRef:
     gone: bool = False
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Asked:
     """A call on its way. `work` is dropped, with the references in it, when it is over."""
 
@@ -77,7 +77,7 @@ class Asked:
     work: Work | None
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class SimulatedActor:
     """`slowness` multiplies its times. `calls`: the oldest is being worked on."""
 
