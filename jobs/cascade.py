@@ -203,6 +203,8 @@ BETWEEN = tuple(stage for stage in Stage if stage not in (Stage.DRAW, Stage.COMM
 TEACHERS = (Stage.REFINE, Stage.SCORE_REFINED, Stage.ENCODE_REFINED)
 """Stages that an accepted row does not need."""
 
+ENCODINGS = (Stage.ENCODE_DRAWN, Stage.ENCODE_REFINED)
+
 INPUT_FROM = {
     Stage.SCORE_DRAWN: Stage.DRAW,
     Stage.ENCODE_DRAWN: Stage.DRAW,
@@ -551,9 +553,10 @@ class Cascade:
 
     def _sources(self, stage: Stage, rows: RowSet) -> tuple[Call, ...]:
         if stage is Stage.COMMIT:
-            encoded = (Stage.ENCODE_DRAWN, Stage.ENCODE_REFINED)
             good = rows & ~self._failed
-            return tuple(made.call for stage in encoded for made in self._makers(stage, good))
+            encoded = [m for s in ENCODINGS for m in self._makers(s, good)]
+            encoded.sort(key=lambda made: _lowest(made.rows & good))
+            return tuple(made.call for made in encoded)
         made_in = self._input_from.get(stage)
         return tuple([made.call for made in self._makers(made_in, rows)]) if made_in else ()
 
