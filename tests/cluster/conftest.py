@@ -13,7 +13,7 @@ import pytest
 import ray
 
 from cluster.session import Resources, ray_session
-from jobs.balance import plan_pools
+from jobs.sizes import plan_pools
 from jobs.crew import Crew
 from jobs.job import Job, resolve
 from jobs.on_ray import RayHands
