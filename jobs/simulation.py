@@ -13,7 +13,7 @@ Things can be broken: `kill_actor`, `kill_node`, `lose`, and what a subclass add
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
@@ -69,7 +69,7 @@ class SimulatedRef:
     gone: bool = False
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Asked:
     """A call on its way. `work` is dropped, with the references in it, when it is over."""
 
@@ -79,7 +79,7 @@ class Asked:
     """That the call takes, once it has begun."""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class SimulatedActor:
     """`slowness` multiplies its times. `calls`: the oldest is being worked on."""
 
@@ -101,6 +101,7 @@ class SimulatedHands:
         self.times = times
         self.nodes = set(range(num_nodes))
         self.actors: list[SimulatedActor] = []
+        self._actors_on: Counter[int] = Counter()
         self.tasks: dict[Asked, int] = {}
         """Files being handled, with the node that does it."""
         self.store: WeakSet[SimulatedRef] = WeakSet()
@@ -122,8 +123,8 @@ class SimulatedHands:
 
     def start_actor(self, pool: str) -> tuple[SimulatedActor, object]:
         """On the node with the fewest actors."""
-        used = [actor.node for actor in self.actors]
-        node = min(sorted(self.nodes), key=used.count)
+        node = min(sorted(self.nodes), key=lambda node: self._actors_on[node])
+        self._actors_on[node] += 1
         name = f"{pool} {next(self._serial)}"
         actor = SimulatedActor(pool, name, node, ticket=object())
         self.actors.append(actor)
@@ -136,6 +137,7 @@ class SimulatedHands:
             return
         handle.dead = True
         self.actors.remove(handle)
+        self._actors_on[handle.node] -= 1
         if not handle.ready:
             self._tell_of_death(handle.ticket, handle)
         for asked in handle.calls:
