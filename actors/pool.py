@@ -27,7 +27,7 @@ HUNG_FACTOR = 10.0
 """A call is taken for hung after this many times the slowest call of its pool so far."""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class PoolCall:
     """A call that an actor has.
 
@@ -39,7 +39,7 @@ class PoolCall:
     since: float = 0.0
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Worker:
     """One actor. `calls` are the calls that it has, the oldest first; `answers`, how many it gave.
 

@@ -145,6 +145,15 @@ class JobSpec(Settings):
         default_factory=PoolsSettings, description="Sizes and needs of the three actor pools."
     )
 
+    @field_validator("input", "output")
+    @classmethod
+    def _a_path_of_this_machine(cls, value: str) -> str:
+        if "\0" in value:
+            raise ValueError("a path has no NUL character")
+        if "://" in value:
+            raise ValueError("a URL, where a path of this machine is meant. Mount or copy it")
+        return value
+
     @field_validator("max_failed", mode="before")
     @classmethod
     def _fraction_or_count(cls, value: Any) -> Any:
