@@ -114,7 +114,7 @@ class TimedStudent:
         facts = CallFacts(
             rows=len(prompts),
             seconds=perf_counter() - start,
-            stored_bytes=latents.nbytes + pictures.nbytes,
+            stored_bytes=(latents.nbytes, pictures.nbytes),
             evaluations=self.settings.steps * self.settings.evaluations_per_step,
         )
         return latents, pictures, facts
@@ -151,7 +151,7 @@ class TimedTeacher:
         facts = CallFacts(
             rows=len(prompts),
             seconds=perf_counter() - start,
-            stored_bytes=pictures.nbytes,
+            stored_bytes=(pictures.nbytes,),
             evaluations=self.refinement.steps * self.settings.evaluations_per_step,
         )
         return pictures, facts

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from cluster.session import Resources, ray_session
-from jobs.balance import plan_pools
+from jobs.sizes import plan_pools
 from jobs.crew import Crew
 from jobs.job import resolve
 from jobs.on_ray import RayHands

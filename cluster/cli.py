@@ -243,11 +243,12 @@ def _crew_for(
 
 
 def _make_crew(job: Job, have: Resources, stopped: Callable[[], bool]) -> Crew:
-    from jobs.balance import plan_pools
+    from jobs.sizes import guess_loads, plan_pools
     from jobs.crew import Crew
     from jobs.on_ray import RayHands
 
-    plans = plan_pools(job.spec.pools, have.cpus, have.gpus, have.pool_labels)
+    loads = guess_loads(job)
+    plans = plan_pools(job.spec.pools, have.cpus, have.gpus, have.labelled_gpus, loads)
     return Crew(
         job,
         RayHands(job, plans),
@@ -255,6 +256,7 @@ def _make_crew(job: Job, have: Resources, stopped: Callable[[], bool]) -> Crew:
         task_slots=max(1, int(have.cpus / 2)),
         object_store_bytes=have.object_store_bytes,
         should_stop=stopped,
+        capacity=plans.capacity,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from math import inf
@@ -14,19 +14,19 @@ import actors
 import cluster
 import jobs
 from actors.errors import ClusterError
-from jobs.balance import POOL_LABEL
+from jobs.sizes import POOL_LABEL
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What the cluster has. `pool_labels`: the values of the nodes' label `bottega-pool`."""
+    """What the cluster has. `labelled_gpus`: by the nodes' label `bottega-pool`."""
 
     cpus: float
     gpus: float
     object_store_bytes: float
-    pool_labels: frozenset[str]
+    labelled_gpus: Mapping[str, float]
 
 
 def check_packages() -> None:
@@ -57,12 +57,17 @@ def ray_session(address: str | None) -> Iterator[Resources]:
         import ray
 
         have = ray.cluster_resources()
-        labels = (node.get("Labels", {}).get(POOL_LABEL) for node in ray.nodes() if node["Alive"])
+        labelled: dict[str, float] = {}
+        for node in ray.nodes():
+            label = node.get("Labels", {}).get(POOL_LABEL)
+            if node["Alive"] and label:
+                gpus = node["Resources"].get("GPU", 0.0)
+                labelled[label] = labelled.get(label, 0.0) + gpus
         yield Resources(
             cpus=have.get("CPU", 1.0),
             gpus=have.get("GPU", 0.0),
             object_store_bytes=have.get("object_store_memory", inf),
-            pool_labels=frozenset(label for label in labels if label),
+            labelled_gpus=labelled,
         )
 
 

@@ -127,9 +127,14 @@ class Trial:
         return verdict
 
     def _most_attempts(self) -> int:
-        """For each halving of a batch all the attempts; and what is nobody's fault."""
-        halvings = max(self.schedule.job.batches).bit_length() + 1
-        return self.schedule.max_attempts * halvings + 5 * len(self.schedule.faults) + 5
+        """For each halving of a batch all the attempts; and what is nobody's fault.
+
+        A row that kills its actor costs the call behind it as many.
+        """
+        job = self.schedule.job
+        halvings = max(job.batches).bit_length() + 1
+        poison = max(1, len(job.poison))
+        return self.schedule.max_attempts * halvings * poison + 5 * len(self.schedule.faults) + 5
 
 
 def _comparable(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:

@@ -114,7 +114,7 @@ def make_schedule(seed: int) -> Schedule:
     job = _small_job(seed % 96)
     num_faults = random.randint(1, 3 if job.poison else 8)
     centre, spread = random.random(), random.choice([0.02, 0.1, 2.0])
-    kinds = list(Breaks)
+    kinds = [*Breaks, Breaks.LOSE, Breaks.LOSE]
     if random.random() < 0.4:
         kinds = random.sample(kinds, 3)  # a few kinds, again and again
     faults: list[Fault] = []
@@ -142,11 +142,16 @@ def _small_job(number: int) -> Small:
         for how in hows[: random.randint(1, 2)]:
             stages = ACTOR_STAGES if how is not Breaks.RAISE else [*ACTOR_STAGES, *ENCODING_STAGES]
             poison.append(Poison(random.choice(rows), random.choice(stages), how))
+    batches = (random.randint(1, 5), random.randint(1, 8), random.randint(1, 5))
+    sizes = (random.randint(1, 3), random.randint(1, 2), random.randint(1, 3))
+    if number % 4 == 1:
+        # Many small calls wait for what one large call made, and may miss it when their turn comes.
+        batches, sizes = (random.randint(5, 8), random.randint(1, 3), 1), (1, 1, 1)
     return Small(
         num_rows=num_rows,
         rows_per_part=random.choice([3, 7, 10, 16]),
-        batches=(random.randint(1, 5), random.randint(1, 8), random.randint(1, 5)),
-        sizes=(random.randint(1, 3), random.randint(1, 2), random.randint(1, 3)),
+        batches=batches,
+        sizes=sizes,
         num_nodes=random.randint(2, 4),
         task_slots=random.randint(1, 3),
         threshold=random.choice([0.0, 0.3, 0.5, 0.5, 0.8, 1.1]),

@@ -36,6 +36,9 @@ from jobs.spec import JobSpec
 DRIVER_NODE = 0
 """Commits run here; if it dies, so does the driver."""
 
+EVALUATIONS = {Stage.DRAW: 1, Stage.REFINE: 2}
+"""Network evaluations of a row."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Times:
@@ -111,6 +114,9 @@ class SimulatedHands:
     def now(self) -> float:
         """Seconds on the virtual clock."""
         return self._now
+
+    def want_actors(self, sizes: Mapping[str, int]) -> None:
+        """This cluster does not grow."""
 
     def start_actor(self, pool: str) -> tuple[SimulatedActor, object]:
         """On the node with the fewest actors."""
@@ -291,12 +297,14 @@ class SimulatedHands:
         made = _made(work)
         outputs = [
             SimulatedRef(rows, work.owner.part.index, work.call, output, node, next(self._serial))
-            for output, rows in zip(OUTPUTS.get(work.call.stage, ()), made, strict=False)
+            for output, rows in zip(OUTPUTS[work.call.stage], made, strict=False)
         ]
         self.store.update(outputs)
         rows = len(work.call.rows)
-        evaluations = {Stage.DRAW: 1, Stage.REFINE: 2}.get(work.call.stage, 0)
-        facts = CallFacts(rows, self.times.batch.get(pool, self.times.files), rows, evaluations)
+        evaluations = EVALUATIONS.get(work.call.stage, 0)
+        facts = CallFacts(
+            rows, self.times.batch.get(pool, self.times.files), (rows,) * len(outputs), evaluations
+        )
         scores = work.call.stage in (Stage.SCORE_DRAWN, Stage.SCORE_REFINED)
         return Answer(asked.ticket, (made[0], facts) if scores else facts, outputs)
 
@@ -363,10 +371,19 @@ class SimulatedOutput(OutputFolder):
     def __init__(self) -> None:
         super().__init__("simulated")
         self.kept: dict[int, dict[str, Any]] = {}
+        self.timeline: list[Mapping[str, Any]] = []
 
     def records(self) -> dict[int, dict[str, Any]]:
         """The records of the finished parts, by part number."""
         return dict(self.kept)
+
+    def read_job(self) -> dict[str, Any] | None:
+        """There is no calibration."""
+        return None
+
+    def add_to_timeline(self, entry: Mapping[str, Any]) -> None:
+        """Remember an event."""
+        self.timeline.append(entry)
 
     def check_there(self) -> None:
         """Memory does not vanish."""

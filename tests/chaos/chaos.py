@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -146,10 +146,12 @@ def nodes() -> Iterator[Nodes]:
         made.stop()
 
 
-def start(job_file: Path, output: Path, address: str) -> subprocess.Popen[str]:
-    """Start the driver as a user does."""
-    command = [*BOTTEGA, "run", str(job_file), "--output", str(output), "-v", "--address", address]
-    with output.with_suffix(".log").open("a") as log:
+def start(
+    job_file: Path, output: Path, address: str, name: str = "", bottega: Sequence[str] = BOTTEGA
+) -> subprocess.Popen[str]:
+    """Start a driver as a user does; what it says goes to a file of its `name`."""
+    command = [*bottega, "run", str(job_file), "--output", str(output), "-v", "--address", address]
+    with output.with_suffix(f"{name}.log").open("a") as log:
         return subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, text=True)
 
 
@@ -169,10 +171,10 @@ def run_in_peace(folder: Path, here: Nodes) -> dict[str, str]:
     return hashes(folder / "peace")
 
 
-def write_job(folder: Path) -> Path:
-    """The job file of every run."""
+def write_job(folder: Path, **fields: Any) -> Path:
+    """The job file of every run; fields replace those of JOB."""
     file = folder / "job.yaml"
-    file.write_text(yaml.safe_dump(JOB))
+    file.write_text(yaml.safe_dump({**JOB, **fields}))
     return file
 
 

@@ -50,12 +50,12 @@ def answer(pool: Pool, worker: Worker, now: float = 0.0, well: bool = True) -> N
 
 def test_the_least_busy_actor_is_fed_first_and_none_gets_more_than_two(pool: Pool) -> None:
     for expected in (0, 1, 0, 1):
-        worker = pool.free()
+        worker = pool.free(9)
         assert worker is pool.workers[expected]
         give(pool, worker)
-    assert pool.free() is None
+    assert pool.free(9) is None
     answer(pool, pool.workers[1])
-    assert pool.free() is pool.workers[1]
+    assert pool.free(9) is pool.workers[1]
 
 
 def test_the_call_that_it_worked_on_is_at_fault(pool: Pool) -> None:

@@ -52,6 +52,36 @@ def test_success_is_taken_away_while_parts_are_missing(tmp_path: Path) -> None:
     assert not (job.output.path / "_SUCCESS").exists()
 
 
+# ---- rows that fail
+
+
+@pytest.mark.parametrize(
+    ("allowed", "broken", "ends"),
+    [(2, 2, False), (2, 3, True), (0, 1, True), (0.1, 20, False), (0.1, 21, True)],
+)
+def test_a_count_or_a_fraction_of_failed_rows_ends_the_job(
+    tmp_path: Path, allowed: float, broken: int, ends: bool
+) -> None:
+    source = write_prompts(tmp_path / "p.csv", 200)
+    job = local_job(source, tmp_path / "out", max_failed=allowed, rows_per_part=50)
+    crew = LocalCrew(job, broken=frozenset(f"picture {199 - n}" for n in range(broken)))
+    if ends:
+        with pytest.raises(TooManyFailuresError, match=f"{broken} of 200 rows failed"):
+            run(job, crew)
+    else:
+        assert run(job, crew).failed_rows == broken
+
+
+def test_a_job_that_fails_broadly_ends_before_its_first_part_is_done(tmp_path: Path) -> None:
+    source = write_prompts(tmp_path / "p.csv", 400)
+    fields: dict[str, Any] = {"rows_per_part": 400, "budget": {"threshold": 0.5}}
+    job = local_job(source, tmp_path / "out", **fields)
+    crew = LocalCrew(job, broken=frozenset(f"picture {n}" for n in range(400)))
+    with pytest.raises(TooManyFailuresError, match="41 of 400 rows failed, and max_failed allows"):
+        run(job, crew)
+    assert not job.output.records()
+
+
 # ---- extend
 
 
