@@ -145,7 +145,7 @@ class Pool:
             self._list(worker)
         staying = [worker for worker in self.workers if not worker.leaving]
         staying.sort(key=lambda worker: (worker.ready, len(worker.calls), -worker.number))
-        for worker in staying[: len(staying) - size]:
+        for worker in staying[: max(0, len(staying) - size)]:
             worker.leaving = True
         self.num_leaving = sum(worker.leaving for worker in self.workers)
 

@@ -126,30 +126,27 @@ class _Pricing:
     def decision(self) -> Decision:
         look = self.outlook
         now = self.now()
-        fewer, more = self.around()
-        numbers = {now.students, fewer, more, max(fewer - 1, look.student.minimum)}
-        splits = {n: self.split(n) for n in sorted(numbers)}
-        prices = {n: self.price(split) for n, split in splits.items()}
-        stays = self.price(now, stays=True)
-        best = min(prices, key=lambda n: (prices[n], abs(n - now.students)))
-        chosen = splits[best]
-        costs = self.loading(chosen)
-        saved = stays - prices[best]
-        if chosen.sizes == now.sizes or saved <= (MARGIN - 1) * costs:
+        if self.limit_in(now) > self.warning(now):
             return self.oracles(now)
-        return Decision(chosen.sizes, self.reason(now, chosen, stays, prices[best], costs))
+        fewer, more = self.around()
+        numbers = {fewer, more, max(fewer - 1, look.student.minimum)} - {now.students}
+        splits = [self.split(n) for n in sorted(numbers)]
+        chosen = min(splits, key=self.price, default=now)
+        stays, price, costs = self.price(now), self.price(chosen), self.loading(chosen)
+        if chosen is now or stays - price <= (MARGIN - 1) * costs:
+            return self.oracles(now)
+        return Decision(chosen.sizes, self.reason(now, chosen, stays, price, costs))
 
     def oracles(self, now: _Split) -> Decision:
-        """The oracle alone, when it is too small, or far too large."""
+        """The oracle alone, when it is too small for the others."""
         pool = self.outlook.oracle
-        needed = self.oracles_for(now.students, now.teachers)
-        short = self.oracle_load(now.students, now.teachers) > pool.size
-        if not short and needed * 2 > pool.size:
+        load = self.oracle_load(now.students, now.teachers)
+        sizes = {**now.sizes, "oracle": self.oracles_for(now.students, now.teachers)}
+        if load <= pool.size or sizes["oracle"] <= pool.size:
             return Decision(now.sizes)
-        sizes = {**now.sizes, "oracle": needed}
-        if needed == pool.size or not self.outlook.capacity.fits(sizes):
+        if not self.outlook.capacity.fits(sizes):
             return Decision(now.sizes)
-        return Decision(sizes, f"the oracle has work for {needed} actors at this pace")
+        return Decision(sizes, f"the others keep {load:.1f} oracles busy all the time")
 
     # ---- what there could be
 
@@ -161,16 +158,21 @@ class _Pricing:
         """So many students, the oracles that they need, and all the teachers that fit beside."""
         if students not in self._splits:
             look = self.outlook
-            oracles, teachers = look.oracle.size, look.teacher.size
-            for _ in range(2):
-                sizes = {"student": students, "oracle": oracles}
-                teachers = look.capacity.most("teacher", sizes, self._most(look.teacher, "teacher"))
-                teachers = max(teachers, look.teacher.minimum)
-                needed = self.oracles_for(students, teachers)
-                if needed > oracles or needed * 2 < oracles:
-                    oracles = needed
+            oracles = look.oracle.size
+            needed = self.oracles_for(students, self._teachers_beside(students, oracles))
+            fewer = self._teachers_beside(students, min(oracles, needed))
+            # An oracle is let go only if that makes room for a teacher.
+            if needed > oracles or fewer > self._teachers_beside(students, oracles):
+                oracles = needed
+            teachers = self._teachers_beside(students, oracles)
             self._splits[students] = self._flow(students, oracles, teachers)
         return self._splits[students]
+
+    def _teachers_beside(self, students: int, oracles: int) -> int:
+        pool = self.outlook.teacher
+        sizes = {"student": students, "oracle": oracles}
+        fitting = self.outlook.capacity.most("teacher", sizes, self._most(pool, "teacher"))
+        return max(fitting, pool.minimum)
 
     def _flow(self, students: int, oracles: int, teachers: int) -> _Split:
         look = self.outlook
@@ -211,23 +213,22 @@ class _Pricing:
 
     # ---- what it costs
 
-    def price(self, split: _Split, stays: bool = False) -> float:
+    def price(self, split: _Split) -> float:
         """Device-seconds lost from now to the end.
 
-        stays: the sizes that there are. When a limit is near, to stay is to stay for good: to move
-        later is not cheaper than now.
+        At a limit that is near a split is kept for good: to move later is not cheaper than now.
         """
         look = self.outlook
         share_s = look.capacity.shares["student"]
         rows, waiting = look.rows_to_draw, look.waiting
         drawn = split.students / look.student.row_seconds
         seconds = rows / drawn if drawn else inf
-        lost = 0.0 if stays else self.loading(split)
+        lost = self.loading(split)
         reached = self.limit_in(split)
         if reached < seconds:
             rest = rows - (drawn * reached if drawn else 0.0)
             held = self.held(split, rest)
-            near = stays and reached <= self.warning(split)
+            near = reached <= self.warning(split)
             lost += held if near else min(held, self.alternating(split, rest))
             waiting = 0.0 if split.growth < 0 else waiting + look.room
         else:
@@ -325,8 +326,8 @@ def _at_the_end(look: Outlook) -> Decision:
     if not teacher.queued:
         return Decision(before)
     beside = {**before, "student": look.student.minimum}
-    most = look.capacity.most("teacher", beside, min(teacher.maximum, 1_000_000))
-    most = min(most, len(look.teachers_free_in) + teacher.queued)
+    bound = min(teacher.maximum, teacher.size + teacher.queued)
+    most = look.capacity.most("teacher", beside, bound)
     if most <= teacher.size:
         return Decision(before)
     seconds = {

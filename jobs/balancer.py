@@ -117,7 +117,7 @@ class Balancer:
         waiting = (teacher.queued + pinned) * teacher.call_rows + judged_soon
         rows_to_draw = rows_unopened + drawing
         room = min(
-            (rows_allowed + drawing) * rejected,
+            max(0.0, rows_allowed + drawing) * rejected,
             max(0.0, self.buffer_rows - waiting),
             self._room_in_store(rejected),
         )

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
-from math import ceil, prod
+from math import ceil
 
 UNITS = 10_000
 """Parts of a device: Ray knows no smaller ones."""
 
-EXACT_STATES = 2_000
-"""Up to so many combinations of actors their packing is searched; beyond, first fit decreasing."""
+EXACT_ACTORS = 40
+"""The packing of up to so many actors that share devices is searched; beyond, first fit decreasing.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +82,15 @@ class Capacity:
 def devices_needed(counts: tuple[tuple[int, int], ...]) -> int:
     """The fewest devices for `counts` of (units of a device, actors), the largest units first.
 
-    Exact where it is small, or where first fit decreasing needs no more than the volume.
+    Exact where it is small, or where first fit decreasing needs no more than the volume, or than
+    the actors of which no two share a device.
     """
     whole = sum(n * ceil(units / UNITS) for units, n in counts if units >= UNITS)
     parts = tuple((units, n) for units, n in counts if 0 < units < UNITS and n)
     found = _first_fit(parts)
-    if found > ceil(sum(units * n for units, n in parts) / UNITS) and (
-        prod(n + 1 for _, n in parts) <= EXACT_STATES
-    ):
+    large = sum(n for units, n in parts if 2 * units > UNITS)
+    least = max(large, ceil(sum(units * n for units, n in parts) / UNITS))
+    if found > least and sum(n for _, n in parts) <= EXACT_ACTORS:
         found = _fewest(parts)
     return whole + found
 
