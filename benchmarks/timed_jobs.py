@@ -34,8 +34,8 @@ from jobs.crew import POOL_OF, Crew
 from jobs.hands import Work
 from jobs.job import Job, resolve
 from jobs.light_hands import LightHands
-from jobs.open_part import OpenPart
 from jobs.on_ray import RayHands
+from jobs.open_part import OpenPart
 from jobs.runner import Runner, run_job
 from jobs.simulation import SimulatedOutput, SimulatedPrompts, Times
 from jobs.sizes import POOLS, PoolPlans, guess_loads, plan_pools
@@ -62,9 +62,9 @@ Schedule = tuple[tuple[int, float], ...]
 class Case:
     """A job with timed models. `rejected`: a fraction, or (first row, fraction) pairs.
 
-    `load_batches`: what an actor takes to load, in batches of the student. `speed`: so many times as
-    fast as the profile says, load time included. `side`: pictures are small, so that two cores can
-    encode what sixteen GPUs draw.
+    `load_batches`: what an actor takes to load, in batches of the student. `speed`: so many times
+    as fast as the profile says, load time included. `side`: pictures are small, so that two cores
+    can encode what sixteen GPUs draw.
     """
 
     name: str
@@ -123,8 +123,8 @@ class Case:
 class Outcome:
     """What one run came to, in seconds.
 
-    `asked`: calls by (stage, rows). `gpu_seconds`: by pool, of the calls by the profile. `timeline`:
-    the sizes, with reasons.
+    `asked`: calls by (stage, rows). `gpu_seconds`: by pool, of the calls by the profile.
+    `timeline`: the sizes, with reasons.
     """
 
     seconds: float
