@@ -342,7 +342,7 @@ def _at_the_end(look: Outlook) -> Decision:
         seconds[middle] = _dealt(teacher.queued, look.teachers_free_in, more, teacher)
         low, high = (low, middle) if seconds[middle] <= 1.005 * seconds[most] else (middle + 1, high)
     saved = seconds[teacher.size] - seconds.get(low, seconds[most])
-    if low == teacher.size or saved <= 0.02 * seconds[teacher.size]:
+    if low == teacher.size or (saved < inf and saved <= 0.02 * seconds[teacher.size]):
         return Decision(before)
     students = look.capacity.most("student", {**before, "teacher": low}, look.student.size)
     sizes = {**before, "teacher": low, "student": max(students, look.student.minimum)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-MIN_WINDOW_CALLS = 16
+MIN_WINDOW_CALLS = 64
 
 
 class Pace:
@@ -37,29 +37,50 @@ class Pace:
 class Rejection:
     """The fraction of rows that the oracle rejects: a Beta posterior that forgets.
 
-    The prior is what the calibration found. Both outcomes have a count that is never forgotten, so
-    that the fraction is never 0 or 1 by accident; unless it is `certain`, because the threshold
-    lets everything or nothing through.
+    The prior is what the calibration found. What was judged long ago is forgotten slowly, so that
+    the fraction is steady while nothing changes; when the last rows say something that chance does
+    not explain, all that was before them is forgotten. Both outcomes have a count that is never
+    forgotten, so that the fraction is never 0 or 1 by accident; unless it is `certain`, because the
+    threshold lets everything or nothing through.
     """
 
     KEPT = 0.5
     """Jeffreys' prior."""
 
+    DEPTH = 8
+    """Windows of rows that count while nothing changes."""
+
+    UNLIKELY = 4.0
+    """Standard deviations that chance does not explain."""
+
     def __init__(self, prior: float, weight: float = 64.0, certain: bool = False) -> None:
         """`weight`: rows that the prior counts for at first."""
         self._prior, self._certain = prior, certain
-        self._rejected, self._accepted = prior * weight, (1 - prior) * weight
+        self._rows, self._rejected = weight, prior * weight
+        self._late_rows = self._late_rejected = 0.0
 
     def add(self, rows: int, rejected: int, window: float = 1000.0) -> None:
-        """The oracle judged `rows`; about the last `window` count."""
-        keep = (1 - 1 / window) ** rows
+        """The oracle judged `rows`; in a `window` of rows a change is to be seen."""
+        keep, keep_late = (1 - 1 / (self.DEPTH * window)) ** rows, (1 - 1 / window) ** rows
+        self._rows = keep * self._rows + rows
         self._rejected = keep * self._rejected + rejected
-        self._accepted = keep * self._accepted + rows - rejected
+        self._late_rows = keep_late * self._late_rows + rows
+        self._late_rejected = keep_late * self._late_rejected + rejected
+        if self._changed():
+            self._rows, self._rejected = self._late_rows, self._late_rejected
+
+    def _changed(self) -> bool:
+        """Whether the late rows are too far from all the others."""
+        late, others = self._late_rows, self._rows - self._late_rows
+        if others < 1:
+            return False
+        mean = self.mean
+        gap = abs(self._late_rejected / late - (self._rejected - self._late_rejected) / others)
+        return gap > self.UNLIKELY * (mean * (1 - mean) * (1 / late + 1 / others)) ** 0.5
 
     @property
     def mean(self) -> float:
         """The expected fraction."""
         if self._certain:
             return self._prior
-        total = self._rejected + self._accepted + 2 * self.KEPT
-        return (self._rejected + self.KEPT) / total
+        return (self._rejected + self.KEPT) / (self._rows + 2 * self.KEPT)

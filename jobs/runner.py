@@ -43,6 +43,7 @@ from jobs.parts import rows_to_keep
 from jobs.progress import Progress
 from jobs.prompts import Part
 from jobs.report import report
+from jobs.sizes import guess_loads
 
 log = logging.getLogger("bottega.runner")
 
@@ -226,7 +227,7 @@ class Runner:
         found = (self.job.output.read_job() or {}).get("calibration")
         if found and found["rows"]:
             return Rejection(found["refine"], weight=found["rows"])
-        return Rejection(0.3, weight=8.0)
+        return Rejection(guess_loads(self.job).rejected, weight=8.0)
 
     def _judged(self, event: Event, rules: Rules) -> None:
         """Learn from the oracle."""

@@ -87,11 +87,11 @@ def timed_run(
     sizes: tuple[int, int, int] | None = None,
     store_bytes: float = float("inf"),
     rows_per_part: int = 2048,
-    prior: float | None = None,
-    loads: Any = None,
+    expected: float = 0.3,
 ) -> Run:
     """Run a job; `sizes` fixes the pools. The clock starts when the first actors have loaded."""
     student, teacher = PROFILES[profile]
+    expected = rejected if isinstance(rejected, float) else expected
     chance = rejected if callable(rejected) else (lambda row: rejected)
     pools = {} if sizes is None else {n: {"size": s} for n, s in zip(POOLS, sizes, strict=True)}
     models = {
@@ -102,11 +102,11 @@ def timed_run(
     }
     spec = make_spec(
         {"input": "-", "output": "-", "models": models, "rows_per_part": rows_per_part,
-         "pools": pools, "stall_timeout_seconds": 36000, "strategy": "regenerate"}
+         "pools": pools, "budget": {"refine": expected}, "stall_timeout_seconds": 36000, "strategy": "regenerate"}
     )  # fmt: skip
     job = simulated_job(spec, num_rows, "latents", frozenset())
     object.__setattr__(job.refinement, "steps", 50)
-    plans = plan_pools(spec.pools, cpus=4 * gpus, gpus=gpus, loads=loads or guess_loads(job))
+    plans = plan_pools(spec.pools, cpus=4 * gpus, gpus=gpus, loads=guess_loads(job))
     capacity = Capacity((Devices(gpus, frozenset(POOLS)),), {"student": 0.9, "oracle": 0.1, "teacher": 0.9})
     times = Times(
         load=load,
@@ -114,8 +114,6 @@ def timed_run(
         files=0.05,
     )
     hands = TimedHands(times, capacity, chance)
-    if prior is not None:
-        job.output.prior = prior  # type: ignore[attr-defined]
     with Crew(job, hands, plans.sizes, 10 * gpus, store_bytes, capacity=plans.capacity) as crew:
         begun = hands.starts
         while hands.now() < load:
