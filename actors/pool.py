@@ -154,9 +154,7 @@ class Pool:
         worker.raised += 1
         self._first_raises_left -= 1
         if self._first_raises_left < 0:
-            raise PoolFailedError(
-                f"every call of the {self.name} failed so far; the last: {reason}"
-            )
+            raise PoolFailedError(f"every call of the {self.name} failed; the last: {reason}")
         if worker.raised < self._patience:
             return False
         self._patience *= 2
