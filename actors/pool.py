@@ -11,6 +11,8 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from itertools import count
 from math import inf
 from typing import Any
 
@@ -26,7 +28,7 @@ HUNG_FACTOR = 10.0
 """A call is taken for hung after this many times the slowest call of its pool so far."""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class PoolCall:
     """A call that an actor has.
 
@@ -38,13 +40,15 @@ class PoolCall:
     since: float = 0.0
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Worker:
     """One actor. `calls` are the calls that it has, the oldest first; `answers`, how many it gave.
 
-    `raised`: how many calls in a row came back with an error.
+    `number`: the older actor has the lower one. `raised`: how many calls in a row came back with an
+    error. `listed`: with how many calls the pool lists it among those that have room.
     """
 
+    number: int
     handle: Any
     loading: Any
     """What comes back when it has loaded."""
@@ -52,6 +56,7 @@ class Worker:
     calls: deque[PoolCall] = field(default_factory=deque)
     answers: int = 0
     raised: int = 0
+    listed: set[int] = field(default_factory=set)
 
     @property
     def at_fault(self) -> PoolCall | None:
@@ -99,6 +104,8 @@ class Pool:
         self.size = size
         self.rows_at_once = rows_at_once
         self.workers: list[Worker] = []
+        self.num_ready = 0
+        """Actors that have loaded."""
         self._start, self._kill = start, kill
         self._max_loads = max_loads + size
         self._max_deaths = max_deaths + size
@@ -109,32 +116,53 @@ class Pool:
         self._slowest_seconds: float | None = None
         self._deaths = 0
         self._ever_ready = False
+        self._numbers = count()
+        self._with_room: list[list[tuple[int, Worker]]] = [[] for _ in range(IN_FLIGHT)]
+        """By how many calls they have, heaps of actors by number. Each actor is in the one that it
+        belongs to; where it does not belong any more it is left until it is in the way."""
 
     def start(self) -> Sequence[Worker]:
         """Start the actors that are missing; returns them, loading."""
-        started = [Worker(*self._start()) for _ in range(self.size - len(self.workers))]
+        missing = self.size - len(self.workers)
+        started = [Worker(next(self._numbers), *self._start()) for _ in range(missing)]
         self.workers += started
         return started
 
     def loaded(self, worker: Worker) -> None:
         """An actor has its model and may be fed."""
         worker.ready = True
+        self.num_ready += 1
         self._ever_ready = True
+        self._list(worker)
 
     def free(self) -> Worker | None:
-        """The least busy actor that can take one more call."""
-        ready = [w for w in self.workers if w.ready and len(w.calls) < IN_FLIGHT]
-        return min(ready, key=lambda w: len(w.calls), default=None)
+        """The least busy actor that can take one more call; of several, the oldest."""
+        for num_calls, heap in enumerate(self._with_room):
+            while heap:
+                worker = heap[0][1]
+                if worker.ready and len(worker.calls) == num_calls:
+                    return worker
+                heappop(heap)
+                worker.listed.discard(num_calls)
+        return None
+
+    def _list(self, worker: Worker) -> None:
+        num_calls = len(worker.calls)
+        if num_calls < IN_FLIGHT and num_calls not in worker.listed:
+            worker.listed.add(num_calls)
+            heappush(self._with_room[num_calls], (worker.number, worker))
 
     def give(self, worker: Worker, call: PoolCall, now: float) -> None:
         """An actor has a call."""
         call.answers_before = worker.answers
         call.since = now
         worker.calls.append(call)
+        self._list(worker)
 
     def answered(self, worker: Worker, call: PoolCall, well: bool, now: float) -> None:
         """A call is back, well or not."""
         worker.calls.remove(call)
+        self._list(worker)
         if worker.calls:
             worker.calls[0].since = max(worker.calls[0].since, now)
         if well:
@@ -195,6 +223,8 @@ class Pool:
     def retire(self, worker: Worker, reason: str) -> None:
         """Kill and forget an actor that may be no good; `start` replaces it."""
         self.workers.remove(worker)
+        self.num_ready -= worker.ready
+        worker.ready = False
         self._kill(worker.handle)
         log.warning("%s: an actor is replaced: %s", self.name, reason)
 
@@ -213,11 +243,6 @@ class Pool:
             )
 
     @property
-    def num_ready(self) -> int:
-        """Actors that have loaded."""
-        return sum(worker.ready for worker in self.workers)
-
-    @property
     def num_busy(self) -> int:
         """Actors that have something to do."""
         return sum(bool(worker.calls) for worker in self.workers)
@@ -227,3 +252,4 @@ class Pool:
         for worker in self.workers:
             self._kill(worker.handle)
         self.workers.clear()
+        self.num_ready = 0

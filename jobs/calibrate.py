@@ -16,7 +16,7 @@ from time import monotonic
 from typing import Any
 
 from actors.errors import JobError, SpecError
-from jobs.cascade import Call, Cascade, Done, Instruction, Release, Rules, Stage, State
+from jobs.cascade import Call, Cascade, Done, Instruction, Release, Rules, Stage
 from jobs.crew import Crew
 from jobs.job import Job
 from jobs.open_part import OpenPart
@@ -195,7 +195,6 @@ def _drive(crew: Crew, sample: Part, rules: Rules) -> Cascade:
         if not cascade.done:
             for _, event in crew.wait(timeout_seconds=1.0):
                 todo += cascade.handle(event)
-    for row in cascade.rows:
-        if row.state is State.FAILED:
-            log.warning("calibration: a row of the sample failed: %s", row.error)
+    for error in cascade.errors.values():
+        log.warning("calibration: a row of the sample failed: %s", error)
     return cascade

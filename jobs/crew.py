@@ -8,11 +8,11 @@ given, and never sees a picture: only references, scores, seconds and records.
 from __future__ import annotations
 
 import logging
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from heapq import heappop, heappush
-from itertools import count
 from math import ceil, inf, log2
 
 from actors.errors import InterruptedJobError, StalledError
@@ -49,7 +49,7 @@ LOOK_SECONDS = 1.0
 """How often the crew looks for calls that take too long."""
 
 
-@dataclass(eq=False, kw_only=True)
+@dataclass(eq=False, kw_only=True, slots=True)
 class _Sent(PoolCall):
     """A call that somebody works on; `worker` is None for files."""
 
@@ -67,6 +67,35 @@ class PoolView:
     ready: int
     busy: int
     queued: int
+
+
+class _Queue:
+    """Calls that wait for a pool: those of older parts first, and a part's own in turn."""
+
+    def __init__(self) -> None:
+        self._parts: list[int] = []
+        """A heap: the numbers of the parts that have a call here."""
+        self._calls: dict[int, deque[tuple[OpenPart, Call]]] = {}
+        self._length = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def push(self, owner: OpenPart, call: Call) -> None:
+        part = owner.part.index
+        if part not in self._calls:
+            self._calls[part] = deque()
+            heappush(self._parts, part)
+        self._calls[part].append((owner, call))
+        self._length += 1
+
+    def pop(self) -> tuple[OpenPart, Call]:
+        calls = self._calls[self._parts[0]]
+        first = calls.popleft()
+        self._length -= 1
+        if not calls:
+            del self._calls[heappop(self._parts)]
+        return first
 
 
 class Crew:
@@ -95,31 +124,27 @@ class Crew:
         self._should_stop = should_stop
         self.seconds: defaultdict[Stage, float] = defaultdict(float)
         self.rows: Counter[Stage] = Counter()
+        self._batch_sizes = {name: model.batch_size for name, model in job.spec.models}
         self.pools = {name: self._pool(name, size) for name, size in sizes.items()}
         self._task_slots = task_slots
         self._tasks = 0
         self._told: set[Stage] = set()
-        self._queues: dict[str, list[tuple[int, int, OpenPart, Call]]] = {
-            name: [] for name in (*self.pools, "files")
-        }
-        self._order = count()
+        self._queues = {name: _Queue() for name in (*self.pools, "files")}
         self._loading: dict[Ref, tuple[Pool, Worker]] = {}
         self._sent: dict[Ref, _Sent] = {}
         self._last_answer = self._last_look = hands.now()
 
     def _pool(self, name: str, size: int) -> Pool:
-        spec = self.job.spec
-        models = spec.models
-        batch: int = getattr(models, name).batch_size
+        spec, sizes = self.job.spec, self._batch_sizes
         # A row that kills its actor is found by halving its batch: so many deaths are to be borne.
-        largest = max(models.student.batch_size, models.teacher.batch_size)
+        largest = max(sizes["student"], sizes["teacher"])
         halvings = 1 + ceil(log2(largest))
         return Pool(
             name,
             lambda: self.hands.start_actor(name),
             self.hands.kill_actor,
             size=size,
-            rows_at_once=batch,
+            rows_at_once=sizes[name],
             max_loads=spec.max_attempts,
             max_deaths=spec.max_attempts * halvings + 1,
             # So an actor that fails at everything does not use up the attempts at a row.
@@ -141,8 +166,7 @@ class Crew:
 
     def send(self, owner: OpenPart, call: Call) -> None:
         """Queue a call. Older parts go first, so that parts finish and let go of their pictures."""
-        queue = self._queues[POOL_OF[call.stage]]
-        heappush(queue, (owner.part.index, next(self._order), owner, call))
+        self._queues[POOL_OF[call.stage]].push(owner, call)
 
     def views(self) -> list[PoolView]:
         """What each pool is doing."""
@@ -192,32 +216,34 @@ class Crew:
         for name, pool in self.pools.items():
             queue = self._queues[name]
             while queue and (worker := pool.free()) is not None:
-                _, _, owner, call = heappop(queue)
-                if owner.lacks_input(call):
+                owner, call = queue.pop()
+                inputs = owner.inputs(call)
+                if inputs is None:
                     stale.append((owner, Failed(call, LOST_IN_THE_QUEUE, blame=False)))
                     continue
-                picks, inputs = owner.inputs(call)
-                work = Work(owner, call, picks, inputs, pool.rows_at_once)
+                work = Work(owner, call, inputs, pool.rows_at_once)
                 ticket = self.hands.ask_actor(worker.handle, work)
                 sent = self._sent[ticket] = _Sent(work=work, ticket=ticket, worker=worker)
                 pool.give(worker, sent, self.hands.now())
         queue = self._queues["files"]
         while queue and self._tasks < self._task_slots:
-            _, _, owner, call = heappop(queue)
-            if owner.lacks_input(call):
+            owner, call = queue.pop()
+            inputs = owner.inputs(call)
+            if inputs is None:
                 stale.append((owner, Failed(call, LOST_IN_THE_QUEUE, blame=False)))
                 continue
-            ticket = self.hands.handle_files(work := self._file_work(owner, call))
+            work = self._file_work(owner, call, inputs)
+            ticket = self.hands.handle_files(work)
             self._sent[ticket] = _Sent(work=work, ticket=ticket, worker=None)
             self._tasks += 1
         return stale
 
-    def _file_work(self, owner: OpenPart, call: Call) -> Work:
-        picks, inputs = owner.inputs(call)
+    def _file_work(self, owner: OpenPart, call: Call, inputs: dict[Ref, Call]) -> Work:
         if call.stage is not Stage.COMMIT:
-            return Work(owner, call, picks, inputs)
-        results = row_results(owner, call, self.evaluations, self.job.spec.save_student)
-        return Work(owner, call, picks, inputs, results=results)
+            return Work(owner, call, inputs)
+        save_student = self.job.spec.save_student
+        results = partial(row_results, owner, call, self.evaluations, save_student)
+        return Work(owner, call, inputs, make_results=results)
 
     # ---- answers
 
@@ -249,7 +275,7 @@ class Crew:
 
     def _done(self, work: Work, answer: Answer) -> Done:
         owner, call = work.owner, work.call
-        for output, made in zip(OUTPUTS.get(call.stage, ()), answer.outputs, strict=True):
+        for output, made in zip(OUTPUTS[call.stage], answer.outputs, strict=True):
             owner.refs[call, output] = made
         if call.stage is Stage.COMMIT:
             owner.record = answer.value
@@ -266,19 +292,16 @@ class Crew:
         self.rows[stage] += facts.rows
         self.bytes_per_row = max(self.bytes_per_row, facts.stored_bytes / facts.rows)
         owner.seconds[name] += facts.seconds
-        owner.truncated.update(work.call.rows[place] for place in facts.truncated)
-        if (
-            name in self.pools
-            and work.rows_at_once < getattr(self.job.spec.models, name).batch_size
-        ):
+        if facts.truncated:
+            owner.truncated.update(work.call.rows[place] for place in facts.truncated)
+        if work.rows_at_once < self._batch_sizes.get(name, 0):
             owner.smaller_batches[name] = work.rows_at_once
-        if facts.evaluations:
+        if facts.evaluations and facts.evaluations != self.evaluations.get(stage):
             self._note_evaluations(stage, facts.evaluations)
 
     def _note_evaluations(self, stage: Stage, counted: int) -> None:
+        self.evaluations.setdefault(stage, counted)
         planned = self.job.student_nfe if stage is Stage.DRAW else self.job.teacher_nfe
-        if self.evaluations.setdefault(stage, counted) == counted == planned:
-            return
         if counted != planned and stage not in self._told:
             self._told.add(stage)
             log.warning(

@@ -21,7 +21,7 @@ from typing import Any
 from actors.errors import OutputFailedError, TooManyFailuresError
 from jobs.calibrate import NOTHING_TO_CALIBRATE, calibrate, describe
 from jobs.card import card
-from jobs.cascade import Abandon, Call, Cascade, Instruction, Release, Rules, State
+from jobs.cascade import Abandon, Call, Cascade, Instruction, Release, Rules
 from jobs.crew import Crew
 from jobs.drivers import signed_in
 from jobs.ids import check_ids
@@ -146,8 +146,10 @@ class Runner:
             self.todo = [n for n in range(job.prompts.num_parts) if n not in there]
         """The numbers of the parts to do, in order."""
         todo = set(self.todo)
-        self._records = {n: record for n, record in there.items() if n not in todo}
-        self._resumed_rows = sum(record["rows"] for record in self._records.values())
+        resumed = [record for n, record in there.items() if n not in todo]
+        self._parts_done = len(resumed)
+        self._resumed_rows = self._done_rows = sum(record["rows"] for record in resumed)
+        self._failed_rows = sum(record["failed"] for record in resumed)
         self._open: dict[int, OpenPart] = {}
         self._counts: Counter[str] = Counter()
         self._started = 0.0
@@ -159,11 +161,9 @@ class Runner:
         self._started = told = crew.hands.now()
         if self._retry:
             log.info("%d parts have failed rows, which are drawn again", len(self.todo))
-        elif self._records:
+        elif self._parts_done:
             log.info(
-                "continuing: %d of %d parts are there",
-                len(self._records),
-                self.job.prompts.num_parts,
+                "continuing: %d of %d parts are there", self._parts_done, self.job.prompts.num_parts
             )
         todo = set(self.todo)
         parts = (p for p in self.job.prompts.parts(first=self.todo[0]) if p.index in todo)
@@ -222,12 +222,13 @@ class Runner:
     def _finish(self, owner: OpenPart) -> None:
         assert owner.record is not None
         del self._open[owner.part.index]
-        self._records[owner.part.index] = owner.record
+        self._parts_done += 1
+        self._done_rows += owner.record["rows"]
+        self._failed_rows += owner.record["failed"]
         log.info("part %d is done: %s", owner.part.index, _told(owner.record))
         self._counts += _count_rows(owner.cascade)
-        for number, row in enumerate(owner.cascade.rows):
-            if row.state is State.FAILED:
-                log.warning("row %d failed: %s", owner.part.first_row + number, row.error)
+        for row, error in sorted(owner.cascade.errors.items()):
+            log.warning("row %d failed: %s", owner.part.first_row + row, error)
         self.check_failures()
 
     def check_failures(self) -> None:
@@ -235,11 +236,9 @@ class Runner:
 
         Rows of open parts count as soon as they failed, and until then as good.
         """
-        rows = sum(record["rows"] for record in self._records.values())
-        failed = sum(record["failed"] for record in self._records.values())
-        for part in self._open.values():
-            rows += len(part.cascade.rows)
-            failed += part.cascade.num_failed
+        opened = [part.cascade for part in self._open.values()]
+        rows = self._done_rows + sum(cascade.num_rows for cascade in opened)
+        failed = self._failed_rows + sum(cascade.num_failed for cascade in opened)
         allowed = self.job.spec.max_failed
         if isinstance(allowed, int):
             told, too_many = f"{allowed} (a fraction is written with a point)", failed > allowed
@@ -255,17 +254,16 @@ class Runner:
 
     def progress(self) -> Progress:
         """How the job stands now."""
-        done = sum(record["rows"] for record in self._records.values())
         counts = sum((_count_rows(part.cascade) for part in self._open.values()), self._counts)
         return Progress(
             num_rows=self.job.prompts.num_rows,
-            done_rows=done,
+            done_rows=self._done_rows,
             resumed_rows=self._resumed_rows,
-            failed_rows=sum(record["failed"] for record in self._records.values()),
+            failed_rows=self._failed_rows,
             judged_rows=counts["judged"],
             rejected_rows=counts["rejected"],
             refined_rows=counts["refined"],
-            parts_done=len(self._records),
+            parts_done=self._parts_done,
             num_parts=self.job.prompts.num_parts,
             elapsed_seconds=self._crew.hands.now() - self._started if self._crew else 0.0,
             pools=self._crew.views() if self._crew else [],
@@ -279,11 +277,8 @@ def _rows_in(job: Job, index: int) -> int:
 
 
 def _count_rows(cascade: Cascade) -> Counter[str]:
-    rows = cascade.rows
     return Counter(
-        judged=sum(row.student_score is not None for row in rows),
-        rejected=sum(row.state is State.REJECTED for row in rows),
-        refined=sum(row.teacher_score is not None for row in rows),
+        judged=cascade.num_judged, rejected=cascade.num_rejected, refined=cascade.num_refined
     )
 
 

@@ -13,7 +13,7 @@ Things can be broken: `kill_actor`, `kill_node`, `lose`, and what a subclass add
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
@@ -25,7 +25,7 @@ from zlib import crc32
 import pyarrow as pa
 
 from actors.facts import CallFacts
-from actors.teacher import Refinement
+from actors.refinement import Refinement
 from jobs.cascade import OUTPUTS, Call, Output, Stage
 from jobs.hands import Answer, Kind, Trouble, Work
 from jobs.job import Job
@@ -35,6 +35,9 @@ from jobs.spec import JobSpec
 
 DRIVER_NODE = 0
 """Commits run here; if it dies, so does the driver."""
+
+EVALUATIONS = {Stage.DRAW: 1, Stage.REFINE: 2}
+"""Network evaluations of a row."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +69,7 @@ class SimulatedRef:
     gone: bool = False
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Asked:
     """A call on its way. `work` is dropped, with the references in it, when it is over."""
 
@@ -74,7 +77,7 @@ class Asked:
     work: Work | None
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class SimulatedActor:
     """`slowness` multiplies its times. `calls`: the oldest is being worked on."""
 
@@ -96,6 +99,7 @@ class SimulatedHands:
         self.times = times
         self.nodes = set(range(num_nodes))
         self.actors: list[SimulatedActor] = []
+        self._actors_on: Counter[int] = Counter()
         self.tasks: dict[Asked, int] = {}
         """Files being handled, with the node that does it."""
         self.store: WeakSet[SimulatedRef] = WeakSet()
@@ -114,8 +118,8 @@ class SimulatedHands:
 
     def start_actor(self, pool: str) -> tuple[SimulatedActor, object]:
         """On the node with the fewest actors."""
-        used = [actor.node for actor in self.actors]
-        node = min(sorted(self.nodes), key=used.count)
+        node = min(sorted(self.nodes), key=lambda node: self._actors_on[node])
+        self._actors_on[node] += 1
         name = f"{pool} {next(self._serial)}"
         actor = SimulatedActor(pool, name, node, ticket=object())
         self.actors.append(actor)
@@ -128,6 +132,7 @@ class SimulatedHands:
             return
         handle.dead = True
         self.actors.remove(handle)
+        self._actors_on[handle.node] -= 1
         if not handle.ready:
             self._tell_of_death(handle.ticket, handle)
         for asked in handle.calls:
@@ -291,11 +296,11 @@ class SimulatedHands:
         made = _made(work)
         outputs = [
             SimulatedRef(rows, work.owner.part.index, work.call, output, node, next(self._serial))
-            for output, rows in zip(OUTPUTS.get(work.call.stage, ()), made, strict=False)
+            for output, rows in zip(OUTPUTS[work.call.stage], made, strict=False)
         ]
         self.store.update(outputs)
         rows = len(work.call.rows)
-        evaluations = {Stage.DRAW: 1, Stage.REFINE: 2}.get(work.call.stage, 0)
+        evaluations = EVALUATIONS.get(work.call.stage, 0)
         facts = CallFacts(rows, self.times.batch.get(pool, self.times.files), rows, evaluations)
         scores = work.call.stage in (Stage.SCORE_DRAWN, Stage.SCORE_REFINED)
         return Answer(asked.ticket, (made[0], facts) if scores else facts, outputs)

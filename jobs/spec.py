@@ -180,6 +180,12 @@ class JobSpec(Settings):
             raise ValueError("rollback goes with strategy: refine; regenerate starts from noise")
         if self.prompt_column in (self.id_column, self.seed_column):
             raise ValueError(f"prompt_column {self.prompt_column!r} is the id or seed column too")
+        timed = self.models.oracle.timed
+        if timed and isinstance(timed.rejected, tuple) and self.seed_column is None:
+            raise ValueError(
+                "models.oracle.timed.rejected is a schedule, which counts rows by their seeds: "
+                "name a column of row numbers as seed_column"
+            )
         return self
 
 
@@ -285,10 +291,13 @@ def _exactly_one_of(model: BaseModel, names: str) -> None:
 
 
 def _merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
-    """`base` with the fields of `own` in place of its own, also further down."""
+    """`base` with the fields of `own` in place of its own, also further down.
+
+    A table of seconds is replaced as a whole: half of one with half of another is neither.
+    """
     merged = dict(base)
     for name, value in own.items():
         below = base.get(name)
-        both = isinstance(below, dict) and isinstance(value, dict)
+        both = isinstance(below, dict) and isinstance(value, dict) and name != "seconds"
         merged[name] = _merged(below, value) if both else value  # type: ignore[arg-type]
     return merged
