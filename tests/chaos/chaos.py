@@ -65,9 +65,9 @@ LONGEST_SECONDS = 280.0
 
 AS_ON_LARGE_CLUSTERS = {
     "health_check_initial_delay_ms": 0,
-    "health_check_period_ms": 500,
-    "health_check_timeout_ms": 500,
-    "health_check_failure_threshold": 2,
+    "health_check_period_ms": 1000,
+    "health_check_timeout_ms": 2000,
+    "health_check_failure_threshold": 3,
     "max_direct_call_object_size": 4096,
 }
 """A dead node is noticed within seconds, and it takes with it what its actors made. By itself Ray
