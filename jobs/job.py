@@ -241,19 +241,23 @@ def _looked_at(
     return known, files, "latents" if shared else "pixels"
 
 
-def _refinement(spec: JobSpec, through: Through) -> Refinement:
-    teacher = spec.models.teacher
-    schedule = _schedule(teacher)
-    strength = _strength(spec, schedule)
-    steps = spec.teacher_steps or default_steps(strength, teacher.steps)
-    most = floor(strength * schedule.num_timesteps)
-    if steps > most:
-        raise SpecError(
-            f"teacher_steps: {steps} steps do not fit between the rollback (strength "
-            f"{strength:.3g}) and a clean picture: the teacher's schedule has {most} there. Lower "
-            "teacher_steps or raise the rollback."
-        )
+def planned_refinement(spec: JobSpec, through: Through = "latents") -> Refinement:
+    """What the teacher is to do; its files are looked at only for a rollback to a noise level."""
+    strength = _strength(spec)
+    steps = spec.teacher_steps or default_steps(strength, spec.models.teacher.steps)
     return Refinement(spec.strategy, strength, steps, through)
+
+
+def _refinement(spec: JobSpec, through: Through) -> Refinement:
+    planned = planned_refinement(spec, through)
+    most = floor(planned.strength * _schedule(spec.models.teacher).num_timesteps)
+    if planned.steps > most:
+        raise SpecError(
+            f"teacher_steps: {planned.steps} steps do not fit between the rollback (strength "
+            f"{planned.strength:.3g}) and a clean picture: the teacher's schedule has {most} "
+            "there. Lower teacher_steps or raise the rollback."
+        )
+    return planned
 
 
 def _schedule(teacher: TeacherSettings) -> Schedule:
@@ -264,12 +268,13 @@ def _schedule(teacher: TeacherSettings) -> Schedule:
     return schedule_of(teacher)
 
 
-def _strength(spec: JobSpec, schedule: Schedule) -> float:
+def _strength(spec: JobSpec) -> float:
     if spec.strategy == "regenerate":
         return 1.0
     rollback = spec.rollback or DEFAULT_ROLLBACK
     if rollback.strength is not None:
         return rollback.strength
+    schedule = _schedule(spec.models.teacher)
     if rollback.variance is not None:
         _check_mixing(spec, schedule, "variance", "diffusion")
         return strength_for(rollback.variance, schedule.levels)

@@ -6,7 +6,6 @@ Those of real models are data: presets.yaml, beside this file.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import yaml
 from pydantic import Field, model_validator
@@ -19,8 +18,6 @@ from actors.settings import (
     Settings,
     StudentSettings,
     TeacherSettings,
-    TimedDiffusionSettings,
-    TimedOracleSettings,
 )
 
 SHAPES_WEIGHTS = Path(__file__).parent / "shapes" / "weights"
@@ -78,21 +75,34 @@ class Preset(Settings):
 def _timed(student: str, teacher: str, steps: int, batch_size: int, side: int) -> Preset:
     """Stand-ins that take the time of two published profiles (docs/plan.md)."""
     shape = {"batch_size": batch_size, "width": side, "height": side, "dtype": "float16"}
-    return Preset(
-        about=f"stand-ins that take the time of {student} and {teacher} (docs/plan.md)",
-        student=StudentSettings(
-            timed=TimedDiffusionSettings(profile=student), steps=steps, guidance_scale=1.0, **shape
-        ),
-        oracle=OracleSettings(timed=TimedOracleSettings(), batch_size=batch_size),
-        teacher=TeacherSettings(
-            timed=TimedDiffusionSettings(profile=teacher), steps=50, guidance_scale=7.5, **shape
-        ),
-        rollback={"strength": 0.6},
-        tested="jobs on Ray",
+    drawing = {"steps": steps, "guidance_scale": 1.0, **shape}
+    improving = {"steps": 50, "guidance_scale": 7.5, **shape}
+    return Preset.model_validate(
+        {
+            "about": f"stand-ins that take the time of {student} and {teacher} (docs/plan.md)",
+            "student": {"timed": {"profile": student}, **drawing},
+            "oracle": {"timed": {}, "batch_size": batch_size},
+            "teacher": {"timed": {"profile": teacher}, **improving},
+            "rollback": {"strength": 0.6},
+            "tested": "jobs on Ray",
+        }
     )
 
 
-_NO_TIME: dict[str, Any] = {"seconds": {1: 0.0}, "load_seconds": 0.0}
+def _timed_zero() -> Preset:
+    """Nothing takes time, and pictures are as small as can be: what the driver takes remains."""
+    timed = {"seconds": {1: 0.0}, "load_seconds": 0.0}
+    small = {"timed": timed, "batch_size": 16, "width": 8, "height": 8}
+    return Preset.model_validate(
+        {
+            "about": "nothing takes time, and pictures are tiny: for what the driver itself takes",
+            "student": {"steps": 1, "guidance_scale": 1.0, **small},
+            "oracle": {"timed": timed, "batch_size": 16},
+            "teacher": {"steps": 50, "guidance_scale": 7.5, **small},
+            "rollback": {"strength": 0.6},
+            "tested": "jobs on Ray",
+        }
+    )
 
 
 def _of_real_models() -> dict[str, Preset]:
@@ -128,20 +138,7 @@ CATALOGUE: dict[str, Preset] = {
     "timed": _timed("sd-turbo", "sd-1.5", steps=1, batch_size=16, side=512),
     "timed-sdxs": _timed("sdxs", "sd-1.5", steps=1, batch_size=16, side=512),
     "timed-sdxl": _timed("sdxl-lightning", "sdxl", steps=2, batch_size=8, side=1024),
-    "timed-zero": Preset(
-        about="nothing takes time, and pictures are tiny: for what the driver itself takes",
-        student=StudentSettings(
-            timed=TimedDiffusionSettings(**_NO_TIME),
-            **{"steps": 1, "guidance_scale": 1.0, "batch_size": 16, "width": 8, "height": 8},
-        ),
-        oracle=OracleSettings(timed=TimedOracleSettings(**_NO_TIME), batch_size=16),
-        teacher=TeacherSettings(
-            timed=TimedDiffusionSettings(**_NO_TIME),
-            **{"steps": 50, "guidance_scale": 7.5, "batch_size": 16, "width": 8, "height": 8},
-        ),
-        rollback={"strength": 0.6},
-        tested="jobs on Ray",
-    ),
+    "timed-zero": _timed_zero(),
 }
 
 PRESETS: dict[str, ModelSettings] = {name: preset.models for name, preset in CATALOGUE.items()}

@@ -6,19 +6,20 @@ open_clip's format; `convert` brings it into this one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import exp
 from typing import Any
 
 import torch
-from torch.nn.functional import normalize
+from torch.nn.functional import linear, normalize
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
-from transformers import CLIPModel, CLIPVisionModelWithProjection
+from transformers import CLIPModel
 
 from actors.errors import ModelError
 from actors.models.diffusion import Pictures
 from actors.models.oracles.files import AESTHETIC_HEAD, check_scorer
+from actors.models.oracles.heads import RowByRow
 from actors.models.oracles.loading import (
     open_model,
     open_processor,
@@ -50,7 +51,7 @@ class Clip:
             if settings.kind == "hps-v2"
             else _Processor(open_processor(folder, settings))
         )
-        scales = {"clip-score": 100.0, "pick-score": exp(float(self.model.logit_scale))}
+        scales = {"clip-score": 100.0, "pick-score": exp(self.model.logit_scale.item())}
         self.scale = scales.get(settings.kind, 1.0)
 
     def score(self, prompts: Sequence[str], pictures: Pictures) -> list[float]:
@@ -83,7 +84,9 @@ class Aesthetic:
     def __init__(self, settings: ScorerSettings, device: torch.device) -> None:
         folder = check_scorer(settings)
         self.device = device
-        self.model = open_model(CLIPVisionModelWithProjection, folder, settings).to(device)
+        model = open_model(CLIPModel, folder, settings)
+        self.encoder = model.vision_model.to(device)
+        self.projection = model.visual_projection.to(device)
         self.pixels = _Processor(open_processor(folder, settings))
         head = read_tensors(folder / AESTHETIC_HEAD)
         names = {f"layers.{n}.{part}" for n in HEAD_LAYERS for part in ("weight", "bias")}
@@ -92,17 +95,24 @@ class Aesthetic:
                 f"{folder / AESTHETIC_HEAD} holds {sorted(head)[:3]}..., not the layers "
                 f"{HEAD_LAYERS} of a linearMSE head of improved-aesthetic-predictor."
             )
-        self.head = {name: tensor.to(device, torch.float32) for name, tensor in head.items()}
+        self.head = RowByRow(_linear({name: t.to(device).float() for name, t in head.items()}))
 
     def score(self, prompts: Sequence[str], pictures: Pictures) -> list[float]:
         """See `Scorer`. The prompts do not count."""
         with torch.inference_mode():
-            pixels = self.pixels(pictures).to(self.device, self.model.dtype)
-            values = normalize(self.model(pixel_values=pixels).image_embeds.float(), dim=-1)
-            for n in HEAD_LAYERS:
-                weight, bias = self.head[f"layers.{n}.weight"], self.head[f"layers.{n}.bias"]
-                values = torch.nn.functional.linear(values, weight, bias)
-        return [float(score) for score in values[:, 0].cpu()]
+            pixels = self.pixels(pictures).to(self.device, self.encoder.dtype)
+            encoded = self.encoder(pixel_values=pixels).pooler_output
+            scores = self.head(normalize(self.projection(encoded).float(), dim=-1))
+        return [float(score) for score in scores[:, 0].cpu()]
+
+
+def _linear(layers: dict[str, torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:
+    def head(values: torch.Tensor) -> torch.Tensor:
+        for n in HEAD_LAYERS:
+            values = linear(values, layers[f"layers.{n}.weight"], layers[f"layers.{n}.bias"])
+        return values
+
+    return head
 
 
 class _Processor:

@@ -27,6 +27,7 @@ from transformers import BertTokenizer, modeling_utils, pytorch_utils
 from actors.errors import ModelError
 from actors.models.diffusion import Pictures
 from actors.models.oracles.files import MED_CONFIG, check_scorer, reward_weights, tokenizer_folder
+from actors.models.oracles.heads import RowByRow
 from actors.models.oracles.loading import UNREADABLE, read_tensors, refuse_missing
 from actors.settings import ScorerSettings
 
@@ -43,9 +44,8 @@ class ImageReward:
         self.dtype = getattr(torch, settings.dtype)
         self.model = _loaded(folder, settings, str(device))
         self.model.to(device, self.dtype).eval()
-        # The head is small, and the package computes it in float32 whatever comes before.
-        self.model.mlp.float()
-        self.model.mlp.register_forward_pre_hook(lambda _module, inputs: (inputs[0].float(),))
+        # In float32 whatever comes before, as in the package's `score`.
+        self.model.mlp = RowByRow(self.model.mlp.float())
 
     def score(self, prompts: Sequence[str], pictures: Pictures) -> list[float]:
         """See `Scorer`. The package's own preprocessing, with PIL."""

@@ -73,7 +73,9 @@ def read_tensors(file: Path) -> dict[str, Any]:
     """
     try:
         if file.suffix == ".safetensors":
-            return dict(load_file(file))
+            # Copied, since a file's tensors begin anywhere in memory, and the last bits of a CPU's
+            # products depend on where (measured): so the same weights score the same in any file.
+            return {name: tensor.clone() for name, tensor in load_file(file).items()}
         if os.environ.get("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "").lower() in TRUE:
             raise ModelError(
                 f"{file} is a pickle, and TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD asks torch to run what "
