@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 from jobs.capacity import Capacity, Devices
-from jobs.cascade import Call
+from jobs.cascade import Call, Stage
 from jobs.crew import Crew
-from jobs.hands import Work
 from jobs.light_hands import LightHands
+from jobs.hands import Work
 from jobs.open_part import OpenPart
 from jobs.runner import Runner
 from jobs.simulation import SimulatedActor, SimulatedOutput, Times, simulated_job
-from jobs.sizes import POOLS, guess_loads, plan_pools
+from jobs.sizes import POOLS, plan_pools, guess_loads
 from jobs.spec import make_spec
 
 PROFILES = {"sd": (0.77, 12.88), "sdxl": (7.1, 79.11)}
@@ -40,8 +41,7 @@ class TimedHands(LightHands):
     def start_actor(self, pool: str) -> tuple[SimulatedActor, object]:
         actor, ticket = super().start_actor(pool)
         self.starts += 1
-        self.log = getattr(self, "log", [])
-        self.log.append((round(self.now()), pool))
+        self.log = getattr(self, "log", []); self.log.append((round(self.now()), pool))
         there = [actor.pool for actor in self.actors]
         sizes = {name: there.count(name) for name in POOLS}
         self.overcommitted |= not self.capacity.fits(sizes)
@@ -107,9 +107,7 @@ def timed_run(
     job = simulated_job(spec, num_rows, "latents", frozenset())
     object.__setattr__(job.refinement, "steps", 50)
     plans = plan_pools(spec.pools, cpus=4 * gpus, gpus=gpus, loads=guess_loads(job))
-    capacity = Capacity(
-        (Devices(gpus, frozenset(POOLS)),), {"student": 0.9, "oracle": 0.1, "teacher": 0.9}
-    )
+    capacity = Capacity((Devices(gpus, frozenset(POOLS)),), {"student": 0.9, "oracle": 0.1, "teacher": 0.9})
     times = Times(
         load=load,
         batch={"student": student, "oracle": ORACLE_SECONDS * ROWS, "teacher": teacher},
