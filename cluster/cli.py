@@ -243,9 +243,9 @@ def _crew_for(
 
 
 def _make_crew(job: Job, have: Resources, stopped: Callable[[], bool]) -> Crew:
-    from jobs.sizes import guess_loads, plan_pools
     from jobs.crew import Crew
     from jobs.on_ray import RayHands
+    from jobs.sizes import guess_loads, plan_pools
 
     loads = guess_loads(job)
     plans = plan_pools(job.spec.pools, have.cpus, have.gpus, have.labelled_gpus, loads)

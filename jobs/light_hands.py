@@ -64,4 +64,6 @@ class LightHands(SimulatedHands):
 
 @cache
 def _facts(rows: int, seconds: float, stage: Stage) -> CallFacts:
-    return CallFacts(rows, seconds, (rows,) * len(OUTPUTS.get(stage, ())), EVALUATIONS.get(stage, 0))
+    return CallFacts(
+        rows, seconds, (rows,) * len(OUTPUTS.get(stage, ())), EVALUATIONS.get(stage, 0)
+    )
