@@ -59,8 +59,7 @@ class Balancer:
     @property
     def buffer_rows(self) -> float:
         """Rejected rows that may wait, by the time that teachers on all devices take for them."""
-        capacity, facts = self._crew.capacity, self._facts("teacher")
-        if capacity is None or facts is None:
+        if (capacity := self._crew.capacity) is None or (facts := self._facts("teacher")) is None:
             return 0.0
         return BUFFER_LOADS * facts.load_seconds * capacity.count / facts.row_seconds
 

@@ -87,7 +87,7 @@ class Loads:
 def guess_loads(job: Job) -> Loads:
     """By network evaluations; a budget that says nothing of the fraction is taken for 0.3."""
     budget = job.spec.budget
-    rejected = Loads.rejected if budget.refine is None else budget.refine
+    rejected = Loads().rejected if budget.refine is None else budget.refine
     if budget.nfe is not None:
         rejected = min(1.0, max(0.0, budget.nfe - job.student_nfe) / job.teacher_nfe)
     return Loads(
