@@ -316,13 +316,21 @@ class PoolSettings(Settings):
     """How many actors of one kind there are, and what each one needs."""
 
     size: int | None = Field(
-        default=None, ge=1, description="Actors. Default: what suits the cluster (see the log)."
+        default=None,
+        ge=1,
+        description="Actors, from the beginning to the end. Default: the number follows what is "
+        "measured (docs/balance.md).",
+    )
+    min_size: int = Field(default=0, ge=0, description="No fewer actors than this, without `size`.")
+    max_size: int | None = Field(
+        default=None, ge=1, description="No more actors than this, without `size`."
     )
     gpus_per_actor: float | None = Field(
         default=None,
         ge=0.0,
-        description="GPUs of one actor; 0.5 lets two share one. Default: 1 where there are GPUs, "
-        "0.5 for student and oracle.",
+        description="GPUs of one actor; 0.5 lets two share one. Default where there are GPUs: 0.9 "
+        "for student and teacher and 0.1 for the oracle, which so finds room beside them; on a "
+        "single GPU 0.45, 0.45 and 0.1.",
     )
     threads_per_actor: int = Field(
         default=1,
@@ -334,6 +342,14 @@ class PoolSettings(Settings):
         default_factory=dict,
         description="Only nodes with these Ray labels, for example {bottega-pool: teacher}.",
     )
+
+    @model_validator(mode="after")
+    def _no_contradictions(self) -> PoolSettings:
+        if self.size is not None and (self.min_size or self.max_size is not None):
+            raise ValueError("size fixes the pool; give it, or min_size and max_size, not both")
+        if self.max_size is not None and self.max_size < self.min_size:
+            raise ValueError(f"max_size {self.max_size} is less than min_size {self.min_size}")
+        return self
 
 
 class PoolsSettings(Settings):

@@ -233,18 +233,23 @@ def _looked_at(models: ModelSettings) -> tuple[ModelSettings, dict[str, str], Th
     return pinned_models, files, "latents" if same_autoencoder(student, teacher) else "pixels"
 
 
-def _refinement(spec: JobSpec, through: Through) -> Refinement:
-    teacher = spec.models.teacher
+def planned_refinement(spec: JobSpec, through: Through = "latents") -> Refinement:
+    """What the teacher is to do; its files are looked at only for a rollback by variance."""
     strength = _strength(spec)
-    steps = spec.teacher_steps or default_steps(strength, teacher.steps)
-    most = floor(strength * len(_schedule(teacher)))
-    if steps > most:
-        raise SpecError(
-            f"teacher_steps: {steps} steps do not fit between the rollback (strength "
-            f"{strength:.3g}) and a clean picture: the teacher's schedule has {most} there. Lower "
-            "teacher_steps or raise the rollback."
-        )
+    steps = spec.teacher_steps or default_steps(strength, spec.models.teacher.steps)
     return Refinement(spec.strategy, strength, steps, through)
+
+
+def _refinement(spec: JobSpec, through: Through) -> Refinement:
+    planned = planned_refinement(spec, through)
+    most = floor(planned.strength * len(_schedule(spec.models.teacher)))
+    if planned.steps > most:
+        raise SpecError(
+            f"teacher_steps: {planned.steps} steps do not fit between the rollback (strength "
+            f"{planned.strength:.3g}) and a clean picture: the teacher's schedule has {most} "
+            "there. Lower teacher_steps or raise the rollback."
+        )
+    return planned
 
 
 def _strength(spec: JobSpec) -> float:

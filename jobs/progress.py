@@ -11,7 +11,7 @@ from jobs.crew import PoolView
 class Progress:
     """A moment of a job. Rows are done when their part is committed.
 
-    `resumed_rows` were done before this run; `judged_rows`, `rejected_rows`, `refined_rows` and
+    `balance`: why the pools have the sizes that they have. `resumed_rows` were done before this run; `judged_rows`, `rejected_rows`, `refined_rows` and
     `elapsed_seconds` are this run's own.
     """
 
@@ -26,6 +26,7 @@ class Progress:
     num_parts: int
     elapsed_seconds: float
     pools: list[PoolView] = field(default_factory=list)
+    balance: str = ""
 
     @property
     def rejected_fraction(self) -> float:

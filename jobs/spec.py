@@ -126,11 +126,10 @@ class JobSpec(Settings):
     max_attempts: int = Field(
         default=3, ge=1, le=20, description="Times that a batch may fail before it is halved."
     )
-    max_failed: float = Field(
+    max_failed: int | float = Field(
         default=0.1,
-        ge=0,
-        le=1,
-        description="The job ends early when more than this fraction of the rows so far failed.",
+        description="The job ends early when more rows failed: a fraction of the rows so far, "
+        "written with a point (`0.1`, at most `1.0`), or a count of rows, written without (`25`).",
     )
     stall_timeout_seconds: float = Field(
         default=1800, gt=0, description="The job ends when nothing has happened for this long."
@@ -145,6 +144,24 @@ class JobSpec(Settings):
     pools: PoolsSettings = Field(
         default_factory=PoolsSettings, description="Sizes and needs of the three actor pools."
     )
+
+    @field_validator("input", "output")
+    @classmethod
+    def _a_path_of_this_machine(cls, value: str) -> str:
+        if "\0" in value:
+            raise ValueError("a path has no NUL character")
+        if "://" in value:
+            raise ValueError("a URL, where a path of this machine is meant. Mount or copy it")
+        return value
+
+    @field_validator("max_failed", mode="before")
+    @classmethod
+    def _fraction_or_count(cls, value: Any) -> Any:
+        fraction = isinstance(value, float) and 0 <= value <= 1
+        count = type(value) is int and value >= 0
+        if not fraction and not count:
+            raise ValueError("give a fraction from 0.0 to 1.0, or a whole number of rows")
+        return value
 
     @field_validator("models", mode="before")
     @classmethod

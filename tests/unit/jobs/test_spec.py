@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,13 @@ def test_own_seconds_replace_a_presets_as_a_whole() -> None:
         ({"seed": -1}, "seed: input should be greater than or equal to 0, got -1"),
         ({"input": None}, "input: input should be a valid string"),
         ({"prompt_column": "a", "id_column": "a"}, "is the id or seed column too"),
+        ({"input": "s3://bucket/p.csv"}, "input: a URL, where a path of this machine is meant"),
+        ({"output": "s3://bucket/out"}, "output: a URL, where a path of this machine is meant"),
+        ({"output": "o\0ut"}, "output: a path has no NUL character"),
+        ({"max_failed": 1.5}, "max_failed: give a fraction from 0.0 to 1.0, or a whole number"),
+        ({"max_failed": -1}, "or a whole number of rows, got -1"),
+        ({"max_failed": True}, "or a whole number of rows, got True"),
+        ({"max_failed": "10%"}, "or a whole number of rows, got '10%'"),
     ],
 )
 def test_a_mistake_names_the_field_the_rule_and_the_way_out(
@@ -132,6 +140,17 @@ def test_a_mistake_names_the_field_the_rule_and_the_way_out(
     with pytest.raises(SpecError) as caught:
         spec(**fields)
     assert said in str(caught.value)
+
+
+def test_max_failed_is_a_fraction_with_a_point_and_a_count_without(tmp_path: Path) -> None:
+    """Also after it was written to job.json and read again, as a retry does."""
+    for written, kind in (("0.25", float), ("1.0", float), ("1", int), ("25", int)):
+        file = tmp_path / "job.yaml"
+        file.write_text(f"{{input: p, output: o, models: shapes, max_failed: {written}}}")
+        job = load_spec(file)
+        again = make_spec(json.loads(json.dumps(job.model_dump(mode="json"))))
+        assert type(job.max_failed) is type(again.max_failed) is kind
+        assert job.max_failed == again.max_failed == float(written)
 
 
 def test_every_mistake_is_told_at_once() -> None:
