@@ -28,15 +28,17 @@ ROOT = Path(__file__).parents[2]
 BOTTEGA = [str(Path(sys.executable).parent / "bottega")]
 
 
-def bottega(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run the command to its end."""
+def bottega(
+    *arguments: str | Path, env: dict[str, str] | None = None, **options: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end. env: what is added to the environment."""
     return subprocess.run(
         [*BOTTEGA, *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=280,
         check=False,
-        env={**os.environ, "COLUMNS": "160"},
+        env={**os.environ, "COLUMNS": "160", **(env or {})},
         **options,
     )
 
