@@ -42,7 +42,7 @@ CASES = {
     case.name: case
     for case in (
         Case(name="sd-8", models="timed", gpus=8, rows=16384),
-        Case(name="moving", models="timed", gpus=8, rows=16384, rejected=moving(16384)),
+        Case(name="moving", models="timed", gpus=8, rows=12288, rejected=moving(12288)),
         Case(name="sd-16", models="timed", gpus=16, rows=32768),
         Case(name="sdxl-8", models="timed-sdxl", gpus=8, rows=9216, speed=40),
         Case(name="sdxl-16", models="timed-sdxl", gpus=16, rows=18432, speed=40),

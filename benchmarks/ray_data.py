@@ -119,7 +119,7 @@ class Draw:
 
 
 class Score:
-    """Adds scores. With a folder `accepted` it writes there what it accepts, and passes on the rest."""
+    """Adds scores. With a folder `accepted` it writes there what it accepts; the rest goes on."""
 
     def __init__(self, models: ModelSettings, log: str, accepted: str | None) -> None:
         self._oracle, self._log = TimedOracle(models.oracle), CallLog(log)
@@ -356,7 +356,7 @@ def measure(job: Job, prompts: Path, setting: Setting) -> Found | str:
 
 
 def compare(case: Case, tried: list[Setting], result: str) -> None:
-    """Ours, and Ray Data at each setting, on one Ray; each result is kept as soon as it is there."""
+    """Ours, and Ray Data at each setting, on one Ray; each result is kept when it is there."""
     with TemporaryDirectory() as folder, pretend_gpus(case.gpus) as have:
         job = case.job(Path(folder))
         ours = on_ray(job, have)
