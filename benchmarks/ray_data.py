@@ -409,7 +409,7 @@ def main() -> None:
     if given.short:
         case = shorter(case)
     if given.sweep:
-        compare(case, settings(case.gpus), SWEEP.stem)
+        compare(case, settings(case.gpus), SWEEP.stem + "-short" * given.short)
         return
     tried = best_of_sweep(case.gpus, given.best)
     if given.two_pass:
