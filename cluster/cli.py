@@ -18,6 +18,7 @@ from rich.table import Table
 
 from actors.errors import BottegaError, SpecError
 from actors.redact import RedactingFilter
+from cluster import models
 from jobs.spec import JobSpec, load_spec, make_spec
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(models.app, name="models")
 console = Console()
 errors = Console(stderr=True)
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from actors.errors import SpecError
-from actors.models.presets import PRESETS
+from actors.models.presets import CATALOGUE, PRESETS
 from actors.redact import has_secret_url
 from actors.seeds import MAX_SEED
 from actors.settings import ModelSettings, PoolsSettings, Settings
@@ -62,10 +62,13 @@ class Rollback(Settings):
     variance: float | None = Field(
         default=None, gt=0, lt=1, description="The paper's sigma: x = sqrt(1-s) x0 + sqrt(s) z."
     )
+    sigma: float | None = Field(
+        default=None, gt=0, le=1, description="For flow matching: x = (1-s) x0 + s z."
+    )
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Rollback:
-        _exactly_one_of(self, "strength or variance")
+        _exactly_one_of(self, "strength, variance or sigma")
         return self
 
 
@@ -95,10 +98,11 @@ class JobSpec(Settings):
     )
     strategy: Literal["refine", "regenerate"] = Field(
         default="refine",
-        description="refine: from the student's picture, rolled back; regenerate: from noise.",
+        description="refine: from the student's picture, rolled back; regenerate: from noise. "
+        "A preset may have another default.",
     )
     rollback: Rollback | None = Field(
-        default=None, description="With `refine` only. Default: {strength: 0.6}."
+        default=None, description="With `refine` only. Default: the preset's, or {strength: 0.6}."
     )
     teacher_steps: int | None = Field(
         default=None,
@@ -144,6 +148,21 @@ class JobSpec(Settings):
     pools: PoolsSettings = Field(
         default_factory=PoolsSettings, description="Sizes and needs of the three actor pools."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_the_preset_improves(cls, fields: Any) -> Any:
+        """The preset's strategy and rollback, where the job says nothing else."""
+        models = fields.get("models") if isinstance(fields, dict) else None
+        name = models.get("preset") if isinstance(models, dict) else models
+        if not isinstance(name, str) or name not in CATALOGUE:
+            return fields
+        preset = CATALOGUE[name]
+        if not {"strategy", "rollback"} & fields.keys():
+            fields = {**fields, "strategy": preset.strategy}
+        if preset.strategy == fields.get("strategy") == "refine" and "rollback" not in fields:
+            fields = {**fields, "rollback": preset.rollback}
+        return fields
 
     @field_validator("input", "output")
     @classmethod

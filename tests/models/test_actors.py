@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from actors.models.diffusion import schedule_of
 from actors.models.folders import fingerprint, same_autoencoder
 from actors.models.presets import PRESETS
+from actors.models.schedulers import schedule_of
 from actors.oracle import Oracle
 from actors.refinement import Refinement
 from actors.student import Student
@@ -142,7 +142,7 @@ def test_the_oracle_scores_each_row_by_itself(student: Student) -> None:
 
 
 def test_the_variances_are_those_of_the_schedule() -> None:
-    variances = schedule_of(TEACHER)
+    variances = schedule_of(TEACHER).levels
     assert len(variances) == 1000
     assert variances == sorted(variances)
 

@@ -115,7 +115,10 @@ def test_own_seconds_replace_a_presets_as_a_whole() -> None:
         ({"budget": {"refine": 0.3, "nfe": 9}}, "budget: give exactly one of refine, nfe"),
         ({"budget": {}}, "not none"),
         ({"budget": {"threshold": float("nan")}}, "budget.threshold: input should be a finite"),
-        ({"rollback": {"strength": 0.6, "variance": 0.5}}, "exactly one of strength or variance"),
+        (
+            {"rollback": {"strength": 0.6, "variance": 0.5}},
+            "exactly one of strength, variance or",
+        ),
         (
             {"strategy": "regenerate", "rollback": {"strength": 0.5}},
             "rollback goes with strategy: refine",
