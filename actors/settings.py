@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 DType = Literal["float32", "float16", "bfloat16"]
 
@@ -20,7 +20,16 @@ ALLOW_PICKLE = (
 class Settings(BaseModel):
     """Frozen, and strict about names: a misspelt field is an error, not a default."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_bool_is_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        # YAML reads `yes` as true, and Python takes true for 1: `refine: yes` would refine all.
+        kind = cls.model_fields[str(info.field_name)].annotation
+        if isinstance(value, bool) and {int, float} & {kind, *get_args(kind)}:
+            raise ValueError("input should be a number, and not true or false")
+        return value
 
 
 class DiffusionSettings(Settings):
@@ -42,8 +51,12 @@ class DiffusionSettings(Settings):
         le=1024,
         description="Rows in a batch. Every batch has this shape: a shorter one is padded.",
     )
-    width: int | None = Field(default=None, ge=8, description="Pixels; default: the model's own.")
-    height: int | None = Field(default=None, ge=8, description="Pixels; default: the model's own.")
+    width: int | None = Field(
+        default=None, ge=8, multiple_of=8, description="Pixels; default: the model's own."
+    )
+    height: int | None = Field(
+        default=None, ge=8, multiple_of=8, description="Pixels; default: the model's own."
+    )
 
     @property
     def evaluations_per_step(self) -> int:
@@ -101,6 +114,13 @@ class PoolSettings(Settings):
         default_factory=dict,
         description="Only nodes with these Ray labels, for example {bottega-pool: teacher}.",
     )
+
+    @field_validator("gpus_per_actor")
+    @classmethod
+    def _whole_above_one(cls, value: float | None) -> float | None:
+        if value and value > 1 and value % 1:
+            raise ValueError("input should be a whole number above 1: only one GPU can be shared")
+        return value
 
 
 class PoolsSettings(Settings):
