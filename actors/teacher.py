@@ -3,34 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from time import perf_counter
-from typing import Literal
 
 import torch
 
 from actors.facts import CallFacts
 from actors.models.diffusion import Diffusion, Pictures
+from actors.refinement import Refinement
 from actors.seeds import stage_seed
 from actors.settings import TeacherSettings
-
-Strategy = Literal["refine", "regenerate"]
-Through = Literal["latents", "pixels"]
-
-
-@dataclass(frozen=True, slots=True)
-class Refinement:
-    """What the teacher does with a rejected picture, everything resolved to numbers.
-
-    `strength`: the fraction of the teacher's timesteps to go back (1 for `regenerate`).
-    `steps`: network steps really taken. `through`: whether the start is the student's latents
-    (both have the same autoencoder) or its pictures.
-    """
-
-    strategy: Strategy
-    strength: float
-    steps: int
-    through: Through
 
 
 class Teacher:

@@ -36,9 +36,10 @@ from numpy.typing import NDArray
 from actors.models.presets import PRESETS
 from actors.models.shapes import verifier, world
 from actors.oracle import Oracle
+from actors.refinement import Refinement
 from actors.seeds import row_seed
 from actors.student import Student
-from actors.teacher import Refinement, Teacher
+from actors.teacher import Teacher
 
 RESULTS = Path(__file__).parent / "results" / "embedded"
 SEEDS = (1, 2, 3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -14,9 +15,10 @@ from typing import Any
 from actors.errors import OutputError, SpecError
 from actors.models.folders import check_folder, fingerprint, pinned, same_autoencoder
 from actors.redact import redacted
+from actors.refinement import Refinement, Through
 from actors.rollback import default_steps, strength_for_variance
 from actors.settings import ModelSettings, TeacherSettings
-from actors.teacher import Refinement, Through
+from actors.timed import VARIANCES, identities
 from jobs.cascade import Rules
 from jobs.extend import Files, files_changed, rows_changed
 from jobs.parts import OutputFolder, check_names
@@ -72,7 +74,7 @@ class Job:
         """
         spec = self.spec.model_dump(mode="json", exclude=set(NOT_IN_THE_BYTES))
         for model in spec["models"].values():
-            del model["path"], model["revision"], model["allow_pickle"]
+            del model["path"], model["revision"], model["allow_pickle"], model["timed"]
         pools = self.spec.pools
         identity = {
             "spec": spec,
@@ -161,10 +163,7 @@ class Job:
         packages = ("bottega", "ray", "torch", "diffusers", "transformers", "pyarrow")
         return {
             "name": self.spec.name,
-            "models": {
-                role: settings["path"]
-                for role, settings in self.spec.models.model_dump(mode="json").items()
-            },
+            "models": {role: settings.path or "timed" for role, settings in self.spec.models},
             "refinement": {
                 "strategy": self.refinement.strategy,
                 "strength": self.refinement.strength,
@@ -197,7 +196,21 @@ def resolve(spec: JobSpec) -> Job:
     """Look at the input, the models and the output's name. Raises a UserError for what is wrong."""
     prompts = Prompts(spec)
     check_names(prompts.schema.names, spec.seed_column)
-    models = spec.models
+    through: Through
+    if spec.models.timed:
+        models, files, through = spec.models, identities(spec.models), "latents"
+    else:
+        models, files, through = _looked_at(spec.models)
+    spec = spec.model_copy(update={"models": models})
+    refinement = _refinement(spec, through)
+    output = OutputFolder(Path(spec.output).expanduser().resolve())
+    job = Job(spec, prompts, output, refinement, files)
+    _check_budget(job)
+    return job
+
+
+def _looked_at(models: ModelSettings) -> tuple[ModelSettings, dict[str, str], Through]:
+    """The models pinned, a hash of each one's files, and what student and teacher share."""
     student, teacher = check_folder(models.student), check_folder(models.teacher)
     oracle = check_folder(models.oracle)
     folders = {"student": student, "oracle": oracle, "teacher": teacher}
@@ -208,13 +221,7 @@ def resolve(spec: JobSpec) -> Job:
         oracle=pinned(models.oracle, oracle),
         teacher=pinned(models.teacher, teacher),
     )
-    spec = spec.model_copy(update={"models": pinned_models})
-    through: Through = "latents" if same_autoencoder(student, teacher) else "pixels"
-    refinement = _refinement(spec, through)
-    output = OutputFolder(Path(spec.output).expanduser().resolve())
-    job = Job(spec, prompts, output, refinement, files)
-    _check_budget(job)
-    return job
+    return pinned_models, files, "latents" if same_autoencoder(student, teacher) else "pixels"
 
 
 def _refinement(spec: JobSpec, through: Through) -> Refinement:
@@ -241,8 +248,12 @@ def _strength(spec: JobSpec) -> float:
     return strength_for_variance(rollback.variance, _schedule(spec.models.teacher))
 
 
+def _schedule(teacher: TeacherSettings) -> Sequence[float]:
+    return VARIANCES if teacher.timed else _schedule_of(teacher)
+
+
 @cache
-def _schedule(teacher: TeacherSettings) -> list[float]:
+def _schedule_of(teacher: TeacherSettings) -> Sequence[float]:
     from actors.models.diffusion import schedule_of
 
     return schedule_of(teacher)

@@ -24,9 +24,7 @@ from ray.exceptions import (
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.errors import BottegaError
-from actors.oracle import Oracle
-from actors.student import Student
-from actors.teacher import Teacher
+from actors.roles import actor_classes
 from jobs.balance import PoolPlan, PoolPlans
 from jobs.cascade import Stage
 from jobs.hands import Answer, Handle, Kind, Trouble, Work
@@ -48,11 +46,12 @@ class RayHands:
 
     def __init__(self, job: Job, plans: PoolPlans) -> None:
         models = job.spec.models
+        kinds = actor_classes(models)
         self._job = job
         self._actors: dict[str, tuple[Any, tuple[Any, ...]]] = {
-            "student": (_actor(Student, plans.student), (models.student,)),
-            "oracle": (_actor(Oracle, plans.oracle), (models.oracle,)),
-            "teacher": (_actor(Teacher, plans.teacher), (models.teacher, job.refinement)),
+            "student": (_actor(kinds["student"], plans.student), (models.student,)),
+            "oracle": (_actor(kinds["oracle"], plans.oracle), (models.oracle,)),
+            "teacher": (_actor(kinds["teacher"], plans.teacher), (models.teacher, job.refinement)),
         }
         self._threads = {name: getattr(plans, name).threads for name in self._actors}
         for name in self._actors:

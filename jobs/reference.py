@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -57,8 +57,12 @@ def _type_name(annotation: Any) -> str:
     if origin in (Union, UnionType):
         kinds = [kind for kind in get_args(annotation) if kind is not NoneType]
         return " or ".join(_type_name(kind) for kind in kinds)
+    if origin is Annotated:
+        return _type_name(get_args(annotation)[0])
     if origin is dict:
-        return "mapping of text"
+        return "mapping of text" if get_args(annotation) == (str, str) else "mapping"
+    if origin is tuple:
+        return "list"
     names = {str: "text", int: "integer", float: "number", bool: "true or false"}
     return names.get(annotation, str(annotation))
 
@@ -70,7 +74,7 @@ def _default(field: FieldInfo) -> str:
     if isinstance(value, BaseModel):
         given = value.model_dump(exclude_defaults=True)
         return f"`{given}`".replace("'", "") if given else "as below"
-    if value in (None, {}, PydanticUndefined):
+    if value in (None, "", {}, PydanticUndefined):
         return "none"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 

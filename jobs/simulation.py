@@ -25,7 +25,7 @@ from zlib import crc32
 import pyarrow as pa
 
 from actors.facts import CallFacts
-from actors.teacher import Refinement
+from actors.refinement import Refinement
 from jobs.cascade import OUTPUTS, Call, Output, Stage
 from jobs.hands import Answer, Kind, Trouble, Work
 from jobs.job import Job

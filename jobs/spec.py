@@ -185,6 +185,12 @@ class JobSpec(Settings):
                 f"stall_timeout_seconds ({self.stall_timeout_seconds:g}): the job would end before "
                 "a hung actor is replaced"
             )
+        timed = self.models.oracle.timed
+        if timed and isinstance(timed.rejected, tuple) and self.seed_column is None:
+            raise ValueError(
+                "models.oracle.timed.rejected: a schedule counts rows by their seeds; "
+                "name a column of row numbers as seed_column"
+            )
         return self
 
 
@@ -314,10 +320,13 @@ def _exactly_one_of(model: BaseModel, names: str) -> None:
 
 
 def _merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
-    """`base` with the fields of `own` in place of its own, also further down."""
+    """`base` with the fields of `own` in place of its own, also further down.
+
+    A table of seconds is replaced as a whole: half of one with half of another is neither.
+    """
     merged = dict(base)
     for name, value in own.items():
         below = base.get(name)
-        both = isinstance(below, dict) and isinstance(value, dict)
+        both = isinstance(below, dict) and isinstance(value, dict) and name != "seconds"
         merged[name] = _merged(below, value) if both else value  # type: ignore[arg-type]
     return merged

@@ -14,8 +14,9 @@ from actors.models.diffusion import schedule_of
 from actors.models.folders import fingerprint, same_autoencoder
 from actors.models.presets import PRESETS
 from actors.oracle import Oracle
+from actors.refinement import Refinement
 from actors.student import Student
-from actors.teacher import Refinement, Teacher
+from actors.teacher import Teacher
 
 SHAPES = PRESETS["shapes"]
 STUDENT = SHAPES.student.model_copy(update={"steps": 2, "batch_size": 4})

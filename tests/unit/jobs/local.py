@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from actors.errors import OutputFailedError
-from actors.teacher import Refinement
+from actors.refinement import Refinement
 from jobs.cascade import Call, Done, Event, Failed, Output, Stage
 from jobs.crew import Crew
 from jobs.images import encode_one

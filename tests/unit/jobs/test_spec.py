@@ -52,6 +52,14 @@ def test_a_preset_can_be_changed_in_part() -> None:
     assert job.models.student == PRESETS["shapes"].student
 
 
+def test_own_seconds_replace_a_presets_as_a_whole() -> None:
+    own = {16: 0.5}
+    job = spec(models={"preset": "timed", "oracle": {"timed": {"seconds": own}}})
+    assert job.models.oracle.timed is not None
+    assert job.models.oracle.timed.seconds == {"any": own}
+    assert make_spec(job.model_dump(mode="json")) == job, "as job.json has it"
+
+
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
@@ -65,6 +73,43 @@ def test_a_preset_can_be_changed_in_part() -> None:
             "models.teacher.step: unknown field. Did you mean 'steps'?",
         ),
         ({"models": "shape"}, "models: 'shape' is no preset. Did you mean 'shapes'?"),
+        (
+            {"models": {"preset": "shapes", "student": {"timed": {"profile": "sdxs"}}}},
+            "models.student: give exactly one of path",
+        ),
+        (
+            {"models": {"preset": "timed", "oracle": {"timed": None, "path": "o"}}},
+            "all three models are timed, or none",
+        ),
+        (
+            {"models": {"preset": "timed", "student": {"timed": {"seconds": {1: 1.0}}}}},
+            "models.student.timed: give either profile or seconds",
+        ),
+        (
+            {"models": {"preset": "timed", "student": {"timed": {"profile": None}}}},
+            "models.student.timed: how long does a batch take",
+        ),
+        (
+            {"models": {"preset": "timed", "student": {"timed": {"profile": "sd"}}}},
+            "'sd' is no published profile; there are sd-turbo, sd-1.5",
+        ),
+        (
+            {"models": {"preset": "timed", "student": {"timed": {"gpu": "T4"}}}},
+            "gpu 'T4' is none of those timed: A100-80G",
+        ),
+        (
+            {
+                "models": {
+                    "preset": "timed",
+                    "oracle": {"timed": {"rejected": [[0, 0.1], [9, 0.5]]}},
+                }
+            },
+            "name a column of row numbers as seed_column",
+        ),
+        (
+            {"models": {"preset": "timed", "oracle": {"timed": {"rejected": [[1, 0.1]]}}}},
+            "a schedule begins at row 0",
+        ),
         ({"budget": {"refine": 1.5}}, "budget.refine: input should be less than or equal to 1"),
         ({"budget": {"refine": 0.3, "nfe": 9}}, "budget: give exactly one of refine, nfe"),
         ({"budget": {}}, "not none"),
@@ -93,7 +138,7 @@ def test_a_preset_can_be_changed_in_part() -> None:
             {"models": {"preset": "shapes", "student": {"width": 65}}},
             "models.student.width: input should be a multiple of 8, got 65",
         ),
-        ({"models": {"preset": 5}}, "models: 5 is no preset. Valid names: shapes."),
+        ({"models": {"preset": 5}}, "models: 5 is no preset. Valid names: shapes"),
         ({"models": 5}, "models: input should be a mapping of student, oracle, teacher, preset"),
         (
             {"budget": 0.3},

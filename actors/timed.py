@@ -1,0 +1,241 @@
+"""Stand-ins for student, oracle and teacher: they take time instead of computing.
+
+For benchmarks, and for people who plan a cluster: the pools, the references, the batches and the
+dataset are real, only the pictures are of one grey. Seconds come from a profile
+(`actors.models.profiles`), scores from the rows' seeds. A picture and its latents carry their row's
+seed in their first bytes: so the oracle knows what it scores, and a teacher that gets another row's
+latents says so. Light: an actor starts without torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from time import perf_counter, sleep
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from actors.facts import CallFacts
+from actors.models.profiles import Timing, chance
+from actors.refinement import Refinement
+from actors.settings import (
+    DiffusionSettings,
+    ModelSettings,
+    OracleSettings,
+    StudentSettings,
+    TeacherSettings,
+)
+
+Pictures = npt.NDArray[np.uint8]
+"""(rows, height, width, 3), uint8 RGB."""
+
+Latents = npt.NDArray[Any]
+"""(rows, 4, height / 8, width / 8), float16 or float32."""
+
+DEFAULT_SIDE = 512
+"""Width and height in pixels, as Stable Diffusion 1.5 draws."""
+
+SEED_BYTES = 8
+REFINED = SEED_BYTES
+"""The byte of a picture that says whether a teacher made it."""
+
+
+VARIANCES: tuple[float, ...] = tuple(
+    (1 - np.cumprod(1 - np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2)).tolist()
+)
+"""The noise variance at each training timestep, the cleanest first: Stable Diffusion's."""
+
+
+def identities(models: ModelSettings) -> dict[str, str]:
+    """By role: what a stand-in's pictures or scores depend on beside its shape; no time does."""
+    oracle = models.oracle.timed
+    assert oracle is not None
+    return {"student": "timed", "oracle": f"timed, rejects {oracle.rejected}", "teacher": "timed"}
+
+
+def timing_of(settings: DiffusionSettings | OracleSettings, steps: int | None = None) -> Timing:
+    """How long the calls of a timed model take. `steps`: network steps, of a whole drawing if None.
+
+    A refinement takes its steps' share of a whole drawing; what encoding and decoding take beside
+    the steps is in that share, as no profile has it apart.
+    """
+    timed = settings.timed
+    assert timed is not None
+    share = 1.0
+    if isinstance(settings, DiffusionSettings):
+        assert settings.timed is not None
+        share = (steps or settings.steps) / settings.timed.steps(settings.steps)
+    return Timing(
+        curves=timed.curves,
+        load_seconds=timed.load_seconds,
+        share=share,
+        noise=timed.noise,
+        straggler_fraction=timed.straggler_fraction,
+        straggler_factor=timed.straggler_factor,
+        speed=timed.speed,
+    )
+
+
+def score_of(settings: OracleSettings, seed: int, refined: bool) -> float:
+    """The score of a row's picture, in [0, 1).
+
+    Of the drawn pictures the fraction `rejected` is below 0.5; the teacher's never are.
+    """
+    assert settings.timed is not None
+    luck = chance(seed, "timed/refined" if refined else "timed/drawn")
+    if refined:
+        return 0.5 + luck / 2
+    rejected = settings.timed.rejected
+    if isinstance(rejected, tuple):
+        rejected = next(fraction for first, fraction in reversed(rejected) if seed >= first)
+    if luck < rejected:
+        return 0.5 * luck / rejected
+    return 0.5 + 0.5 * (luck - rejected) / (1 - rejected)
+
+
+class TimedStudent:
+    """See `actors.student.Student`."""
+
+    def __init__(self, settings: StudentSettings, threads: int | None = None) -> None:
+        self.settings = settings
+        self._clock = _Clock(timing_of(settings))
+
+    def ready(self) -> None:
+        """Returns when the time to load is over."""
+
+    def draw(
+        self, prompts: Sequence[str], seeds: Sequence[int], rows_at_once: int | None = None
+    ) -> tuple[Latents, Pictures, CallFacts]:
+        """A grey picture for each prompt, and latents of zeros."""
+        start, size = perf_counter(), rows_at_once or self.settings.batch_size
+        latents, pictures = _latents(self.settings, seeds), _pictures(self.settings, seeds)
+        self._clock.take(start, len(seeds), size, key=seeds[0])
+        facts = CallFacts(
+            rows=len(prompts),
+            seconds=perf_counter() - start,
+            stored_bytes=latents.nbytes + pictures.nbytes,
+            evaluations=self.settings.steps * self.settings.evaluations_per_step,
+        )
+        return latents, pictures, facts
+
+
+class TimedTeacher:
+    """See `actors.teacher.Teacher`."""
+
+    def __init__(
+        self, settings: TeacherSettings, refinement: Refinement, threads: int | None = None
+    ) -> None:
+        self.settings, self.refinement = settings, refinement
+        self._clock = _Clock(timing_of(settings, refinement.steps))
+
+    def ready(self) -> None:
+        """Returns when the time to load is over."""
+
+    def refine(
+        self,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        picks: Sequence[tuple[int, int]],
+        *starts: Latents,
+        rows_at_once: int | None = None,
+    ) -> tuple[Pictures, CallFacts]:
+        """A grey picture for each prompt. Raises ValueError for another row's latents."""
+        start, size = perf_counter(), rows_at_once or self.settings.batch_size
+        for (which, row), seed in zip(picks, seeds, strict=bool(picks)):
+            if (found := _seed_in(starts[which][row])) != seed:
+                raise ValueError(f"the latents of the row with seed {found} came for seed {seed}")
+        pictures = _pictures(self.settings, seeds)
+        pictures.reshape(len(seeds), -1)[:, REFINED] = 1
+        self._clock.take(start, len(seeds), size, key=seeds[0])
+        facts = CallFacts(
+            rows=len(prompts),
+            seconds=perf_counter() - start,
+            stored_bytes=pictures.nbytes,
+            evaluations=self.refinement.steps * self.settings.evaluations_per_step,
+        )
+        return pictures, facts
+
+
+class TimedOracle:
+    """See `actors.oracle.Oracle`."""
+
+    def __init__(self, settings: OracleSettings, threads: int | None = None) -> None:
+        self.settings = settings
+        self._clock = _Clock(timing_of(settings))
+
+    def ready(self) -> None:
+        """Returns when the time to load is over."""
+
+    def score(
+        self,
+        prompts: Sequence[str],
+        picks: Sequence[tuple[int, int]],
+        *pictures: Pictures,
+        rows_at_once: int | None = None,
+    ) -> tuple[list[float], CallFacts]:
+        """The scores of the stand-ins' pictures; see `score_of`."""
+        start, size = perf_counter(), rows_at_once or self.settings.batch_size
+        chosen = [pictures[which][row].reshape(-1) for which, row in picks]
+        seeds = [_seed_in(picture) for picture in chosen]
+        scores = [
+            score_of(self.settings, seed, bool(picture[REFINED]))
+            for seed, picture in zip(seeds, chosen, strict=True)
+        ]
+        self._clock.take(start, len(prompts), size, key=seeds[0])
+        return scores, CallFacts(len(prompts), perf_counter() - start)
+
+
+class _Clock:
+    """Lets the time of a timing pass; at once that of loading."""
+
+    def __init__(self, timing: Timing) -> None:
+        self._timing, self._gpu = timing, _gpu_here()
+        sleep(timing.loading)
+
+    def take(self, start: float, rows: int, rows_at_once: int, key: int) -> None:
+        """Return when a call that began at `start` has taken its time."""
+        seconds = self._timing.seconds(rows, rows_at_once, key, self._gpu)
+        sleep(max(0.0, start + seconds - perf_counter()))
+
+
+def _gpu_here() -> str | None:
+    """The type of this node's GPU, if Ray knows."""
+    import ray
+
+    if not ray.is_initialized():
+        return None
+    labels: dict[str, str] = ray.get_runtime_context().get_node_labels()
+    return labels.get("ray.io/accelerator-type")
+
+
+def _sides(settings: DiffusionSettings) -> tuple[int, int]:
+    return settings.height or DEFAULT_SIDE, settings.width or DEFAULT_SIDE
+
+
+def _latents(settings: DiffusionSettings, seeds: Sequence[int]) -> Latents:
+    height, width = _sides(settings)
+    kind = np.float32 if settings.dtype == "float32" else np.float16
+    latents = np.zeros((len(seeds), 4, height // 8, width // 8), kind)
+    _write_seeds(latents.view(np.uint8), seeds)
+    return latents
+
+
+def _pictures(settings: DiffusionSettings, seeds: Sequence[int]) -> Pictures:
+    height, width = _sides(settings)
+    pictures = np.empty((len(seeds), height, width, 3), np.uint8)
+    for picture, seed in zip(pictures, seeds, strict=True):
+        picture.fill(int(256 * chance(seed, "timed/grey")))
+    _write_seeds(pictures, seeds)
+    pictures.reshape(len(seeds), -1)[:, REFINED] = 0
+    return pictures
+
+
+def _write_seeds(rows: npt.NDArray[np.uint8], seeds: Sequence[int]) -> None:
+    written = np.array(seeds, np.dtype("<i8")).view(np.uint8).reshape(len(seeds), SEED_BYTES)
+    rows.reshape(len(seeds), -1)[:, :SEED_BYTES] = written
+
+
+def _seed_in(row: npt.NDArray[Any]) -> int:
+    first = np.ascontiguousarray(row).reshape(-1).view(np.uint8)[:SEED_BYTES]
+    return int(first.view(np.dtype("<i8"))[0])
