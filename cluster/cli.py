@@ -104,6 +104,7 @@ def calibrate(
     verbose: VerboseOption = False,
 ) -> None:
     """Draw and score a sample; print which threshold refines which fraction, and what it costs."""
+    from cluster.view import JobView
     from jobs.calibrate import score, table
 
     _log_to_console(verbose)
@@ -111,9 +112,10 @@ def calibrate(
     with (
         _stopping() as stopped,
         _crew_for(spec, address, stopped) as (job, make_crew),
+        JobView(job.spec.name, console) as view,
         make_crew() as crew,
     ):
-        scores = score(job, crew, job.prompts.sample(spec.calibration_rows))
+        scores = score(job, crew, job.prompts.sample(spec.calibration_rows), view)
     shown = Table(
         title=escape(f"{job.spec.name}: {len(scores)} sampled rows"), title_justify="left"
     )
@@ -267,7 +269,9 @@ def _stopping() -> Iterator[Callable[[], bool]]:
         if asked:
             raise KeyboardInterrupt
         asked.append(number)
-        errors.print("stopping; again to stop at once", highlight=False)
+        # On a terminal above the live view, which is on the same console.
+        where = console if console.is_terminal else errors
+        where.print("stopping; again to stop at once", highlight=False)
 
     # Ray sets its own handlers when it starts: ours are set again once it has.
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -286,7 +290,13 @@ def _stopping() -> Iterator[Callable[[], bool]]:
 
 
 def _log_to_console(verbose: bool) -> None:
-    handler = RichHandler(console=console, show_path=False, show_level=False)
+    handler: logging.Handler
+    if console.is_terminal:
+        handler = RichHandler(console=console, show_path=False, show_level=False)
+    else:
+        # A file is read later and searched: whole lines, each with its date.
+        handler = logging.StreamHandler(console.file)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     handler.addFilter(RedactingFilter())
     logger = logging.getLogger("bottega")
     logger.handlers = [handler]
