@@ -41,6 +41,10 @@ JobFile = Annotated[
 PromptsOption = Annotated[
     str | None, typer.Option("--prompts", help="Prompts: a file, folder or glob. Replaces `input`.")
 ]
+ColumnOption = Annotated[
+    str | None,
+    typer.Option("--prompt-column", help="The column with the prompts, if not `prompt`."),
+]
 ModelsOption = Annotated[
     str | None, typer.Option("--models", help="A preset of models. Replaces `models`.")
 ]
@@ -61,6 +65,7 @@ VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Log every 
 def run(
     job_file: JobFile = None,
     prompts: PromptsOption = None,
+    prompt_column: ColumnOption = None,
     models: ModelsOption = None,
     output: OutputOption = None,
     refine: RefineOption = None,
@@ -75,7 +80,7 @@ def run(
     from jobs.runner import run_job
 
     _log_to_console(verbose)
-    spec = _spec(job_file, prompts, models, output, refine)
+    spec = _spec(job_file, prompts, prompt_column, models, output, refine)
     with _stopping() as stopped, _crew_for(spec, address, stopped) as (job, make_crew):
         line = f"{job.spec.name}: {job.prompts.num_rows:,} prompts -> {job.output.path}"
         console.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -97,6 +102,7 @@ def run(
 def calibrate(
     job_file: JobFile = None,
     prompts: PromptsOption = None,
+    prompt_column: ColumnOption = None,
     models: ModelsOption = None,
     output: OutputOption = None,
     refine: RefineOption = None,
@@ -108,14 +114,11 @@ def calibrate(
     from jobs.calibrate import score, table
 
     _log_to_console(verbose)
-    spec = _spec(job_file, prompts, models, output or "unused", refine)
-    with (
-        _stopping() as stopped,
-        _crew_for(spec, address, stopped) as (job, make_crew),
-        JobView(job.spec.name, console) as view,
-        make_crew() as crew,
-    ):
-        scores = score(job, crew, job.prompts.sample(spec.calibration_rows), view)
+    spec = _spec(job_file, prompts, prompt_column, models, output or "unused", refine)
+    with _stopping() as stopped, _crew_for(spec, address, stopped) as (job, make_crew):
+        sample = job.prompts.sample(spec.calibration_rows)
+        with JobView(job.spec.name, console) as view, make_crew() as crew:
+            scores = score(job, crew, sample, view)
     shown = Table(
         title=escape(f"{job.spec.name}: {len(scores)} sampled rows"), title_justify="left"
     )
@@ -212,11 +215,17 @@ def _threshold_line(job: Job) -> str:
 def _spec(
     job_file: Path | None,
     prompts: str | None,
+    prompt_column: str | None,
     models: str | None,
     output: str | None,
     refine: float | None,
 ) -> JobSpec:
-    given: dict[str, Any] = {"input": prompts, "models": models, "output": output}
+    given: dict[str, Any] = {
+        "input": prompts,
+        "prompt_column": prompt_column,
+        "models": models,
+        "output": output,
+    }
     overrides = {name: value for name, value in given.items() if value is not None}
     if refine is not None:
         overrides["budget"] = {"refine": refine}

@@ -268,7 +268,8 @@ def _explain(problem: dict[str, Any]) -> str:
         names = _names_at(JobSpec, problem["loc"])
         message = " of ".join(["input should be a mapping", *filter(None, [", ".join(names)])])
     shown = problem["input"]
-    got = f", got {shown!r}" if isinstance(shown, str | int | float | bool | None) else ""
+    told = not isinstance(shown, str | int | float | bool | None) or repr(shown) in message
+    got = "" if told else f", got {shown!r}"
     return f"{path}: {message[0].lower()}{message[1:]}{got}"
 
 

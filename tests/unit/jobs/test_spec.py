@@ -139,6 +139,7 @@ def test_own_seconds_replace_a_presets_as_a_whole() -> None:
             "models.student.width: input should be a multiple of 8, got 65",
         ),
         ({"models": {"preset": 5}}, "models: 5 is no preset. Valid names: shapes"),
+        ({"models": "shape"}, "models: 'shape' is no preset. Did you mean 'shapes'?\n"),
         ({"models": 5}, "models: input should be a mapping of student, oracle, teacher, preset"),
         (
             {"budget": 0.3},
@@ -164,7 +165,7 @@ def test_a_mistake_names_the_field_the_rule_and_the_way_out(
 ) -> None:
     with pytest.raises(SpecError) as caught:
         spec(**fields)
-    assert said in str(caught.value)
+    assert said in f"{caught.value}\n"
 
 
 def test_what_fits_together_is_taken() -> None:
