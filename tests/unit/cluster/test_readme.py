@@ -29,7 +29,7 @@ def test_every_option_in_the_readme_exists() -> None:
         for parameter in command.params
         for option in parameter.opts
     }
-    assert set(re.findall(r"`?(--[a-z-]+)", README)) <= options
+    assert set(re.findall(r"`?(--[a-z][a-z-]+)", README)) <= options
 
 
 def test_every_make_target_in_the_readme_exists() -> None:
