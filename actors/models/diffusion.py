@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 
 from actors.errors import ModelError
 from actors.models.folders import check_folder
+from actors.models.timesteps import keep_to_the_number
 from actors.rollback import steps_to_ask_for
 from actors.settings import DiffusionSettings
 
@@ -72,6 +73,7 @@ class Diffusion:
         except (OSError, ValueError, KeyError, SafetensorError, UnpicklingError) as error:
             raise ModelError(f"cannot load the pipeline {settings.path!r}: {error}") from error
         pipe.set_progress_bar_config(disable=True)
+        keep_to_the_number(pipe.scheduler)
         self.device = best_device()
         self.pipe: Any = pipe.to(self.device)
         self._img2img: Any = None
