@@ -48,7 +48,8 @@ class JobView:
             self._live.update(render(self._name, progress))
         elif monotonic() >= self._next_line:
             self._next_line = monotonic() + PLAIN_SECONDS
-            self._console.print(line(progress), soft_wrap=True, highlight=False)
+            # Brackets are markup to rich, and would vanish with what is in them.
+            self._console.print(line(progress), soft_wrap=True, highlight=False, markup=False)
 
 
 def line(progress: Progress) -> str:

@@ -94,6 +94,7 @@ def test_without_a_terminal_plain_lines_come_seldom() -> None:
     assert text.count("rows 300/1000") == 1
     assert "\x1b" not in text
     assert "accepted 75%  refined 12%" in text
+    assert "[student 1/1 busy, 4 queued, oracle 0/1 busy, 0 queued, teacher 2/3 ready" in text
 
 
 def test_a_terminal_gets_the_live_view_and_keeps_nothing_of_it() -> None:
