@@ -256,7 +256,7 @@ def _texts(fields: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _explain(problem: dict[str, Any]) -> str:
     path = ".".join(str(step) for step in problem["loc"])
-    message = problem["msg"].removeprefix("Value error, ")
+    message = str(problem["msg"]).removeprefix("Value error, ")
     if not path:
         return message  # a contradiction between fields; it begins with the field to change
     if problem["type"] == "extra_forbidden":
