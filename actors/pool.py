@@ -1,4 +1,4 @@
-"""A pool of one kind of actor: start, feed, replace, and decide who is to blame.
+"""A pool of one kind of actor: start, feed, resize, replace, and decide who is to blame.
 
 Bookkeeping only: what starts and kills an actor is given to it, so that it runs without Ray too.
 Nothing is repeated behind our back: the pool replaces an actor that died, its calls are failed,
@@ -11,6 +11,9 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from itertools import count
+from math import inf
 from typing import Any
 
 from actors.errors import PoolFailedError
@@ -25,7 +28,7 @@ HUNG_FACTOR = 10.0
 """A call is taken for hung after this many times the slowest call of its pool so far."""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class PoolCall:
     """A call that an actor has.
 
@@ -37,13 +40,16 @@ class PoolCall:
     since: float = 0.0
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Worker:
     """One actor. `calls` are the calls that it has, the oldest first; `answers`, how many it gave.
 
-    `raised`: how many calls in a row came back with an error.
+    `number`: the older actor has the lower one. `raised`: how many calls in a row came back with an
+    error. `listed`: with how many calls the pool lists it among those that have room. `leaving`: it
+    gets no new calls, and is dismissed when those that it has are answered.
     """
 
+    number: int
     handle: Any
     loading: Any
     """What comes back when it has loaded."""
@@ -51,6 +57,8 @@ class Worker:
     calls: deque[PoolCall] = field(default_factory=deque)
     answers: int = 0
     raised: int = 0
+    listed: set[int] = field(default_factory=set)
+    leaving: bool = False
 
     @property
     def at_fault(self) -> PoolCall | None:
@@ -79,16 +87,19 @@ class Pool:
         max_loads: int,
         max_deaths: int,
         max_raises: int,
+        max_first_raises: int,
         first_call_seconds: float,
         call_seconds: float | None = None,
     ) -> None:
         """`start` starts one actor: its handle, and what comes back when it has loaded.
 
-        `rows_at_once`: rows that an actor computes together; less once the device ran out of
-        memory. `max_loads`, `max_deaths`: so many actors may die, beyond one for each in the pool,
+        `size`: actors that there should be; `resize` changes it. `rows_at_once`: rows that an actor
+        computes together; less once the device ran out of memory. `max_loads`, `max_deaths`: so
+        many actors may die, beyond one for each in the pool when it was largest,
         before the first has loaded, and later without one answer in between; then the job fails
         with the last cause instead of starting actors for ever. `max_raises`: an actor whose calls
-        raise so often in a row is replaced, in case it is the actor. `call_seconds`: a call that
+        raise so often in a row is replaced, in case it is the actor. `max_first_raises`: so many
+        may raise before one ends well; then it is the model. `call_seconds`: a call that
         takes longer is hung; None: by what calls took so far, but at most `first_call_seconds`,
         which is also the limit before anything is known.
         """
@@ -97,52 +108,131 @@ class Pool:
         self.rows_at_once = rows_at_once
         self.workers: list[Worker] = []
         self._start, self._kill = start, kill
-        self._max_loads = max_loads + size
-        self._max_deaths = max_deaths + size
-        self._max_raises = max_raises
+        self._max_loads, self._max_deaths = max_loads, max_deaths
+        self._largest = size
+        self._max_raises = self._patience = max_raises
+        self._first_raises_left: float = max_first_raises
         self._first_call_seconds = first_call_seconds
         self._call_seconds = call_seconds
         self._slowest_seconds: float | None = None
         self._deaths = 0
         self._ever_ready = False
+        self.num_leaving = 0
+        """Actors that get no new calls."""
+        self._numbers = count()
+        self._with_room: list[list[tuple[int, Worker]]] = [[] for _ in range(IN_FLIGHT)]
+        """By how many calls they have, heaps of actors by number. Each actor is in the one that it
+        belongs to; where it does not belong any more it is left until it is in the way."""
 
     def start(self) -> Sequence[Worker]:
         """Start the actors that are missing; returns them, loading."""
-        started = [Worker(*self._start()) for _ in range(self.size - len(self.workers))]
-        self.workers += started
-        return started
+        return [self.start_one() for _ in range(self.num_missing)]
+
+    def start_one(self) -> Worker:
+        """Start one more actor."""
+        worker = Worker(next(self._numbers), *self._start())
+        self.workers.append(worker)
+        return worker
+
+    def resize(self, size: int) -> None:
+        """There should be `size` actors.
+
+        Those that are too many leave: first what still loads, then the least busy. Those that were
+        leaving stay when they are wanted again. `start` starts what is missing then, and
+        `dismiss_leaving` ends what has nothing more to do.
+        """
+        self.size = size
+        self._largest = max(self._largest, size)
+        leaving = [worker for worker in self.workers if worker.leaving]
+        for worker in leaving[: max(0, self.num_missing)]:
+            worker.leaving = False
+            self._list(worker)
+        staying = [worker for worker in self.workers if not worker.leaving]
+        staying.sort(key=lambda worker: (worker.ready, len(worker.calls), -worker.number))
+        for worker in staying[: max(0, len(staying) - size)]:
+            worker.leaving = True
+        self.num_leaving = sum(worker.leaving for worker in self.workers)
+
+    def dismiss_leaving(self) -> list[Worker]:
+        """End the leaving actors that have no calls, and return them."""
+        done = [worker for worker in self.workers if worker.leaving and not worker.calls]
+        for worker in done:
+            self._forget(worker)
+        return done
+
+    @property
+    def num_missing(self) -> int:
+        """Actors that are to be started."""
+        return self.size - len(self.workers) + self.num_leaving
+
+    def _forget(self, worker: Worker) -> None:
+        self.workers.remove(worker)
+        self.num_leaving -= worker.leaving
+        worker.ready = False
+        self._kill(worker.handle)
 
     def loaded(self, worker: Worker) -> None:
         """An actor has its model and may be fed."""
         worker.ready = True
         self._ever_ready = True
+        self._list(worker)
 
-    def free(self) -> Worker | None:
-        """The least busy actor that can take one more call."""
-        ready = [w for w in self.workers if w.ready and len(w.calls) < IN_FLIGHT]
-        return min(ready, key=lambda w: len(w.calls), default=None)
+    def free(self, queued: int) -> Worker | None:
+        """The least busy actor that can take one of `queued` calls; of several, the oldest.
+
+        The last calls are not given to actors that still have one: whoever is free first takes them.
+        """
+        depth = IN_FLIGHT if queued >= len(self.workers) else 1
+        for num_calls, heap in enumerate(self._with_room[:depth]):
+            while heap:
+                worker = heap[0][1]
+                if worker.ready and not worker.leaving and len(worker.calls) == num_calls:
+                    return worker
+                heappop(heap)
+                worker.listed.discard(num_calls)
+        return None
+
+    def _list(self, worker: Worker) -> None:
+        num_calls = len(worker.calls)
+        if num_calls < IN_FLIGHT and num_calls not in worker.listed:
+            worker.listed.add(num_calls)
+            heappush(self._with_room[num_calls], (worker.number, worker))
 
     def give(self, worker: Worker, call: PoolCall, now: float) -> None:
         """An actor has a call."""
         call.answers_before = worker.answers
         call.since = now
         worker.calls.append(call)
+        self._list(worker)
 
     def answered(self, worker: Worker, call: PoolCall, well: bool, now: float) -> None:
         """A call is back, well or not."""
         worker.calls.remove(call)
+        self._list(worker)
         if worker.calls:
             worker.calls[0].since = max(worker.calls[0].since, now)
         if well:
             worker.answers += 1
             worker.raised = 0
             self._deaths = 0
+            self._patience = self._max_raises
+            self._first_raises_left = inf
             self._slowest_seconds = max(self._slowest_seconds or 0.0, now - call.since)
 
-    def raised(self, worker: Worker) -> bool:
-        """A call raised; returns whether the actor raised so often that it is to be replaced."""
+    def raised(self, worker: Worker, reason: str) -> bool:
+        """A call raised; returns whether the actor raised so often that it is to be replaced.
+
+        Where that did not help, the next actors are borne with for twice as long: it may be the
+        calls, and each new actor costs a load. Raises PoolFailedError if no call ever ended well.
+        """
         worker.raised += 1
-        return worker.raised >= self._max_raises
+        self._first_raises_left -= 1
+        if self._first_raises_left < 0:
+            raise PoolFailedError(f"every call of the {self.name} failed; the last: {reason}")
+        if worker.raised < self._patience:
+            return False
+        self._patience *= 2
+        return True
 
     def ran_out_of_memory(self, rows: int) -> bool:
         """The device had no room for `rows` at once: take half from now on.
@@ -178,8 +268,7 @@ class Pool:
 
     def retire(self, worker: Worker, reason: str) -> None:
         """Kill and forget an actor that may be no good; `start` replaces it."""
-        self.workers.remove(worker)
-        self._kill(worker.handle)
+        self._forget(worker)
         log.warning("%s: an actor is replaced: %s", self.name, reason)
 
     def died(self, worker: Worker, reason: str, hopeless: bool = False) -> None:
@@ -189,22 +278,27 @@ class Pool:
         """
         self.retire(worker, reason)
         self._deaths += 1
-        if not self._ever_ready and (hopeless or self._deaths > self._max_loads):
+        if not self._ever_ready and (hopeless or self._deaths > self._max_loads + self._largest):
             raise PoolFailedError(f"the {self.name} does not start: {reason}")
-        if self._deaths > self._max_deaths:
+        if self._deaths > self._max_deaths + self._largest:
             raise PoolFailedError(
                 f"the {self.name} pool lost actor after actor and was given up; the last: {reason}"
             )
 
     @property
     def num_ready(self) -> int:
-        """Actors that have loaded."""
-        return sum(worker.ready for worker in self.workers)
+        """Actors that have loaded, and stay."""
+        return sum(worker.ready and not worker.leaving for worker in self.workers)
 
     @property
     def num_busy(self) -> int:
         """Actors that have something to do."""
         return sum(bool(worker.calls) for worker in self.workers)
+
+    @property
+    def num_calls(self) -> int:
+        """Calls that actors have."""
+        return sum(len(worker.calls) for worker in self.workers)
 
     def stop(self) -> None:
         """Kill every actor."""

@@ -57,7 +57,7 @@ class Teacher:
         facts = CallFacts(
             rows=len(prompts),
             seconds=perf_counter() - start,
-            stored_bytes=pictures.nbytes,
+            stored_bytes=(pictures.nbytes,),
             evaluations=self.diffusion.evaluations,
         )
         return pictures, facts

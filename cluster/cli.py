@@ -134,6 +134,58 @@ def calibrate(
 
 
 @app.command()
+def plan(
+    job_file: JobFile = None,
+    prompts: PromptsOption = None,
+    prompt_column: ColumnOption = None,
+    models: ModelsOption = None,
+    output: OutputOption = None,
+    refine: RefineOption = None,
+    gpus: Annotated[
+        str | None,
+        typer.Option("--gpus", help="GPUs there are: 8, or A100-80G=8,L4=4. Default: 8."),
+    ] = None,
+    deadline: Annotated[
+        str | None,
+        typer.Option("--deadline", help="Find the fewest GPUs that end by then: 90m, 6h, 2d."),
+    ] = None,
+    rows: Annotated[
+        int | None, typer.Option("--rows", help="So many rows, instead of the input's.", min=1)
+    ] = None,
+    profile: Annotated[
+        Path | None,
+        typer.Option("--profile", help="Measured seconds of the models: a CSV (docs/plan.md)."),
+    ] = None,
+    measured: Annotated[
+        Path | None,
+        typer.Option("--measured", help="The output of a job with these models: its seconds."),
+    ] = None,
+    prices: Annotated[
+        Path | None, typer.Option("--prices", help="Your prices: a CSV of gpu,per_hour.")
+    ] = None,
+    json_wanted: Annotated[
+        bool, typer.Option("--json", help="Print everything as JSON, for programs.")
+    ] = False,
+) -> None:
+    """Say what a job will take, before anything starts: time, GPUs, pool sizes and cost."""
+    from cluster.plan_view import show
+    from jobs.forecast import Options, as_json, forecast
+
+    if job_file is None:
+        prompts, output = prompts or ("-" if rows else None), output or "unused"
+    spec = _spec(job_file, prompts, prompt_column, models, output, refine)
+    options = Options(
+        gpus=gpus, deadline=deadline, rows=rows, profile=profile, measured=measured, prices=prices
+    )
+    with errors.status("simulating"):
+        found = forecast(spec, options)
+    if json_wanted:
+        sys.stdout.write(as_json(found))
+    else:
+        show(console, found)
+
+
+@app.command()
 def sheet(
     folder: Annotated[Path, typer.Argument(help="The output folder of a job.")],
     target: Annotated[
@@ -254,11 +306,12 @@ def _crew_for(
 
 
 def _make_crew(job: Job, have: Resources, stopped: Callable[[], bool]) -> Crew:
-    from jobs.balance import plan_pools
     from jobs.crew import Crew
     from jobs.on_ray import RayHands
+    from jobs.sizes import guess_loads, plan_pools
 
-    plans = plan_pools(job.spec.pools, have.cpus, have.gpus, have.pool_labels)
+    loads = guess_loads(job)
+    plans = plan_pools(job.spec.pools, have.cpus, have.gpus, have.labelled_gpus, loads)
     return Crew(
         job,
         RayHands(job, plans),
@@ -266,6 +319,7 @@ def _make_crew(job: Job, have: Resources, stopped: Callable[[], bool]) -> Crew:
         task_slots=max(1, int(have.cpus / 2)),
         object_store_bytes=have.object_store_bytes,
         should_stop=stopped,
+        capacity=plans.capacity,
     )
 
 

@@ -12,11 +12,10 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from math import inf
-from time import monotonic
 from typing import Any
 
 from actors.errors import JobError, SpecError
-from jobs.cascade import Call, Cascade, Done, Instruction, Release, Stage, State
+from jobs.cascade import Call, Cascade, Done, Instruction, Release, Stage
 from jobs.crew import Crew
 from jobs.job import Job
 from jobs.open_part import OpenPart
@@ -83,7 +82,10 @@ def threshold_for(scores: Sequence[float], refine: float) -> float:
         return -inf
     if rejected == len(scores):
         return inf
-    return (scores[rejected - 1] + scores[rejected]) / 2
+    highest, next_score = scores[rejected - 1], scores[rejected]
+    between = (highest + next_score) / 2
+    # Of two neighbouring floats the middle is one or the other.
+    return between if between > highest else next_score
 
 
 def table(job: Job, scores: Sequence[float]) -> list[TableRow]:
@@ -100,7 +102,7 @@ def calibrate(job: Job, crew: Crew, listener: Listener | None = None) -> Calibra
     listener: told what the pools do meanwhile.
     """
     budget = job.spec.budget
-    start = monotonic()
+    start = crew.hands.now()
     if budget.threshold is not None:
         return Calibration((), 0.0, budget.threshold, 0, {}, 0.0)
     if budget.refine in (0, 1):
@@ -132,7 +134,7 @@ def calibrate(job: Job, crew: Crew, listener: Listener | None = None) -> Calibra
         threshold=threshold,
         rows=len(scores),
         seconds_per_row=seconds,
-        wall_seconds=round(monotonic() - start, 3),
+        wall_seconds=round(crew.hands.now() - start, 3),
     )
 
 
@@ -197,7 +199,7 @@ def _drive(
         while todo:
             instruction = todo.pop()
             if isinstance(instruction, Release):
-                owner.refs.pop((instruction.call, instruction.output), None)
+                crew.let_go(owner, instruction)
             elif isinstance(instruction, Call):
                 if instruction.stage in (Stage.ENCODE_DRAWN, Stage.ENCODE_REFINED, Stage.COMMIT):
                     todo += cascade.handle(Done(instruction))
@@ -209,7 +211,6 @@ def _drive(
                 told = crew.hands.now()
             for _, event in crew.wait(timeout_seconds=0.5):
                 todo += cascade.handle(event)
-    for row in cascade.rows:
-        if row.state is State.FAILED:
-            log.warning("calibration: a row of the sample failed: %s", row.error)
+    for error in cascade.errors.values():
+        log.warning("calibration: a row of the sample failed: %s", error)
     return cascade

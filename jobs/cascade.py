@@ -15,12 +15,15 @@ What a batch holds is a function of the part, never of timing (DESIGN.md, sectio
 A call is known by its stage and its rows, so that a repeated call is the same call. A call that
 fails is repeated, then halved until the row that breaks it stands alone; that row fails, its
 neighbours do not. An output that was lost is made again, by the same call, with the same bytes.
+
+A job has millions of rows and one driver. So what is known of rows is kept in sets that are bits of
+an integer (`RowSet`): a batch is joined, cut and looked up whole, however many rows it has.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from math import isfinite
 from typing import Literal
@@ -48,26 +51,60 @@ class Output(StrEnum):
 
 OUTPUTS: dict[Stage, tuple[Output, ...]] = {
     Stage.DRAW: (Output.LATENTS, Output.PICTURES),
+    Stage.SCORE_DRAWN: (),
     Stage.REFINE: (Output.PICTURES,),
+    Stage.SCORE_REFINED: (),
     Stage.ENCODE_DRAWN: (Output.FILES,),
     Stage.ENCODE_REFINED: (Output.FILES,),
+    Stage.COMMIT: (),
 }
 
+RowSet = int
+"""Some rows of a part: bit n is row n."""
 
-@dataclass(frozen=True, slots=True)
+
+def row_set(rows: Sequence[int]) -> RowSet:
+    """The set of some rows, ascending."""
+    if rows and rows[-1] - rows[0] + 1 == len(rows):
+        return ((1 << len(rows)) - 1) << rows[0]
+    return sum(1 << row for row in rows)
+
+
 class Call:
-    """Do `stage` for `rows` (numbers within the part).
+    """Do `stage` for `rows` (numbers within the part, ascending). Equal by both.
 
-    `sources`: for each row, the call whose output it takes; empty where a stage takes none. For
+    `sources`: the calls whose output it takes, each once; none where a stage takes none. For
     COMMIT, every call that encoded a picture of the part.
     """
 
-    stage: Stage
-    rows: tuple[int, ...]
-    sources: tuple[Call, ...] = field(default=(), compare=False, repr=False)
+    __slots__ = ("_hash", "row_set", "rows", "sources", "stage")
+
+    def __init__(
+        self,
+        stage: Stage,
+        rows: tuple[int, ...],
+        sources: tuple[Call, ...] = (),
+        members: RowSet | None = None,
+    ) -> None:
+        """`members`: the set of `rows`, if it is known."""
+        self.stage = stage
+        self.rows = rows
+        self.sources = sources
+        self.row_set = row_set(rows) if members is None else members
+        # Calls are looked up often, and to hash the rows each time is dear.
+        self._hash = hash((stage, rows))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        same_kind = isinstance(other, Call)
+        return same_kind and (self.stage, self.rows) == (other.stage, other.rows)
 
     def __str__(self) -> str:
         return f"{self.stage} of {len(self.rows)} rows from {self.rows[0] if self.rows else 0}"
+
+    __repr__ = __str__
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +155,9 @@ Event = Done | Failed | Lost
 Instruction = Call | Release | Abandon
 
 
+Scores = Sequence[tuple[int, float]]
+"""Rows with their scores."""
+
 MAX_UNLUCKY = 100
 """A call that failed so often without blame is blamed after all: nothing is tried for ever."""
 
@@ -133,19 +173,15 @@ class State(StrEnum):
     """As it is in the part that is there: a retry draws the other rows."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Row:
-    """A row of the part; the committed columns come from here."""
+    """What is known of a row of the part; the committed columns come from here."""
 
-    state: State = State.WAITING
-    student_score: float | None = None
-    teacher_score: float | None = None
-    source: Literal["student", "teacher"] | None = None
-    error: str | None = None
-    ahead: set[Stage] = field(default_factory=set)
-    """Stages between DRAW and COMMIT that this row may still need."""
-    active: set[Stage] = field(default_factory=set)
-    """Stages for which a call with this row is running, or waits for its inputs."""
+    state: State
+    student_score: float | None
+    teacher_score: float | None
+    source: Literal["student", "teacher"] | None
+    error: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +199,30 @@ class Rules:
     """Times that a call may fail before it is halved, or its only row given up."""
 
 
+BETWEEN = tuple(stage for stage in Stage if stage not in (Stage.DRAW, Stage.COMMIT))
+TEACHERS = (Stage.REFINE, Stage.SCORE_REFINED, Stage.ENCODE_REFINED)
+"""Stages that an accepted row does not need."""
+
+ENCODINGS = (Stage.ENCODE_DRAWN, Stage.ENCODE_REFINED)
+
+INPUT_FROM = {
+    Stage.SCORE_DRAWN: Stage.DRAW,
+    Stage.ENCODE_DRAWN: Stage.DRAW,
+    Stage.REFINE: Stage.DRAW,
+    Stage.SCORE_REFINED: Stage.REFINE,
+    Stage.ENCODE_REFINED: Stage.REFINE,
+}
+"""By stage: the stage that makes what it takes. REFINE takes nothing if it draws anew."""
+
+
+@dataclass(slots=True)
+class _Made:
+    """A call that is back, and the rows whose output of its stage is still the one it made."""
+
+    call: Call
+    rows: RowSet
+
+
 class Cascade:
     """The state of one part: `start` once, then `handle` each event; both return what to do."""
 
@@ -178,280 +238,363 @@ class Cascade:
         `kept`: rows that stay as they are in the part that is there.
         """
         self.rules = rules
-        self.rows = [Row() for _ in range(num_rows)]
+        self.num_rows = num_rows
+        self._input_from = dict(INPUT_FROM)
+        if rules.strategy == "regenerate":
+            del self._input_from[Stage.REFINE]
+        self._input = dict.fromkeys(Stage, Output.PICTURES) | {Stage.COMMIT: Output.FILES}
+        if rules.through == "latents":
+            self._input[Stage.REFINE] = Output.LATENTS
+        self._takers = {
+            (maker, output): tuple(
+                stage
+                for stage, source in self._input_from.items()
+                if source is maker and self._input[stage] is output
+            )
+            for maker, outputs in OUTPUTS.items()
+            for output in outputs
+        }
+        """By stage and output: the stages that take it; but for COMMIT, which takes all files."""
         self.done = False
+        self.errors = {row: why for row, why in (unusable or {}).items() if row not in kept}
+        """Why the rows failed that did."""
+        self._student_scores: list[float | None] = [None] * num_rows
+        self._teacher_scores: list[float | None] = [None] * num_rows
+        self._kept = row_set(sorted(kept))
+        self._failed = row_set(sorted(self.errors))
+        self._waiting = row_set(range(num_rows)) & ~self._kept & ~self._failed
+        """Rows that have no score yet and may get one."""
+        self._judged: RowSet = 0
+        """Rows that have the score of the student's picture."""
+        self._below: RowSet = 0
+        """Rows that the oracle rejected, whatever became of them."""
+        self._refined: RowSet = 0
+        """Rows that have the score of the teacher's picture."""
+        self._student_is_better: RowSet = 0
+        """Refined rows that keep the student's picture."""
+        self._ahead = dict.fromkeys(BETWEEN, self._waiting)
+        """By stage between DRAW and COMMIT: the rows that may still need it."""
+        self._active: dict[Stage, RowSet] = dict.fromkeys(Stage, 0)
+        """By stage: the rows of calls that are running, or wait for their inputs."""
+        self._made: dict[Stage, list[_Made | None]] = {
+            stage: [None] * num_rows for stage, outputs in OUTPUTS.items() if outputs
+        }
+        """By stage and row: what made the row's output of that stage."""
+        self._made_rows: dict[Stage, RowSet] = dict.fromkeys(self._made, 0)
+        """By stage: the rows whose output was made."""
+        self._held: dict[Output, set[Call]] = {output: set() for output in Output}
+        """The calls whose outputs are to be kept in the object store for now."""
         self._attempts: dict[Call, int] = {}
         self._failures: dict[Call, int] = {}
         self._running: set[Call] = set()
         self._parked: list[Call] = []
         """Calls whose inputs were lost, and are being made again."""
-        self._held: set[tuple[Call, Output]] = set()
-        self._made: dict[tuple[Stage, int], Call] = {}
-        """By (stage, row): the call that made the row's output of that stage."""
         self._seen_rows = 0
         """Rows before this one are known to be accepted, rejected or failed."""
         self._for_teacher: list[int] = []
         self._out: list[Instruction] = []
-        for number, row in enumerate(self.rows):
-            reason = (unusable or {}).get(number)
-            if number in kept:
-                row.state = State.KEPT
-            elif reason is None:
-                row.ahead = set(Stage) - {Stage.DRAW, Stage.COMMIT}
-            else:
-                row.state, row.error = State.FAILED, reason
 
     def start(self) -> list[Instruction]:
         """The first calls: every batch of the student."""
-        drawable = [n for n, row in enumerate(self.rows) if row.state is State.WAITING]
+        drawable = _those_in(self._waiting, range(self.num_rows))
         for batch in _batches(drawable, self.rules.student_batch):
-            self._issue(Call(Stage.DRAW, batch))
+            self._issue(Stage.DRAW, batch, row_set(batch))
         self._advance()
         return self._take_instructions()
 
     def handle(self, event: Event) -> list[Instruction]:
         """What follows from `event`. Late and doubled answers change nothing."""
         if isinstance(event, Lost):
-            self._held.discard((event.call, event.output))
-            return []
-        if event.call not in self._running:
+            self._held[event.output].discard(event.call)
             return []
         call = event.call
+        if call not in self._running:
+            return []
         self._running.discard(call)
-        for row in call.rows:
-            self.rows[row].active.discard(call.stage)
+        self._active[call.stage] &= ~call.row_set
         if isinstance(event, Failed):
-            self._failed(call, event)
+            self._failed_once(call, event)
         else:
-            self._attempts.pop(call, None)
-            self._failures.pop(call, None)
+            if self._failures:
+                self._attempts.pop(call, None)
+                self._failures.pop(call, None)
             self._finished(call, event.scores)
         self._advance()
         self._release(call)
         return self._take_instructions()
 
+    # ---- what is known
+
+    @property
+    def rows(self) -> list[Row]:
+        """What is known of each row now."""
+        return [self._row(number) for number in range(self.num_rows)]
+
+    @property
+    def num_judged(self) -> int:
+        """Rows that have the score of the student's picture."""
+        return self._judged.bit_count()
+
+    @property
+    def num_rejected(self) -> int:
+        """Rows that the oracle rejected, without those that failed since."""
+        return (self._below & ~self._failed).bit_count()
+
+    @property
+    def num_refined(self) -> int:
+        """Rows that have the score of the teacher's picture."""
+        return self._refined.bit_count()
+
+    @property
+    def num_failed(self) -> int:
+        """Rows that failed so far."""
+        return self._failed.bit_count()
+
     @property
     def held(self) -> frozenset[tuple[Call, Output]]:
         """The outputs that are to be kept in the object store for now."""
-        return frozenset(self._held)
+        return frozenset((call, output) for output, calls in self._held.items() for call in calls)
 
     def made_by(self, stage: Stage, row: int) -> Call:
         """The call that made the row's output of `stage`."""
-        return self._made[stage, row]
+        made = self._made[stage][row]
+        assert made is not None
+        return made.call
 
     def was_made(self, stage: Stage, row: int) -> bool:
         """Whether the row's output of `stage` was ever made."""
-        return (stage, row) in self._made
+        return self._made[stage][row] is not None
+
+    def input_of(self, stage: Stage) -> Output:
+        """Which output of its sources a stage takes."""
+        return self._input[stage]
+
+    def _row(self, number: int) -> Row:
+        row: RowSet = 1 << number
+        state, source = State.ACCEPTED, "student"
+        if row & self._kept:
+            state, source = State.KEPT, None
+        elif row & self._failed:
+            state, source = State.FAILED, None
+        elif row & self._waiting:
+            state, source = State.WAITING, None
+        elif row & self._below:
+            state, source = State.REJECTED, None
+            if row & self._refined:
+                source = "student" if row & self._student_is_better else "teacher"
+        return Row(
+            state,
+            self._student_scores[number],
+            self._teacher_scores[number],
+            source,
+            self.errors.get(number),
+        )
 
     # ---- what follows from an answer
 
     def _finished(self, call: Call, scores: Sequence[float]) -> None:
-        for output in OUTPUTS.get(call.stage, ()):
-            self._held.add((call, output))
-        for row in call.rows:
-            self._made[call.stage, row] = call
-            self.rows[row].ahead.discard(call.stage)
-        rows = [row for row in call.rows if self.rows[row].state is not State.FAILED]
-        match call.stage:
+        stage, rows = call.stage, call.row_set
+        if stage in self._made:
+            self._note_made(call)
+        if stage in self._ahead:
+            self._ahead[stage] &= ~rows
+        match stage:
             case Stage.DRAW:
                 # A drawing that is made again, because its outputs were lost, has its scores.
-                fresh = [row for row in rows if self._ahead(row, Stage.SCORE_DRAWN)]
-                self._issue(Call(Stage.SCORE_DRAWN, tuple(fresh)))
+                self._issue_of(call, Stage.SCORE_DRAWN, rows)
             case Stage.REFINE:
-                fresh = [row for row in rows if self._ahead(row, Stage.SCORE_REFINED)]
-                self._issue(Call(Stage.SCORE_REFINED, tuple(fresh)))
+                self._issue_of(call, Stage.SCORE_REFINED, rows)
             case Stage.SCORE_DRAWN:
-                self._judge_drawn(call, scores)
+                self._judge_drawn(call, self._scored(call, scores))
             case Stage.SCORE_REFINED:
-                self._judge_refined(call, scores)
+                self._judge_refined(call, self._scored(call, scores))
             case Stage.COMMIT:
                 self.done = True
-                for held_call, output in self._held:
-                    self._out.append(Release(held_call, output))
-                self._held.clear()
-        self._unpark()
+                for output, calls in self._held.items():
+                    self._out += [Release(held, output) for held in calls]
+                    calls.clear()
+        if self._parked:
+            self._unpark()
 
-    def _judge_drawn(self, call: Call, scores: Sequence[float]) -> None:
-        encode: list[int] = []
-        for number, score in zip(call.rows, scores, strict=True):
-            row = self.rows[number]
-            if row.state is State.FAILED:
-                continue
-            if not isfinite(score):
-                self._fail(row, call.stage, f"the oracle gave {score}, which is no score")
-                continue
-            row.student_score = score
-            if score < self.rules.threshold:
-                row.state = State.REJECTED
-                if self.rules.save_student:
-                    encode.append(number)
-                elif self.rules.keep == "teacher":
-                    row.ahead.discard(Stage.ENCODE_DRAWN)
-            else:
-                row.state, row.source = State.ACCEPTED, "student"
-                row.ahead = {Stage.ENCODE_DRAWN}
-                encode.append(number)
-        self._issue(Call(Stage.ENCODE_DRAWN, tuple(encode)))
+    def _note_made(self, call: Call) -> None:
+        for output in OUTPUTS[call.stage]:
+            self._held[output].add(call)
+        makers = self._made[call.stage]
+        if self._made_rows[call.stage] & call.row_set:
+            for row in call.rows:
+                if before := makers[row]:
+                    before.rows &= ~(1 << row)
+        self._made_rows[call.stage] |= call.row_set
+        made = _Made(call, call.row_set)
+        for row in call.rows:
+            makers[row] = made
 
-    def _judge_refined(self, call: Call, scores: Sequence[float]) -> None:
-        encode: dict[Stage, list[int]] = {Stage.ENCODE_DRAWN: [], Stage.ENCODE_REFINED: []}
-        for number, score in zip(call.rows, scores, strict=True):
-            row = self.rows[number]
-            if row.state is State.FAILED:
-                continue
-            if not isfinite(score):
-                self._fail(row, call.stage, f"the oracle gave {score}, which is no score")
-                continue
-            row.teacher_score = score
-            assert row.student_score is not None
-            keeps_student = self.rules.keep == "best" and row.student_score > score
-            row.source = "student" if keeps_student else "teacher"
-            unwanted = Stage.ENCODE_REFINED if keeps_student else Stage.ENCODE_DRAWN
-            wanted = Stage.ENCODE_DRAWN if keeps_student else Stage.ENCODE_REFINED
-            if unwanted not in row.active:
-                row.ahead.discard(unwanted)
-            if wanted in row.ahead and wanted not in row.active:
-                encode[wanted].append(number)
-        for stage, rows in encode.items():
-            self._issue(Call(stage, tuple(rows)))
+    def _scored(self, call: Call, scores: Sequence[float]) -> Scores:
+        """The scores of the rows that have not failed meanwhile; what is no score fails its row."""
+        scored = list(zip(call.rows, scores, strict=True))
+        if call.row_set & self._failed or not all(map(isfinite, scores)):
+            scored = [(row, score) for row, score in scored if not self._failed >> row & 1]
+            for row, score in scored:
+                if not isfinite(score):
+                    self._fail(row, call.stage, f"the oracle gave {score}, which is no score")
+            scored = [(row, score) for row, score in scored if isfinite(score)]
+        return scored
 
-    def _failed(self, call: Call, event: Failed) -> None:
+    def _judge_drawn(self, call: Call, scored: Scores) -> None:
+        rules, ahead = self.rules, self._ahead
+        for row, score in scored:
+            self._student_scores[row] = score
+        threshold = rules.threshold
+        rejected = row_set([row for row, score in scored if score < threshold])
+        accepted = call.row_set & ~rejected & ~self._failed
+        self._waiting &= ~call.row_set
+        self._judged |= accepted | rejected
+        self._below |= rejected
+        for stage in TEACHERS:
+            ahead[stage] &= ~accepted
+        if rules.keep == "teacher" and not rules.save_student:
+            ahead[Stage.ENCODE_DRAWN] &= ~rejected
+        encode = accepted | rejected if rules.save_student else accepted
+        self._issue_of(call, Stage.ENCODE_DRAWN, encode)
+
+    def _judge_refined(self, call: Call, scored: Scores) -> None:
+        ahead, active = self._ahead, self._active
+        for row, score in scored:
+            self._teacher_scores[row] = score
+        judged = row_set([row for row, _ in scored])
+        student: RowSet = 0
+        if self.rules.keep == "best":
+            before = self._student_scores
+            student = row_set([row for row, score in scored if before[row] > score])  # type: ignore[operator]
+        self._refined |= judged
+        self._student_is_better |= student
+        for rows, wanted, unwanted in (
+            (student, Stage.ENCODE_DRAWN, Stage.ENCODE_REFINED),
+            (judged & ~student, Stage.ENCODE_REFINED, Stage.ENCODE_DRAWN),
+        ):
+            ahead[unwanted] &= ~rows | active[unwanted]
+            self._issue_of(call, wanted, rows)
+
+    def _failed_once(self, call: Call, event: Failed) -> None:
         self._failures[call] = self._failures.get(call, 0) + 1
         if event.blame or self._failures[call] > MAX_UNLUCKY:
             self._attempts[call] = self._attempts.get(call, 0) + 1
         if self._attempts.get(call, 0) < self.rules.max_attempts:
-            self._issue(call)
+            self._issue(call.stage, call.rows, call.row_set)
         elif call.stage is Stage.COMMIT:
             self._out.append(Abandon(event.reason))
         elif len(call.rows) > 1:
             middle = len(call.rows) // 2
-            self._issue(Call(call.stage, call.rows[:middle]))
-            self._issue(Call(call.stage, call.rows[middle:]))
+            for half in (call.rows[:middle], call.rows[middle:]):
+                self._issue(call.stage, half, row_set(half))
         else:
-            self._fail(self.rows[call.rows[0]], call.stage, event.reason)
+            self._fail(call.rows[0], call.stage, event.reason)
             self._unpark()
 
-    def _fail(self, row: Row, stage: Stage, reason: str) -> None:
-        row.state, row.source = State.FAILED, None
-        row.error = f"{stage}: {reason}"
-        row.ahead = set()
+    def _fail(self, row: int, stage: Stage, reason: str) -> None:
+        self.errors[row] = f"{stage}: {reason}"
+        self._failed |= 1 << row
+        self._waiting &= ~self._failed
+        for between in self._ahead:
+            self._ahead[between] &= ~self._failed
 
     def _advance(self) -> None:
         """Send the teacher what is certain, and commit when every row has what it needs."""
-        rows = self.rows
-        while self._seen_rows < len(rows):
-            if rows[self._seen_rows].state is State.WAITING:
-                break
+        if self._waiting >> self._seen_rows & 1:
+            return  # nothing new
+        first_waiting = _lowest(self._waiting) if self._waiting else self.num_rows
+        if first_waiting > self._seen_rows:
             # By its score, not its state: a rejected row that has failed since still has its
             # place in the teacher's batch, or batches would depend on when it failed.
-            score = rows[self._seen_rows].student_score
-            if score is not None and score < self.rules.threshold:
-                self._for_teacher.append(self._seen_rows)
-            self._seen_rows += 1
-        at_end = self._seen_rows == len(rows)
-        while len(self._for_teacher) >= self.rules.teacher_batch or (at_end and self._for_teacher):
-            batch = self._for_teacher[: self.rules.teacher_batch]
-            del self._for_teacher[: self.rules.teacher_batch]
-            self._issue(Call(Stage.REFINE, tuple(batch)))
-        commit = Call(Stage.COMMIT, tuple(range(len(rows))))
+            self._for_teacher += _those_in(self._below, range(self._seen_rows, first_waiting))
+            self._seen_rows = first_waiting
+        at_end = first_waiting == self.num_rows
+        size = self.rules.teacher_batch
+        while len(self._for_teacher) >= size or (at_end and self._for_teacher):
+            batch = tuple(self._for_teacher[:size])
+            del self._for_teacher[:size]
+            self._issue(Stage.REFINE, batch, row_set(batch))
         busy = self._running or self._parked
-        if at_end and not busy and not self.done and not any(row.ahead for row in rows):
-            self._issue(commit)
+        if at_end and not busy and not self.done and not any(self._ahead.values()):
+            everything = tuple(range(self.num_rows))
+            self._issue(Stage.COMMIT, everything, row_set(everything))
 
     # ---- calls and what they take
 
-    def _issue(self, call: Call) -> None:
-        """Have `call` made: now, or once its lost inputs are there again."""
-        rows = tuple(row for row in call.rows if self._may_run(call.stage, row))
-        if not rows and call.stage is not Stage.COMMIT:
+    def _issue_of(self, call: Call, stage: Stage, rows: RowSet) -> None:
+        """Have `stage` done for those `rows` of `call` that may still need it."""
+        rows &= self._ahead[stage] & ~self._active[stage]
+        if rows:
+            whole = rows == call.row_set
+            self._issue(stage, call.rows if whole else _those_in(rows, call.rows), rows)
+
+    def _issue(self, stage: Stage, rows: tuple[int, ...], members: RowSet) -> None:
+        """Have a call made: now, or once its lost inputs are there again.
+
+        members: the set of `rows`.
+        """
+        if members & self._failed and stage is not Stage.COMMIT:
+            members &= ~self._failed
+            rows = _those_in(members, rows)
+        if not rows and stage is not Stage.COMMIT:
             return
-        call = Call(call.stage, rows, self._sources(call.stage, rows))
-        for row in rows:
-            self.rows[row].active.add(call.stage)
-        missing = self._missing(call)
+        call = Call(stage, rows, self._sources(stage, members), members)
+        self._active[stage] |= members
+        held = self._held[self._input[stage]]
+        missing = [source for source in call.sources if source not in held]
         if not missing:
             self._running.add(call)
             self._out.append(call)
             return
         self._parked.append(call)
-        for producer in dict.fromkeys(missing):
-            if not any(producer.stage in self.rows[row].active for row in producer.rows):
-                self._issue(producer)
+        for producer in missing:
+            if not self._active[producer.stage] & producer.row_set:
+                self._issue(producer.stage, producer.rows, producer.row_set)
 
-    def _may_run(self, stage: Stage, row: int) -> bool:
-        return stage is Stage.COMMIT or self.rows[row].state is not State.FAILED
-
-    def _sources(self, stage: Stage, rows: Iterable[int]) -> tuple[Call, ...]:
-        match stage:
-            case Stage.SCORE_DRAWN | Stage.ENCODE_DRAWN:
-                return tuple(self._made[Stage.DRAW, row] for row in rows)
-            case Stage.REFINE if self.rules.strategy == "refine":
-                return tuple(self._made[Stage.DRAW, row] for row in rows)
-            case Stage.SCORE_REFINED | Stage.ENCODE_REFINED:
-                return tuple(self._made[Stage.REFINE, row] for row in rows)
-            case Stage.COMMIT:
-                encoded = (
-                    self._made[stage, row]
-                    for row in rows
-                    for stage in (Stage.ENCODE_DRAWN, Stage.ENCODE_REFINED)
-                    if (stage, row) in self._made and self.rows[row].state is not State.FAILED
-                )
-                return tuple(dict.fromkeys(encoded))
-            case _:
-                return ()
-
-    def input_of(self, stage: Stage) -> Output:
-        """Which output of its sources a stage takes."""
+    def _sources(self, stage: Stage, rows: RowSet) -> tuple[Call, ...]:
         if stage is Stage.COMMIT:
-            return Output.FILES
-        if stage is Stage.REFINE and self.rules.through == "latents":
-            return Output.LATENTS
-        return Output.PICTURES
+            good = rows & ~self._failed
+            encoded = [m for s in ENCODINGS for m in self._makers(s, good)]
+            encoded.sort(key=lambda made: _lowest(made.rows & good))
+            return tuple(made.call for made in encoded)
+        made_in = self._input_from.get(stage)
+        return tuple([made.call for made in self._makers(made_in, rows)]) if made_in else ()
 
-    def _missing(self, call: Call) -> list[Call]:
-        output = self.input_of(call.stage)
-        return [source for source in call.sources if (source, output) not in self._held]
+    def _makers(self, stage: Stage, rows: RowSet) -> list[_Made]:
+        """What made the rows' outputs of `stage`, where they were made."""
+        rows &= self._made_rows[stage]
+        makers = []
+        while rows:
+            maker = self._made[stage][_lowest(rows)]
+            assert maker is not None
+            makers.append(maker)
+            rows &= ~maker.rows
+        return makers
 
     def _unpark(self) -> None:
         """Send the parked calls whose inputs are there again; forget rows that failed meanwhile."""
         parked, self._parked = self._parked, []
         for call in parked:
-            for row in call.rows:
-                self.rows[row].active.discard(call.stage)
-            self._issue(call)
+            self._active[call.stage] &= ~call.row_set
+            self._issue(call.stage, call.rows, call.row_set)
 
     def _release(self, call: Call) -> None:
         """Release what no row of `call` can ask for any more, from whoever made it."""
-        makers = {
-            self._made[stage, row]
-            for row in call.rows
-            for stage in (Stage.DRAW, Stage.REFINE)
-            if (stage, row) in self._made
-        }
-        for maker in sorted(makers | {call}, key=lambda c: (c.stage, c.rows)):
-            for output in OUTPUTS.get(maker.stage, ()):
-                if (maker, output) in self._held and not self._asked_for(maker, output):
-                    self._held.discard((maker, output))
-                    self._out.append(Release(maker, output))
+        if self.done:
+            return
+        for stage in (Stage.DRAW, Stage.REFINE):
+            for made in self._makers(stage, call.row_set):
+                for output in OUTPUTS[stage]:
+                    if made.call in self._held[output] and not self._asked_for(made, output):
+                        self._held[output].discard(made.call)
+                        self._out.append(Release(made.call, output))
 
-    def _asked_for(self, maker: Call, output: Output) -> bool:
-        if output is Output.FILES:
-            return not self.done
-        if maker.stage is Stage.DRAW:
-            takers = {Stage.SCORE_DRAWN, Stage.ENCODE_DRAWN, Stage.REFINE}
-            if self.rules.strategy == "regenerate":
-                takers.discard(Stage.REFINE)
-        else:
-            takers = {Stage.SCORE_REFINED, Stage.ENCODE_REFINED}
-        takers = {stage for stage in takers if self.input_of(stage) is output}
-        return any(
-            self._made.get((maker.stage, row)) == maker
-            and takers & (self.rows[row].ahead | self.rows[row].active)
-            for row in maker.rows
-        )
-
-    def _ahead(self, row: int, stage: Stage) -> bool:
-        return stage in self.rows[row].ahead and stage not in self.rows[row].active
+    def _asked_for(self, made: _Made, output: Output) -> bool:
+        ahead, active = self._ahead, self._active
+        for stage in self._takers[made.call.stage, output]:
+            if made.rows & (ahead[stage] | active[stage]):
+                return True
+        return False
 
     def _take_instructions(self) -> list[Instruction]:
         taken, self._out = self._out, []
@@ -461,3 +604,18 @@ class Cascade:
 def _batches(rows: Sequence[int], size: int) -> Iterable[tuple[int, ...]]:
     for first in range(0, len(rows), size):
         yield tuple(rows[first : first + size])
+
+
+def _lowest(rows: RowSet) -> int:
+    return (rows & -rows).bit_length() - 1
+
+
+def _those_in(members: RowSet, rows: Sequence[int]) -> tuple[int, ...]:
+    """Those of `rows`, ascending, that are in the set."""
+    if not rows:
+        return ()
+    first, span = rows[0], rows[-1] - rows[0] + 1
+    near = members >> first & (1 << span) - 1  # short, and so quick to look at
+    if near.bit_count() == len(rows) == span:
+        return tuple(rows)
+    return tuple([row for row in rows if near >> row - first & 1])

@@ -8,20 +8,23 @@ given, and never sees a picture: only references, scores, seconds and records.
 from __future__ import annotations
 
 import logging
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from heapq import heappop, heappush
-from itertools import count
 from math import ceil, inf, log2
 
 from actors.errors import InterruptedJobError, StalledError
 from actors.facts import CallFacts
 from actors.pool import Pool, PoolCall, Worker
-from jobs.cascade import OUTPUTS, Call, Done, Event, Failed, Lost, Stage
+from jobs.capacity import Capacity
+from jobs.cascade import OUTPUTS, Call, Done, Event, Failed, Lost, Output, Release, Stage
 from jobs.hands import Answer, Hands, Kind, Trouble, Work
 from jobs.job import Job
+from jobs.measures import Pace
 from jobs.open_part import OpenPart, Ref, row_results
+from jobs.store import Store
 
 log = logging.getLogger("bottega.crew")
 
@@ -35,11 +38,21 @@ POOL_OF = {
     Stage.COMMIT: "files",
 }
 
+LOST_IN_THE_QUEUE = "an input was lost while the call waited"
+DIED = "its actor died"
+HUNG = "its actor did not answer in time"
+TOLD = {
+    Kind.OUT_OF_MEMORY: "out of memory",
+    Kind.INPUT_LOST: "its input was lost again and again",
+    Kind.UNLUCKY: "its node died again and again",
+}
+"""What a row's `error` says: hosts, processes, bytes and seconds are for the log."""
+
 LOOK_SECONDS = 1.0
 """How often the crew looks for calls that take too long."""
 
 
-@dataclass(eq=False, kw_only=True)
+@dataclass(eq=False, kw_only=True, slots=True)
 class _Sent(PoolCall):
     """A call that somebody works on; `worker` is None for files."""
 
@@ -57,6 +70,36 @@ class PoolView:
     ready: int
     busy: int
     queued: int
+    leaving: int = 0
+
+
+class _Queue:
+    """Calls that wait for a pool: those of older parts first, and a part's own in turn."""
+
+    def __init__(self) -> None:
+        self._parts: list[int] = []
+        """A heap: the numbers of the parts that have a call here."""
+        self._calls: dict[int, deque[tuple[OpenPart, Call]]] = {}
+        self._length = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def push(self, owner: OpenPart, call: Call) -> None:
+        part = owner.part.index
+        if part not in self._calls:
+            self._calls[part] = deque()
+            heappush(self._parts, part)
+        self._calls[part].append((owner, call))
+        self._length += 1
+
+    def pop(self) -> tuple[OpenPart, Call]:
+        calls = self._calls[self._parts[0]]
+        first = calls.popleft()
+        self._length -= 1
+        if not calls:
+            del self._calls[heappop(self._parts)]
+        return first
 
 
 class Crew:
@@ -70,56 +113,63 @@ class Crew:
         task_slots: int,
         object_store_bytes: float = inf,
         should_stop: Callable[[], bool] = lambda: False,
+        capacity: Capacity | None = None,
     ) -> None:
         """`sizes`: actors of each pool. `task_slots`: files that are encoded or written at once.
 
-        `should_stop` is asked at every `wait`.
+        `should_stop` is asked at every `wait`. `capacity`: what the actors share; None keeps the
+        sizes as they are.
         """
         self.job = job
         self.hands = hands
-        self.object_store_bytes = object_store_bytes
+        self.capacity = capacity
+        self.store = Store(object_store_bytes)
         self.evaluations: dict[Stage, int] = {}
         """Network evaluations of a row, as counted: by stage, DRAW and REFINE."""
-        self.bytes_per_row = 0.0
-        """The most that a drawn row took in the object store; 0 before the first is drawn."""
         self._should_stop = should_stop
         self.seconds: defaultdict[Stage, float] = defaultdict(float)
         self.rows: Counter[Stage] = Counter()
+        self._batch_sizes = {name: model.batch_size for name, model in job.spec.models}
         self.pools = {name: self._pool(name, size) for name, size in sizes.items()}
+        self.paces = {name: Pace() for name in self.pools}
+        self.load_seconds: dict[str, float] = {}
+        """Smoothed, by pool; of those of which an actor has loaded."""
+        self._first_sizes = dict(sizes)
         self._task_slots = task_slots
         self._tasks = 0
         self._told: set[Stage] = set()
-        self._queues: dict[str, list[tuple[int, int, OpenPart, Call]]] = {
-            name: [] for name in (*self.pools, "files")
-        }
-        self._order = count()
-        self._loading: dict[Ref, tuple[Pool, Worker]] = {}
+        self._queues = {name: _Queue() for name in (*self.pools, "files")}
+        self._loading: dict[Ref, tuple[Pool, Worker, float]] = {}
+        """By ticket: the pool, the actor, and when it was started."""
         self._sent: dict[Ref, _Sent] = {}
+        self._drawing = 0
+        """Of these, how many draw."""
         self._last_answer = self._last_look = hands.now()
 
     def _pool(self, name: str, size: int) -> Pool:
-        spec = self.job.spec
-        models = spec.models
-        batch: int = getattr(models, name).batch_size
+        spec, sizes = self.job.spec, self._batch_sizes
         # A row that kills its actor is found by halving its batch: so many deaths are to be borne.
-        halvings = 1 + ceil(log2(max(models.student.batch_size, models.teacher.batch_size)))
+        largest = max(sizes["student"], sizes["teacher"])
+        halvings = 1 + ceil(log2(largest))
         return Pool(
             name,
             lambda: self.hands.start_actor(name),
             self.hands.kill_actor,
             size=size,
-            rows_at_once=batch,
+            rows_at_once=sizes[name],
             max_loads=spec.max_attempts,
             max_deaths=spec.max_attempts * halvings + 1,
             # So an actor that fails at everything does not use up the attempts at a row.
             max_raises=max(2, spec.max_attempts // 2),
+            # More than a batch takes of which every row is poison.
+            max_first_raises=4 * largest * spec.max_attempts,
             first_call_seconds=spec.stall_timeout_seconds / 2,
             call_seconds=spec.call_timeout_seconds,
         )
 
     def __enter__(self) -> Crew:
-        for pool in self.pools.values():
-            self._start(pool)
+        self.hands.want_actors(self.sizes)
+        self._start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -128,15 +178,82 @@ class Crew:
 
     def send(self, owner: OpenPart, call: Call) -> None:
         """Queue a call. Older parts go first, so that parts finish and let go of their pictures."""
-        queue = self._queues[POOL_OF[call.stage]]
-        heappush(queue, (owner.part.index, next(self._order), owner, call))
+        self._queues[POOL_OF[call.stage]].push(owner, call)
+
+    def let_go(self, owner: OpenPart, release: Release) -> None:
+        """Nothing asks for an output any more."""
+        self.store.let_go(owner, release.call, release.output)
 
     def views(self) -> list[PoolView]:
         """What each pool is doing."""
         return [
-            PoolView(name, pool.size, pool.num_ready, pool.num_busy, len(self._queues[name]))
+            PoolView(
+                name, pool.size, pool.num_ready, pool.num_busy, len(self._queues[name]),
+                pool.num_leaving,
+            )
             for name, pool in self.pools.items()
-        ]
+        ]  # fmt: skip
+
+    # ---- sizes
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Actors that there should be, by pool."""
+        return {name: pool.size for name, pool in self.pools.items()}
+
+    def resize(self, sizes: Mapping[str, int]) -> None:
+        """Have so many actors of each pool: what is too much leaves when its calls are answered.
+
+        A new actor is started when there is a device for it, so that what it waits for the others to
+        leave does not count as loading.
+        """
+        self.hands.want_actors(sizes)
+        for name, pool in self.pools.items():
+            pool.resize(sizes[name])
+        self._settle()
+
+    @property
+    def wants_rows(self) -> bool:
+        """Whether the students will soon have drawn all that they were asked for."""
+        files = len(self._queues["files"])
+        students = max(1, self.pools["student"].size)
+        return len(self._queues["student"]) < 2 * students and files < 4 * (
+            students + self._task_slots
+        )
+
+    def queued(self, pool: str) -> int:
+        """Calls that no actor has yet."""
+        return len(self._queues[pool])
+
+    def loading_until(self) -> dict[Worker, float]:
+        """When the actors that load will be ready, as far as that is known."""
+        return {
+            worker: started + self.load_seconds.get(pool.name, 0.0)
+            for pool, worker, started in self._loading.values()
+        }
+
+    def _settle(self) -> None:
+        """End what leaves and has nothing more to do; start what is missing and has a place."""
+        for pool in self.pools.values():
+            if pool.num_leaving:
+                for worker in pool.dismiss_leaving():
+                    self._loading.pop(worker.loading, None)
+        self._start()
+
+    def _start(self) -> None:
+        for pool in self.pools.values():
+            while pool.num_missing > 0 and self._has_place_for(pool):
+                worker = pool.start_one()
+                self._loading[worker.loading] = pool, worker, self.hands.now()
+
+    def _has_place_for(self, pool: Pool) -> bool:
+        if self.capacity is None:
+            return True
+        there = {name: len(pool.workers) for name, pool in self.pools.items()}
+        there[pool.name] += 1
+        # What the job began with was asked for, whether it fits or not.
+        begun = all(size <= self._first_sizes[name] for name, size in there.items())
+        return begun or self.capacity.fits(there)
 
     def wait(self, timeout_seconds: float) -> list[tuple[OpenPart, Event]]:
         """Feed the pools, and wait for answers: at least one, or none at the timeout.
@@ -148,16 +265,18 @@ class Crew:
             raise InterruptedJobError(
                 "stopped. Finished parts are safe. Run the same command again to continue."
             )
-        self._dispatch()
-        answers = self.hands.wait(timeout_seconds)
+        events = self._dispatch()
+        answers = self.hands.wait(0.0 if events else timeout_seconds)
         now = self.hands.now()
         if answers:
             self._last_answer = now
-        events = [event for answer in answers for event in self._take(answer)]
+        events += [event for answer in answers for event in self._take(answer)]
         # What came back is taken first: a driver that was held up finds nobody hung.
         if now - self._last_look >= LOOK_SECONDS:
             self._last_look = now
             events += self._replace_hung(now)
+        if any(pool.num_leaving or pool.num_missing for pool in self.pools.values()):
+            self._settle()
         if now - self._last_answer > self.job.spec.stall_timeout_seconds:
             raise StalledError(
                 f"nothing came back for {self.job.spec.stall_timeout_seconds:g} s. {self._waits()}"
@@ -169,33 +288,48 @@ class Crew:
 
     # ---- sending
 
-    def _start(self, pool: Pool) -> None:
-        for worker in pool.start():
-            self._loading[worker.loading] = (pool, worker)
-
-    def _dispatch(self) -> None:
+    def _dispatch(self) -> list[tuple[OpenPart, Event]]:
+        """Hand out what is queued; returns the calls whose input was lost while they waited."""
+        stale: list[tuple[OpenPart, Event]] = []
         for name, pool in self.pools.items():
             queue = self._queues[name]
-            while queue and (worker := pool.free()) is not None:
-                _, _, owner, call = heappop(queue)
-                picks, inputs = owner.inputs(call)
-                work = Work(owner, call, picks, inputs, pool.rows_at_once)
+            while queue and (worker := pool.free(len(queue))) is not None:
+                if pool.name == "student" and not self._may_draw():
+                    break
+                owner, call = queue.pop()
+                inputs = owner.inputs(call)
+                if inputs is None:
+                    stale.append((owner, Failed(call, LOST_IN_THE_QUEUE, blame=False)))
+                    continue
+                work = Work(owner, call, inputs, pool.rows_at_once)
                 ticket = self.hands.ask_actor(worker.handle, work)
                 sent = self._sent[ticket] = _Sent(work=work, ticket=ticket, worker=worker)
+                self._drawing += call.stage is Stage.DRAW
                 pool.give(worker, sent, self.hands.now())
         queue = self._queues["files"]
         while queue and self._tasks < self._task_slots:
-            _, _, owner, call = heappop(queue)
-            ticket = self.hands.handle_files(work := self._file_work(owner, call))
+            owner, call = queue.pop()
+            inputs = owner.inputs(call)
+            if inputs is None:
+                stale.append((owner, Failed(call, LOST_IN_THE_QUEUE, blame=False)))
+                continue
+            work = self._file_work(owner, call, inputs)
+            ticket = self.hands.handle_files(work)
             self._sent[ticket] = _Sent(work=work, ticket=ticket, worker=None)
             self._tasks += 1
+        return stale
 
-    def _file_work(self, owner: OpenPart, call: Call) -> Work:
-        picks, inputs = owner.inputs(call)
+    def _may_draw(self) -> bool:
+        """Rows are drawn only if there is room for them; but if nothing else is done, they are."""
+        batch = self._batch_sizes["student"]
+        return not self._sent or self.store.has_room_for((self._drawing + 1) * batch)
+
+    def _file_work(self, owner: OpenPart, call: Call, inputs: dict[Ref, Call]) -> Work:
         if call.stage is not Stage.COMMIT:
-            return Work(owner, call, picks, inputs)
-        results = row_results(owner, call, self.evaluations, self.job.spec.save_student)
-        return Work(owner, call, picks, inputs, results=results)
+            return Work(owner, call, inputs)
+        save_student = self.job.spec.save_student
+        results = partial(row_results, owner, call, self.evaluations, save_student)
+        return Work(owner, call, inputs, make_results=results)
 
     # ---- answers
 
@@ -203,7 +337,7 @@ class Crew:
         if loading := self._loading.pop(answer.ticket, None):
             self._loaded(*loading, answer.trouble)
             return []
-        sent = self._sent.pop(answer.ticket, None)
+        sent = self._over(answer.ticket)
         if sent is None:
             return []  # of an actor that was given up, or the second time
         if answer.trouble and answer.trouble.kind is Kind.DIED and sent.worker:
@@ -217,23 +351,35 @@ class Crew:
             return self._troubled(sent, answer.trouble)
         return [(sent.work.owner, self._done(sent.work, answer))]
 
-    def _loaded(self, pool: Pool, worker: Worker, trouble: Trouble | None) -> None:
+    def _over(self, ticket: Ref) -> _Sent | None:
+        sent = self._sent.pop(ticket, None)
+        self._drawing -= sent is not None and sent.work.call.stage is Stage.DRAW
+        return sent
+
+    def _loaded(
+        self, pool: Pool, worker: Worker, started: float, trouble: Trouble | None
+    ) -> None:
         if trouble:
             pool.died(worker, trouble.reason, hopeless=trouble.kind is Kind.RAISED)
-            self._start(pool)
         else:
             pool.loaded(worker)
+            took = self.hands.now() - started
+            before = self.load_seconds.get(pool.name, took)
+            self.load_seconds[pool.name] = 0.7 * before + 0.3 * took
             log.info("%s: an actor is ready (%d of %d)", pool.name, pool.num_ready, pool.size)
 
     def _done(self, work: Work, answer: Answer) -> Done:
         owner, call = work.owner, work.call
-        for output, made in zip(OUTPUTS.get(call.stage, ()), answer.outputs, strict=True):
-            owner.refs[call, output] = made
         if call.stage is Stage.COMMIT:
             owner.record = answer.value
             return Done(call)
         is_scores = call.stage in (Stage.SCORE_DRAWN, Stage.SCORE_REFINED)
         facts: CallFacts = answer.value[1] if is_scores else answer.value
+        made = zip(
+            OUTPUTS[call.stage], answer.outputs, facts.stored_bytes, strict=True
+        )
+        for output, ref, num_bytes in made:
+            self.store.keep(owner, call, output, ref, num_bytes)
         self._note(work, facts)
         return Done(call, tuple(answer.value[0]) if is_scores else ())
 
@@ -242,21 +388,19 @@ class Crew:
         name = POOL_OF[stage]
         self.seconds[stage] += facts.seconds
         self.rows[stage] += facts.rows
-        self.bytes_per_row = max(self.bytes_per_row, facts.stored_bytes / facts.rows)
+        if name in self.pools:
+            self.paces[name].add(facts.seconds, facts.rows, self.pools[name].size)
         owner.seconds[name] += facts.seconds
-        owner.truncated.update(work.call.rows[place] for place in facts.truncated)
-        if (
-            name in self.pools
-            and work.rows_at_once < getattr(self.job.spec.models, name).batch_size
-        ):
+        if facts.truncated:
+            owner.truncated.update(work.call.rows[place] for place in facts.truncated)
+        if work.rows_at_once < self._batch_sizes.get(name, 0):
             owner.smaller_batches[name] = work.rows_at_once
-        if facts.evaluations:
+        if facts.evaluations and facts.evaluations != self.evaluations.get(stage):
             self._note_evaluations(stage, facts.evaluations)
 
     def _note_evaluations(self, stage: Stage, counted: int) -> None:
+        self.evaluations.setdefault(stage, counted)
         planned = self.job.student_nfe if stage is Stage.DRAW else self.job.teacher_nfe
-        if self.evaluations.setdefault(stage, counted) == counted == planned:
-            return
         if counted != planned and stage not in self._told:
             self._told.add(stage)
             log.warning(
@@ -278,8 +422,9 @@ class Crew:
         elif trouble.kind is Kind.UNLUCKY or self._takes_fewer_rows(sent, trouble):
             blame = False
         elif sent.worker is not None:
-            events = self._raised(sent.worker, self._pool_of(call))
-        return [*events, (owner, Failed(call, trouble.reason, blame=blame))]
+            events = self._raised(sent.worker, self._pool_of(call), trouble.reason)
+        told = trouble.reason if trouble.kind is Kind.RAISED else TOLD[trouble.kind]
+        return [*events, (owner, Failed(call, told, blame=blame))]
 
     def _takes_fewer_rows(self, sent: _Sent, trouble: Trouble) -> bool:
         """After the device ran out of memory: the same call, computed in smaller batches."""
@@ -294,22 +439,27 @@ class Crew:
         return [
             (work.owner, Lost(work.inputs[ref], output))
             for ref in gone
-            if work.owner.lose(work.inputs[ref], output, ref)
+            if self._forget(work.owner, work.inputs[ref], output, ref)
         ]
 
-    def _raised(self, worker: Worker, pool: Pool) -> list[tuple[OpenPart, Event]]:
+    def _forget(self, owner: OpenPart, maker: Call, output: Output, ref: Ref) -> bool:
+        """Let a lost reference go; False if it was made anew since, or let go before."""
+        if owner.refs.get((maker, output)) != ref:
+            return False
+        self.store.let_go(owner, maker, output)
+        return True
+
+    def _raised(self, worker: Worker, pool: Pool, why: str) -> list[tuple[OpenPart, Event]]:
         """An actor that raises again and again is replaced, in case it is the actor."""
-        if not pool.raised(worker):
+        if not pool.raised(worker, why):
             return []
         reason = f"{worker.raised} calls in a row failed on it"
         pool.retire(worker, reason)
-        self._start(pool)
-        return self._given_up(worker, reason, at_fault=None)
+        return self._given_up(worker, DIED, at_fault=None)
 
     def _died(self, worker: Worker, pool: Pool, reason: str) -> list[tuple[OpenPart, Event]]:
         pool.died(worker, reason)
-        self._start(pool)
-        return self._given_up(worker, reason, worker.at_fault)
+        return self._given_up(worker, DIED, worker.at_fault)
 
     def _replace_hung(self, now: float) -> list[tuple[OpenPart, Event]]:
         events: list[tuple[OpenPart, Event]] = []
@@ -318,8 +468,7 @@ class Crew:
             for worker in pool.hung(now):
                 reason = f"no answer for {limit:.0f} s (call_timeout_seconds sets this limit)"
                 pool.died(worker, reason)
-                self._start(pool)
-                events += self._given_up(worker, reason, worker.calls[0])
+                events += self._given_up(worker, HUNG, worker.calls[0])
                 self._last_answer = now
         return events
 
@@ -332,7 +481,7 @@ class Crew:
             # Taken out: call and actor refer to each other, and would keep the inputs in the store.
             sent = worker.calls.popleft()
             assert isinstance(sent, _Sent)
-            self._sent.pop(sent.ticket, None)
+            self._over(sent.ticket)
             sent.work.owner.failures += 1
             failed = Failed(sent.work.call, reason, blame=sent is at_fault)
             events.append((sent.work.owner, failed))

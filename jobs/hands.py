@@ -6,13 +6,13 @@ is on this side of them, in `jobs.crew` and `actors.pool`, and so it is the same
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any, Protocol
 
 from jobs.cascade import Call
-from jobs.open_part import OpenPart, Ref
+from jobs.open_part import OpenPart, Ref, picks
 from jobs.parts import RowResult
 
 Handle = Any
@@ -61,16 +61,25 @@ class Answer:
 class Work:
     """A call with all that it takes.
 
-    `picks`: for each row, which of `inputs` and which row of it. `inputs`: by reference, the call
-    that made it. `rows_at_once`: rows that an actor computes together. `results`: of a commit.
+    `inputs`: by reference, the call that made it. `rows_at_once`: rows that an actor computes
+    together. What is more than that is worked out for those who ask.
     """
 
     owner: OpenPart
     call: Call
-    picks: Sequence[tuple[int, int]] = ()
     inputs: dict[Ref, Call] = field(default_factory=dict)
     rows_at_once: int = 0
-    results: Sequence[RowResult | None] = ()
+    make_results: Callable[[], Sequence[RowResult | None]] = tuple
+
+    @property
+    def results(self) -> Sequence[RowResult | None]:
+        """Of a commit: what each row becomes."""
+        return self.make_results()
+
+    @property
+    def picks(self) -> list[tuple[int, int]]:
+        """For each row, which of `inputs` it takes and which row of it."""
+        return picks(self.call)
 
     @property
     def prompts(self) -> list[str]:
@@ -92,6 +101,13 @@ class Hands(Protocol):
 
     def now(self) -> float:
         """Seconds on a clock that never goes back."""
+        ...
+
+    def want_actors(self, sizes: Mapping[str, int]) -> None:
+        """How many actors of each pool there should be, whenever that changes.
+
+        `start_actor` and `kill_actor` follow; this is for hands whose cluster can grow for them.
+        """
         ...
 
     def start_actor(self, pool: str) -> tuple[Handle, Ref]:

@@ -8,7 +8,7 @@ Pictures and latents go from actor to actor. Actors are started with `max_restar
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from time import monotonic
 from typing import Any
 
@@ -25,7 +25,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.errors import BottegaError
 from actors.roles import actor_classes
-from jobs.balance import PoolPlan, PoolPlans
+from jobs.sizes import PoolPlan, PoolPlans
 from jobs.cascade import Stage
 from jobs.hands import Answer, Handle, Kind, Trouble, Work
 from jobs.images import encode
@@ -73,6 +73,9 @@ class RayHands:
     def now(self) -> float:
         """The machine's monotonic clock."""
         return monotonic()
+
+    def want_actors(self, sizes: Mapping[str, int]) -> None:
+        """Nothing is asked for beyond what `start_actor` asks for."""
 
     def start_actor(self, pool: str) -> tuple[Handle, ObjectRef[Any]]:
         """Start an actor; Ray queues it until a node has room."""

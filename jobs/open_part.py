@@ -17,8 +17,8 @@ Ref = Any
 
 @dataclass(eq=False)
 class OpenPart:
-    """`refs`: what its calls made and its cascade still holds. `record`: once it is committed.
-    `truncated`: rows whose prompts were longer than the student reads.
+    """`refs`: what its calls made and its cascade still holds; `stored`: the bytes of it. `record`:
+    once it is committed. `truncated`: rows whose prompts were longer than the student reads.
 
     `seconds` by pool, `failures` and `smaller_batches` (by pool, after the device ran out of
     memory) go into the record: they may depend on time and place.
@@ -27,35 +27,23 @@ class OpenPart:
     part: Part
     cascade: Cascade
     refs: dict[tuple[Call, Output], Ref] = field(default_factory=dict)
+    stored: dict[tuple[Call, Output], int] = field(default_factory=dict)
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     failures: int = 0
     smaller_batches: dict[str, int] = field(default_factory=dict)
     record: dict[str, Any] | None = None
     truncated: set[int] = field(default_factory=set)
 
-    def inputs(self, call: Call) -> tuple[list[tuple[int, int]], dict[Ref, Call]]:
-        """Where each row's input is: (which input, which row of it), and the inputs with makers.
+    def inputs(self, call: Call) -> dict[Ref, Call] | None:
+        """What a call takes, with who made it.
 
-        For a commit the inputs are whole files' lists, and `row_results` says what is where.
+        None if something was lost since the cascade asked for `call`: another call missed it.
         """
-        makers = list(dict.fromkeys(call.sources))
         used = self.cascade.input_of(call.stage)
-        picks = (
-            []
-            if call.stage is Stage.COMMIT
-            else [
-                (makers.index(source), source.rows.index(row))
-                for source, row in zip(call.sources, call.rows, strict=bool(call.sources))
-            ]
-        )
-        return picks, {self.refs[maker, used]: maker for maker in makers}
-
-    def lose(self, maker: Call, output: Output, ref: Ref) -> bool:
-        """Forget a lost reference; False if it was made anew since, or let go."""
-        if self.refs.get((maker, output)) != ref:
-            return False
-        del self.refs[maker, output]
-        return True
+        try:
+            return {self.refs[maker, used]: maker for maker in call.sources}
+        except KeyError:
+            return None
 
     def facts(self) -> dict[str, Any]:
         """What the record says of how the part went."""
@@ -64,6 +52,22 @@ class OpenPart:
             "failed_calls": self.failures,
             **({"smaller_batches": self.smaller_batches} if self.smaller_batches else {}),
         }
+
+
+def picks(call: Call) -> list[tuple[int, int]]:
+    """Where each row's input is: (which of the call's sources, which row of it).
+
+    For a commit the inputs are whole files' lists, and `row_results` says what is where.
+    """
+    if not call.sources or call.stage is Stage.COMMIT:
+        return []
+    # Of two sources that have a row, either will do: it has the same bytes in both.
+    places = {
+        row: (which, place)
+        for which, source in enumerate(call.sources)
+        for place, row in enumerate(source.rows)
+    }
+    return [places[row] for row in call.rows]
 
 
 def row_results(

@@ -15,8 +15,9 @@ LISTENER_SECONDS = 0.25
 class Progress:
     """A moment of a job. Rows are done when their part is committed.
 
-    `resumed_rows` were done before this run; `judged_rows`, `rejected_rows`, `refined_rows` and
-    `elapsed_seconds` are this run's own. While it is `calibrating`, `num_rows` are the sample's.
+    `balance`: why the pools have the sizes that they have. `resumed_rows` were done before this
+    run; `judged_rows`, `rejected_rows`, `refined_rows` and `elapsed_seconds` are this run's own.
+    While it is `calibrating`, `num_rows` are the sample's.
     """
 
     num_rows: int
@@ -30,6 +31,7 @@ class Progress:
     num_parts: int
     elapsed_seconds: float
     pools: list[PoolView] = field(default_factory=list)
+    balance: str = ""
     calibrating: bool = False
 
     @classmethod

@@ -126,11 +126,10 @@ class JobSpec(Settings):
     max_attempts: int = Field(
         default=3, ge=1, le=20, description="Times that a batch may fail before it is halved."
     )
-    max_failed: float = Field(
+    max_failed: int | float = Field(
         default=0.1,
-        ge=0,
-        le=1,
-        description="The job ends early when more than this fraction of the rows so far failed.",
+        description="The job ends early when more rows failed: a fraction of the rows so far, "
+        "written with a point (`0.1`, at most `1.0`), or a count of rows, written without (`25`).",
     )
     stall_timeout_seconds: float = Field(
         default=1800, gt=0, description="The job ends when nothing has happened for this long."
@@ -146,6 +145,24 @@ class JobSpec(Settings):
         default_factory=PoolsSettings, description="Sizes and needs of the three actor pools."
     )
 
+    @field_validator("input", "output")
+    @classmethod
+    def _a_path_of_this_machine(cls, value: str) -> str:
+        if "\0" in value:
+            raise ValueError("a path has no NUL character")
+        if "://" in value:
+            raise ValueError("a URL, where a path of this machine is meant. Mount or copy it")
+        return value
+
+    @field_validator("max_failed", mode="before")
+    @classmethod
+    def _fraction_or_count(cls, value: Any) -> Any:
+        fraction = isinstance(value, float) and 0 <= value <= 1
+        count = type(value) is int and value >= 0
+        if not fraction and not count:
+            raise ValueError("give a fraction from 0.0 to 1.0, or a whole number of rows")
+        return value
+
     @field_validator("models", mode="before")
     @classmethod
     def _fill_preset(cls, value: Any) -> Any:
@@ -156,7 +173,7 @@ class JobSpec(Settings):
         if name not in list(PRESETS):
             raise ValueError(f"{name!r} is no preset{_nearest(str(name), PRESETS)}")
         own = {field: new for field, new in changed.items() if field != "preset"}
-        return _merged(PRESETS[name].model_dump(), own)
+        return _merged(_base(PRESETS[name], own), own)
 
     @model_validator(mode="after")
     def _no_contradictions(self) -> JobSpec:
@@ -276,7 +293,9 @@ def _explain(problem: dict[str, Any]) -> str:
 def _names_at(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
     """The field names that are valid at a path."""
     for step in path:
-        below = _models_of(model, str(step))
+        if isinstance(step, int):
+            continue  # a place in a list
+        below = _models_of(model, step)
         if not below:
             return []
         model = below[0]
@@ -318,6 +337,15 @@ def _exactly_one_of(model: BaseModel, names: str) -> None:
     given = [name for name, value in model if value is not None]
     if len(given) != 1:
         raise ValueError(f"give exactly one of {names}, not {' and '.join(given) or 'none'}")
+
+
+def _base(preset: ModelSettings, own: dict[str, Any]) -> dict[str, Any]:
+    """What a job's own fields are put over: another kind of oracle has other files."""
+    base = preset.model_dump()
+    oracle = own.get("oracle")
+    if isinstance(oracle, dict) and oracle.get("kind", preset.oracle.kind) != preset.oracle.kind:
+        base["oracle"] = {"batch_size": preset.oracle.batch_size}
+    return base
 
 
 def _merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -63,13 +63,15 @@ PAUSE_SECONDS = (0.5, 6.0)
 LONGEST_SECONDS = 280.0
 """A trial that takes longer has failed."""
 
-QUICK_TO_NOTICE = {
+AS_ON_LARGE_CLUSTERS = {
     "health_check_initial_delay_ms": 0,
-    "health_check_period_ms": 500,
-    "health_check_timeout_ms": 500,
-    "health_check_failure_threshold": 2,
+    "health_check_period_ms": 1000,
+    "health_check_timeout_ms": 2000,
+    "health_check_failure_threshold": 3,
+    "max_direct_call_object_size": 4096,
 }
-"""A dead node is noticed within seconds."""
+"""A dead node is noticed within seconds, and it takes with it what its actors made. By itself Ray
+sends what has up to 100 kB, as our small pictures, to the driver whole: no node could lose it."""
 
 
 @dataclass
@@ -99,7 +101,7 @@ class Nodes:
             head_node_args={
                 "num_cpus": 1,
                 "include_dashboard": False,
-                "_system_config": QUICK_TO_NOTICE,
+                "_system_config": AS_ON_LARGE_CLUSTERS,
             },
         )
         self.mortal = [self._add(), self._add()]
@@ -146,10 +148,12 @@ def nodes() -> Iterator[Nodes]:
         made.stop()
 
 
-def start(job_file: Path, output: Path, address: str) -> subprocess.Popen[str]:
-    """Start the driver as a user does."""
-    command = [*BOTTEGA, "run", str(job_file), "--output", str(output), "-v", "--address", address]
-    with output.with_suffix(".log").open("a") as log:
+def start(
+    job_file: Path, output: Path, address: str, name: str = "", bottega: Sequence[str] = BOTTEGA
+) -> subprocess.Popen[str]:
+    """Start a driver as a user does; what it says goes to a file of its `name`."""
+    command = [*bottega, "run", str(job_file), "--output", str(output), "-v", "--address", address]
+    with output.with_suffix(f"{name}.log").open("a") as log:
         return subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, text=True)
 
 
@@ -169,10 +173,10 @@ def run_in_peace(folder: Path, here: Nodes) -> dict[str, str]:
     return hashes(folder / "peace")
 
 
-def write_job(folder: Path) -> Path:
-    """The job file of every run."""
+def write_job(folder: Path, **fields: Any) -> Path:
+    """The job file of every run; fields replace those of JOB."""
     file = folder / "job.yaml"
-    file.write_text(yaml.safe_dump(JOB))
+    file.write_text(yaml.safe_dump({**JOB, **fields}))
     return file
 
 

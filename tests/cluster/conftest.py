@@ -13,12 +13,12 @@ import pytest
 import ray
 
 from cluster.session import Resources, ray_session
-from jobs.balance import plan_pools
 from jobs.crew import Crew
 from jobs.job import Job, resolve
 from jobs.on_ray import RayHands
 from jobs.progress import Progress
-from jobs.runner import run_job
+from jobs.runner import retry_job, run_job
+from jobs.sizes import plan_pools
 from jobs.spec import make_spec
 
 CAPTIONS = [
@@ -73,7 +73,10 @@ def run_here(ray_here: Resources) -> RunJob:
     """Run a job in this process; fields replace those of FAST."""
 
     def run(
-        watch: Callable[[Crew], None] | None = None, extend: bool = False, **fields: Any
+        watch: Callable[[Crew], None] | None = None,
+        extend: bool = False,
+        retry: bool = False,
+        **fields: Any,
     ) -> tuple[Job, Progress]:
         job = resolve(make_spec({**FAST, **fields}))
         plans = plan_pools(job.spec.pools, ray_here.cpus, ray_here.gpus)
@@ -89,6 +92,8 @@ def run_here(ray_here: Resources) -> RunJob:
                 watch(crews[0])
             return False
 
+        if retry:
+            return job, retry_job(job, make_crew)
         return job, run_job(job, make_crew, extend=extend)
 
     return run

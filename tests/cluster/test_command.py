@@ -5,17 +5,21 @@ from __future__ import annotations
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 
 from jobs.job import Job
+from jobs.parts import OutputFolder
 from jobs.progress import Progress
 from tests.cluster.conftest import FAST, FIELDS, hashes, rows_of
 
@@ -91,6 +95,31 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_continues(
     assert again.returncode == 0, again.stdout + again.stderr
     assert "parts are there" in again.stdout
     assert hashes(out) == hashes(job.output.path)
+
+
+def test_a_killed_driver_takes_its_ray_with_it_and_the_same_command_continues(
+    done: tuple[Job, Progress], tmp_path: Path
+) -> None:
+    """kill -9, which no program can answer."""
+    job, _ = done
+    out = OutputFolder(tmp_path / "out")
+    file = job_file(tmp_path, input=job.spec.input, output=str(out.path), **FIELDS)
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen([*BOTTEGA, "run", str(file), "-v"], stdout=log, stderr=log)
+    while not out.record_file(0).exists():
+        assert process.poll() is None, (tmp_path / "log").read_text()
+        time.sleep(0.05)
+    below = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert psutil.wait_procs(below, timeout=60)[1] == [], "a process holds memory or a GPU"
+    written = {n: out.part_file(n).stat().st_mtime_ns for n in out.records()}
+    assert 1 <= len(written) < 3, "killed too late to continue anything"
+    again = bottega("run", file, "-v")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert f"continuing: {len(written)} of 3 parts are there" in again.stdout
+    assert {n: out.part_file(n).stat().st_mtime_ns for n in written} == written
+    assert hashes(out.path) == hashes(job.output.path)
 
 
 def test_parti_prompts_go_through(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from pathlib import Path
 from shutil import copytree
 from typing import Any
@@ -15,7 +17,7 @@ from jobs.job import Job
 from jobs.parts import OutputFolder, RowResult, write_part
 from jobs.progress import Progress
 from tests.cluster.conftest import FIELDS, RunJob, hashes
-from tests.cluster.test_command import bottega
+from tests.cluster.test_command import BOTTEGA, bottega, job_file
 
 
 def test_verify_tells_a_good_dataset_from_a_bad_one(
@@ -45,7 +47,7 @@ def test_a_grown_input_extends_the_dataset_and_keeps_its_bytes(
     fields: dict[str, Any] = {
         **FIELDS,
         "input": str(source),
-        "budget": {"threshold": float(job.output.require_job()["threshold"])},
+        "budget": {"threshold": _threshold(job)},
     }
     pq.write_table(table.slice(0, 12), source)
     run_here(output=str(tmp_path / "out"), **fields)
@@ -103,3 +105,44 @@ def test_a_folder_that_vanishes_ends_the_job_and_finished_parts_stay(
     run_here(input=job.spec.input, output=str(out), **FIELDS)
     assert OutputFolder(out).part_file(0).stat().st_mtime_ns == kept
     assert hashes(out) == hashes(job.output.path)
+
+
+FULL = """
+mount -t tmpfs -o size="$2" tmpfs "$1/out"
+"$3" run "$1/job.yaml" -v; echo "ended with $?"
+ls "$1/out/records"
+mount -o remount,size=64m "$1/out"
+"$3" run "$1/job.yaml" -v; echo "ended with $?"
+cp -r "$1/out" "$1/kept"
+"""
+
+
+def test_a_full_disk_ends_the_job_in_a_sentence_and_with_room_it_goes_on(
+    done: tuple[Job, Progress], tmp_path: Path
+) -> None:
+    """On a file system of its own, which nobody else sees: it has room for one part."""
+    job, _ = done
+    fields: dict[str, Any] = {**FIELDS, "budget": {"threshold": _threshold(job)}}
+    job_file(tmp_path, input=job.spec.input, output=str(tmp_path / "out"), **fields)
+    (tmp_path / "out").mkdir()
+    page = os.sysconf("SC_PAGE_SIZE")
+    sizes = sorted(job.output.part_file(n).stat().st_size for n in range(3))
+    room = sizes[-1] + job.output.job_file.stat().st_size + 4 * page
+    assert room < sizes[0] + sizes[1], "two parts would fit"
+    alone = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
+    end = subprocess.run(
+        [*alone, "bash", "-c", FULL, "full", tmp_path, str(room), *BOTTEGA],
+        capture_output=True, text=True, timeout=280, check=False,
+    )  # fmt: skip
+    _, _, second = end.stdout.partition("ended with 1\n")
+    assert second, end.stdout + end.stderr
+    assert "has no room left. Make room there" in end.stderr
+    assert "Traceback" not in end.stdout + end.stderr
+    assert second.splitlines()[0].startswith("part-0000000")
+    assert "continuing: 1 of 3 parts are there" in second
+    assert "ended with 0" in second
+    assert hashes(tmp_path / "kept") == hashes(job.output.path)
+
+
+def _threshold(job: Job) -> float:
+    return float(job.output.require_job()["threshold"])

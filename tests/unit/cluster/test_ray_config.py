@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from jsonschema import ValidationError
 from ray.autoscaler._private.util import fillout_defaults, prepare_config, validate_config
 
 from actors.settings import PoolsSettings
-from jobs.balance import plan_pools
+from jobs.sizes import plan_pools
 
 CONFIG = Path(__file__).parents[3] / "ray_config.yaml"
 
@@ -42,26 +41,25 @@ def test_student_and_teacher_nodes_carry_the_labels_of_their_pools(config: dict[
     assert config["available_node_types"]["head"]["resources"]["GPU"] == 0
 
 
-@pytest.mark.parametrize("count", ["min_workers", "max_workers"])
-def test_the_pools_as_they_are_by_default_fit_the_nodes(config: dict[str, Any], count: str) -> None:
+@pytest.mark.parametrize(("students", "teachers"), [(1, 1), (1, 12), (2, 10), (4, 1), (4, 12)])
+def test_the_pools_as_they_are_by_default_fit_the_nodes(
+    config: dict[str, Any], students: int, teachers: int
+) -> None:
     """Every actor finds a place on a node of its label, by the GPUs and cores of the file."""
     nodes = config["available_node_types"]
-    have: Counter[str] = Counter()
-    for node in (nodes["head"], *[nodes[name] for name in ("student", "teacher")]):
-        number = 1 if node is nodes["head"] else node[count]
-        have.update({kind: number * amount for kind, amount in node["resources"].items()})
-        label = node.get("labels", {}).get("bottega-pool")
-        have.update({label: number * node["resources"]["GPU"]} if label else {})
-    labels = frozenset({"student", "teacher"})
-    plans = plan_pools(PoolsSettings(), have["CPU"], have["GPU"], labels)
-    wanted: Counter[str] = Counter()
+    gpus, cores = {}, nodes["head"]["resources"]["CPU"]
+    for name, number in (("student", students), ("teacher", teachers)):
+        assert nodes[name]["min_workers"] <= number <= nodes[name]["max_workers"]
+        gpus[nodes[name]["labels"]["bottega-pool"]] = number * nodes[name]["resources"]["GPU"]
+        cores += number * nodes[name]["resources"]["CPU"]
+    plans = plan_pools(PoolsSettings(), cores, sum(gpus.values()), gpus)
+    wanted = dict.fromkeys(gpus, 0.0)
     for plan in (plans.student, plans.oracle, plans.teacher):
-        assert plan.node_label["bottega-pool"] in labels
-        wanted[plan.node_label["bottega-pool"]] += plan.size * plan.gpus  # type: ignore[assignment]
-        wanted["CPU"] += plan.size * plan.cpus  # type: ignore[assignment]
-    assert wanted["CPU"] <= have["CPU"]
-    for label in labels:
-        assert have[label] / 2 <= wanted[label] <= have[label], label
+        assert plan.size >= 1
+        wanted[plan.node_label["bottega-pool"]] += plan.size * plan.gpus
+        cores -= plan.size * plan.cpus
+    assert cores >= 0
+    assert all(0 < wanted[label] <= gpus[label] for label in gpus), (wanted, gpus)
 
 
 def test_no_node_starts_without_the_token(config: dict[str, Any]) -> None:

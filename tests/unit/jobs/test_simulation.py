@@ -97,7 +97,9 @@ def test_a_poison_row_ends_as_failed_and_its_neighbours_as_ever(stage: Stage, ho
     assert verdict.problems == []
     rows = verdict.content[0]
     assert rows[:5] + rows[6:] == quiet[:5] + quiet[6:]
-    assert str(rows[5][5]).startswith(f"{stage}: ")
+    # Who died where is for the log: the dataset says the same on every cluster.
+    why = {Breaks.RAISE: "poison", Breaks.KILL_WORKING: "its actor died"}
+    assert rows[5][5] == f"{stage}: {why.get(how, 'its actor did not answer in time')}"
 
 
 def test_a_lost_reference_redoes_what_made_it_and_nothing_else() -> None:
@@ -162,7 +164,7 @@ def test_a_pool_without_memory_computes_fewer_rows_at_once_and_remembers() -> No
 def test_rows_for_which_there_is_never_room_fail() -> None:
     hands = _Memory(room=0)
     _run(hands, max_failed=1.0)
-    assert {row[5] for row in hands.committed[0]} == {"refine: CUDA out of memory"}
+    assert {row[5] for row in hands.committed[0]} == {"refine: out of memory"}
 
 
 class _Losing(SimulatedHands):
@@ -187,6 +189,15 @@ def test_what_was_made_anew_is_not_lost_when_the_next_call_misses_the_old() -> N
     assert hands.asked.count(Stage.REFINE) == 4
 
 
+def test_a_call_whose_input_is_lost_while_it_waits_is_sent_when_it_is_there_again() -> None:
+    """Eight calls take the latents; two miss them on the way, and six still wait for their turn."""
+    hands = _Losing()
+    _run(hands, num_rows=8, teacher_batch=1)
+    assert hands.asked.count(Stage.DRAW) == 2
+    assert hands.asked.count(Stage.REFINE) == 8 + 2
+    assert all(row[5] is None for row in hands.committed[0])
+
+
 class _Hung(SimulatedHands):
     """No teacher ever comes back."""
 
@@ -205,6 +216,20 @@ def test_actors_that_never_load_stall_the_job_with_what_it_waits_for() -> None:
     with pytest.raises(StalledError, match=r"student: 0 of 1 actors ready, 0 busy, 2 calls"):
         _run(hands, stall_timeout_seconds=60)
     assert 60 < hands.now() < 62
+
+
+class _Broken(SimulatedHands):
+    """No student ever draws."""
+
+    def outcome(self, actor: SimulatedActor, work: Work) -> tuple[float, Trouble | None]:
+        return 0.1, Trouble(Kind.RAISED, "RuntimeError: expected Half, got Float")
+
+
+def test_a_student_that_fails_at_everything_ends_the_job_with_the_cause_and_few_loads() -> None:
+    hands = _Broken(Times(load=20.0), num_nodes=1)
+    with pytest.raises(PoolFailedError, match=r"every call of the student .* got Float"):
+        _run(hands, num_rows=1600, max_failed=1.0)
+    assert hands.now() < 200
 
 
 class _FullDisk(SimulatedHands):

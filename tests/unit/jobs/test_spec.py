@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +159,13 @@ def test_own_seconds_replace_a_presets_as_a_whole() -> None:
             "pools.teacher.gpus_per_actor: input should be a whole number above 1",
         ),
         ({"stall_timeout_seconds": float("inf")}, "stall_timeout_seconds: input should be a fin"),
+        ({"input": "s3://bucket/p.csv"}, "input: a URL, where a path of this machine is meant"),
+        ({"output": "s3://bucket/out"}, "output: a URL, where a path of this machine is meant"),
+        ({"output": "o\0ut"}, "output: a path has no NUL character"),
+        ({"max_failed": 1.5}, "max_failed: give a fraction from 0.0 to 1.0, or a whole number"),
+        ({"max_failed": -1}, "or a whole number of rows, got -1"),
+        ({"max_failed": True}, "or a whole number of rows, got True"),
+        ({"max_failed": "10%"}, "or a whole number of rows, got '10%'"),
     ],
 )
 def test_a_mistake_names_the_field_the_rule_and_the_way_out(
@@ -174,6 +182,17 @@ def test_what_fits_together_is_taken() -> None:
     assert spec(models=sizes, strategy="regenerate").models.teacher.width == 32
     assert spec(pools={"teacher": {"gpus_per_actor": 2}}).pools.teacher.gpus_per_actor == 2
     assert spec(**spec().model_dump()) == spec()
+
+
+def test_max_failed_is_a_fraction_with_a_point_and_a_count_without(tmp_path: Path) -> None:
+    """Also after it was written to job.json and read again, as a retry does."""
+    for written, kind in (("0.25", float), ("1.0", float), ("1", int), ("25", int)):
+        file = tmp_path / "job.yaml"
+        file.write_text(f"{{input: p, output: o, models: shapes, max_failed: {written}}}")
+        job = load_spec(file)
+        again = make_spec(json.loads(json.dumps(job.model_dump(mode="json"))))
+        assert type(job.max_failed) is type(again.max_failed) is kind
+        assert job.max_failed == again.max_failed == float(written)
 
 
 def test_every_mistake_is_told_at_once() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.settings import PoolSettings, PoolsSettings
-from jobs.balance import PoolPlans, plan_pools
+from jobs.sizes import PoolPlans, plan_pools
 
 NONE = PoolsSettings()
 
@@ -42,7 +42,7 @@ def test_what_the_job_file_says_goes_first() -> None:
 
 @pytest.mark.parametrize("gpus", [0, 4])
 def test_a_pool_goes_to_the_nodes_that_are_labelled_for_it(gpus: int) -> None:
-    labels = frozenset({"student", "teacher"})
+    labels = {"student": gpus / 2, "teacher": gpus / 2}
     plans = plan_pools(NONE, 32, gpus, labels)
     assert plans.teacher.node_label == {"bottega-pool": "teacher"}
     assert plans.oracle.node_label == {"bottega-pool": "student"}

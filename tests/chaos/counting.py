@@ -1,0 +1,64 @@
+"""The `bottega` command with actors that write down what they do, and where.
+
+    python -m tests.chaos.counting LOG GATE run job.yaml ...
+
+A line of LOG for each call of an actor: the method, the node, and the rows' prompts. Teachers do
+not load before the file GATE is there: so what students made waits in the object store.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+
+import jobs.on_ray
+from actors.oracle import Oracle
+from actors.student import Student
+from actors.teacher import Teacher
+from cluster.cli import main
+
+
+def write_down(log: Path, method: str, prompts: Sequence[str]) -> None:
+    """One line, in one write: several processes have the file open."""
+    node = ray.get_runtime_context().get_node_id()
+    with log.open("a") as file:
+        file.write(json.dumps([method, node, list(prompts)]) + "\n")
+
+
+def count(log: Path, gate: Path) -> None:
+    """Have the crew's hands use what counts."""
+
+    class CountedStudent(Student):
+        def draw(self, prompts: Sequence[str], seeds: Sequence[int], **options: Any) -> Any:
+            write_down(log, "draw", prompts)
+            return super().draw(prompts, seeds, **options)
+
+    class CountedOracle(Oracle):
+        def score(self, prompts: Sequence[str], *rest: Any, **options: Any) -> Any:
+            write_down(log, "score", prompts)
+            return super().score(prompts, *rest, **options)
+
+    class CountedTeacher(Teacher):
+        def __init__(self, *settings: Any, **options: Any) -> None:
+            while not gate.exists():
+                time.sleep(0.05)
+            super().__init__(*settings, **options)
+
+        def refine(self, prompts: Sequence[str], *rest: Any, **options: Any) -> Any:
+            write_down(log, "refine", prompts)
+            return super().refine(prompts, *rest, **options)
+
+    jobs.on_ray.Student = CountedStudent  # type: ignore[misc]
+    jobs.on_ray.Oracle = CountedOracle  # type: ignore[misc]
+    jobs.on_ray.Teacher = CountedTeacher  # type: ignore[misc]
+
+
+if __name__ == "__main__":
+    count(Path(sys.argv.pop(1)), Path(sys.argv.pop(1)))
+    main()

@@ -1,0 +1,159 @@
+"""Faults of actors on a real Ray: rows that break them, actors that are broken, that hang, and
+devices without room. Nodes and drivers die in tests/chaos."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from PIL import Image
+
+from actors.oracle import Oracle
+from actors.student import Student
+from actors.teacher import Teacher
+from jobs.job import Job
+from jobs.progress import Progress
+from tests.cluster.conftest import CAPTIONS, FIELDS, RunJob, hashes, rows_of
+
+Strike = Callable[[Sequence[str], int], None]
+
+
+def struck(kind: type, method: str, strike: Strike) -> type:
+    """The class of actors with a method that first calls `strike(prompts, rows_at_once)`."""
+    original = getattr(kind, method)
+
+    def do(self: Any, prompts: Sequence[str], *rest: Any, rows_at_once: int) -> Any:
+        strike(prompts, rows_at_once)
+        return original(self, prompts, *rest, rows_at_once=rows_at_once)
+
+    return type(kind.__name__, (kind,), {method: do})
+
+
+def at_its_threshold(done: tuple[Job, Progress], out: Path) -> dict[str, Any]:
+    """The fields of the job of `done`, without its calibration: faults are for the job itself."""
+    job, _ = done
+    budget = {"threshold": float(job.output.require_job()["threshold"])}
+    return {**FIELDS, "input": job.spec.input, "output": str(out), "budget": budget}
+
+
+def test_a_poison_row_of_each_pool_fails_alone_and_a_retry_mends_it(
+    done: tuple[Job, Progress], run_here: RunJob, tmp_path: Path
+) -> None:
+    """One row raises when it is drawn, one when it is scored, and one kills the teacher."""
+    peace = rows_of(done[0].output.path)
+    rejected = [n for n, row in enumerate(peace) if row["source"] == "teacher"]
+    drawn, scored, refined = 3, 13, next(n for n in rejected if n not in (3, 13))
+
+    def poison(row: int) -> Strike:
+        prompt = CAPTIONS[row]
+
+        def strike(prompts: Sequence[str], _: int) -> None:
+            if prompt in prompts:
+                raise ValueError("poison")
+
+        return strike
+
+    killing = CAPTIONS[refined]
+
+    def kill(prompts: Sequence[str], _: int) -> None:
+        if killing in prompts:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    fields = {**at_its_threshold(done, tmp_path / "out"), "max_attempts": 1, "max_failed": 3}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("jobs.on_ray.Student", struck(Student, "draw", poison(drawn)))
+        patch.setattr("jobs.on_ray.Oracle", struck(Oracle, "score", poison(scored)))
+        patch.setattr("jobs.on_ray.Teacher", struck(Teacher, "refine", kill))
+        job, progress = run_here(**fields)
+    assert progress.failed_rows == 3
+    rows = rows_of(job.output.path)
+    assert {n: rows[n]["error"] for n in range(22) if rows[n]["status"] == "failed"} == {
+        drawn: "draw: ValueError: poison",
+        scored: "score drawn: ValueError: poison",
+        refined: "refine: its actor died",
+    }
+    good = set(range(22)) - {drawn, scored, refined}
+    assert [rows[n] for n in good] == [peace[n] for n in good]
+    _, progress = run_here(retry=True, **fields)
+    assert progress.failed_rows == 0
+    assert hashes(job.output.path) == hashes(done[0].output.path)
+
+
+def test_an_actor_that_raises_at_everything_and_one_that_hangs_change_no_byte(
+    done: tuple[Job, Progress],
+    run_here: RunJob,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The first of two students is broken; the first busy teacher is stopped, and never told."""
+    first, stopped = str(tmp_path / "first"), list[int]()
+
+    def broken(_prompts: Sequence[str], _: int) -> None:
+        pid = str(os.getpid())
+        try:
+            with open(first, "x") as file:
+                file.write(pid)
+        except FileExistsError:
+            with open(first) as file:
+                if file.read() != pid:
+                    return
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    def stop(crew: Any) -> None:
+        if not stopped and any(worker.calls for worker in crew.pools["teacher"].workers):
+            stopped.extend(p.pid for p in _actors("ray::Teacher"))
+            os.kill(stopped[0], signal.SIGSTOP)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("jobs.on_ray.Student", struck(Student, "draw", broken))
+        run_here(
+            watch=stop,
+            call_timeout_seconds=20,
+            pools={"student": {"size": 2}, "oracle": {"size": 1}, "teacher": {"size": 1}},
+            **at_its_threshold(done, tmp_path / "out"),
+        )
+    assert hashes(tmp_path / "out") == hashes(done[0].output.path)
+    assert "student: an actor is replaced: 2 calls in a row failed on it" in caplog.text
+    assert "teacher: an actor is replaced: no answer for 20 s" in caplog.text
+    assert not psutil.pid_exists(stopped[0])
+
+
+def _actors(name: str) -> list[psutil.Process]:
+    """Ray's workers call themselves by what they do: `ray::Teacher.refine`."""
+    below = psutil.Process().children(recursive=True)
+    return [process for process in below if " ".join(process.cmdline()).startswith(name)]
+
+
+def test_a_device_without_room_computes_fewer_rows_at_once(
+    done: tuple[Job, Progress], run_here: RunJob, tmp_path: Path
+) -> None:
+    """A teacher with room for one row where three are asked of it; every row is refined."""
+
+    def full(_prompts: Sequence[str], rows_at_once: int) -> None:
+        if rows_at_once > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("jobs.on_ray.Teacher", struck(Teacher, "refine", full))
+        job, progress = run_here(**at_its_threshold(done, tmp_path / "out"))
+    assert progress.failed_rows == 0
+    told = [record.get("smaller_batches") for record in job.output.records().values()]
+    assert {"teacher": 1} in told
+    for row, peace in zip(rows_of(tmp_path / "out"), rows_of(done[0].output.path), strict=True):
+        if row["source"] == "student":
+            assert row == peace
+        else:
+            # Another batch size changes the last bits of a float, and so now and then a rounding.
+            assert np.abs(_pixels(row) - _pixels(peace)).max() <= 1
+
+
+def _pixels(row: dict[str, Any]) -> np.ndarray[Any, Any]:
+    return np.asarray(Image.open(BytesIO(row["image"]["bytes"])), dtype=int)
