@@ -25,12 +25,12 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.errors import BottegaError
 from actors.roles import actor_classes
-from jobs.sizes import PoolPlan, PoolPlans
 from jobs.cascade import Stage
 from jobs.hands import Answer, Handle, Kind, Trouble, Work
 from jobs.images import encode
 from jobs.job import Job
 from jobs.parts import write_part
+from jobs.sizes import PoolPlan, PoolPlans
 
 log = logging.getLogger("bottega.crew")
 
