@@ -1,9 +1,10 @@
 """Is `bottega plan` right? `python benchmarks/plan_check.py` plans jobs, runs them, compares.
 
-Stand-in models, some times as fast as real, on a real Ray with pretend GPUs: everything is real but
-the computing. A job is planned first, then run. Two spans are compared: the whole, from the start of
-the first actor to the last record; and what follows the start, from the first part's beginning on.
-The start of an actor's process, on few cores, is in the former; no plan knows it.
+Stand-in models, some times as fast as real, on a real Ray with pretend GPUs: everything is real
+but the computing. A job is planned first, then run. Two spans are compared: the whole, from the
+start of the first actor to the last record; and what follows the start, from the first part's
+beginning on. How long an actor's process takes to start, on few cores, is in the whole, and no plan
+knows it.
 """
 
 from __future__ import annotations
