@@ -80,7 +80,10 @@ def threshold_for(scores: Sequence[float], refine: float) -> float:
         return -inf
     if rejected == len(scores):
         return inf
-    return (scores[rejected - 1] + scores[rejected]) / 2
+    highest, next_score = scores[rejected - 1], scores[rejected]
+    between = (highest + next_score) / 2
+    # Of two neighbouring floats the middle is one or the other.
+    return between if between > highest else next_score
 
 
 def table(job: Job, scores: Sequence[float]) -> list[TableRow]:
