@@ -156,7 +156,7 @@ def test_a_killed_teacher_changes_no_byte(
             busy = [worker for worker in pool.workers if worker.calls]
             if busy and name not in killed:
                 killed.add(name)
-                ray.kill(busy[0].handle)
+                ray.kill(busy[0].handle.actor)
 
     run_here(watch=kill, input=job.spec.input, output=str(tmp_path / "out"), **FIELDS)
     assert killed == {"student", "oracle", "teacher"}
