@@ -265,8 +265,8 @@ class Diffusion:
             else:
                 means = encoded.latents if hasattr(encoded, "latents") else encoded.latent
             means = means.squeeze(2) if means.dim() == 5 else means
-            latents = ((means - self._shift()) * self._scale()).to(self.denoiser.dtype)
-            return latents[: len(pictures[rows])]
+            latents: torch.Tensor = (means - self._shift()) * self._scale()
+            return latents.to(self.denoiser.dtype)[: len(pictures[rows])]
 
         return torch.cat(in_batches(batch, len(pictures), size))
 

@@ -75,7 +75,7 @@ def test_the_live_view_shows_rows_fractions_rate_pools_and_time_left() -> None:
     assert rows["student"] == ["1/1", "1", "4", "working"]
     assert rows["oracle"] == ["1/1", "0", "0", "idle"]
     assert rows["teacher"] == ["2/3", "2", "9", "loading,", "1", "leaving"]
-    assert "sizes: p 0.25: the teachers run out" in text
+    assert "sizes: p 0.25: the teachers run out" in lines[-1]
 
 
 def test_while_it_calibrates_the_view_tells_what_the_pools_do() -> None:
