@@ -200,14 +200,6 @@ class JobSpec(Settings):
             raise ValueError(
                 "rollback: it goes with strategy: refine; regenerate starts from noise"
             )
-        student, teacher = self.models.student, self.models.teacher
-        for side in ("width", "height"):
-            drawn, wanted = getattr(student, side), getattr(teacher, side)
-            if self.strategy == "refine" and drawn and wanted and drawn != wanted:
-                raise ValueError(
-                    f"models.teacher.{side}: {wanted} is not the student's {drawn}; refine goes on "
-                    "from the student's picture"
-                )
         if self.prompt_column in (self.id_column, self.seed_column):
             other = "id_column" if self.prompt_column == self.id_column else "seed_column"
             raise ValueError(f"{other}: {self.prompt_column!r} is prompt_column already")

@@ -135,14 +135,10 @@ def test_own_seconds_replace_a_presets_as_a_whole() -> None:
             "  call_timeout_seconds: 60 is not less than stall_timeout_seconds (60)",
         ),
         (
-            {"models": {"preset": "shapes", "student": {"width": 64}, "teacher": {"width": 32}}},
-            "  models.teacher.width: 32 is not the student's 64",
-        ),
-        (
             {"models": {"preset": "shapes", "student": {"width": 65}}},
             "models.student.width: input should be a multiple of 8, got 65",
         ),
-        ({"models": {"preset": 5}}, "models: 5 is no preset. Valid names: shapes"),
+        ({"models": {"preset": 5}}, "models: 5 is no preset. Valid names: "),
         ({"models": "shape"}, "models: 'shape' is no preset. Did you mean 'shapes'?\n"),
         ({"models": 5}, "models: input should be a mapping of student, oracle, teacher, preset"),
         (
