@@ -49,7 +49,7 @@ RESULTS = Path(__file__).parent / "results"
 LOAD_BEFORE = os.getloadavg()[0]
 """Of this machine, before the benchmark adds to it: a busy machine tells in the figures."""
 
-CORES = 16
+CORES = 8
 """That Ray is told of: enough for the actors' and tasks' claims, and few processes to start."""
 
 TASK_SLOTS = 4
