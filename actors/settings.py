@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from actors.models.profiles import Curve, curve_of, published
 
@@ -31,11 +31,20 @@ PLACES = frozenset({"path", "file", "revision", "allow_pickle", "timed"})
 class Settings(BaseModel):
     """Frozen, and strict about names: a misspelt field is an error, not a default."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_bool_is_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        # YAML reads `yes` as true, and Python takes true for 1: `refine: yes` would refine all.
+        kind = cls.model_fields[str(info.field_name)].annotation
+        if isinstance(value, bool) and {int, float} & {kind, *get_args(kind)}:
+            raise ValueError("input should be a number, and not true or false")
+        return value
 
 
 BatchSize = Annotated[int, Field(ge=1)]
-BatchSeconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+BatchSeconds = Annotated[float, Field(ge=0)]
 
 
 class TimedSettings(Settings):
@@ -52,7 +61,7 @@ class TimedSettings(Settings):
         "ray.io/accelerator-type. Default: the first type.",
     )
     load_seconds: float = Field(
-        default=10.0, ge=0, allow_inf_nan=False, description="From an actor's start to its model."
+        default=10.0, ge=0, description="From an actor's start to its model."
     )
     noise: float = Field(
         default=0.0,
@@ -64,12 +73,11 @@ class TimedSettings(Settings):
         default=0.0, ge=0, le=1, description="The fraction of calls that are late."
     )
     straggler_factor: float = Field(
-        default=5.0, ge=1, allow_inf_nan=False, description="How many times as long a late one is."
+        default=5.0, ge=1, description="How many times as long a late one is."
     )
     speed: float = Field(
         default=1.0,
         gt=0,
-        allow_inf_nan=False,
         description="So many times as fast as real: 10 makes ten seconds one.",
     )
 
@@ -237,8 +245,12 @@ class DiffusionSettings(Settings):
         le=1024,
         description="Rows in a batch. Every batch has this shape: a shorter one is padded.",
     )
-    width: int | None = Field(default=None, ge=8, description="Pixels; default: the model's own.")
-    height: int | None = Field(default=None, ge=8, description="Pixels; default: the model's own.")
+    width: int | None = Field(
+        default=None, ge=8, multiple_of=8, description="Pixels; default: the model's own."
+    )
+    height: int | None = Field(
+        default=None, ge=8, multiple_of=8, description="Pixels; default: the model's own."
+    )
     prompt_tokens: int | None = Field(
         default=None,
         ge=1,
@@ -450,6 +462,13 @@ class PoolSettings(Settings):
         default_factory=dict,
         description="Only nodes with these Ray labels, for example {bottega-pool: teacher}.",
     )
+
+    @field_validator("gpus_per_actor")
+    @classmethod
+    def _whole_above_one(cls, value: float | None) -> float | None:
+        if value and value > 1 and value % 1:
+            raise ValueError("input should be a whole number above 1: only one GPU can be shared")
+        return value
 
     @model_validator(mode="after")
     def _no_contradictions(self) -> PoolSettings:

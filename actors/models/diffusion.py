@@ -22,6 +22,7 @@ from actors.models.families import draws, family_of, refines, shape_of
 from actors.models.folders import check_folder
 from actors.models.loading import load_pipeline
 from actors.models.schedulers import noise_of_each_row
+from actors.models.timesteps import keep_to_the_number
 from actors.rollback import steps_to_ask_for
 from actors.settings import DiffusionSettings
 
@@ -70,6 +71,7 @@ class Diffusion:
         self.family = family_of(folder)
         self.device = best_device()
         self.pipe: Any = load_pipeline(settings, folder, self.device)
+        keep_to_the_number(self.pipe.scheduler)
         self._draws, self._refines = draws(folder), refines(folder)
         self._img2img: Any = None
         self.denoiser = getattr(self.pipe, self.family.denoiser)
@@ -263,8 +265,8 @@ class Diffusion:
             else:
                 means = encoded.latents if hasattr(encoded, "latents") else encoded.latent
             means = means.squeeze(2) if means.dim() == 5 else means
-            latents = ((means - self._shift()) * self._scale()).to(self.denoiser.dtype)
-            return latents[: len(pictures[rows])]
+            latents: torch.Tensor = (means - self._shift()) * self._scale()
+            return latents.to(self.denoiser.dtype)[: len(pictures[rows])]
 
         return torch.cat(in_batches(batch, len(pictures), size))
 

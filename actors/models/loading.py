@@ -69,7 +69,7 @@ def _denoiser(settings: DiffusionSettings, family: Family) -> dict[str, Any]:
     folder = denoiser_folder(settings.denoiser)
     name = read_config(folder / "config.json").get("_class_name")
     kind = getattr(diffusers, str(name), None)
-    if not hasattr(kind, "from_pretrained"):
+    if kind is None or not hasattr(kind, "from_pretrained"):
         raise ModelError(
             f"denoiser {settings.denoiser.path!r} is a {name!r}, which diffusers "
             f"{diffusers.__version__} does not have."

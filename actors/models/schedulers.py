@@ -49,7 +49,7 @@ def scheduler_in(folder: Path, wanted: SchedulerSettings | None) -> Any:
     file = folder / "scheduler" / "scheduler_config.json"
     name = read_config(file).get("_class_name")
     kind = getattr(diffusers, str(name), None)
-    if not hasattr(kind, "set_timesteps"):
+    if kind is None or not hasattr(kind, "set_timesteps"):
         raise ModelError(
             f"{file}: diffusers {diffusers.__version__} has no scheduler {name!r}. "
             "Choose one with `scheduler: {name: ...}`, or update diffusers."
