@@ -176,6 +176,7 @@ class Crew:
     def __exit__(self, *_: object) -> None:
         for pool in self.pools.values():
             pool.stop()
+        self.hands.want_actors(dict.fromkeys(self.pools, 0))
 
     def send(self, owner: OpenPart, call: Call) -> None:
         """Queue a call. Older parts go first, so that parts finish and let go of their pictures."""
