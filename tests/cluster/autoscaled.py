@@ -27,6 +27,9 @@ import yaml
 HEAD = "f" * 51 + "00000"
 """The name by which Ray's pretending provider knows the head."""
 
+RAY_FOLDER = "/dev/shm/ray"
+"""A short name, as sockets need; and gone with the namespace."""
+
 GONE_AFTER_SECONDS = 90.0
 ROWS, QUIET_ROWS = 1200, 500
 MOST = {"student": 1, "teacher": 4}
@@ -83,7 +86,7 @@ def start_head(folder: Path) -> None:
             *(Path(sys.executable).with_name("ray"), "start", "--head", "--port=6379"),
             *(f"--autoscaling-config={config}", "--node-ip-address=127.0.0.1"),
             *("--num-cpus=2", "--num-gpus=0", "--include-dashboard=false", "--disable-usage-stats"),
-            *("--object-store-memory=200000000", f"--temp-dir={folder / 'ray'}"),
+            *("--object-store-memory=200000000", f"--temp-dir={RAY_FOLDER}"),
         ],
         env=os.environ
         | {
