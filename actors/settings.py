@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -198,37 +198,102 @@ class TeacherSettings(DiffusionSettings):
     """The slow model that improves what the oracle rejects."""
 
 
-class OracleSettings(Settings):
-    """The model that scores how well a picture fits its prompt: higher is better."""
+ORACLE_KINDS = (
+    "blip-itm", "image-reward", "clip-score", "pick-score", "hps-v2", "aesthetic", "ensemble",
+)  # fmt: skip
+"""The oracles that Bottega brings; any other kind is a class of the user's own."""
 
+
+class ScorerSettings(Settings):
+    """What scores how well a picture fits its prompt: higher is better."""
+
+    kind: Annotated[str, Field(min_length=1)] = Field(
+        default="blip-itm",
+        description=f"{', '.join(ORACLE_KINDS)}; or a class of your own, as `module:Class` or by "
+        "the name of its entry point (docs/oracles.md).",
+    )
     path: str = Field(
         default="",
-        description="A folder with an image-text retrieval model of transformers, or a hub id.",
+        description="A folder with the model in the format of its kind, or a hub id. An ensemble "
+        "has none; a class of your own gets the folder as `path`.",
     )
-    timed: TimedOracleSettings | None = Field(
-        default=None, description="In place of `path`: a stand-in, as for the student."
+    revision: str | None = Field(
+        default=None,
+        description="The hub revision (commit) to load; for a class of your own, the hash of its "
+        "source file.",
     )
-    revision: str | None = Field(default=None, description="The hub revision (commit) to load.")
     allow_pickle: bool = Field(default=False, description=ALLOW_PICKLE)
     dtype: DType = Field(default="float32", description="Precision of the weights.")
-    batch_size: int = Field(ge=1, le=4096, description="Pictures in a batch; padded like the rest.")
+    options: dict[str, str | int | float | bool] = Field(
+        default_factory=dict, description="For a class of your own: its keyword arguments."
+    )
+
+    @property
+    def is_own(self) -> bool:
+        """Whether this is a class of the user's own."""
+        return self.kind not in ORACLE_KINDS
 
     @model_validator(mode="after")
-    def _path_or_timed(self) -> OracleSettings:
-        _exactly_one(self.path, self.timed)
+    def _what_the_kind_takes(self) -> Self:
+        if self.path and self.kind == "ensemble":
+            raise ValueError("an ensemble has no path of its own; its members have")
+        if self.options and not self.is_own:
+            raise ValueError(f"options are for a class of your own, and not for {self.kind!r}")
         return self
 
 
-def _exactly_one(path: str, timed: TimedSettings | None) -> None:
-    if bool(path) == (timed is not None):
+class MemberSettings(ScorerSettings):
+    """One of an ensemble's oracles."""
+
+    weight: float = Field(
+        default=1.0, allow_inf_nan=False, description="What its score is multiplied by."
+    )
+
+    @model_validator(mode="after")
+    def _a_model(self) -> Self:
+        if self.kind == "ensemble":
+            raise ValueError("an ensemble's members are no ensembles")
+        if not (self.path or self.is_own):
+            raise ValueError(f"kind {self.kind!r} needs a path: a model's folder or a hub id")
+        return self
+
+
+class OracleSettings(ScorerSettings):
+    """The oracle of a job."""
+
+    timed: TimedOracleSettings | None = Field(
+        default=None, description="In place of `path`: a stand-in, as for the student."
+    )
+    members: tuple[MemberSettings, ...] = Field(
+        default=(), description="For an ensemble: the oracles whose weighted scores are added up."
+    )
+    batch_size: int = Field(ge=1, le=4096, description="Pictures in a batch; padded like the rest.")
+
+    @model_validator(mode="after")
+    def _of_one_kind(self) -> Self:
+        if (self.kind == "ensemble") != bool(self.members):
+            raise ValueError("kind: ensemble and members go together")
+        _exactly_one(self.path or self.members or self.is_own, self.timed)
+        return self
+
+
+def _exactly_one(model: object, timed: TimedSettings | None) -> None:
+    if bool(model) == (timed is not None):
         raise ValueError("give exactly one of path (a model) and timed (a stand-in for one)")
+
+
+IMAGE_REWARD = OracleSettings(kind="image-reward", path="THUDM/ImageReward", batch_size=32)
+"""The oracle of real models, unless the job names another."""
 
 
 class ModelSettings(Settings):
     """The three models of a job."""
 
     student: StudentSettings = Field(description="Draws every prompt in a few steps.")
-    oracle: OracleSettings = Field(description="Scores each picture.")
+    oracle: OracleSettings = Field(
+        default=IMAGE_REWARD,
+        description="Scores each picture. Default: ImageReward, for real models.",
+    )
     teacher: TeacherSettings = Field(description="Improves the rejected pictures.")
 
     @model_validator(mode="after")

@@ -44,16 +44,18 @@ def check_packages() -> None:
 
 
 @contextmanager
-def ray_session(address: str | None) -> Iterator[Resources]:
+def ray_session(address: str | None, **pretend: float) -> Iterator[Resources]:
     """Attach to the Ray at `address` (or `auto`), or start one here and stop it at the end.
 
     One that starts here has a token of its own and listens on the loopback interface only.
+    `pretend`: what it is told of this machine in place of the truth (`num_cpus`, `num_gpus`,
+    `object_store_memory`), for benchmarks and tests.
     """
     # Only the environment reaches the workers, and Ray reads it when it is imported.
     os.environ.setdefault("RAY_DEDUP_LOGS", "1")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    with _attached(address) if address else _started():
+    with _attached(address) if address else _started(pretend):
         import ray
 
         have = ray.cluster_resources()
@@ -72,7 +74,7 @@ def ray_session(address: str | None) -> Iterator[Resources]:
 
 
 @contextmanager
-def _started() -> Iterator[None]:
+def _started(pretend: Mapping[str, float]) -> Iterator[None]:
     import ray
 
     from cluster.token import own_token
@@ -84,6 +86,7 @@ def _started() -> Iterator[None]:
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level=logging.WARNING,
+                **pretend,
             )
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise ClusterError(f"Ray does not start on this machine: {error}") from error

@@ -12,7 +12,6 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from math import inf
-from time import monotonic
 from typing import Any
 
 from actors.errors import JobError, SpecError
@@ -81,7 +80,10 @@ def threshold_for(scores: Sequence[float], refine: float) -> float:
         return -inf
     if rejected == len(scores):
         return inf
-    return (scores[rejected - 1] + scores[rejected]) / 2
+    highest, next_score = scores[rejected - 1], scores[rejected]
+    between = (highest + next_score) / 2
+    # Of two neighbouring floats the middle is one or the other.
+    return between if between > highest else next_score
 
 
 def table(job: Job, scores: Sequence[float]) -> list[TableRow]:
@@ -95,7 +97,7 @@ def table(job: Job, scores: Sequence[float]) -> list[TableRow]:
 def calibrate(job: Job, crew: Crew) -> Calibration:
     """Turn the job's budget into a threshold; draws and scores a sample unless it is given."""
     budget = job.spec.budget
-    start = monotonic()
+    start = crew.hands.now()
     if budget.threshold is not None:
         return Calibration((), 0.0, budget.threshold, 0, {}, 0.0)
     if budget.refine in (0, 1):
@@ -127,7 +129,7 @@ def calibrate(job: Job, crew: Crew) -> Calibration:
         threshold=threshold,
         rows=len(scores),
         seconds_per_row=seconds,
-        wall_seconds=round(monotonic() - start, 3),
+        wall_seconds=round(crew.hands.now() - start, 3),
     )
 
 

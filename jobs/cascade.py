@@ -203,6 +203,8 @@ BETWEEN = tuple(stage for stage in Stage if stage not in (Stage.DRAW, Stage.COMM
 TEACHERS = (Stage.REFINE, Stage.SCORE_REFINED, Stage.ENCODE_REFINED)
 """Stages that an accepted row does not need."""
 
+ENCODINGS = (Stage.ENCODE_DRAWN, Stage.ENCODE_REFINED)
+
 INPUT_FROM = {
     Stage.SCORE_DRAWN: Stage.DRAW,
     Stage.ENCODE_DRAWN: Stage.DRAW,
@@ -240,7 +242,9 @@ class Cascade:
         self._input_from = dict(INPUT_FROM)
         if rules.strategy == "regenerate":
             del self._input_from[Stage.REFINE]
-        self._input = {stage: self.input_of(stage) for stage in Stage}
+        self._input = dict.fromkeys(Stage, Output.PICTURES) | {Stage.COMMIT: Output.FILES}
+        if rules.through == "latents":
+            self._input[Stage.REFINE] = Output.LATENTS
         self._takers = {
             (maker, output): tuple(
                 stage
@@ -342,14 +346,14 @@ class Cascade:
         return self._refined.bit_count()
 
     @property
+    def num_failed(self) -> int:
+        """Rows that failed so far."""
+        return self._failed.bit_count()
+
+    @property
     def held(self) -> frozenset[tuple[Call, Output]]:
         """The outputs that are to be kept in the object store for now."""
         return frozenset((call, output) for output, calls in self._held.items() for call in calls)
-
-    @property
-    def num_failed(self) -> int:
-        """Rows that failed so far."""
-        return len(self.errors)
 
     def made_by(self, stage: Stage, row: int) -> Call:
         """The call that made the row's output of `stage`."""
@@ -363,11 +367,7 @@ class Cascade:
 
     def input_of(self, stage: Stage) -> Output:
         """Which output of its sources a stage takes."""
-        if stage is Stage.COMMIT:
-            return Output.FILES
-        if stage is Stage.REFINE and self.rules.through == "latents":
-            return Output.LATENTS
-        return Output.PICTURES
+        return self._input[stage]
 
     def _row(self, number: int) -> Row:
         row: RowSet = 1 << number
@@ -413,7 +413,8 @@ class Cascade:
                 for output, calls in self._held.items():
                     self._out += [Release(held, output) for held in calls]
                     calls.clear()
-        self._unpark()
+        if self._parked:
+            self._unpark()
 
     def _note_made(self, call: Call) -> None:
         for output in OUTPUTS[call.stage]:
@@ -499,6 +500,8 @@ class Cascade:
 
     def _advance(self) -> None:
         """Send the teacher what is certain, and commit when every row has what it needs."""
+        if self._waiting >> self._seen_rows & 1:
+            return  # nothing new
         first_waiting = _lowest(self._waiting) if self._waiting else self.num_rows
         if first_waiting > self._seen_rows:
             # By its score, not its state: a rejected row that has failed since still has its
@@ -550,18 +553,19 @@ class Cascade:
 
     def _sources(self, stage: Stage, rows: RowSet) -> tuple[Call, ...]:
         if stage is Stage.COMMIT:
-            encoded = (Stage.ENCODE_DRAWN, Stage.ENCODE_REFINED)
             good = rows & ~self._failed
-            return tuple(made.call for stage in encoded for made in self._makers(stage, good))
-        maker = self._input_from.get(stage)
-        return tuple([made.call for made in self._makers(maker, rows)]) if maker else ()
+            encoded = [m for s in ENCODINGS for m in self._makers(s, good)]
+            encoded.sort(key=lambda made: _lowest(made.rows & good))
+            return tuple(made.call for made in encoded)
+        made_in = self._input_from.get(stage)
+        return tuple([made.call for made in self._makers(made_in, rows)]) if made_in else ()
 
     def _makers(self, stage: Stage, rows: RowSet) -> list[_Made]:
         """What made the rows' outputs of `stage`, where they were made."""
-        makers, made = [], self._made[stage]
         rows &= self._made_rows[stage]
+        makers = []
         while rows:
-            maker = made[_lowest(rows)]
+            maker = self._made[stage][_lowest(rows)]
             assert maker is not None
             makers.append(maker)
             rows &= ~maker.rows
@@ -587,8 +591,10 @@ class Cascade:
 
     def _asked_for(self, made: _Made, output: Output) -> bool:
         ahead, active = self._ahead, self._active
-        takers = self._takers[made.call.stage, output]
-        return any(made.rows & (ahead[stage] | active[stage]) for stage in takers)
+        for stage in self._takers[made.call.stage, output]:
+            if made.rows & (ahead[stage] | active[stage]):
+                return True
+        return False
 
     def _take_instructions(self) -> list[Instruction]:
         taken, self._out = self._out, []

@@ -8,12 +8,11 @@ given, and never sees a picture: only references, scores, seconds and records.
 from __future__ import annotations
 
 import logging
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from heapq import heappop, heappush
-from itertools import count
 from math import ceil, inf, log2
 
 from actors.errors import InterruptedJobError, StalledError
@@ -53,7 +52,7 @@ LOOK_SECONDS = 1.0
 """How often the crew looks for calls that take too long."""
 
 
-@dataclass(eq=False, kw_only=True)
+@dataclass(eq=False, kw_only=True, slots=True)
 class _Sent(PoolCall):
     """A call that somebody works on; `worker` is None for files."""
 
@@ -72,6 +71,35 @@ class PoolView:
     busy: int
     queued: int
     leaving: int = 0
+
+
+class _Queue:
+    """Calls that wait for a pool: those of older parts first, and a part's own in turn."""
+
+    def __init__(self) -> None:
+        self._parts: list[int] = []
+        """A heap: the numbers of the parts that have a call here."""
+        self._calls: dict[int, deque[tuple[OpenPart, Call]]] = {}
+        self._length = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def push(self, owner: OpenPart, call: Call) -> None:
+        part = owner.part.index
+        if part not in self._calls:
+            self._calls[part] = deque()
+            heappush(self._parts, part)
+        self._calls[part].append((owner, call))
+        self._length += 1
+
+    def pop(self) -> tuple[OpenPart, Call]:
+        calls = self._calls[self._parts[0]]
+        first = calls.popleft()
+        self._length -= 1
+        if not calls:
+            del self._calls[heappop(self._parts)]
+        return first
 
 
 class Crew:
@@ -101,6 +129,7 @@ class Crew:
         self._should_stop = should_stop
         self.seconds: defaultdict[Stage, float] = defaultdict(float)
         self.rows: Counter[Stage] = Counter()
+        self._batch_sizes = {name: model.batch_size for name, model in job.spec.models}
         self.pools = {name: self._pool(name, size) for name, size in sizes.items()}
         self.paces = {name: Pace() for name in self.pools}
         self.load_seconds: dict[str, float] = {}
@@ -110,10 +139,7 @@ class Crew:
         self._tasks = 0
         self._told: set[Stage] = set()
         self._told_of_room = False
-        self._queues: dict[str, list[tuple[int, int, OpenPart, Call]]] = {
-            name: [] for name in (*self.pools, "files")
-        }
-        self._order = count()
+        self._queues = {name: _Queue() for name in (*self.pools, "files")}
         self._loading: dict[Ref, tuple[Pool, Worker, float]] = {}
         """By ticket: the pool, the actor, and when it was started."""
         self._sent: dict[Ref, _Sent] = {}
@@ -122,21 +148,22 @@ class Crew:
         self._last_answer = self._last_look = hands.now()
 
     def _pool(self, name: str, size: int) -> Pool:
-        spec = self.job.spec
-        models = spec.models
-        batch: int = getattr(models, name).batch_size
+        spec, sizes = self.job.spec, self._batch_sizes
         # A row that kills its actor is found by halving its batch: so many deaths are to be borne.
-        halvings = 1 + ceil(log2(max(models.student.batch_size, models.teacher.batch_size)))
+        largest = max(sizes["student"], sizes["teacher"])
+        halvings = 1 + ceil(log2(largest))
         return Pool(
             name,
             lambda: self.hands.start_actor(name),
             self.hands.kill_actor,
             size=size,
-            rows_at_once=batch,
+            rows_at_once=sizes[name],
             max_loads=spec.max_attempts,
             max_deaths=spec.max_attempts * halvings + 1,
             # So an actor that fails at everything does not use up the attempts at a row.
             max_raises=max(2, spec.max_attempts // 2),
+            # More than a batch takes of which every row is poison.
+            max_first_raises=4 * largest * spec.max_attempts,
             first_call_seconds=spec.stall_timeout_seconds / 2,
             call_seconds=spec.call_timeout_seconds,
         )
@@ -152,8 +179,7 @@ class Crew:
 
     def send(self, owner: OpenPart, call: Call) -> None:
         """Queue a call. Older parts go first, so that parts finish and let go of their pictures."""
-        queue = self._queues[POOL_OF[call.stage]]
-        heappush(queue, (owner.part.index, next(self._order), owner, call))
+        self._queues[POOL_OF[call.stage]].push(owner, call)
 
     def let_go(self, owner: OpenPart, release: Release) -> None:
         """Nothing asks for an output any more."""
@@ -289,29 +315,32 @@ class Crew:
             while queue and (worker := pool.free(len(queue))) is not None:
                 if pool.name == "student" and not self._may_draw():
                     break
-                _, _, owner, call = heappop(queue)
-                if owner.lacks_input(call):
+                owner, call = queue.pop()
+                inputs = owner.inputs(call)
+                if inputs is None:
                     stale.append((owner, Failed(call, LOST_IN_THE_QUEUE, blame=False)))
                     continue
-                work = Work(owner, call, owner.inputs(call), pool.rows_at_once)
+                work = Work(owner, call, inputs, pool.rows_at_once)
                 ticket = self.hands.ask_actor(worker.handle, work)
                 sent = self._sent[ticket] = _Sent(work=work, ticket=ticket, worker=worker)
                 self._drawing += call.stage is Stage.DRAW
                 pool.give(worker, sent, self.hands.now())
         queue = self._queues["files"]
         while queue and self._tasks < self._task_slots:
-            _, _, owner, call = heappop(queue)
-            if owner.lacks_input(call):
+            owner, call = queue.pop()
+            inputs = owner.inputs(call)
+            if inputs is None:
                 stale.append((owner, Failed(call, LOST_IN_THE_QUEUE, blame=False)))
                 continue
-            ticket = self.hands.handle_files(work := self._file_work(owner, call))
+            work = self._file_work(owner, call, inputs)
+            ticket = self.hands.handle_files(work)
             self._sent[ticket] = _Sent(work=work, ticket=ticket, worker=None)
             self._tasks += 1
         return stale
 
     def _may_draw(self) -> bool:
         """Rows are drawn only if there is room for them; but if nothing else is done, they are."""
-        batch = self.job.spec.models.student.batch_size
+        batch = self._batch_sizes["student"]
         if self.store.has_room_for((self._drawing + 1) * batch):
             return True
         if self._sent:
@@ -326,8 +355,7 @@ class Crew:
             )  # fmt: skip
         return True
 
-    def _file_work(self, owner: OpenPart, call: Call) -> Work:
-        inputs = owner.inputs(call)
+    def _file_work(self, owner: OpenPart, call: Call, inputs: dict[Ref, Call]) -> Work:
         if call.stage is not Stage.COMMIT:
             return Work(owner, call, inputs)
         save_student = self.job.spec.save_student
@@ -376,7 +404,7 @@ class Crew:
             return Done(call)
         is_scores = call.stage in (Stage.SCORE_DRAWN, Stage.SCORE_REFINED)
         facts: CallFacts = answer.value[1] if is_scores else answer.value
-        made = zip(OUTPUTS.get(call.stage, ()), answer.outputs, facts.stored_bytes, strict=True)
+        made = zip(OUTPUTS[call.stage], answer.outputs, facts.stored_bytes, strict=True)
         for output, ref, num_bytes in made:
             self.store.keep(owner, call, output, ref, num_bytes)
         self._note(work, facts)
@@ -390,19 +418,16 @@ class Crew:
         if name in self.pools:
             self.paces[name].add(facts.seconds, facts.rows, self.pools[name].size)
         owner.seconds[name] += facts.seconds
-        owner.truncated.update(work.call.rows[place] for place in facts.truncated)
-        if (
-            name in self.pools
-            and work.rows_at_once < getattr(self.job.spec.models, name).batch_size
-        ):
+        if facts.truncated:
+            owner.truncated.update(work.call.rows[place] for place in facts.truncated)
+        if work.rows_at_once < self._batch_sizes.get(name, 0):
             owner.smaller_batches[name] = work.rows_at_once
-        if facts.evaluations:
+        if facts.evaluations and facts.evaluations != self.evaluations.get(stage):
             self._note_evaluations(stage, facts.evaluations)
 
     def _note_evaluations(self, stage: Stage, counted: int) -> None:
+        self.evaluations.setdefault(stage, counted)
         planned = self.job.student_nfe if stage is Stage.DRAW else self.job.teacher_nfe
-        if self.evaluations.setdefault(stage, counted) == counted == planned:
-            return
         if counted != planned and stage not in self._told:
             self._told.add(stage)
             log.warning(
@@ -424,7 +449,7 @@ class Crew:
         elif trouble.kind is Kind.UNLUCKY or self._takes_fewer_rows(sent, trouble):
             blame = False
         elif sent.worker is not None:
-            events = self._raised(sent.worker, self._pool_of(call))
+            events = self._raised(sent.worker, self._pool_of(call), trouble.reason)
         told = trouble.reason if trouble.kind is Kind.RAISED else TOLD[trouble.kind]
         return [*events, (owner, Failed(call, told, blame=blame))]
 
@@ -451,9 +476,9 @@ class Crew:
         self.store.let_go(owner, maker, output)
         return True
 
-    def _raised(self, worker: Worker, pool: Pool) -> list[tuple[OpenPart, Event]]:
+    def _raised(self, worker: Worker, pool: Pool, why: str) -> list[tuple[OpenPart, Event]]:
         """An actor that raises again and again is replaced, in case it is the actor."""
-        if not pool.raised(worker):
+        if not pool.raised(worker, why):
             return []
         reason = f"{worker.raised} calls in a row failed on it"
         pool.retire(worker, reason)

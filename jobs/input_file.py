@@ -8,6 +8,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
+from hashlib import blake2b
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,6 +17,8 @@ import pyarrow as pa
 from actors.errors import InputError
 
 BATCH_ROWS = 1024
+WHOLLY_HASHED_BYTES = 64 * 2**20
+END_BYTES = 2**20
 
 
 class InputFile(ABC):
@@ -42,6 +46,25 @@ class InputFile(ABC):
         """The rows with these numbers, ascending; at least one."""
         return pa.Table.from_batches(rows_among(self.batches(columns=columns), rows))
 
+    @cached_property
+    def content_hash(self) -> str:
+        """Of every byte, or of a large file (over 64 MiB) of the first and the last MiB.
+
+        So a file of any size is looked at in an instant. A change in the middle of a large one that
+        keeps its size is not noticed.
+        """
+        digest = blake2b(digest_size=8)
+        with self.refusing(), self.file.open("rb") as content:
+            size = self.file.stat().st_size
+            if size <= WHOLLY_HASHED_BYTES:
+                digest.update(content.read())
+            else:
+                digest.update(content.read(END_BYTES))
+                content.seek(size - END_BYTES)
+                digest.update(content.read())
+        self.check_unchanged()
+        return digest.hexdigest()
+
     def check_unchanged(self) -> None:
         """Raises InputError if the file is no longer the one that was opened."""
         if _stamp(self.file) != self._stamp:
@@ -61,7 +84,7 @@ class InputFile(ABC):
             yield
         except (pa.ArrowException, OSError) as error:
             self.check_unchanged()
-            reason = str(error).splitlines()[0]
+            reason = str(error).splitlines()[0].rstrip(".")
             raise InputError(
                 f"{self.file}: cannot be read: {reason}. Mend or remove the file."
             ) from error

@@ -14,6 +14,7 @@ from typing import Any
 
 from actors.errors import OutputError, SpecError
 from actors.models.folders import check_folder, fingerprint, pinned, same_autoencoder
+from actors.models.oracles.files import resolved
 from actors.redact import redacted
 from actors.refinement import Refinement, Through
 from actors.rollback import default_steps, strength_for_variance
@@ -75,6 +76,8 @@ class Job:
         spec = self.spec.model_dump(mode="json", exclude=set(NOT_IN_THE_BYTES))
         for model in spec["models"].values():
             del model["path"], model["revision"], model["allow_pickle"], model["timed"]
+        for member in spec["models"]["oracle"]["members"]:
+            del member["path"], member["revision"], member["allow_pickle"]
         pools = self.spec.pools
         identity = {
             "spec": spec,
@@ -163,7 +166,10 @@ class Job:
         packages = ("bottega", "ray", "torch", "diffusers", "transformers", "pyarrow")
         return {
             "name": self.spec.name,
-            "models": {role: settings.path or "timed" for role, settings in self.spec.models},
+            "models": {
+                role: "timed" if settings.timed else settings.path or settings.kind
+                for role, settings in self.spec.models
+            },
             "refinement": {
                 "strategy": self.refinement.strategy,
                 "strength": self.refinement.strength,
@@ -212,30 +218,38 @@ def resolve(spec: JobSpec) -> Job:
 def _looked_at(models: ModelSettings) -> tuple[ModelSettings, dict[str, str], Through]:
     """The models pinned, a hash of each one's files, and what student and teacher share."""
     student, teacher = check_folder(models.student), check_folder(models.teacher)
-    oracle = check_folder(models.oracle)
-    folders = {"student": student, "oracle": oracle, "teacher": teacher}
-    files = {role: fingerprint(folder) for role, folder in folders.items()}
+    oracle, oracle_files = resolved(models.oracle)
+    files = {
+        "student": fingerprint(student),
+        "oracle": oracle_files,
+        "teacher": fingerprint(teacher),
+    }
     # Other processes have other working folders, and a hub's `main` may move while the job runs.
     pinned_models = ModelSettings(
         student=pinned(models.student, student),
-        oracle=pinned(models.oracle, oracle),
+        oracle=oracle,
         teacher=pinned(models.teacher, teacher),
     )
     return pinned_models, files, "latents" if same_autoencoder(student, teacher) else "pixels"
 
 
-def _refinement(spec: JobSpec, through: Through) -> Refinement:
-    teacher = spec.models.teacher
+def planned_refinement(spec: JobSpec, through: Through = "latents") -> Refinement:
+    """What the teacher is to do; its files are looked at only for a rollback by variance."""
     strength = _strength(spec)
-    steps = spec.teacher_steps or default_steps(strength, teacher.steps)
-    most = floor(strength * len(_schedule(teacher)))
-    if steps > most:
-        raise SpecError(
-            f"teacher_steps: {steps} steps do not fit between the rollback (strength "
-            f"{strength:.3g}) and a clean picture: the teacher's schedule has {most} there. Lower "
-            "teacher_steps or raise the rollback."
-        )
+    steps = spec.teacher_steps or default_steps(strength, spec.models.teacher.steps)
     return Refinement(spec.strategy, strength, steps, through)
+
+
+def _refinement(spec: JobSpec, through: Through) -> Refinement:
+    planned = planned_refinement(spec, through)
+    most = floor(planned.strength * len(_schedule(spec.models.teacher)))
+    if planned.steps > most:
+        raise SpecError(
+            f"teacher_steps: {planned.steps} steps do not fit between the rollback (strength "
+            f"{planned.strength:.3g}) and a clean picture: the teacher's schedule has {most} "
+            "there. Lower teacher_steps or raise the rollback."
+        )
+    return planned
 
 
 def _strength(spec: JobSpec) -> float:

@@ -34,15 +34,16 @@ class OpenPart:
     record: dict[str, Any] | None = None
     truncated: set[int] = field(default_factory=set)
 
-    def inputs(self, call: Call) -> dict[Ref, Call]:
-        """What a call takes, with who made it."""
-        used = self.cascade.input_of(call.stage)
-        return {self.refs[maker, used]: maker for maker in call.sources}
+    def inputs(self, call: Call) -> dict[Ref, Call] | None:
+        """What a call takes, with who made it.
 
-    def lacks_input(self, call: Call) -> bool:
-        """Whether an input was lost since the cascade asked for `call`: another call missed it."""
+        None if something was lost since the cascade asked for `call`: another call missed it.
+        """
         used = self.cascade.input_of(call.stage)
-        return any((maker, used) not in self.refs for maker in call.sources)
+        try:
+            return {self.refs[maker, used]: maker for maker in call.sources}
+        except KeyError:
+            return None
 
     def facts(self) -> dict[str, Any]:
         """What the record says of how the part went."""

@@ -37,7 +37,14 @@ def find_files(pattern: str) -> list[Path]:
     In a folder only files with a known ending count (not `_SUCCESS`, not `README.md`).
     Raises InputError if there are none, or of several formats.
     """
-    path = Path(pattern).expanduser()
+    try:
+        return _find_files(pattern, Path(pattern).expanduser())
+    except (OSError, RuntimeError) as error:  # RuntimeError: of a home that there is not
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"input {pattern[:200]!r} cannot be looked for: {reason}.") from error
+
+
+def _find_files(pattern: str, path: Path) -> list[Path]:
     if path.is_dir():
         found = [p for p in path.rglob("*") if p.is_file() and not _is_hidden(p.relative_to(path))]
     elif has_magic(pattern) and not path.exists():

@@ -165,8 +165,10 @@ class Runner:
             self.todo = [n for n in range(job.prompts.num_parts) if n not in there]
         """The numbers of the parts to do, in order."""
         todo = set(self.todo)
-        self._records = {n: record for n, record in there.items() if n not in todo}
-        self._resumed_rows = sum(record["rows"] for record in self._records.values())
+        resumed = [record for n, record in there.items() if n not in todo]
+        self._parts_done = len(resumed)
+        self._resumed_rows = self._done_rows = sum(record["rows"] for record in resumed)
+        self._failed_rows = sum(record["failed"] for record in resumed)
         self._open: dict[int, OpenPart] = {}
         self._open_rows = 0
         self._to_draw = {n: there[n]["failed"] if retry else _rows_in(job, n) for n in self.todo}
@@ -187,11 +189,9 @@ class Runner:
         balancer.begin()
         if self._retry:
             log.info("%d parts have failed rows, which are drawn again", len(self.todo))
-        elif self._records:
+        elif self._parts_done:
             log.info(
-                "continuing: %d of %d parts are there",
-                len(self._records),
-                self.job.prompts.num_parts,
+                "continuing: %d of %d parts are there", self._parts_done, self.job.prompts.num_parts
             )
         todo = set(self.todo)
         parts = (p for p in self.job.prompts.parts(first=self.todo[0]) if p.index in todo)
@@ -273,7 +273,9 @@ class Runner:
         assert owner.record is not None
         del self._open[owner.part.index]
         self._open_rows -= owner.cascade.num_rows
-        self._records[owner.part.index] = owner.record
+        self._parts_done += 1
+        self._done_rows += owner.record["rows"]
+        self._failed_rows += owner.record["failed"]
         log.info("part %d is done: %s", owner.part.index, _told(owner.record))
         self._counts += _count_rows(owner.cascade)
         for row, error in sorted(owner.cascade.errors.items()):
@@ -285,11 +287,9 @@ class Runner:
 
         Rows of open parts count as soon as they failed, and until then as good.
         """
-        rows = sum(record["rows"] for record in self._records.values())
-        failed = sum(record["failed"] for record in self._records.values())
-        for part in self._open.values():
-            rows += part.cascade.num_rows
-            failed += part.cascade.num_failed
+        opened = [part.cascade for part in self._open.values()]
+        rows = self._done_rows + sum(cascade.num_rows for cascade in opened)
+        failed = self._failed_rows + sum(cascade.num_failed for cascade in opened)
         allowed = self.job.spec.max_failed
         if isinstance(allowed, int):
             told, too_many = f"{allowed} (a fraction is written with a point)", failed > allowed
@@ -305,17 +305,16 @@ class Runner:
 
     def progress(self) -> Progress:
         """How the job stands now."""
-        done = sum(record["rows"] for record in self._records.values())
         counts = sum((_count_rows(part.cascade) for part in self._open.values()), self._counts)
         return Progress(
             num_rows=self.job.prompts.num_rows,
-            done_rows=done,
+            done_rows=self._done_rows,
             resumed_rows=self._resumed_rows,
-            failed_rows=sum(record["failed"] for record in self._records.values()),
+            failed_rows=self._failed_rows,
             judged_rows=counts["judged"],
             rejected_rows=counts["rejected"],
             refined_rows=counts["refined"],
-            parts_done=len(self._records),
+            parts_done=self._parts_done,
             num_parts=self.job.prompts.num_parts,
             elapsed_seconds=self._crew.hands.now() - self._started if self._crew else 0.0,
             pools=self._crew.views() if self._crew else [],

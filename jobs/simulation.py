@@ -13,7 +13,7 @@ Things can be broken: `kill_actor`, `kill_node`, `lose`, and what a subclass add
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
@@ -69,15 +69,17 @@ class SimulatedRef:
     gone: bool = False
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Asked:
     """A call on its way. `work` is dropped, with the references in it, when it is over."""
 
     ticket: object
     work: Work | None
+    seconds: float = 0.0
+    """That the call takes, once it has begun."""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class SimulatedActor:
     """`slowness` multiplies its times. `calls`: the oldest is being worked on."""
 
@@ -99,6 +101,7 @@ class SimulatedHands:
         self.times = times
         self.nodes = set(range(num_nodes))
         self.actors: list[SimulatedActor] = []
+        self._actors_on: Counter[int] = Counter()
         self.tasks: dict[Asked, int] = {}
         """Files being handled, with the node that does it."""
         self.store: WeakSet[SimulatedRef] = WeakSet()
@@ -120,12 +123,12 @@ class SimulatedHands:
 
     def start_actor(self, pool: str) -> tuple[SimulatedActor, object]:
         """On the node with the fewest actors."""
-        used = [actor.node for actor in self.actors]
-        node = min(sorted(self.nodes), key=used.count)
+        node = min(sorted(self.nodes), key=lambda node: self._actors_on[node])
+        self._actors_on[node] += 1
         name = f"{pool} {next(self._serial)}"
         actor = SimulatedActor(pool, name, node, ticket=object())
         self.actors.append(actor)
-        self.at(self.times.load, lambda: self._loaded(actor))
+        self.at(self.load_seconds(actor), lambda: self._loaded(actor))
         return actor, actor.ticket
 
     def kill_actor(self, handle: SimulatedActor) -> None:
@@ -134,6 +137,7 @@ class SimulatedHands:
             return
         handle.dead = True
         self.actors.remove(handle)
+        self._actors_on[handle.node] -= 1
         if not handle.ready:
             self._tell_of_death(handle.ticket, handle)
         for asked in handle.calls:
@@ -162,8 +166,8 @@ class SimulatedHands:
         commits = work.call.stage is Stage.COMMIT
         self.tasks[asked] = DRIVER_NODE if commits else nodes[next(self._serial) % len(nodes)]
         trouble = self._lost_input(work)
-        seconds = self.times.tell_of_a_lost_input if trouble else self.times.files
-        self.at(seconds, lambda: self._files_handled(asked, trouble))
+        asked.seconds = self.times.tell_of_a_lost_input if trouble else self.file_seconds(work)
+        self.at(asked.seconds, lambda: self._files_handled(asked, trouble))
         return asked.ticket
 
     def wait(self, timeout_seconds: float) -> list[Answer]:
@@ -201,9 +205,17 @@ class SimulatedHands:
         """A thing in the store is gone; its reference is not told."""
         ref.gone = True
 
+    def load_seconds(self, actor: SimulatedActor) -> float:
+        """From an actor's start until it has its model."""
+        return self.times.load
+
     def outcome(self, actor: SimulatedActor, work: Work) -> tuple[float, Trouble | None]:
         """How a call that begins now will end: seconds, and trouble or None."""
         return actor.slowness * self.times.batch[actor.pool], None
+
+    def file_seconds(self, work: Work) -> float:
+        """How long pictures take to be encoded, or a part to be written."""
+        return self.times.files
 
     def files_outcome(self, work: Work) -> Trouble | None:
         """The same for files."""
@@ -246,6 +258,7 @@ class SimulatedHands:
         seconds = self.times.tell_of_a_lost_input
         if trouble is None:
             seconds, trouble = self.outcome(actor, asked.work)
+        asked.seconds = seconds
         self.at(seconds, lambda: self._ended(actor, asked, trouble))
 
     def _ended(self, actor: SimulatedActor, asked: Asked, trouble: Trouble | None) -> None:
@@ -253,7 +266,7 @@ class SimulatedHands:
             return  # the actor died meanwhile
         actor.calls.popleft()
         if trouble is None:
-            self.deliver(self._carried_out(asked, actor.node, actor.pool))
+            self.deliver(self._carried_out(asked, actor.node))
         else:
             self.went_wrong(asked.work)
             self._tell(asked.ticket, trouble)
@@ -268,7 +281,7 @@ class SimulatedHands:
         node = self.tasks.pop(asked)
         trouble = trouble or self.files_outcome(asked.work)
         if trouble is None:
-            self.deliver(self._carried_out(asked, node, "files"))
+            self.deliver(self._carried_out(asked, node))
         else:
             self.went_wrong(asked.work)
             self._tell(asked.ticket, trouble)
@@ -289,7 +302,7 @@ class SimulatedHands:
 
     # ---- what the models make
 
-    def _carried_out(self, asked: Asked, node: int, pool: str) -> Answer:
+    def _carried_out(self, asked: Asked, node: int) -> Answer:
         work = asked.work
         assert work is not None
         if work.call.stage is Stage.COMMIT:
@@ -300,13 +313,15 @@ class SimulatedHands:
             for output, rows in zip(OUTPUTS[work.call.stage], made, strict=False)
         ]
         self.store.update(outputs)
-        rows = len(work.call.rows)
-        evaluations = EVALUATIONS.get(work.call.stage, 0)
-        facts = CallFacts(
-            rows, self.times.batch.get(pool, self.times.files), (rows,) * len(outputs), evaluations
-        )
+        facts = self.facts(work, asked.seconds)
         scores = work.call.stage in (Stage.SCORE_DRAWN, Stage.SCORE_REFINED)
         return Answer(asked.ticket, (made[0], facts) if scores else facts, outputs)
+
+    def facts(self, work: Work, seconds: float) -> CallFacts:
+        """What the driver learns of a call that took `seconds`."""
+        rows, stage = len(work.call.rows), work.call.stage
+        stored = (rows,) * len(OUTPUTS.get(stage, ()))
+        return CallFacts(rows, seconds, stored, EVALUATIONS.get(stage, 0))
 
     def commit(self, work: Work) -> dict[str, Any]:
         """Write a part: the tuples of its rows; returns the record."""
@@ -364,6 +379,12 @@ class SimulatedPrompts(Prompts):
             prompts = [f"prompt {row}" for row in rows]
             yield Part(index, rows[0], pa.table({}), prompts, list(rows), unusable)
 
+    def sample(self, num_rows: int) -> Part:
+        """Rows spread evenly; none of them unusable."""
+        count = min(num_rows, self.num_rows)
+        rows = [self.num_rows * place // count for place in range(count)]
+        return Part(0, 0, pa.table({}), [f"prompt {row}" for row in rows], rows, {})
+
 
 class SimulatedOutput(OutputFolder):
     """Records in memory; they outlive the driver."""
@@ -372,14 +393,16 @@ class SimulatedOutput(OutputFolder):
         super().__init__("simulated")
         self.kept: dict[int, dict[str, Any]] = {}
         self.timeline: list[Mapping[str, Any]] = []
+        self.job: dict[str, Any] | None = None
+        """What job.json says, if anybody has calibrated."""
 
     def records(self) -> dict[int, dict[str, Any]]:
         """The records of the finished parts, by part number."""
         return dict(self.kept)
 
     def read_job(self) -> dict[str, Any] | None:
-        """There is no calibration."""
-        return None
+        """As job.json, if it were a file."""
+        return self.job
 
     def add_to_timeline(self, entry: Mapping[str, Any]) -> None:
         """Remember an event."""

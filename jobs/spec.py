@@ -145,6 +145,15 @@ class JobSpec(Settings):
         default_factory=PoolsSettings, description="Sizes and needs of the three actor pools."
     )
 
+    @field_validator("input", "output")
+    @classmethod
+    def _a_path_of_this_machine(cls, value: str) -> str:
+        if "\0" in value:
+            raise ValueError("a path has no NUL character")
+        if "://" in value:
+            raise ValueError("a URL, where a path of this machine is meant. Mount or copy it")
+        return value
+
     @field_validator("max_failed", mode="before")
     @classmethod
     def _fraction_or_count(cls, value: Any) -> Any:
@@ -162,7 +171,7 @@ class JobSpec(Settings):
             if name not in PRESETS:
                 raise ValueError(f"{name!r} is no preset{_nearest(name, PRESETS)}")
             own = {k: v for k, v in value.items() if k != "preset"} if value is not name else {}
-            return _merged(PRESETS[name].model_dump(), own)
+            return _merged(_base(PRESETS[name], own), own)
         return value
 
     @model_validator(mode="after")
@@ -256,7 +265,9 @@ def _explain(problem: dict[str, Any]) -> str:
 def _names_at(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
     """The field names that are valid at a path."""
     for step in path:
-        field = model.model_fields.get(str(step))
+        if isinstance(step, int):
+            continue  # a place in a list
+        field = model.model_fields.get(step)
         if field is None:
             return []
         kinds = [field.annotation, *get_args(field.annotation)]
@@ -279,6 +290,15 @@ def _exactly_one_of(model: BaseModel, names: str) -> None:
     given = [name for name, value in model if value is not None]
     if len(given) != 1:
         raise ValueError(f"give exactly one of {names}, not {' and '.join(given) or 'none'}")
+
+
+def _base(preset: ModelSettings, own: dict[str, Any]) -> dict[str, Any]:
+    """What a job's own fields are put over: another kind of oracle has other files."""
+    base = preset.model_dump()
+    oracle = own.get("oracle")
+    if isinstance(oracle, dict) and oracle.get("kind", preset.oracle.kind) != preset.oracle.kind:
+        base["oracle"] = {"batch_size": preset.oracle.batch_size}
+    return base
 
 
 def _merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:

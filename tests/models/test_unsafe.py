@@ -40,14 +40,15 @@ def set_trap(file: Path, trace: Path) -> None:
     trace.rmdir()
 
 
+@pytest.mark.parametrize("ending", ["bin", "ckpt", "pt", "pth", "pkl"])
 @pytest.mark.parametrize("allowed", [False, True])
-def test_a_pickle_with_code_in_it_does_not_run(tmp_path: Path, allowed: bool) -> None:
+def test_a_pickle_with_code_in_it_does_not_run(tmp_path: Path, allowed: bool, ending: str) -> None:
     """Not even where pickles are allowed: torch reads tensors from them, and nothing else."""
     trace = tmp_path / "trace"
     copytree(STUDENT.path, tmp_path / "student")
     weights = tmp_path / "student" / UNET
     weights.unlink()
-    set_trap(weights.with_suffix(".bin"), trace)
+    set_trap(weights.with_suffix(f".{ending}"), trace)
     settings = {"path": str(tmp_path / "student"), "allow_pickle": allowed}
     with pytest.raises(ModelError):
         Student(STUDENT.model_copy(update=settings), threads=1)
@@ -64,6 +65,37 @@ def test_an_oracles_pickle_with_code_in_it_does_not_run(tmp_path: Path, allowed:
     with pytest.raises(ModelError):
         Oracle(SHAPES.oracle.model_copy(update=settings), threads=1)
     assert not trace.exists()
+
+
+def test_a_pickles_code_does_not_run_where_torch_was_told_to_run_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A variable that somebody set for another program; who loads must say weights_only anyway."""
+    trace = tmp_path / "trace"
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    copytree(STUDENT.path, tmp_path / "student")
+    copytree(SHAPES.oracle.path, tmp_path / "oracle")
+    (tmp_path / "student" / UNET).unlink()
+    (tmp_path / "oracle/model.safetensors").unlink()
+    set_trap((tmp_path / "student" / UNET).with_suffix(".bin"), trace)
+    set_trap(tmp_path / "oracle/pytorch_model.bin", trace)
+    student = {"path": str(tmp_path / "student"), "allow_pickle": True}
+    oracle = {"path": str(tmp_path / "oracle"), "allow_pickle": True}
+    with pytest.raises(ModelError):
+        Student(STUDENT.model_copy(update=student), threads=1)
+    with pytest.raises(ModelError):
+        Oracle(SHAPES.oracle.model_copy(update=oracle), threads=1)
+    assert not trace.exists()
+
+
+def test_a_pickle_in_one_file_does_not_run(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    for ending in ("ckpt", "pt", "bin"):
+        set_trap(tmp_path / f"model.{ending}", trace)
+        settings = {"path": str(tmp_path / f"model.{ending}"), "allow_pickle": True}
+        with pytest.raises(ModelError, match="is one file"):
+            Student(STUDENT.model_copy(update=settings), threads=1)
+        assert not trace.exists()
 
 
 def test_code_that_comes_with_a_model_does_not_run(tmp_path: Path) -> None:

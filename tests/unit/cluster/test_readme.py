@@ -42,9 +42,9 @@ def test_every_link_leads_somewhere(page: Path) -> None:
             assert (page.parent / link).exists(), link
 
 
-def test_every_test_that_the_security_page_names_exists() -> None:
-    page = (ROOT / "docs/security.md").read_text(encoding="utf-8")
-    named = set(re.findall(r"`(test_[a-z_]+)`", page))
+@pytest.mark.parametrize("page", ["docs/security.md", "docs/faults.md"])
+def test_every_test_that_a_page_names_exists(page: str) -> None:
+    named = set(re.findall(r"`(test_[a-z_]+)`", (ROOT / page).read_text(encoding="utf-8")))
     code = "\n".join(file.read_text(encoding="utf-8") for file in ROOT.glob("tests/**/test_*.py"))
     assert named
     assert named <= set(re.findall(r"def (test_\w+)", code))

@@ -81,13 +81,20 @@ def test_large_strings_and_dictionaries_are_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", [pa.struct([("a", pa.string())]), pa.int64(), pa.binary()])
 def test_a_prompt_column_without_text_is_refused(tmp_path: Path, kind: pa.DataType) -> None:
     pq.write_table(pa.table({"prompt": pa.array([None], kind)}), tmp_path / "p.parquet")
-    assert f"holds {kind}, and must hold text" in refusal(tmp_path / "p.parquet")
+    said = refusal(tmp_path / "p.parquet")
+    assert f"holds {kind}, and must hold text" in said
+    assert "The columns there: prompt." in said
 
 
 def test_a_missing_column_is_refused_with_those_there(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_text("Prompt,n\na,1\n")
     assert "prompt_column 'prompt' is not in" in refusal(tmp_path / "p.csv")
     assert "The columns there: Prompt, n." in refusal(tmp_path / "p.csv")
+
+
+def test_a_path_that_cannot_be_looked_for_is_refused() -> None:
+    assert "cannot be looked for: File name too long" in refusal("a" * 5000)
+    assert "cannot be looked for: " in refusal("~no-such-user/p.csv")
 
 
 def test_a_column_that_differs_in_case_is_another_schema(tmp_path: Path) -> None:

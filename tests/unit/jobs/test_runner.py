@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -50,6 +52,46 @@ def test_success_is_taken_away_while_parts_are_missing(tmp_path: Path) -> None:
     with pytest.raises(TooManyFailuresError, match="bottega retry"):
         run(job, LocalCrew(job, broken=frozenset({"picture 5"})))
     assert not (job.output.path / "_SUCCESS").exists()
+
+
+def test_another_job_is_refused_with_every_field_that_differs(tmp_path: Path) -> None:
+    source = write_prompts(tmp_path / "p.csv", 10)
+    run(local_job(source, tmp_path / "out"))
+    fields = {"seed": 8, "keep": "best", "name": "another", "max_attempts": 7}
+    other = local_job(source, tmp_path / "out", **fields)
+    other = replace(other, model_files={**other.model_files, "teacher": "a changed file"})
+    with pytest.raises(OutputError) as refused:
+        run(other)
+    said = str(refused.value)
+    assert "\n  model_files.teacher: was 't', is 'a changed file'" in said
+    assert "\n  seed: was 7, is 8" in said
+    assert "\n  keep: was 'teacher', is 'best'" in said
+    assert "name:" not in said, "a name changes no byte"
+    assert "max_attempts" not in said
+    assert run(local_job(source, tmp_path / "out")).resumed_rows == 10
+
+
+def test_a_letter_that_changed_in_the_middle_of_the_input_is_refused(tmp_path: Path) -> None:
+    source = write_prompts(tmp_path / "p.csv", 200_000)
+    size = source.stat().st_size
+    assert size > 2 * 2**20
+    job = local_job(source, tmp_path / "out", max_failed=0)
+    with pytest.raises(TooManyFailuresError):
+        run(job, LocalCrew(job, broken=frozenset({"picture 0"})))
+    source.write_text(source.read_text().replace("picture 99999", "picturf 99999"))
+    assert source.stat().st_size == size
+    with pytest.raises(OutputError, match="input_files: was"):
+        run(local_job(source, tmp_path / "out", max_failed=0))
+
+
+def test_a_copy_of_the_input_is_the_same_input(tmp_path: Path) -> None:
+    source = write_prompts(tmp_path / "p.csv", 10)
+    run(local_job(source, tmp_path / "out"))
+    (tmp_path / "elsewhere").mkdir()
+    copy = tmp_path / "elsewhere/p.csv"
+    copy.write_bytes(source.read_bytes())
+    os.utime(copy, (1, 1))
+    assert run(local_job(copy, tmp_path / "out")).resumed_rows == 10
 
 
 # ---- rows that fail
