@@ -42,7 +42,7 @@ CASES = {
     case.name: case
     for case in (
         Case(name="sd-8", models="timed", gpus=8, rows=16384),
-        Case(name="moving", models="timed", gpus=8, rows=16384, rejected=moving(16384)),
+        Case(name="moving", models="timed", gpus=8, rows=12288, rejected=moving(12288)),
         Case(name="sd-16", models="timed", gpus=16, rows=32768),
         Case(name="sdxl-8", models="timed-sdxl", gpus=8, rows=9216, speed=40),
         Case(name="sdxl-16", models="timed-sdxl", gpus=16, rows=18432, speed=40),
@@ -60,7 +60,8 @@ def scaled(case: Case, by: int) -> Case:
 
 def shorter(case: Case) -> Case:
     """A few seconds on four GPUs."""
-    return replace(scaled(case, 4 * case.gpus), gpus=4, rows_per_part=256)
+    case = replace(case, name=f"{case.name}-short", rows_per_part=256)
+    return replace(scaled(case, 4 * case.gpus), gpus=4)
 
 
 def splits(case: Case, folder: Path) -> Iterator[Sizes]:
