@@ -53,16 +53,10 @@ class Balancer:
         self._loads = guess_loads(job)
         self._started = self._last = self._moved = crew.hands.now()
         self.last_reason = ""
+        self.buffer_rows = 0.0
+        """Rejected rows that may wait, by the time that teachers on all devices take for them."""
         self.window = MIN_WINDOW_ROWS
         """Rows after which what was judged before counts little: those of one loading."""
-
-    @property
-    def buffer_rows(self) -> float:
-        """Rejected rows that may wait, by the time that teachers on all devices take for them."""
-        capacity, facts = self._crew.capacity, self._facts("teacher")
-        if capacity is None or facts is None:
-            return 0.0
-        return BUFFER_LOADS * facts.load_seconds * capacity.count / facts.row_seconds
 
     def begin(self) -> None:
         """Write down the sizes that the job begins with."""
@@ -78,6 +72,9 @@ class Balancer:
         if capacity is None or now - self._last < LOOK_SECONDS:
             return
         self._last = now
+        if (teacher := self._facts("teacher")) is not None:
+            seconds = BUFFER_LOADS * teacher.load_seconds
+            self.buffer_rows = seconds * capacity.count / teacher.row_seconds
         outlook = self._outlook(capacity, rows_unopened, rows_allowed)
         if outlook is None or (outlook.rows_to_draw and self._is_moving()):
             return

@@ -138,8 +138,8 @@ class Crew:
         self._task_slots = task_slots
         self._tasks = 0
         self._told: set[Stage] = set()
-        self._queues = {name: _Queue() for name in (*self.pools, "files")}
         self._told_of_room = False
+        self._queues = {name: _Queue() for name in (*self.pools, "files")}
         self._loading: dict[Ref, tuple[Pool, Worker, float]] = {}
         """By ticket: the pool, the actor, and when it was started."""
         self._sent: dict[Ref, _Sent] = {}
