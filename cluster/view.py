@@ -80,10 +80,16 @@ def render(name: str, progress: Progress) -> RenderableType:
         pools.add_column(title, justify="right" if title in ("busy", "queued") else "left")
     for pool in progress.pools:
         doing = "loading" if pool.ready < pool.size else "working" if pool.busy else "idle"
+        doing += f", {pool.leaving} leaving" if pool.leaving else ""
         pools.add_row(
-            pool.name, f"{pool.ready}/{pool.size}", str(pool.busy), str(pool.queued), doing
+            pool.name,
+            f"{pool.ready}/{pool.size}",
+            str(pool.busy),
+            str(pool.queued),
+            doing,
         )
-    return Group(head, bar, facts, pools)
+    balance = [Text(f"sizes: {progress.balance}")] if progress.balance else []
+    return Group(head, bar, facts, pools, *balance)
 
 
 def duration(seconds: float | None) -> str:

@@ -11,8 +11,8 @@ from jobs.crew import PoolView
 class Progress:
     """A moment of a job. Rows are done when their part is committed.
 
-    `balance`: why the pools have the sizes that they have. `resumed_rows` were done before this run; `judged_rows`, `rejected_rows`, `refined_rows` and
-    `elapsed_seconds` are this run's own.
+    `resumed_rows` were done before this run; `judged_rows`, `rejected_rows`, `refined_rows` and
+    `elapsed_seconds` are this run's own. `balance`: why the pools have the sizes that they have.
     """
 
     num_rows: int

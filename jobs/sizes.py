@@ -22,8 +22,8 @@ POOL_LABEL = "bottega-pool"
 """The Ray label of nodes that are meant for one pool; ray_config.yaml sets it."""
 
 MAIN_SHARE, ORACLE_SHARE = 0.9, 0.1
-"""Of a GPU. So each GPU has room for a student or a teacher, whichever is wanted more, and the small
-oracle finds its place beside any of them; a device never stays empty because the wrong half is free.
+"""Of a GPU. So each GPU has room for a student or a teacher, whichever is wanted more, and the
+small oracle finds its place beside any of them: no GPU is empty because the wrong half is free.
 """
 
 OTHER_EVALUATIONS = 6.0
@@ -149,8 +149,8 @@ def _on_gpus(
 ) -> PoolPlans:
     """As many students as keep the teachers fed, or a little more; the rest are teachers.
 
-    A student too many draws ahead, and goes when it has nothing more to draw; a student too few lets
-    teachers idle.
+    A student too many draws ahead, and goes when it has nothing more to draw; a student too few
+    lets teachers idle.
     """
     count = sum(each.count for each in devices)
     main = MAIN_SHARE / 2 if count == 1 else MAIN_SHARE
@@ -163,7 +163,9 @@ def _on_gpus(
     capacity = Capacity(devices, shares)
     sizes = _first_sizes(capacity, settings, loads)
     actors = max(2 * count, sum(sizes.values()))
-    fixed = all(own.size is not None for own in settings.values())
+    # Where all have room on one GPU together there is nothing to hand over.
+    together = count == 1 and capacity.fits(dict.fromkeys(POOLS, 1))
+    fixed = together or all(own.size is not None for own in settings.values())
 
     def plan(name: str) -> PoolPlan:
         own = settings[name]
@@ -187,8 +189,7 @@ def _first_sizes(
 ) -> dict[str, int]:
     fewest, most = {}, {}
     for name, own in settings.items():
-        least = 0 if name == "teacher" and loads.rejected == 0 else 1
-        fewest[name], most[name] = limits(own, least)
+        fewest[name], most[name] = limits(own, least=int(name != "teacher"))
     sizes = dict(fewest)
 
     def fitting(name: str, others: Mapping[str, int]) -> int:

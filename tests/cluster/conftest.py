@@ -13,12 +13,12 @@ import pytest
 import ray
 
 from cluster.session import Resources, ray_session
-from jobs.sizes import plan_pools
 from jobs.crew import Crew
 from jobs.job import Job, resolve
 from jobs.on_ray import RayHands
 from jobs.progress import Progress
 from jobs.runner import retry_job, run_job
+from jobs.sizes import plan_pools
 from jobs.spec import make_spec
 
 CAPTIONS = [

@@ -25,8 +25,9 @@ PROGRESS = Progress(
     pools=[
         PoolView("student", size=1, ready=1, busy=1, queued=4),
         PoolView("oracle", size=1, ready=1, busy=0, queued=0),
-        PoolView("teacher", size=3, ready=2, busy=2, queued=9),
+        PoolView("teacher", size=3, ready=2, busy=2, queued=9, leaving=1),
     ],
+    balance="p 0.25: the teachers run out",
 )
 
 
@@ -66,7 +67,8 @@ def test_the_live_view_shows_rows_fractions_rate_pools_and_time_left() -> None:
     rows = {row.split()[0]: row.split()[1:] for row in text.splitlines() if row.split()}
     assert rows["student"] == ["1/1", "1", "4", "working"]
     assert rows["oracle"] == ["1/1", "0", "0", "idle"]
-    assert rows["teacher"] == ["2/3", "2", "9", "loading"]
+    assert rows["teacher"] == ["2/3", "2", "9", "loading,", "1", "leaving"]
+    assert "sizes: p 0.25: the teachers run out" in text
 
 
 def test_without_a_terminal_plain_lines_come_seldom() -> None:
