@@ -50,7 +50,7 @@ class Watch:
     def __init__(self, hands: CountingHands) -> None:
         self._hands, self._tenth, self._answers = hands, 1, 0
         self._start = self._last = perf_counter()
-        self.megabytes: list[tuple[int, float]] = []
+        self.tenths: list[dict[str, float]] = []
         print("      rows  seconds  memory MB  rows waiting  answers/s", flush=True)
 
     def __call__(self, progress: Progress) -> None:
@@ -61,9 +61,17 @@ class Watch:
         self._tenth = 1 + 10 * progress.done_rows // progress.num_rows
         self._last, self._answers = now, answers
         held = memory_bytes() / 1e6
-        self.megabytes.append((progress.done_rows, round(held, 1)))
         done, took = progress.done_rows, now - self._start
-        waiting = progress.judged_rows - progress.done_rows
+        waiting = progress.judged_rows - done
+        self.tenths.append(
+            {
+                "rows": done,
+                "seconds": round(took, 1),
+                "megabytes": round(held, 1),
+                "waiting": waiting,
+                "answers_per_second": round(rate),
+            }
+        )
         print(f"{done:10,}  {took:7.1f}  {held:9.0f}  {waiting:12,}  {rate:9,.0f}", flush=True)
 
 
@@ -124,7 +132,7 @@ def main() -> None:
             "seconds": round(wall, 1),
             "core_seconds": round(cpu, 1),
             "answers": hands.answers,
-            "megabytes": watch.megabytes,
+            "tenths": watch.tenths,
             "virtual_seconds": round(hands.now(), 1),
             "loading_seconds": loading,
             "bound_seconds": round(bound, 1),
