@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import count
+from math import inf
 from typing import Any
 
 from actors.errors import PoolFailedError
@@ -86,6 +87,7 @@ class Pool:
         max_loads: int,
         max_deaths: int,
         max_raises: int,
+        max_first_raises: int,
         first_call_seconds: float,
         call_seconds: float | None = None,
     ) -> None:
@@ -96,7 +98,8 @@ class Pool:
         many actors may die, beyond one for each in the pool when it was largest,
         before the first has loaded, and later without one answer in between; then the job fails
         with the last cause instead of starting actors for ever. `max_raises`: an actor whose calls
-        raise so often in a row is replaced, in case it is the actor. `call_seconds`: a call that
+        raise so often in a row is replaced, in case it is the actor. `max_first_raises`: so many
+        may raise before one ends well; then it is the model. `call_seconds`: a call that
         takes longer is hung; None: by what calls took so far, but at most `first_call_seconds`,
         which is also the limit before anything is known.
         """
@@ -107,7 +110,8 @@ class Pool:
         self._start, self._kill = start, kill
         self._max_loads, self._max_deaths = max_loads, max_deaths
         self._largest = size
-        self._max_raises = max_raises
+        self._max_raises = self._patience = max_raises
+        self._first_raises_left: float = max_first_raises
         self._first_call_seconds = first_call_seconds
         self._call_seconds = call_seconds
         self._slowest_seconds: float | None = None
@@ -211,12 +215,24 @@ class Pool:
             worker.answers += 1
             worker.raised = 0
             self._deaths = 0
+            self._patience = self._max_raises
+            self._first_raises_left = inf
             self._slowest_seconds = max(self._slowest_seconds or 0.0, now - call.since)
 
-    def raised(self, worker: Worker) -> bool:
-        """A call raised; returns whether the actor raised so often that it is to be replaced."""
+    def raised(self, worker: Worker, reason: str) -> bool:
+        """A call raised; returns whether the actor raised so often that it is to be replaced.
+
+        Where that did not help, the next actors are borne with for twice as long: it may be the
+        calls, and each new actor costs a load. Raises PoolFailedError if no call ever ended well.
+        """
         worker.raised += 1
-        return worker.raised >= self._max_raises
+        self._first_raises_left -= 1
+        if self._first_raises_left < 0:
+            raise PoolFailedError(f"every call of the {self.name} failed; the last: {reason}")
+        if worker.raised < self._patience:
+            return False
+        self._patience *= 2
+        return True
 
     def ran_out_of_memory(self, rows: int) -> bool:
         """The device had no room for `rows` at once: take half from now on.

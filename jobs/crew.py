@@ -152,7 +152,8 @@ class Crew:
     def _pool(self, name: str, size: int) -> Pool:
         spec, sizes = self.job.spec, self._batch_sizes
         # A row that kills its actor is found by halving its batch: so many deaths are to be borne.
-        halvings = 1 + ceil(log2(max(sizes["student"], sizes["teacher"])))
+        largest = max(sizes["student"], sizes["teacher"])
+        halvings = 1 + ceil(log2(largest))
         return Pool(
             name,
             lambda: self.hands.start_actor(name),
@@ -163,6 +164,8 @@ class Crew:
             max_deaths=spec.max_attempts * halvings + 1,
             # So an actor that fails at everything does not use up the attempts at a row.
             max_raises=max(2, spec.max_attempts // 2),
+            # More than a batch takes of which every row is poison.
+            max_first_raises=4 * largest * spec.max_attempts,
             first_call_seconds=spec.stall_timeout_seconds / 2,
             call_seconds=spec.call_timeout_seconds,
         )
@@ -448,7 +451,7 @@ class Crew:
         elif trouble.kind is Kind.UNLUCKY or self._takes_fewer_rows(sent, trouble):
             blame = False
         elif sent.worker is not None:
-            events = self._raised(sent.worker, self._pool_of(call))
+            events = self._raised(sent.worker, self._pool_of(call), trouble.reason)
         told = trouble.reason if trouble.kind is Kind.RAISED else TOLD[trouble.kind]
         return [*events, (owner, Failed(call, told, blame=blame))]
 
@@ -475,9 +478,9 @@ class Crew:
         self.store.let_go(owner, maker, output)
         return True
 
-    def _raised(self, worker: Worker, pool: Pool) -> list[tuple[OpenPart, Event]]:
+    def _raised(self, worker: Worker, pool: Pool, why: str) -> list[tuple[OpenPart, Event]]:
         """An actor that raises again and again is replaced, in case it is the actor."""
-        if not pool.raised(worker):
+        if not pool.raised(worker, why):
             return []
         reason = f"{worker.raised} calls in a row failed on it"
         pool.retire(worker, reason)

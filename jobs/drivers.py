@@ -7,6 +7,8 @@ of it reaches the dataset: a driver that died without taking its file away block
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -49,8 +51,7 @@ def signed_in(folder: Path) -> Iterator[Signed]:
     """
     mine = folder / DRIVERS / tag()
     with failing_in(folder):
-        mine.parent.mkdir(parents=True, exist_ok=True)
-        mine.touch()
+        _sign(mine)
         # Heartbeats of other hosts are compared with the disk's clock, not with ours.
         now = mine.stat().st_mtime
         others = _others(mine, now)
@@ -65,6 +66,16 @@ def signed_in(folder: Path) -> Iterator[Signed]:
         with suppress(OSError):
             mine.unlink(missing_ok=True)
             mine.parent.rmdir()
+
+
+def _sign(mine: Path) -> None:
+    """Another driver that ends now may take the folder away between our two steps."""
+    for _ in range(3):
+        mine.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):
+            mine.touch()
+            return
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(mine.parent))
 
 
 def _others(mine: Path, now: float) -> list[Driver]:

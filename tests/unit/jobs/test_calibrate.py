@@ -6,7 +6,7 @@ from math import inf
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from actors.errors import SpecError
@@ -25,6 +25,7 @@ def job(tmp_path: Any, **fields: Any) -> Job:
 
 
 @given(SCORES, st.floats(0, 1))
+@example([-5.0, -4.999999999999999, 0.0], 0.25)
 def test_the_threshold_rejects_the_fraction(scores: list[float], refine: float) -> None:
     threshold = threshold_for(scores, refine)
     rejected = sum(score < threshold for score in scores)

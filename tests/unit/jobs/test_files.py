@@ -135,6 +135,24 @@ def test_a_heartbeat_goes_on_and_outlives_a_folder_that_vanishes(
         (tmp_path / "out").rename(tmp_path / "gone")
 
 
+def test_a_driver_that_ends_does_not_trip_one_that_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes the empty folder of heartbeats away, just after the other has made it."""
+    touch, tripped = Path.touch, list[Path]()
+
+    def trip(file: Path) -> None:
+        if not tripped:
+            tripped.append(file)
+            file.parent.rmdir()
+        touch(file)
+
+    monkeypatch.setattr(Path, "touch", trip)
+    with signed_in(tmp_path / "out"):
+        assert tripped
+        assert tripped[0].is_file()
+
+
 def test_a_folder_with_a_heartbeat_only_is_still_new(tmp_path: Path) -> None:
     (tmp_path / ".drivers").mkdir()
     OutputFolder(tmp_path).claim()

@@ -154,6 +154,12 @@ def test_a_deadline_that_nothing_makes_is_refused_with_the_reason() -> None:
         fewest_gpus(question(1000, models=models), 50, most=16)
 
 
+def test_pools_that_need_more_gpus_than_there_are_are_refused() -> None:
+    pools = {**POOLS, "teacher": {"size": 4}}
+    with pytest.raises(SpecError, match=r"need 4\.6 GPUs .*4 teacher of 0\.9.* there are 4"):
+        make_plan(question(100, gpus=4, pools=pools))
+
+
 def test_a_threshold_refines_what_the_stand_in_says() -> None:
     asked = question(1000, models=timed(1.0, 10.0, rejected=0.1), budget={"threshold": 0.5})
     assert make_plan(asked).refined == pytest.approx(0.1, abs=0.005)

@@ -218,6 +218,20 @@ def test_actors_that_never_load_stall_the_job_with_what_it_waits_for() -> None:
     assert 60 < hands.now() < 62
 
 
+class _Broken(SimulatedHands):
+    """No student ever draws."""
+
+    def outcome(self, actor: SimulatedActor, work: Work) -> tuple[float, Trouble | None]:
+        return 0.1, Trouble(Kind.RAISED, "RuntimeError: expected Half, got Float")
+
+
+def test_a_student_that_fails_at_everything_ends_the_job_with_the_cause_and_few_loads() -> None:
+    hands = _Broken(Times(load=20.0), num_nodes=1)
+    with pytest.raises(PoolFailedError, match=r"every call of the student .* got Float"):
+        _run(hands, num_rows=1600, max_failed=1.0)
+    assert hands.now() < 200
+
+
 class _FullDisk(SimulatedHands):
     def files_outcome(self, work: Work) -> Trouble | None:
         if work.call.stage is Stage.COMMIT:

@@ -1,0 +1,147 @@
+"""Break the scheduling code on purpose, and see whether the simulation finds it.
+
+    python -m tests.chaos.broken
+
+Each line of BROKEN is one change to a copy of the code. For each, the first seeds of
+`python -m jobs.faults` that find it, and what they say. Exits with 1 if one is not found, or if the
+code has changed so that there is nothing to break.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from shutil import copytree, ignore_patterns
+from tempfile import TemporaryDirectory
+
+ROOT = Path(__file__).parents[2]
+
+BROKEN = {
+    "a call that is back still counts as under way": (
+        "jobs/cascade.py",
+        "        self._active[call.stage] &= ~call.row_set\n        if isinstance(event, Failed)",
+        "        if isinstance(event, Failed)",
+    ),
+    "what is made again is let go before the call that waits has taken it": (
+        "jobs/cascade.py",
+        "made.rows & (ahead[stage] | active[stage])",
+        "made.rows & ahead[stage]",
+    ),
+    "latents are let go although the teacher may still take them": (
+        "jobs/cascade.py",
+        "for stage in self._takers[made.call.stage, output]:",
+        "for stage in set(self._takers[made.call.stage, output]) - {Stage.REFINE}:",
+    ),
+    "the teacher's batches depend on how many rows wait": (
+        "jobs/cascade.py",
+        "size = self.rules.teacher_batch\n",
+        "size = 1 + len(self._for_teacher) // 2\n",
+    ),
+    "an output that was lost is not made again": (
+        "jobs/cascade.py",
+        "        for producer in missing:",
+        "        for producer in ():",
+    ),
+    "an answer that comes twice is taken twice": (
+        "jobs/crew.py",
+        "sent = self._sent.pop(answer.ticket, None)",
+        "sent = self._sent.get(answer.ticket)",
+    ),
+    "a late answer of an actor that was given up is taken": (
+        "jobs/crew.py",
+        "            self._sent.pop(sent.ticket, None)\n",
+        "",
+    ),
+    "of a dead actor's calls only the oldest is made again": (
+        "jobs/crew.py",
+        "        while worker.calls:\n",
+        "        if worker.calls:\n",
+    ),
+    "a dead actor keeps its calls, and they their inputs": (
+        "jobs/crew.py",
+        "        while worker.calls:\n"
+        "            # Taken out: call and actor refer to each other, and would keep the inputs "
+        "in the store.\n"
+        "            sent = worker.calls.popleft()\n",
+        "        for sent in list(worker.calls):\n",
+    ),
+    "all inputs of a call are declared lost with one": (
+        "jobs/crew.py",
+        "gone = [lost] if lost in work.inputs else list(work.inputs)",
+        "gone = list(work.inputs)",
+    ),
+    "a call whose input was lost while it waited is forgotten": (
+        "jobs/crew.py",
+        "                if inputs is None:\n"
+        "                    stale.append((owner, Failed(call, LOST_IN_THE_QUEUE, blame=False)))\n",
+        "                if inputs is None:\n",
+    ),
+    "a file's slot is not given back when it fails": (
+        "jobs/crew.py",
+        "            self._tasks -= 1\n",
+        "            self._tasks -= not answer.trouble\n",
+    ),
+    "the newest call of a dead actor is blamed, not the oldest": (
+        "actors/pool.py",
+        "oldest = self.calls[0] if self.calls else None",
+        "oldest = self.calls[-1] if self.calls else None",
+    ),
+    "a pool forgets that memory is short": (
+        "actors/pool.py",
+        "            self.rows_at_once = rows // 2\n",
+        "",
+    ),
+    "a part that has its record is opened again": (
+        "jobs/runner.py",
+        "[n for n in range(job.prompts.num_parts) if n not in there]",
+        "[n for n in range(job.prompts.num_parts)]",
+    ),
+}
+"""By name: the file, the text, and what stands there instead."""
+
+
+def find(name: str, count: int) -> list[str]:
+    """The seeds below `count` that find it, each with its problem. ValueError: nothing to break."""
+    file, text, instead = BROKEN[name]
+    with TemporaryDirectory() as folder:
+        for package in ("actors", "jobs"):
+            leave = ignore_patterns("weights", "__pycache__")
+            copytree(ROOT / package, Path(folder) / package, ignore=leave)
+        copy = Path(folder) / file
+        code = copy.read_text(encoding="utf-8")
+        if code.count(text) != 1:
+            raise ValueError(f"{file} has {code.count(text)} times {text!r}")
+        copy.write_text(code.replace(text, instead), encoding="utf-8")
+        ended = subprocess.run(
+            [sys.executable, "-m", "jobs.faults", "--count", str(count)],
+            cwd=folder, env={**os.environ, "PYTHONPATH": folder}, capture_output=True, text=True,
+            check=False,
+        )  # fmt: skip
+    return re.findall(r"^seed .*", ended.stdout, re.MULTILINE)
+
+
+def main() -> int:
+    """Print what finds each of them."""
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos.broken")
+    parser.add_argument("--count", type=int, default=300, help="seeds to try for each")
+    count = parser.parse_args().count
+    missed = 0
+    for name in BROKEN:
+        try:
+            found = find(name, count)
+        except ValueError as error:
+            found = []
+            print(f"{name}: {error}")
+        missed += not found
+        seeds = ", ".join(line.split()[1].rstrip(":") for line in found[:3])
+        said = found[0].partition(": ")[2][:160] if found else ""
+        print(f"{name}: {len(found)} of {count} seeds ({seeds or 'NONE'}): {said}", flush=True)
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
