@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # The stamp is newer than what it was made from, so a second call installs nothing.
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint clean train embedded chaos
+.PHONY: demo test lint clean train embedded chaos benchmarks ray-data-sweep
 
 SECONDS ?= 600
 
@@ -28,6 +28,24 @@ train: $(STAMP)
 # What docs/embedded.md says, measured again.
 embedded: $(STAMP)
 	$(BIN)/python benchmarks/embedded.py
+
+# What docs/performance.md says of pools on GPUs, measured again, the most important first: some 25
+# minutes on a machine that does nothing else. What fails does not keep the rest from running.
+benchmarks: $(STAMP)
+	-$(BIN)/python benchmarks/pools_on_gpus.py moving
+	-$(BIN)/python benchmarks/ray_data.py moving --two-pass
+	-$(BIN)/python benchmarks/pools_on_gpus.py sd-8
+	-$(BIN)/python benchmarks/pools_on_gpus.py sdxl-16 --splits 1
+	-$(BIN)/python benchmarks/authors_way.py
+	-$(BIN)/python benchmarks/object_store.py
+	-$(BIN)/python benchmarks/pools_on_gpus.py sdxl-8 --splits 1
+	-$(BIN)/python benchmarks/pools_on_gpus.py sd-16 --splits 1
+	-$(BIN)/python benchmarks/ray_data.py sd-8 --best 1
+	$(BIN)/python benchmarks/figures.py
+
+# Which settings of Ray Data are best: `make benchmarks` runs the three that this finds. 15 minutes.
+ray-data-sweep: $(STAMP)
+	$(BIN)/python benchmarks/ray_data.py moving --sweep
 
 # Kill actors, nodes and drivers during a job, for so long, and compare every byte.
 chaos: $(STAMP)

@@ -10,7 +10,7 @@ import torch
 
 from actors.facts import CallFacts
 from actors.models.diffusion import Pictures, best_device, padded
-from actors.models.retrieval import Retrieval
+from actors.models.oracles import open_oracle
 from actors.settings import OracleSettings
 
 
@@ -21,7 +21,7 @@ class Oracle:
         if threads:
             torch.set_num_threads(threads)
         self.settings = settings
-        self.model = Retrieval(settings, best_device())
+        self.model = open_oracle(settings, best_device())
 
     def ready(self) -> None:
         """Returns when the model is loaded."""

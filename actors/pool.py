@@ -1,4 +1,4 @@
-"""A pool of one kind of actor: start, feed, replace, and decide who is to blame.
+"""A pool of one kind of actor: start, feed, resize, replace, and decide who is to blame.
 
 Bookkeeping only: what starts and kills an actor is given to it, so that it runs without Ray too.
 Nothing is repeated behind our back: the pool replaces an actor that died, its calls are failed,
@@ -45,7 +45,8 @@ class Worker:
     """One actor. `calls` are the calls that it has, the oldest first; `answers`, how many it gave.
 
     `number`: the older actor has the lower one. `raised`: how many calls in a row came back with an
-    error. `listed`: with how many calls the pool lists it among those that have room.
+    error. `listed`: with how many calls the pool lists it among those that have room. `leaving`: it
+    gets no new calls, and is dismissed when those that it has are answered.
     """
 
     number: int
@@ -57,6 +58,7 @@ class Worker:
     answers: int = 0
     raised: int = 0
     listed: set[int] = field(default_factory=set)
+    leaving: bool = False
 
     @property
     def at_fault(self) -> PoolCall | None:
@@ -91,8 +93,9 @@ class Pool:
     ) -> None:
         """`start` starts one actor: its handle, and what comes back when it has loaded.
 
-        `rows_at_once`: rows that an actor computes together; less once the device ran out of
-        memory. `max_loads`, `max_deaths`: so many actors may die, beyond one for each in the pool,
+        `size`: actors that there should be; `resize` changes it. `rows_at_once`: rows that an actor
+        computes together; less once the device ran out of memory. `max_loads`, `max_deaths`: so
+        many actors may die, beyond one for each in the pool when it was largest,
         before the first has loaded, and later without one answer in between; then the job fails
         with the last cause instead of starting actors for ever. `max_raises`: an actor whose calls
         raise so often in a row is replaced, in case it is the actor. `max_first_raises`: so many
@@ -104,11 +107,9 @@ class Pool:
         self.size = size
         self.rows_at_once = rows_at_once
         self.workers: list[Worker] = []
-        self.num_ready = 0
-        """Actors that have loaded."""
         self._start, self._kill = start, kill
-        self._max_loads = max_loads + size
-        self._max_deaths = max_deaths + size
+        self._max_loads, self._max_deaths = max_loads, max_deaths
+        self._largest = size
         self._max_raises = self._patience = max_raises
         self._first_raises_left: float = max_first_raises
         self._first_call_seconds = first_call_seconds
@@ -116,6 +117,8 @@ class Pool:
         self._slowest_seconds: float | None = None
         self._deaths = 0
         self._ever_ready = False
+        self.num_leaving = 0
+        """Actors that get no new calls."""
         self._numbers = count()
         self._with_room: list[list[tuple[int, Worker]]] = [[] for _ in range(IN_FLIGHT)]
         """By how many calls they have, heaps of actors by number. Each actor is in the one that it
@@ -123,24 +126,67 @@ class Pool:
 
     def start(self) -> Sequence[Worker]:
         """Start the actors that are missing; returns them, loading."""
-        missing = self.size - len(self.workers)
-        started = [Worker(next(self._numbers), *self._start()) for _ in range(missing)]
-        self.workers += started
-        return started
+        return [self.start_one() for _ in range(self.num_missing)]
+
+    def start_one(self) -> Worker:
+        """Start one more actor."""
+        worker = Worker(next(self._numbers), *self._start())
+        self.workers.append(worker)
+        return worker
+
+    def resize(self, size: int) -> None:
+        """There should be `size` actors.
+
+        Those that are too many leave: first what still loads, then the least busy. Those that were
+        leaving stay when they are wanted again. `start` starts what is missing then, and
+        `dismiss_leaving` ends what has nothing more to do.
+        """
+        self.size = size
+        self._largest = max(self._largest, size)
+        leaving = [worker for worker in self.workers if worker.leaving]
+        for worker in leaving[: max(0, self.num_missing)]:
+            worker.leaving = False
+            self._list(worker)
+        staying = [worker for worker in self.workers if not worker.leaving]
+        staying.sort(key=lambda worker: (worker.ready, len(worker.calls), -worker.number))
+        for worker in staying[: max(0, len(staying) - size)]:
+            worker.leaving = True
+        self.num_leaving = sum(worker.leaving for worker in self.workers)
+
+    def dismiss_leaving(self) -> list[Worker]:
+        """End the leaving actors that have no calls, and return them."""
+        done = [worker for worker in self.workers if worker.leaving and not worker.calls]
+        for worker in done:
+            self._forget(worker)
+        return done
+
+    @property
+    def num_missing(self) -> int:
+        """Actors that are to be started."""
+        return self.size - len(self.workers) + self.num_leaving
+
+    def _forget(self, worker: Worker) -> None:
+        self.workers.remove(worker)
+        self.num_leaving -= worker.leaving
+        worker.ready = False
+        self._kill(worker.handle)
 
     def loaded(self, worker: Worker) -> None:
         """An actor has its model and may be fed."""
         worker.ready = True
-        self.num_ready += 1
         self._ever_ready = True
         self._list(worker)
 
-    def free(self) -> Worker | None:
-        """The least busy actor that can take one more call; of several, the oldest."""
-        for num_calls, heap in enumerate(self._with_room):
+    def free(self, queued: int) -> Worker | None:
+        """The least busy actor that can take one of `queued` calls; of several, the oldest.
+
+        The last calls are not given to actors that still have one: who is free first takes them.
+        """
+        depth = IN_FLIGHT if queued >= len(self.workers) else 1
+        for num_calls, heap in enumerate(self._with_room[:depth]):
             while heap:
                 worker = heap[0][1]
-                if worker.ready and len(worker.calls) == num_calls:
+                if worker.ready and not worker.leaving and len(worker.calls) == num_calls:
                     return worker
                 heappop(heap)
                 worker.listed.discard(num_calls)
@@ -222,10 +268,7 @@ class Pool:
 
     def retire(self, worker: Worker, reason: str) -> None:
         """Kill and forget an actor that may be no good; `start` replaces it."""
-        self.workers.remove(worker)
-        self.num_ready -= worker.ready
-        worker.ready = False
-        self._kill(worker.handle)
+        self._forget(worker)
         log.warning("%s: an actor is replaced: %s", self.name, reason)
 
     def died(self, worker: Worker, reason: str, hopeless: bool = False) -> None:
@@ -235,21 +278,30 @@ class Pool:
         """
         self.retire(worker, reason)
         self._deaths += 1
-        if not self._ever_ready and (hopeless or self._deaths > self._max_loads):
+        if not self._ever_ready and (hopeless or self._deaths > self._max_loads + self._largest):
             raise PoolFailedError(f"the {self.name} does not start: {reason}")
-        if self._deaths > self._max_deaths:
+        if self._deaths > self._max_deaths + self._largest:
             raise PoolFailedError(
                 f"the {self.name} pool lost actor after actor and was given up; the last: {reason}"
             )
+
+    @property
+    def num_ready(self) -> int:
+        """Actors that have loaded, and stay."""
+        return sum(worker.ready and not worker.leaving for worker in self.workers)
 
     @property
     def num_busy(self) -> int:
         """Actors that have something to do."""
         return sum(bool(worker.calls) for worker in self.workers)
 
+    @property
+    def num_calls(self) -> int:
+        """Calls that actors have."""
+        return sum(len(worker.calls) for worker in self.workers)
+
     def stop(self) -> None:
         """Kill every actor."""
         for worker in self.workers:
             self._kill(worker.handle)
         self.workers.clear()
-        self.num_ready = 0

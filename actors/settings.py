@@ -5,13 +5,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from actors.models.profiles import Curve, curve_of, published
 
 DType = Literal["float32", "float16", "bfloat16"]
+SchedulerName = Literal[
+    "ddim", "ddpm", "dpm-multistep", "euler", "euler-ancestral", "flow-euler", "flow-heun",
+    "flow-lcm", "heun", "lcm", "pndm", "tcd", "unipc",
+]  # fmt: skip
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
@@ -20,15 +24,27 @@ ALLOW_PICKLE = (
     "every machine of the job: only for files that you trust."
 )
 
+PLACES = frozenset({"path", "file", "revision", "allow_pickle", "timed"})
+"""Fields that say where a model's files are, or what stands in for them, and not what they are."""
+
 
 class Settings(BaseModel):
     """Frozen, and strict about names: a misspelt field is an error, not a default."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_bool_is_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        # YAML reads `yes` as true, and Python takes true for 1: `refine: yes` would refine all.
+        kind = cls.model_fields[str(info.field_name)].annotation
+        if isinstance(value, bool) and {int, float} & {kind, *get_args(kind)}:
+            raise ValueError("input should be a number, and not true or false")
+        return value
 
 
 BatchSize = Annotated[int, Field(ge=1)]
-BatchSeconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+BatchSeconds = Annotated[float, Field(ge=0)]
 
 
 class TimedSettings(Settings):
@@ -45,7 +61,7 @@ class TimedSettings(Settings):
         "ray.io/accelerator-type. Default: the first type.",
     )
     load_seconds: float = Field(
-        default=10.0, ge=0, allow_inf_nan=False, description="From an actor's start to its model."
+        default=10.0, ge=0, description="From an actor's start to its model."
     )
     noise: float = Field(
         default=0.0,
@@ -57,12 +73,11 @@ class TimedSettings(Settings):
         default=0.0, ge=0, le=1, description="The fraction of calls that are late."
     )
     straggler_factor: float = Field(
-        default=5.0, ge=1, allow_inf_nan=False, description="How many times as long a late one is."
+        default=5.0, ge=1, description="How many times as long a late one is."
     )
     speed: float = Field(
         default=1.0,
         gt=0,
-        allow_inf_nan=False,
         description="So many times as fast as real: 10 makes ten seconds one.",
     )
 
@@ -151,6 +166,46 @@ class TimedOracleSettings(TimedSettings):
         return value
 
 
+class DenoiserSettings(Settings):
+    """A UNet or transformer that takes the place of the pipeline's own."""
+
+    path: Annotated[str, Field(min_length=1)] = Field(
+        description="A folder with its config.json and .safetensors, or a hub id."
+    )
+    revision: str | None = Field(default=None, description="The hub revision (commit) to load.")
+
+
+class LoraSettings(Settings):
+    """A low-rank change of the pipeline's weights, fused into them when it is loaded."""
+
+    path: Annotated[str, Field(min_length=1)] = Field(
+        description="A .safetensors file, or with `file` the folder or hub id that holds it."
+    )
+    file: str | None = Field(default=None, description="The .safetensors file in `path`.")
+    revision: str | None = Field(default=None, description="The hub revision (commit) to load.")
+    scale: float = Field(default=1.0, description="How much of the change is applied.")
+
+
+class SchedulerSettings(Settings):
+    """A scheduler that takes the place of the pipeline's own, with its settings kept otherwise."""
+
+    name: SchedulerName | None = Field(
+        default=None, description="Its kind. Default: the pipeline's own."
+    )
+    options: dict[str, bool | int | float | str | None] = Field(
+        default_factory=dict,
+        description="What its class in diffusers is told, e.g. {timestep_spacing: trailing}.",
+    )
+    timesteps: tuple[int, ...] | None = Field(
+        default=None,
+        description="The very timesteps of a drawing, falling, as many as `steps`; for students "
+        "that were distilled at these.",
+    )
+    eta: float | None = Field(
+        default=None, ge=0, le=1, description="Fresh noise of each step, for ddim and tcd."
+    )
+
+
 class DiffusionSettings(Settings):
     """A text-to-image pipeline in diffusers' folder format."""
 
@@ -165,6 +220,20 @@ class DiffusionSettings(Settings):
     )
     revision: str | None = Field(default=None, description="The hub revision (commit) to load.")
     allow_pickle: bool = Field(default=False, description=ALLOW_PICKLE)
+    variant: Annotated[str, Field(pattern=r"^\w+$")] | None = Field(
+        default=None, description="Load the weight files of this variant, such as fp16."
+    )
+    denoiser: DenoiserSettings | None = Field(
+        default=None,
+        description="For a student published as a UNet or transformer alone (such as LCM-SDXL).",
+    )
+    lora: LoraSettings | None = Field(
+        default=None,
+        description="For a student that is a LoRA on its teacher (LCM-LoRA, Hyper-SD, Lightning).",
+    )
+    scheduler: SchedulerSettings | None = Field(
+        default=None, description="Default: the scheduler that the folder names."
+    )
     dtype: DType = Field(default="float32", description="Precision of weights and latents.")
     steps: int = Field(ge=1, le=1000, description="Scheduler steps of one whole drawing.")
     guidance_scale: float = Field(
@@ -176,8 +245,42 @@ class DiffusionSettings(Settings):
         le=1024,
         description="Rows in a batch. Every batch has this shape: a shorter one is padded.",
     )
-    width: int | None = Field(default=None, ge=8, description="Pixels; default: the model's own.")
-    height: int | None = Field(default=None, ge=8, description="Pixels; default: the model's own.")
+    width: int | None = Field(
+        default=None, ge=8, multiple_of=8, description="Pixels; default: the model's own."
+    )
+    height: int | None = Field(
+        default=None, ge=8, multiple_of=8, description="Pixels; default: the model's own."
+    )
+    prompt_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        le=4096,
+        description="Tokens that a large text encoder (T5, Gemma, Qwen) reads of a prompt. Fewer "
+        "are faster. Default: what diffusers' pipeline reads.",
+    )
+    guidance_passes: Literal[1, 2] | None = Field(
+        default=None,
+        description="Network evaluations of one step. Default: by the family and the guidance.",
+    )
+    compile: bool = Field(
+        default=False,
+        description="torch.compile for the network, with this one shape. Pays where an actor "
+        "draws more than some hundred batches.",
+    )
+    channels_last: bool = Field(
+        default=False, description="The memory layout in which convolutions are faster on GPUs."
+    )
+    vae_slicing: bool = Field(
+        default=False, description="Decode one picture at a time: less memory, more time."
+    )
+    vae_tiling: bool = Field(
+        default=False, description="Decode in tiles, blended at their borders: for large pictures."
+    )
+    offload: Literal["none", "model", "sequential"] = Field(
+        default="none",
+        description="Keep weights in the CPU's memory until they are needed, by whole models or "
+        "layer by layer: for GPUs that are too small. Much slower.",
+    )
 
     @model_validator(mode="after")
     def _path_or_timed(self) -> DiffusionSettings:
@@ -186,8 +289,19 @@ class DiffusionSettings(Settings):
 
     @property
     def evaluations_per_step(self) -> int:
-        """Network evaluations of one step: guidance doubles them."""
-        return 2 if self.guidance_scale > 1 else 1
+        """Network evaluations of one step: in most families guidance doubles them."""
+        return self.guidance_passes or (2 if self.guidance_scale > 1 else 1)
+
+    @model_validator(mode="after")
+    def _as_many_timesteps_as_steps(self) -> DiffusionSettings:
+        timesteps = self.scheduler.timesteps if self.scheduler else None
+        if timesteps is None:
+            return self
+        if len(timesteps) != self.steps:
+            raise ValueError(f"scheduler.timesteps are {len(timesteps)}, and steps is {self.steps}")
+        if list(timesteps) != sorted(set(timesteps), reverse=True):
+            raise ValueError(f"scheduler.timesteps have to fall, got {list(timesteps)}")
+        return self
 
 
 class StudentSettings(DiffusionSettings):
@@ -197,38 +311,109 @@ class StudentSettings(DiffusionSettings):
 class TeacherSettings(DiffusionSettings):
     """The slow model that improves what the oracle rejects."""
 
-
-class OracleSettings(Settings):
-    """The model that scores how well a picture fits its prompt: higher is better."""
-
-    path: str = Field(
-        default="",
-        description="A folder with an image-text retrieval model of transformers, or a hub id.",
-    )
-    timed: TimedOracleSettings | None = Field(
-        default=None, description="In place of `path`: a stand-in, as for the student."
-    )
-    revision: str | None = Field(default=None, description="The hub revision (commit) to load.")
-    allow_pickle: bool = Field(default=False, description=ALLOW_PICKLE)
-    dtype: DType = Field(default="float32", description="Precision of the weights.")
-    batch_size: int = Field(ge=1, le=4096, description="Pictures in a batch; padded like the rest.")
-
     @model_validator(mode="after")
-    def _path_or_timed(self) -> OracleSettings:
-        _exactly_one(self.path, self.timed)
+    def _free_timesteps(self) -> TeacherSettings:
+        if self.scheduler and self.scheduler.timesteps:
+            raise ValueError("scheduler.timesteps are for a student: a teacher starts anywhere")
         return self
 
 
-def _exactly_one(path: str, timed: TimedSettings | None) -> None:
-    if bool(path) == (timed is not None):
+ORACLE_KINDS = (
+    "blip-itm", "image-reward", "clip-score", "pick-score", "hps-v2", "aesthetic", "ensemble",
+)  # fmt: skip
+"""The oracles that Bottega brings; any other kind is a class of the user's own."""
+
+
+class ScorerSettings(Settings):
+    """What scores how well a picture fits its prompt: higher is better."""
+
+    kind: Annotated[str, Field(min_length=1)] = Field(
+        default="blip-itm",
+        description=f"{', '.join(ORACLE_KINDS)}; or a class of your own, as `module:Class` or by "
+        "the name of its entry point (docs/oracles.md).",
+    )
+    path: str = Field(
+        default="",
+        description="A folder with the model in the format of its kind, or a hub id. An ensemble "
+        "has none; a class of your own gets the folder as `path`.",
+    )
+    revision: str | None = Field(
+        default=None,
+        description="The hub revision (commit) to load; for a class of your own, the hash of its "
+        "source file.",
+    )
+    allow_pickle: bool = Field(default=False, description=ALLOW_PICKLE)
+    dtype: DType = Field(default="float32", description="Precision of the weights.")
+    options: dict[str, str | int | float | bool] = Field(
+        default_factory=dict, description="For a class of your own: its keyword arguments."
+    )
+
+    @property
+    def is_own(self) -> bool:
+        """Whether this is a class of the user's own."""
+        return self.kind not in ORACLE_KINDS
+
+    @model_validator(mode="after")
+    def _what_the_kind_takes(self) -> Self:
+        if self.path and self.kind == "ensemble":
+            raise ValueError("an ensemble has no path of its own; its members have")
+        if self.options and not self.is_own:
+            raise ValueError(f"options are for a class of your own, and not for {self.kind!r}")
+        return self
+
+
+class MemberSettings(ScorerSettings):
+    """One of an ensemble's oracles."""
+
+    weight: float = Field(
+        default=1.0, allow_inf_nan=False, description="What its score is multiplied by."
+    )
+
+    @model_validator(mode="after")
+    def _a_model(self) -> Self:
+        if self.kind == "ensemble":
+            raise ValueError("an ensemble's members are no ensembles")
+        if not (self.path or self.is_own):
+            raise ValueError(f"kind {self.kind!r} needs a path: a model's folder or a hub id")
+        return self
+
+
+class OracleSettings(ScorerSettings):
+    """The oracle of a job."""
+
+    timed: TimedOracleSettings | None = Field(
+        default=None, description="In place of `path`: a stand-in, as for the student."
+    )
+    members: tuple[MemberSettings, ...] = Field(
+        default=(), description="For an ensemble: the oracles whose weighted scores are added up."
+    )
+    batch_size: int = Field(ge=1, le=4096, description="Pictures in a batch; padded like the rest.")
+
+    @model_validator(mode="after")
+    def _of_one_kind(self) -> Self:
+        if (self.kind == "ensemble") != bool(self.members):
+            raise ValueError("kind: ensemble and members go together")
+        _exactly_one(self.path or self.members or self.is_own, self.timed)
+        return self
+
+
+def _exactly_one(model: object, timed: TimedSettings | None) -> None:
+    if bool(model) == (timed is not None):
         raise ValueError("give exactly one of path (a model) and timed (a stand-in for one)")
+
+
+IMAGE_REWARD = OracleSettings(kind="image-reward", path="THUDM/ImageReward", batch_size=32)
+"""The oracle of real models, unless the job names another."""
 
 
 class ModelSettings(Settings):
     """The three models of a job."""
 
     student: StudentSettings = Field(description="Draws every prompt in a few steps.")
-    oracle: OracleSettings = Field(description="Scores each picture.")
+    oracle: OracleSettings = Field(
+        default=IMAGE_REWARD,
+        description="Scores each picture. Default: ImageReward, for real models.",
+    )
     teacher: TeacherSettings = Field(description="Improves the rejected pictures.")
 
     @model_validator(mode="after")
@@ -251,13 +436,21 @@ class PoolSettings(Settings):
     """How many actors of one kind there are, and what each one needs."""
 
     size: int | None = Field(
-        default=None, ge=1, description="Actors. Default: what suits the cluster (see the log)."
+        default=None,
+        ge=1,
+        description="Actors, from the beginning to the end. Default: the number follows what is "
+        "measured (docs/balance.md).",
+    )
+    min_size: int = Field(default=0, ge=0, description="No fewer actors than this, without `size`.")
+    max_size: int | None = Field(
+        default=None, ge=1, description="No more actors than this, without `size`."
     )
     gpus_per_actor: float | None = Field(
         default=None,
         ge=0.0,
-        description="GPUs of one actor; 0.5 lets two share one. Default: 1 where there are GPUs, "
-        "0.5 for student and oracle.",
+        description="GPUs of one actor; 0.5 lets two share one. Default where there are GPUs: 0.9 "
+        "for student and teacher and 0.1 for the oracle, which so finds room beside them; on a "
+        "single GPU 0.45, 0.45 and 0.1.",
     )
     threads_per_actor: int = Field(
         default=1,
@@ -269,6 +462,21 @@ class PoolSettings(Settings):
         default_factory=dict,
         description="Only nodes with these Ray labels, for example {bottega-pool: teacher}.",
     )
+
+    @field_validator("gpus_per_actor")
+    @classmethod
+    def _whole_above_one(cls, value: float | None) -> float | None:
+        if value and value > 1 and value % 1:
+            raise ValueError("input should be a whole number above 1: only one GPU can be shared")
+        return value
+
+    @model_validator(mode="after")
+    def _no_contradictions(self) -> PoolSettings:
+        if self.size is not None and (self.min_size or self.max_size is not None):
+            raise ValueError("size fixes the pool; give it, or min_size and max_size, not both")
+        if self.max_size is not None and self.max_size < self.min_size:
+            raise ValueError(f"max_size {self.max_size} is less than min_size {self.min_size}")
+        return self
 
 
 class PoolsSettings(Settings):

@@ -43,7 +43,7 @@ class Student:
         facts = CallFacts(
             rows=len(prompts),
             seconds=perf_counter() - start,
-            stored_bytes=latents.nbytes + pictures.nbytes,
+            stored_bytes=(latents.nbytes, pictures.nbytes),
             evaluations=self.diffusion.evaluations,
             truncated=self.diffusion.cut_short(prompts),
         )

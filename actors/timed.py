@@ -94,6 +94,13 @@ def score_of(settings: OracleSettings, seed: int, refined: bool) -> float:
     return 0.5 + 0.5 * (luck - rejected) / (1 - rejected)
 
 
+def share_below(threshold: float, rejected: float) -> float:
+    """The fraction of drawn pictures that score below `threshold`, if `rejected` are below 0.5."""
+    if threshold <= 0.5:
+        return max(0.0, 2 * threshold * rejected)
+    return min(1.0, rejected + 2 * (threshold - 0.5) * (1 - rejected))
+
+
 class TimedStudent:
     """See `actors.student.Student`."""
 
@@ -114,7 +121,7 @@ class TimedStudent:
         facts = CallFacts(
             rows=len(prompts),
             seconds=perf_counter() - start,
-            stored_bytes=latents.nbytes + pictures.nbytes,
+            stored_bytes=(latents.nbytes, pictures.nbytes),
             evaluations=self.settings.steps * self.settings.evaluations_per_step,
         )
         return latents, pictures, facts
@@ -151,7 +158,7 @@ class TimedTeacher:
         facts = CallFacts(
             rows=len(prompts),
             seconds=perf_counter() - start,
-            stored_bytes=pictures.nbytes,
+            stored_bytes=(pictures.nbytes,),
             evaluations=self.refinement.steps * self.settings.evaluations_per_step,
         )
         return pictures, facts
@@ -205,8 +212,8 @@ def _gpu_here() -> str | None:
 
     if not ray.is_initialized():
         return None
-    labels: dict[str, str] = ray.get_runtime_context().get_node_labels()
-    return labels.get("ray.io/accelerator-type")
+    label = ray.get_runtime_context().get_node_labels().get("ray.io/accelerator-type")
+    return None if label is None else str(label)
 
 
 def _sides(settings: DiffusionSettings) -> tuple[int, int]:

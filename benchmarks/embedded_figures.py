@@ -87,7 +87,7 @@ def svg(curves: dict[str, Sequence[Point]], title: str) -> str:
     def y(fraction: float) -> float:
         return top + (height - top - bottom) * (1 - fraction) / (1 - least_right)
 
-    colors = ["#c0392b", "#1f4e9c", "#1e8449", "#8e44ad", "#7f8c8d", "#d68910"]
+    colors = ["#c0392b", "#1f4e9c", "#1e8449", "#8e44ad", "#7f8c8d", "#d68910", "#16a2b8"]
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
         'font-family="sans-serif" font-size="12">',

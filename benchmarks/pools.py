@@ -14,11 +14,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from cluster.session import Resources, ray_session
-from jobs.balance import plan_pools
 from jobs.crew import Crew
 from jobs.job import resolve
 from jobs.on_ray import RayHands
 from jobs.runner import run_job
+from jobs.sizes import plan_pools
 from jobs.spec import make_spec
 
 PROMPTS = Path(__file__).parent.parent / "examples/prompts.parquet"

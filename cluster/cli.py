@@ -18,6 +18,7 @@ from rich.table import Table
 
 from actors.errors import BottegaError, SpecError
 from actors.redact import RedactingFilter
+from cluster import models
 from jobs.spec import JobSpec, load_spec, make_spec
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(models.app, name="models")
 console = Console()
 errors = Console(stderr=True)
 
@@ -40,6 +42,10 @@ JobFile = Annotated[
 ]
 PromptsOption = Annotated[
     str | None, typer.Option("--prompts", help="Prompts: a file, folder or glob. Replaces `input`.")
+]
+ColumnOption = Annotated[
+    str | None,
+    typer.Option("--prompt-column", help="The column with the prompts, if not `prompt`."),
 ]
 ModelsOption = Annotated[
     str | None, typer.Option("--models", help="A preset of models. Replaces `models`.")
@@ -61,6 +67,7 @@ VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Log every 
 def run(
     job_file: JobFile = None,
     prompts: PromptsOption = None,
+    prompt_column: ColumnOption = None,
     models: ModelsOption = None,
     output: OutputOption = None,
     refine: RefineOption = None,
@@ -75,7 +82,7 @@ def run(
     from jobs.runner import run_job
 
     _log_to_console(verbose)
-    spec = _spec(job_file, prompts, models, output, refine)
+    spec = _spec(job_file, prompts, prompt_column, models, output, refine)
     with _stopping() as stopped, _crew_for(spec, address, stopped) as (job, make_crew):
         line = f"{job.spec.name}: {job.prompts.num_rows:,} prompts -> {job.output.path}"
         console.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -97,6 +104,7 @@ def run(
 def calibrate(
     job_file: JobFile = None,
     prompts: PromptsOption = None,
+    prompt_column: ColumnOption = None,
     models: ModelsOption = None,
     output: OutputOption = None,
     refine: RefineOption = None,
@@ -104,16 +112,15 @@ def calibrate(
     verbose: VerboseOption = False,
 ) -> None:
     """Draw and score a sample; print which threshold refines which fraction, and what it costs."""
+    from cluster.view import JobView
     from jobs.calibrate import score, table
 
     _log_to_console(verbose)
-    spec = _spec(job_file, prompts, models, output or "unused", refine)
-    with (
-        _stopping() as stopped,
-        _crew_for(spec, address, stopped) as (job, make_crew),
-        make_crew() as crew,
-    ):
-        scores = score(job, crew, job.prompts.sample(spec.calibration_rows))
+    spec = _spec(job_file, prompts, prompt_column, models, output or "unused", refine)
+    with _stopping() as stopped, _crew_for(spec, address, stopped) as (job, make_crew):
+        sample = job.prompts.sample(spec.calibration_rows)
+        with JobView(job.spec.name, console) as view, make_crew() as crew:
+            scores = score(job, crew, sample, view)
     shown = Table(
         title=escape(f"{job.spec.name}: {len(scores)} sampled rows"), title_justify="left"
     )
@@ -126,6 +133,58 @@ def calibrate(
         f"student {job.student_nfe} evaluations a picture, teacher {job.teacher_nfe} more for each "
         f"that is rejected ({job.refinement.strategy}, {job.refinement.steps} steps)"
     )
+
+
+@app.command()
+def plan(
+    job_file: JobFile = None,
+    prompts: PromptsOption = None,
+    prompt_column: ColumnOption = None,
+    models: ModelsOption = None,
+    output: OutputOption = None,
+    refine: RefineOption = None,
+    gpus: Annotated[
+        str | None,
+        typer.Option("--gpus", help="GPUs there are: 8, or A100-80G=8,L4=4. Default: 8."),
+    ] = None,
+    deadline: Annotated[
+        str | None,
+        typer.Option("--deadline", help="Find the fewest GPUs that end by then: 90m, 6h, 2d."),
+    ] = None,
+    rows: Annotated[
+        int | None, typer.Option("--rows", help="So many rows, instead of the input's.", min=1)
+    ] = None,
+    profile: Annotated[
+        Path | None,
+        typer.Option("--profile", help="Measured seconds of the models: a CSV (docs/plan.md)."),
+    ] = None,
+    measured: Annotated[
+        Path | None,
+        typer.Option("--measured", help="The output of a job with these models: its seconds."),
+    ] = None,
+    prices: Annotated[
+        Path | None, typer.Option("--prices", help="Your prices: a CSV of gpu,per_hour.")
+    ] = None,
+    json_wanted: Annotated[
+        bool, typer.Option("--json", help="Print everything as JSON, for programs.")
+    ] = False,
+) -> None:
+    """Say what a job will take, before anything starts: time, GPUs, pool sizes and cost."""
+    from cluster.plan_view import show
+    from jobs.forecast import Options, as_json, forecast
+
+    if job_file is None:
+        prompts, output = prompts or ("-" if rows else None), output or "unused"
+    spec = _spec(job_file, prompts, prompt_column, models, output, refine)
+    options = Options(
+        gpus=gpus, deadline=deadline, rows=rows, profile=profile, measured=measured, prices=prices
+    )
+    with errors.status("simulating"):
+        found = forecast(spec, options)
+    if json_wanted:
+        sys.stdout.write(as_json(found))
+    else:
+        show(console, found)
 
 
 @app.command()
@@ -210,11 +269,17 @@ def _threshold_line(job: Job) -> str:
 def _spec(
     job_file: Path | None,
     prompts: str | None,
+    prompt_column: str | None,
     models: str | None,
     output: str | None,
     refine: float | None,
 ) -> JobSpec:
-    given: dict[str, Any] = {"input": prompts, "models": models, "output": output}
+    given: dict[str, Any] = {
+        "input": prompts,
+        "prompt_column": prompt_column,
+        "models": models,
+        "output": output,
+    }
     overrides = {name: value for name, value in given.items() if value is not None}
     if refine is not None:
         overrides["budget"] = {"refine": refine}
@@ -243,11 +308,12 @@ def _crew_for(
 
 
 def _make_crew(job: Job, have: Resources, stopped: Callable[[], bool]) -> Crew:
-    from jobs.balance import plan_pools
     from jobs.crew import Crew
     from jobs.on_ray import RayHands
+    from jobs.sizes import guess_loads, plan_pools
 
-    plans = plan_pools(job.spec.pools, have.cpus, have.gpus, have.pool_labels)
+    loads = guess_loads(job)
+    plans = plan_pools(job.spec.pools, have.cpus, have.gpus, have.labelled_gpus, loads)
     return Crew(
         job,
         RayHands(job, plans),
@@ -255,6 +321,7 @@ def _make_crew(job: Job, have: Resources, stopped: Callable[[], bool]) -> Crew:
         task_slots=max(1, int(have.cpus / 2)),
         object_store_bytes=have.object_store_bytes,
         should_stop=stopped,
+        capacity=plans.capacity,
     )
 
 
@@ -267,7 +334,9 @@ def _stopping() -> Iterator[Callable[[], bool]]:
         if asked:
             raise KeyboardInterrupt
         asked.append(number)
-        errors.print("stopping; again to stop at once", highlight=False)
+        # On a terminal above the live view, which is on the same console.
+        where = console if console.is_terminal else errors
+        where.print("stopping; again to stop at once", highlight=False)
 
     # Ray sets its own handlers when it starts: ours are set again once it has.
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -286,7 +355,13 @@ def _stopping() -> Iterator[Callable[[], bool]]:
 
 
 def _log_to_console(verbose: bool) -> None:
-    handler = RichHandler(console=console, show_path=False, show_level=False)
+    handler: logging.Handler
+    if console.is_terminal:
+        handler = RichHandler(console=console, show_path=False, show_level=False)
+    else:
+        # A file is read later and searched: whole lines, each with its date.
+        handler = logging.StreamHandler(console.file)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     handler.addFilter(RedactingFilter())
     logger = logging.getLogger("bottega")
     logger.handlers = [handler]

@@ -4,29 +4,30 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
+from typing import Any
 
 import actors
 import cluster
 import jobs
 from actors.errors import ClusterError
-from jobs.balance import POOL_LABEL
+from jobs.sizes import POOL_LABEL
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What the cluster has. `pool_labels`: the values of the nodes' label `bottega-pool`."""
+    """What the cluster has. `labelled_gpus`: by the nodes' label `bottega-pool`."""
 
     cpus: float
     gpus: float
     object_store_bytes: float
-    pool_labels: frozenset[str]
+    labelled_gpus: Mapping[str, float]
 
 
 def check_packages() -> None:
@@ -44,30 +45,37 @@ def check_packages() -> None:
 
 
 @contextmanager
-def ray_session(address: str | None) -> Iterator[Resources]:
+def ray_session(address: str | None, **pretend: Any) -> Iterator[Resources]:
     """Attach to the Ray at `address` (or `auto`), or start one here and stop it at the end.
 
     One that starts here has a token of its own and listens on the loopback interface only.
+    `pretend`: what it is told of this machine in place of the truth (`num_cpus`, `num_gpus`,
+    `object_store_memory`), for benchmarks and tests.
     """
     # Only the environment reaches the workers, and Ray reads it when it is imported.
     os.environ.setdefault("RAY_DEDUP_LOGS", "1")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    with _attached(address) if address else _started():
+    with _attached(address) if address else _started(pretend):
         import ray
 
         have = ray.cluster_resources()
-        labels = (node.get("Labels", {}).get(POOL_LABEL) for node in ray.nodes() if node["Alive"])
+        labelled: dict[str, float] = {}
+        for node in ray.nodes():
+            label = node.get("Labels", {}).get(POOL_LABEL)
+            if node["Alive"] and label:
+                gpus = node["Resources"].get("GPU", 0.0)
+                labelled[label] = labelled.get(label, 0.0) + gpus
         yield Resources(
             cpus=have.get("CPU", 1.0),
             gpus=have.get("GPU", 0.0),
             object_store_bytes=have.get("object_store_memory", inf),
-            pool_labels=frozenset(label for label in labels if label),
+            labelled_gpus=labelled,
         )
 
 
 @contextmanager
-def _started() -> Iterator[None]:
+def _started(pretend: Mapping[str, Any]) -> Iterator[None]:
     import ray
 
     from cluster.token import own_token
@@ -79,6 +87,7 @@ def _started() -> Iterator[None]:
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level=logging.WARNING,
+                **pretend,
             )
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise ClusterError(f"Ray does not start on this machine: {error}") from error
@@ -101,8 +110,8 @@ def _attached(address: str) -> Iterator[None]:
             ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
         except (ConnectionError, RuntimeError, ValueError, RpcError) as error:
             raise ClusterError(
-                f"no Ray at {address!r}: {error}. Is the address right, and does the cluster run? "
-                "Without --address one starts here."
+                f"no Ray at {address!r}: {str(error).rstrip('.')}. Is the address right, and does "
+                "the cluster run? Without --address one starts here."
             ) from error
         stack.callback(ray.shutdown)
         yield

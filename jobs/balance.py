@@ -1,136 +1,382 @@
-"""How many actors each pool should have: pure arithmetic, with reasons.
+"""How many actors each pool should have, from what is measured: pure, with reasons.
 
-For now the sizes are chosen once, from what the cluster has and what the job file says.
+The work of a job is fixed, so its time is the work over the devices, plus what devices idle and
+load. The rejected rows that wait for the teacher are a buffer between student and teacher: as long
+as it is neither empty nor full nobody idles, whatever the sizes, and so there is nothing to decide.
+
+    the buffer is about to run empty   the teachers will idle: more students, or let them idle
+    it is about to be full             the students will wait: fewer students, or let them wait
+    everything is drawn                the students idle: their devices go to the teachers
+
+At the first two the numbers of students that could be right are priced to the end of the job, in
+device-seconds: the devices that idle, the actors that load, the hand-over at the end. The cheapest
+is taken if it saves enough more than it costs. At the end the sizes follow from how the waiting
+batches can be dealt out in whole: an actor that would load too long to help is not started.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import floor
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import ceil, floor, inf
 
-from actors.settings import PoolSettings, PoolsSettings
+from jobs.capacity import Capacity
+
+SPARE = 1.25
+"""The oracle is cheap and everything waits for it: it gets so much more than it needs."""
+
+MARGIN, EARLY_MARGIN = 1.5, 2.0
+"""A move is made when it saves this many times what the actors that it starts cost to load; the
+second is for moves while nobody idles."""
 
 
-@dataclass(frozen=True, slots=True)
-class PoolPlan:
-    """One pool, decided. `cpus` and `gpus` are what an actor asks Ray for."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolFacts:
+    """A pool as measured. Counts of actors are without those that are on their way out.
+
+    `row_seconds`: of one row in one actor. `call_rows`: rows of a call. `queued`, `running`: calls
+    that no actor has yet, and those that one has.
+    """
 
     size: int
-    gpus: float
-    cpus: float
-    threads: int
-    node_label: dict[str, str]
-    reason: str
+    row_seconds: float
+    call_rows: float
+    load_seconds: float
+    queued: int = 0
+    running: int = 0
+    minimum: int = 0
+    maximum: int = 1_000_000
+
+    @property
+    def call_seconds(self) -> float:
+        """Of one call."""
+        return self.row_seconds * self.call_rows
+
+    def within(self, size: int) -> int:
+        """The nearest size that is allowed."""
+        return max(self.minimum, min(self.maximum, size))
 
 
-@dataclass(frozen=True, slots=True)
-class PoolPlans:
-    """The three pools."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """All that a decision goes by.
 
-    student: PoolPlan
-    oracle: PoolPlan
-    teacher: PoolPlan
+    `rejected`: the fraction of rows. `rows_to_draw`: that no student has finished yet. `waiting`:
+    rejected rows that wait for a teacher. `room`: how many more may come to wait before the
+    students must pause. `teachers_free_in`: seconds until each teacher has nothing more to do, or
+    has loaded; needed once everything is drawn.
+    """
+
+    capacity: Capacity
+    student: PoolFacts
+    oracle: PoolFacts
+    teacher: PoolFacts
+    rejected: float
+    rows_to_draw: float
+    waiting: float
+    room: float = inf
+    teachers_free_in: Sequence[float] = ()
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Actors by pool."""
-        plans = {"student": self.student, "oracle": self.oracle, "teacher": self.teacher}
-        return {name: plan.size for name, plan in plans.items()}
+        """Actors by pool, as they are."""
+        pools = {"student": self.student, "oracle": self.oracle, "teacher": self.teacher}
+        return {name: pool.size for name, pool in pools.items()}
 
 
-POOL_LABEL = "bottega-pool"
-"""The Ray label of nodes that are meant for one pool; ray_config.yaml sets it."""
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The sizes that there should be. `reason` is empty if they stay."""
+
+    sizes: dict[str, int]
+    reason: str = ""
 
 
-def plan_pools(
-    pools: PoolsSettings, cpus: float, gpus: float, pool_labels: frozenset[str] = frozenset()
-) -> PoolPlans:
-    """Sizes for a cluster with `cpus` cores and `gpus` GPUs; what the job file says goes first.
+@dataclass(frozen=True, slots=True)
+class _Split:
+    """So many actors, and what follows for the flow of rejected rows a second."""
 
-    pool_labels: the values of POOL_LABEL that the cluster's nodes carry. A pool with nodes of its
-    own starts its actors there; the oracle goes with the student.
-    """
-    homes = {"student": "student", "oracle": "student", "teacher": "teacher"}
-    for name, home in homes.items():
-        settings: PoolSettings = getattr(pools, name)
-        if home in pool_labels and not settings.node_label:
-            at_home = settings.model_copy(update={"node_label": {POOL_LABEL: home}})
-            pools = pools.model_copy(update={name: at_home})
-    return _on_gpus(pools, cpus, gpus) if gpus >= 1 else _on_cpus(pools, cpus)
+    students: int
+    oracles: int
+    teachers: int
+    arriving: float
+    refined: float
+
+    @property
+    def growth(self) -> float:
+        """By which the buffer grows."""
+        return self.arriving - self.refined
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        return {"student": self.students, "oracle": self.oracles, "teacher": self.teachers}
 
 
-def _on_gpus(pools: PoolsSettings, cpus: float, gpus: float) -> PoolPlans:
-    """Student and oracle share GPUs, half each; the teacher, where most time goes, gets the rest.
+def decide(outlook: Outlook) -> Decision:
+    """The sizes from now on."""
+    return _Pricing(outlook).decision() if outlook.rows_to_draw > 0 else _at_the_end(outlook)
 
-    A quarter of the GPUs for drawing and scoring suits a student some eight times as fast as the
-    teacher at a third of the rows refined. With one GPU everything is on it.
-    """
-    whole = floor(gpus)
-    shared = max(1, whole // 4)
-    alone = whole == 1
-    share = 0.25 if alone else 0.5
-    teachers = 1 if alone else whole - shared
-    actors = sum(
-        settings.size or size
-        for settings, size in (
-            (pools.student, shared),
-            (pools.oracle, shared),
-            (pools.teacher, teachers),
+
+@dataclass(slots=True)
+class _Pricing:
+    """Prices splits, in device-seconds that are lost until the end of the job."""
+
+    outlook: Outlook
+    at_limit: bool = True
+    _splits: dict[int, _Split] = field(default_factory=dict)
+
+    def decision(self) -> Decision:
+        look = self.outlook
+        now = self.now()
+        fewer, more = self.around()
+        numbers = {fewer, more, max(fewer - 1, look.student.minimum)} - {now.students}
+        self.at_limit = self.limit_in(now) <= self.warning(now)
+        if not self.at_limit:
+            # Nobody idles. Students who will not be missed may go early, as fewer are handed over.
+            numbers = {n for n in numbers if n < now.students}
+        splits = [self.split(n) for n in sorted(numbers)]
+        chosen = min(splits, key=self.price, default=now)
+        stays, price, costs = self.price(now), self.price(chosen), self.loading(chosen)
+        margin = MARGIN if self.at_limit else EARLY_MARGIN
+        if chosen is now or stays - price <= (margin - 1) * costs:
+            return self.oracles(now)
+        return Decision(chosen.sizes, self.reason(now, chosen, stays, price, costs))
+
+    def oracles(self, now: _Split) -> Decision:
+        """The oracle alone, when it is too small for the others."""
+        pool = self.outlook.oracle
+        load = self.oracle_load(now.students, now.teachers)
+        sizes = {**now.sizes, "oracle": self.oracles_for(now.students, now.teachers)}
+        if load <= pool.size or sizes["oracle"] <= pool.size:
+            return Decision(now.sizes)
+        if not self.outlook.capacity.fits(sizes):
+            return Decision(now.sizes)
+        return Decision(sizes, f"the others keep {load:.1f} oracles busy all the time")
+
+    # ---- what there could be
+
+    def now(self) -> _Split:
+        look = self.outlook
+        return self._flow(look.student.size, look.oracle.size, look.teacher.size)
+
+    def split(self, students: int) -> _Split:
+        """So many students, the oracles that they need, and all the teachers that fit beside."""
+        if students not in self._splits:
+            look = self.outlook
+            oracles = look.oracle.size
+            needed = self.oracles_for(students, self._teachers_beside(students, oracles))
+            fewer = self._teachers_beside(students, min(oracles, needed))
+            # An oracle is let go only if that makes room for a teacher.
+            if needed > oracles or fewer > self._teachers_beside(students, oracles):
+                oracles = needed
+            teachers = self._teachers_beside(students, oracles)
+            self._splits[students] = self._flow(students, oracles, teachers)
+        return self._splits[students]
+
+    def _teachers_beside(self, students: int, oracles: int) -> int:
+        pool = self.outlook.teacher
+        sizes = {"student": students, "oracle": oracles}
+        fitting = self.outlook.capacity.most("teacher", sizes, self._most(pool, "teacher"))
+        return max(fitting, pool.minimum)
+
+    def _flow(self, students: int, oracles: int, teachers: int) -> _Split:
+        look = self.outlook
+        arriving = look.rejected * students / look.student.row_seconds
+        return _Split(students, oracles, teachers, arriving, teachers / look.teacher.row_seconds)
+
+    def _most(self, pool: PoolFacts, name: str) -> int:
+        share = self.outlook.capacity.shares[name]
+        return min(pool.maximum, floor(self.outlook.capacity.count / share) if share else 10_000)
+
+    def oracle_load(self, students: int, teachers: int) -> float:
+        """Oracles that would be busy all the time."""
+        look = self.outlook
+        rows = students / look.student.row_seconds
+        if look.rejected:
+            rows += min(teachers / look.teacher.row_seconds, rows * 10)
+        return rows * look.oracle.row_seconds
+
+    def oracles_for(self, students: int, teachers: int) -> int:
+        load = self.oracle_load(students, teachers)
+        return max(1, self.outlook.oracle.within(ceil(load * SPARE)))
+
+    def around(self) -> tuple[int, int]:
+        """The most students whose rejected rows the teachers keep up with, and one more."""
+        look = self.outlook
+        low, high = look.student.minimum, self._most(look.student, "student")
+        high = look.capacity.most("student", {"oracle": look.oracle.size,
+                                              "teacher": look.teacher.minimum}, high)  # fmt: skip
+        low = min(low, high)
+        most = high
+        while low < high:
+            middle = (low + high + 1) // 2
+            if self.split(middle).growth <= 0:
+                low = middle
+            else:
+                high = middle - 1
+        return low, min(low + 1, most)
+
+    # ---- what it costs
+
+    def price(self, split: _Split) -> float:
+        """Device-seconds lost from now to the end.
+
+        At a limit that is near a split is kept for good: to move later is not cheaper than now. And
+        no split is changed to while nobody idles just to be changed again.
+        """
+        look = self.outlook
+        share_s = look.capacity.shares["student"]
+        rows, waiting = look.rows_to_draw, look.waiting
+        drawn = split.students / look.student.row_seconds
+        seconds = rows / drawn if drawn else inf
+        lost = self.loading(split)
+        reached = self.limit_in(split)
+        if reached < seconds:
+            rest = rows - (drawn * reached if drawn else 0.0)
+            held = self.held(split, rest)
+            near = reached <= self.warning(split)
+            may_move = not near and (self.at_limit or split.students == look.student.size)
+            lost += min(held, self.alternating(split, rest)) if may_move else held
+            waiting = 0.0 if split.growth < 0 else waiting + look.room
+        else:
+            waiting += split.growth * seconds
+        # In the end the students' devices are handed over, or idle until the teachers are through.
+        handed = split.students * share_s
+        if look.rejected or waiting > 0:
+            idle = waiting * look.teacher.row_seconds / split.teachers if split.teachers else inf
+            lost += handed * min(idle, look.teacher.load_seconds)
+        return lost
+
+    def loading(self, split: _Split) -> float:
+        """Device-seconds in which new actors load."""
+        look, shares = self.outlook, self.outlook.capacity.shares
+        return sum(
+            max(0, split.sizes[name] - pool.size) * shares[name] * pool.load_seconds
+            for name, pool in (("student", look.student), ("teacher", look.teacher))
         )
+
+    def limit_in(self, split: _Split) -> float:
+        """Seconds until the buffer is empty, or full."""
+        if split.growth < 0:
+            return self.outlook.waiting / -split.growth
+        return self.outlook.room / split.growth if split.growth > 0 else inf
+
+    def warning(self, split: _Split) -> float:
+        """So long before a limit a move is made."""
+        look = self.outlook
+        pause = look.student.call_seconds
+        return pause + (look.student.load_seconds if split.growth < 0 else 0.0)
+
+    def held(self, split: _Split, rows: float) -> float:
+        """Lost while `rows` are drawn at a limit, the faster side waiting for the slower."""
+        look, shares = self.outlook, self.outlook.capacity.shares
+        pace = split.students / look.student.row_seconds
+        if look.rejected:
+            pace = min(pace, split.refined / look.rejected)
+        if pace <= 0:
+            return inf
+        idle_students = split.students - pace * look.student.row_seconds
+        idle_teachers = split.teachers - pace * look.rejected * look.teacher.row_seconds
+        lost = idle_students * shares["student"] + idle_teachers * shares["teacher"]
+        return lost * rows / pace
+
+    def alternating(self, split: _Split, rows: float) -> float:
+        """Lost by actors that load while `rows` are drawn, by more and fewer students in turn."""
+        look, shares = self.outlook, self.outlook.capacity.shares
+        fewer, more = (self.split(n) for n in self.around())
+        room = look.waiting + look.room
+        if fewer.growth >= 0 or more.growth <= 0:
+            return inf
+        whole = room / -fewer.growth + room / more.growth
+        load = max(
+            look.student.load_seconds * shares["student"],
+            look.teacher.load_seconds * shares["teacher"],
+        )
+        work = look.student.row_seconds * shares["student"]
+        work += look.rejected * look.teacher.row_seconds * shares["teacher"]
+        devices = more.students * shares["student"] + more.teachers * shares["teacher"]
+        seconds = rows * work / devices if devices else inf
+        to = fewer if split.growth > 0 else more
+        moved = max(1, abs(to.students - split.students))
+        return load * (moved + floor(2 * seconds / whole) if whole < inf else moved)
+
+    # ---- what is said about it
+
+    def reason(self, now: _Split, then: _Split, stays: float, price: float, costs: float) -> str:
+        look, unit = self.outlook, self.outlook.capacity.unit
+        if not self.at_limit:
+            return (
+                f"p {look.rejected:.2f}: {then.students} students are enough, and fewer are handed"
+                f" over at the end. {_told(now.sizes, then.sizes)} saves "
+                f"{stays - price + costs:.0f} {unit}-seconds and costs {costs:.0f} of loading"
+            )
+        reached = self.limit_in(now)
+        when = f"in {reached:.0f} s" if reached >= 1 else "now"
+        if now.growth < 0:
+            why = f"the teachers run out of rejected rows {when}"
+        else:
+            why = f"there is no room for more rejected rows {when}"
+        gain = "for ever" if stays == inf else f"{stays - price + costs:.0f} {unit}-seconds"
+        return (
+            f"p {look.rejected:.2f}: {why}. {_told(now.sizes, then.sizes)} saves {gain} of "
+            f"idling and costs {costs:.0f} of loading"
+        )
+
+
+def _told(before: dict[str, int], after: dict[str, int]) -> str:
+    changes = (
+        f"{name} {before[name]} -> {after[name]}" for name in before if before[name] != after[name]
+    )
+    return ", ".join(changes)
+
+
+def _at_the_end(look: Outlook) -> Decision:
+    """Everything is drawn: the teachers get the devices that help them, the students none."""
+    before = look.sizes
+    teacher = look.teacher
+    if not teacher.queued:
+        return Decision(before)
+    beside = {**before, "student": look.student.minimum}
+    bound = min(teacher.maximum, teacher.size + teacher.queued)
+    most = look.capacity.most("teacher", beside, bound)
+    if most <= teacher.size:
+        return Decision(before)
+    seconds = {
+        n: _dealt(teacher.queued, look.teachers_free_in, n - teacher.size, teacher)
+        for n in (teacher.size, most)
+    }
+    # The fewest that are as good as all of them.
+    low, high = teacher.size, most
+    while low < high:
+        middle = (low + high) // 2
+        more = middle - teacher.size
+        seconds[middle] = _dealt(teacher.queued, look.teachers_free_in, more, teacher)
+        enough = seconds[middle] <= 1.005 * seconds[most]
+        low, high = (low, middle) if enough else (middle + 1, high)
+    saved = seconds[teacher.size] - seconds.get(low, seconds[most])
+    if low == teacher.size or (saved < inf and saved <= 0.02 * seconds[teacher.size]):
+        return Decision(before)
+    students = look.capacity.most("student", {**before, "teacher": low}, look.student.size)
+    sizes = {**before, "teacher": low, "student": max(students, look.student.minimum)}
+    gain = "the only way on" if saved == inf else f"{saved:.0f} s earlier"
+    return Decision(
+        sizes,
+        f"everything is drawn and {teacher.queued} batches wait for teachers: "
+        f"{_told(before, sizes)}, {gain}, with {teacher.load_seconds:.0f} s of loading in it",
     )
 
-    def plan(settings: PoolSettings, size: int, each: float, reason: str) -> PoolPlan:
-        return PoolPlan(
-            size=settings.size or size,
-            gpus=each if settings.gpus_per_actor is None else settings.gpus_per_actor,
-            # A core each where there are enough; few-core GPU machines still have to fit.
-            cpus=1.0 if cpus >= actors else 0.1,
-            threads=settings.threads_per_actor,
-            node_label=settings.node_label,
-            reason=f"set in the job file: {settings.size}" if settings.size else reason,
-        )
 
-    return PoolPlans(
-        student=plan(pools.student, shared, share, f"{shared} of {whole} GPUs, shared"),
-        oracle=plan(pools.oracle, shared, share, f"{shared} of {whole} GPUs, shared"),
-        teacher=plan(
-            pools.teacher,
-            teachers,
-            0.5 if alone else 1.0,
-            "the only GPU, shared" if alone else f"the other {teachers} of {whole} GPUs",
-        ),
-    )
-
-
-def _on_cpus(pools: PoolsSettings, cpus: float) -> PoolPlans:
-    """Without GPUs the pools share the cores: single-threaded actors, about one a core.
-
-    On few cores a second teacher pays although it makes an actor more than cores: when the student
-    has drawn everything, its core would idle (measured: docs/performance.md).
-    """
-    cores = max(1, floor(cpus))
-    students, oracles = max(1, cores // 4), max(1, cores // 8)
-    teachers = max(min(2, cores), cores - students - oracles)
-    defaults = (students, oracles, teachers)
-    settings = (pools.student, pools.oracle, pools.teacher)
-    sizes = [s.size or size for s, size in zip(settings, defaults, strict=True)]
-    threads = sum(s.threads_per_actor * size for s, size in zip(settings, sizes, strict=True))
-    core_of_a_thread = min(1.0, floor(1000 * cores / threads) / 1000)
-
-    def plan(settings: PoolSettings, size: int) -> PoolPlan:
-        return PoolPlan(
-            size=size,
-            gpus=settings.gpus_per_actor or 0.0,
-            # Ray takes fractions below one core and whole ones above.
-            cpus=_whole_above_one(settings.threads_per_actor * core_of_a_thread),
-            threads=settings.threads_per_actor,
-            node_label=settings.node_label,
-            reason=f"set in the job file: {size}" if settings.size else f"{cores} cores, no GPU",
-        )
-
-    student, oracle, teacher = map(plan, settings, sizes)
-    return PoolPlans(student, oracle, teacher)
-
-
-def _whole_above_one(cpus: float) -> float:
-    return float(floor(cpus)) if cpus > 1 else cpus
+def _dealt(calls: int, free_in: Sequence[float], more: int, teacher: PoolFacts) -> float:
+    """Seconds until the last of the waiting `calls` is done, each by whoever is free first."""
+    starts = [*free_in, *[teacher.load_seconds] * more]
+    if not starts:
+        return inf
+    each = teacher.call_seconds
+    low, high = 0.0, max(starts) + calls * each
+    for _ in range(40):
+        middle = (low + high) / 2
+        if sum(floor((middle - start) / each + 1e-9) for start in starts if start < middle) < calls:
+            low = middle
+        else:
+            high = middle
+    return max([high, *free_in])

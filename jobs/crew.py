@@ -18,10 +18,13 @@ from math import ceil, inf, log2
 from actors.errors import InterruptedJobError, StalledError
 from actors.facts import CallFacts
 from actors.pool import Pool, PoolCall, Worker
-from jobs.cascade import OUTPUTS, Call, Done, Event, Failed, Lost, Stage
+from jobs.capacity import Capacity
+from jobs.cascade import OUTPUTS, Call, Done, Event, Failed, Lost, Output, Release, Stage
 from jobs.hands import Answer, Hands, Kind, Trouble, Work
 from jobs.job import Job
+from jobs.measures import Pace
 from jobs.open_part import OpenPart, Ref, row_results
+from jobs.store import Store
 
 log = logging.getLogger("bottega.crew")
 
@@ -67,6 +70,7 @@ class PoolView:
     ready: int
     busy: int
     queued: int
+    leaving: int = 0
 
 
 class _Queue:
@@ -109,29 +113,38 @@ class Crew:
         task_slots: int,
         object_store_bytes: float = inf,
         should_stop: Callable[[], bool] = lambda: False,
+        capacity: Capacity | None = None,
     ) -> None:
         """`sizes`: actors of each pool. `task_slots`: files that are encoded or written at once.
 
-        `should_stop` is asked at every `wait`.
+        `should_stop` is asked at every `wait`. `capacity`: what the actors share; None keeps the
+        sizes as they are.
         """
         self.job = job
         self.hands = hands
-        self.object_store_bytes = object_store_bytes
+        self.capacity = capacity
+        self.store = Store(object_store_bytes)
         self.evaluations: dict[Stage, int] = {}
         """Network evaluations of a row, as counted: by stage, DRAW and REFINE."""
-        self.bytes_per_row = 0.0
-        """The most that a drawn row took in the object store; 0 before the first is drawn."""
         self._should_stop = should_stop
         self.seconds: defaultdict[Stage, float] = defaultdict(float)
         self.rows: Counter[Stage] = Counter()
         self._batch_sizes = {name: model.batch_size for name, model in job.spec.models}
         self.pools = {name: self._pool(name, size) for name, size in sizes.items()}
+        self.paces = {name: Pace() for name in self.pools}
+        self.load_seconds: dict[str, float] = {}
+        """Smoothed, by pool; of those of which an actor has loaded."""
+        self._first_sizes = dict(sizes)
         self._task_slots = task_slots
         self._tasks = 0
         self._told: set[Stage] = set()
+        self._told_of_room = False
         self._queues = {name: _Queue() for name in (*self.pools, "files")}
-        self._loading: dict[Ref, tuple[Pool, Worker]] = {}
+        self._loading: dict[Ref, tuple[Pool, Worker, float]] = {}
+        """By ticket: the pool, the actor, and when it was started."""
         self._sent: dict[Ref, _Sent] = {}
+        self._drawing = 0
+        """Of these, how many draw."""
         self._last_answer = self._last_look = hands.now()
 
     def _pool(self, name: str, size: int) -> Pool:
@@ -156,8 +169,8 @@ class Crew:
         )
 
     def __enter__(self) -> Crew:
-        for pool in self.pools.values():
-            self._start(pool)
+        self.hands.want_actors(self.sizes)
+        self._start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -168,12 +181,97 @@ class Crew:
         """Queue a call. Older parts go first, so that parts finish and let go of their pictures."""
         self._queues[POOL_OF[call.stage]].push(owner, call)
 
+    def let_go(self, owner: OpenPart, release: Release) -> None:
+        """Nothing asks for an output any more."""
+        self.store.let_go(owner, release.call, release.output)
+
     def views(self) -> list[PoolView]:
         """What each pool is doing."""
         return [
-            PoolView(name, pool.size, pool.num_ready, pool.num_busy, len(self._queues[name]))
+            PoolView(
+                name, pool.size, pool.num_ready, pool.num_busy, len(self._queues[name]),
+                pool.num_leaving,
+            )
             for name, pool in self.pools.items()
-        ]
+        ]  # fmt: skip
+
+    # ---- sizes
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Actors that there should be, by pool."""
+        return {name: pool.size for name, pool in self.pools.items()}
+
+    def resize(self, sizes: Mapping[str, int]) -> None:
+        """Have so many actors of each pool: what is too much leaves when its calls are answered.
+
+        A new actor is started when there is a device for it, so that what it waits for others to
+        leave does not count as loading.
+        """
+        self.hands.want_actors(sizes)
+        for name, pool in self.pools.items():
+            pool.resize(sizes[name])
+        self._settle()
+
+    @property
+    def wants_rows(self) -> bool:
+        """Whether the students will soon have drawn all that they were asked for."""
+        files = len(self._queues["files"])
+        students = max(1, self.pools["student"].size)
+        return len(self._queues["student"]) < 2 * students and files < 4 * (
+            students + self._task_slots
+        )
+
+    def queued(self, pool: str) -> int:
+        """Calls that no actor has yet."""
+        return len(self._queues[pool])
+
+    def loading_until(self) -> dict[Worker, float]:
+        """When the actors that load will be ready, as far as that is known."""
+        return {
+            worker: started + self.load_seconds.get(pool.name, 0.0)
+            for pool, worker, started in self._loading.values()
+        }
+
+    def _settle(self) -> None:
+        """End what leaves and has nothing more to do; start what is missing and has a place."""
+        for pool in self.pools.values():
+            if pool.num_leaving:
+                for worker in pool.dismiss_leaving():
+                    self._loading.pop(worker.loading, None)
+        self._start()
+
+    def _unblock(self) -> None:
+        """If all that is left to do is for pools without actors, they get the others' devices.
+
+        Without a measurement nobody else would see to that.
+        """
+        if self._sent or self._loading or self.capacity is None:
+            return
+        asked = {name for name in self.pools if self._queues[name]}
+        if not asked or any(self.pools[name].size for name in asked):
+            return
+        sizes = {name: int(name in asked) for name in self.pools}
+        for name, size in self.sizes.items():
+            if name not in asked:
+                sizes[name] = self.capacity.most(name, sizes, size)
+        log.info("%s: actors for what is left to do", ", ".join(sorted(asked)))
+        self.resize(sizes)
+
+    def _start(self) -> None:
+        for pool in self.pools.values():
+            while pool.num_missing > 0 and self._has_place_for(pool):
+                worker = pool.start_one()
+                self._loading[worker.loading] = pool, worker, self.hands.now()
+
+    def _has_place_for(self, pool: Pool) -> bool:
+        if self.capacity is None:
+            return True
+        there = {name: len(pool.workers) for name, pool in self.pools.items()}
+        there[pool.name] += 1
+        # What the job began with was asked for, whether it fits or not.
+        begun = all(size <= self._first_sizes[name] for name, size in there.items())
+        return begun or self.capacity.fits(there)
 
     def wait(self, timeout_seconds: float) -> list[tuple[OpenPart, Event]]:
         """Feed the pools, and wait for answers: at least one, or none at the timeout.
@@ -186,6 +284,7 @@ class Crew:
                 "stopped. Finished parts are safe. Run the same command again to continue."
             )
         events = self._dispatch()
+        self._unblock()
         answers = self.hands.wait(0.0 if events else timeout_seconds)
         now = self.hands.now()
         if answers:
@@ -195,6 +294,8 @@ class Crew:
         if now - self._last_look >= LOOK_SECONDS:
             self._last_look = now
             events += self._replace_hung(now)
+        if any(pool.num_leaving or pool.num_missing for pool in self.pools.values()):
+            self._settle()
         if now - self._last_answer > self.job.spec.stall_timeout_seconds:
             raise StalledError(
                 f"nothing came back for {self.job.spec.stall_timeout_seconds:g} s. {self._waits()}"
@@ -206,16 +307,14 @@ class Crew:
 
     # ---- sending
 
-    def _start(self, pool: Pool) -> None:
-        for worker in pool.start():
-            self._loading[worker.loading] = (pool, worker)
-
     def _dispatch(self) -> list[tuple[OpenPart, Event]]:
         """Hand out what is queued; returns the calls whose input was lost while they waited."""
         stale: list[tuple[OpenPart, Event]] = []
         for name, pool in self.pools.items():
             queue = self._queues[name]
-            while queue and (worker := pool.free()) is not None:
+            while queue and (worker := pool.free(len(queue))) is not None:
+                if pool.name == "student" and not self._may_draw():
+                    break
                 owner, call = queue.pop()
                 inputs = owner.inputs(call)
                 if inputs is None:
@@ -224,6 +323,7 @@ class Crew:
                 work = Work(owner, call, inputs, pool.rows_at_once)
                 ticket = self.hands.ask_actor(worker.handle, work)
                 sent = self._sent[ticket] = _Sent(work=work, ticket=ticket, worker=worker)
+                self._drawing += call.stage is Stage.DRAW
                 pool.give(worker, sent, self.hands.now())
         queue = self._queues["files"]
         while queue and self._tasks < self._task_slots:
@@ -238,6 +338,23 @@ class Crew:
             self._tasks += 1
         return stale
 
+    def _may_draw(self) -> bool:
+        """Rows are drawn only if there is room for them; but if nothing else is done, they are."""
+        batch = self._batch_sizes["student"]
+        if self.store.has_room_for((self._drawing + 1) * batch):
+            return True
+        if self._sent:
+            return False
+        if not self._told_of_room:
+            self._told_of_room = True
+            log.warning(
+                "the object store is too small for parts of %d rows: %.3g bytes are held for open "
+                "parts, and it should be %.3g at most. The job goes on, batch by batch. Smaller "
+                "rows_per_part, or a larger object store, make it faster.",
+                self.job.spec.rows_per_part, self.store.held, self.store.budget,
+            )  # fmt: skip
+        return True
+
     def _file_work(self, owner: OpenPart, call: Call, inputs: dict[Ref, Call]) -> Work:
         if call.stage is not Stage.COMMIT:
             return Work(owner, call, inputs)
@@ -251,7 +368,7 @@ class Crew:
         if loading := self._loading.pop(answer.ticket, None):
             self._loaded(*loading, answer.trouble)
             return []
-        sent = self._sent.pop(answer.ticket, None)
+        sent = self._over(answer.ticket)
         if sent is None:
             return []  # of an actor that was given up, or the second time
         if answer.trouble and answer.trouble.kind is Kind.DIED and sent.worker:
@@ -265,23 +382,31 @@ class Crew:
             return self._troubled(sent, answer.trouble)
         return [(sent.work.owner, self._done(sent.work, answer))]
 
-    def _loaded(self, pool: Pool, worker: Worker, trouble: Trouble | None) -> None:
+    def _over(self, ticket: Ref) -> _Sent | None:
+        sent = self._sent.pop(ticket, None)
+        self._drawing -= sent is not None and sent.work.call.stage is Stage.DRAW
+        return sent
+
+    def _loaded(self, pool: Pool, worker: Worker, started: float, trouble: Trouble | None) -> None:
         if trouble:
             pool.died(worker, trouble.reason, hopeless=trouble.kind is Kind.RAISED)
-            self._start(pool)
         else:
             pool.loaded(worker)
+            took = self.hands.now() - started
+            before = self.load_seconds.get(pool.name, took)
+            self.load_seconds[pool.name] = 0.7 * before + 0.3 * took
             log.info("%s: an actor is ready (%d of %d)", pool.name, pool.num_ready, pool.size)
 
     def _done(self, work: Work, answer: Answer) -> Done:
         owner, call = work.owner, work.call
-        for output, made in zip(OUTPUTS[call.stage], answer.outputs, strict=True):
-            owner.refs[call, output] = made
         if call.stage is Stage.COMMIT:
             owner.record = answer.value
             return Done(call)
         is_scores = call.stage in (Stage.SCORE_DRAWN, Stage.SCORE_REFINED)
         facts: CallFacts = answer.value[1] if is_scores else answer.value
+        made = zip(OUTPUTS[call.stage], answer.outputs, facts.stored_bytes, strict=True)
+        for output, ref, num_bytes in made:
+            self.store.keep(owner, call, output, ref, num_bytes)
         self._note(work, facts)
         return Done(call, tuple(answer.value[0]) if is_scores else ())
 
@@ -290,7 +415,8 @@ class Crew:
         name = POOL_OF[stage]
         self.seconds[stage] += facts.seconds
         self.rows[stage] += facts.rows
-        self.bytes_per_row = max(self.bytes_per_row, facts.stored_bytes / facts.rows)
+        if name in self.pools:
+            self.paces[name].add(facts.seconds, facts.rows, self.pools[name].size)
         owner.seconds[name] += facts.seconds
         if facts.truncated:
             owner.truncated.update(work.call.rows[place] for place in facts.truncated)
@@ -340,8 +466,15 @@ class Crew:
         return [
             (work.owner, Lost(work.inputs[ref], output))
             for ref in gone
-            if work.owner.lose(work.inputs[ref], output, ref)
+            if self._forget(work.owner, work.inputs[ref], output, ref)
         ]
+
+    def _forget(self, owner: OpenPart, maker: Call, output: Output, ref: Ref) -> bool:
+        """Let a lost reference go; False if it was made anew since, or let go before."""
+        if owner.refs.get((maker, output)) != ref:
+            return False
+        self.store.let_go(owner, maker, output)
+        return True
 
     def _raised(self, worker: Worker, pool: Pool, why: str) -> list[tuple[OpenPart, Event]]:
         """An actor that raises again and again is replaced, in case it is the actor."""
@@ -349,12 +482,10 @@ class Crew:
             return []
         reason = f"{worker.raised} calls in a row failed on it"
         pool.retire(worker, reason)
-        self._start(pool)
         return self._given_up(worker, DIED, at_fault=None)
 
     def _died(self, worker: Worker, pool: Pool, reason: str) -> list[tuple[OpenPart, Event]]:
         pool.died(worker, reason)
-        self._start(pool)
         return self._given_up(worker, DIED, worker.at_fault)
 
     def _replace_hung(self, now: float) -> list[tuple[OpenPart, Event]]:
@@ -364,7 +495,6 @@ class Crew:
             for worker in pool.hung(now):
                 reason = f"no answer for {limit:.0f} s (call_timeout_seconds sets this limit)"
                 pool.died(worker, reason)
-                self._start(pool)
                 events += self._given_up(worker, HUNG, worker.calls[0])
                 self._last_answer = now
         return events
@@ -378,7 +508,7 @@ class Crew:
             # Taken out: call and actor refer to each other, and would keep the inputs in the store.
             sent = worker.calls.popleft()
             assert isinstance(sent, _Sent)
-            self._sent.pop(sent.ticket, None)
+            self._over(sent.ticket)
             sent.work.owner.failures += 1
             failed = Failed(sent.work.call, reason, blame=sent is at_fault)
             events.append((sent.work.owner, failed))

@@ -23,12 +23,16 @@ from time import process_time
 from traceback import format_exc
 from typing import Any
 
+from jobs.capacity import Capacity, Devices
 from jobs.cascade import Call, Stage
 from jobs.crew import Crew
 from jobs.faulty_hands import FaultyHands, RestartError
 from jobs.runner import Runner
 from jobs.schedules import POOLS, Breaks, Schedule, Small, make_schedule
 from jobs.simulation import SimulatedOutput, simulated_job
+
+SHARES = {"student": 1.0, "oracle": 0.5, "teacher": 1.0}
+"""Of a GPU, where the pools are balanced."""
 
 
 @dataclass
@@ -66,6 +70,10 @@ class Trial:
         self.failing_commits: list[Breaks] = []
         self.verdict = Verdict()
         self._quiet = quiet
+        self.capacity: Capacity | None = None
+        if gpus := schedule.job.gpus:
+            self.capacity = Capacity((Devices(gpus, frozenset(POOLS)),), SHARES)
+        self.may_dismiss = bool(gpus) or any(f.what is Breaks.RESIZE for f in schedule.faults)
 
     def problem(self, text: str) -> None:
         self.verdict.problems.append(text)
@@ -102,9 +110,10 @@ class Trial:
             verdict.lives += 1
             hands = FaultyHands(self, verdict.seconds)
             again = False
+            sizes = dict(zip(POOLS, small.sizes, strict=True))
             try:
-                with Crew(job, hands, dict(zip(POOLS, small.sizes, strict=True)),
-                          small.task_slots) as crew:  # fmt: skip
+                with Crew(job, hands, sizes, small.task_slots, capacity=self.capacity) as crew:
+                    hands.crew = crew
                     try:
                         Runner(job).run(crew, job.rules(small.threshold))
                     finally:

@@ -17,6 +17,7 @@ from jobs.schedules import POOLS, Breaks, Fault
 from jobs.simulation import DRIVER_NODE, SimulatedActor, SimulatedHands, SimulatedRef, Times
 
 if TYPE_CHECKING:
+    from jobs.crew import Crew
     from jobs.faults import Trial
 
 MAX_TURNS = 20_000
@@ -75,6 +76,7 @@ class FaultyHands(SimulatedHands):
         self.finished_before = set(trial.output.kept)
         self.over = False
         self.turns = 0
+        self.crew: Crew | None = None
         self._suspects: set[SimulatedActor] = set()
         """Actors that the crew may give up."""
         self._hanging: set[SimulatedActor] = set()
@@ -100,7 +102,12 @@ class FaultyHands(SimulatedHands):
         self._interact()
         actor, ticket = super().start_actor(pool)
         self.tell(f"{actor.name} starts on node {actor.node}")
+        if (capacity := self.trial.capacity) and not capacity.fits(self._sizes()):
+            self.trial.problem(f"{actor.name} was started and there is no GPU for it")
         return actor, ticket
+
+    def _sizes(self) -> Counter[str]:
+        return Counter(actor.pool for actor in self.actors)
 
     def ask_actor(self, handle: SimulatedActor, work: Work) -> object:
         self._interact()
@@ -115,7 +122,8 @@ class FaultyHands(SimulatedHands):
     def kill_actor(self, handle: SimulatedActor) -> None:
         if not self.over and not handle.dead:
             self.tell(f"{handle.name} is given up by the crew")
-            if handle not in self._suspects:
+            dismissed = self.trial.may_dismiss and not handle.calls
+            if handle not in self._suspects and not dismissed:
                 self.trial.problem(f"{handle.name} was given up, and nothing was wrong with it")
         super().kill_actor(handle)
 
@@ -219,8 +227,27 @@ class FaultyHands(SimulatedHands):
                 self.tell(f"memory is short: {self.trial.memory}")
             case Breaks.COMMIT | Breaks.COMMIT_UNTOLD:
                 self.trial.failing_commits.append(fault.what)
+            case Breaks.RESIZE:
+                self._resize(fault)
             case _:
                 self._strike_actor(fault)
+
+    def _resize(self, fault: Fault) -> None:
+        """To any sizes that fit; a pool may have no actor for a while, and then has some again."""
+        random, capacity = Random(fault.pick), self.trial.capacity
+        for least, after in ((0, 0.0), (1, 40 * fault.size)):
+            sizes = dict(zip(POOLS, self.trial.schedule.job.sizes, strict=True))
+            for _ in range(20):
+                tried = {pool: random.randint(least, 3) for pool in POOLS}
+                if capacity is None or capacity.fits(tried):
+                    sizes = tried
+                    break
+            self.at(after, lambda sizes=sizes: self._resize_to(sizes))  # type: ignore[misc]
+
+    def _resize_to(self, sizes: dict[str, int]) -> None:
+        if self.crew is not None and not self.over:
+            self.tell(f"the pools are resized: {sizes}")
+            self.crew.resize(sizes)
 
     def _strike_actor(self, fault: Fault) -> None:
         wanted = {

@@ -6,7 +6,7 @@ is on this side of them, in `jobs.crew` and `actors.pool`, and so it is the same
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any, Protocol
@@ -101,6 +101,13 @@ class Hands(Protocol):
 
     def now(self) -> float:
         """Seconds on a clock that never goes back."""
+        ...
+
+    def want_actors(self, sizes: Mapping[str, int]) -> None:
+        """How many actors of each pool there should be, whenever that changes.
+
+        `start_actor` and `kill_actor` follow; this is for hands whose cluster can grow for them.
+        """
         ...
 
     def start_actor(self, pool: str) -> tuple[Handle, Ref]:

@@ -7,15 +7,13 @@ are those of `jobs.simulation`; only what a picture was made from, nobody can as
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 from random import Random
 from typing import Any
 
-from actors.facts import CallFacts
 from jobs.cascade import OUTPUTS, Call, Stage
 from jobs.hands import Answer, Trouble, Work
 from jobs.open_part import OpenPart
-from jobs.simulation import EVALUATIONS, Asked, SimulatedHands
+from jobs.simulation import Asked, SimulatedHands
 
 NUM_SCORES = 1 << 16
 EVENLY = [place / NUM_SCORES for place in Random(0).sample(range(NUM_SCORES), NUM_SCORES)]
@@ -46,22 +44,17 @@ class LightHands(SimulatedHands):
     def _lost_input(self, work: Work) -> Trouble | None:
         return None
 
-    def _carried_out(self, asked: Asked, node: int, pool: str) -> Answer:
+    def _carried_out(self, asked: Asked, node: int) -> Answer:
         work = asked.work
         assert work is not None
         call = work.call
         if call.stage is Stage.COMMIT:
             return Answer(asked.ticket, self.commit(work))
         rows = len(call.rows)
-        facts = _facts(rows, self.times.batch.get(pool, self.times.files), call.stage)
+        facts = self.facts(work, asked.seconds)
         outputs = [object() for _ in OUTPUTS[call.stage]]
         if call.stage is Stage.SCORE_DRAWN:
             return Answer(asked.ticket, (self.scores(work.owner, call), facts))
         if call.stage is Stage.SCORE_REFINED:
             return Answer(asked.ticket, ((1.0,) * rows, facts))
         return Answer(asked.ticket, facts, outputs)
-
-
-@cache
-def _facts(rows: int, seconds: float, stage: Stage) -> CallFacts:
-    return CallFacts(rows, seconds, rows, EVALUATIONS.get(stage, 0))

@@ -17,8 +17,8 @@ Ref = Any
 
 @dataclass(eq=False)
 class OpenPart:
-    """`refs`: what its calls made and its cascade still holds. `record`: once it is committed.
-    `truncated`: rows whose prompts were longer than the student reads.
+    """`refs`: what its calls made and its cascade still holds; `stored`: the bytes of it. `record`:
+    once it is committed. `truncated`: rows whose prompts were longer than the student reads.
 
     `seconds` by pool, `failures` and `smaller_batches` (by pool, after the device ran out of
     memory) go into the record: they may depend on time and place.
@@ -27,6 +27,7 @@ class OpenPart:
     part: Part
     cascade: Cascade
     refs: dict[tuple[Call, Output], Ref] = field(default_factory=dict)
+    stored: dict[tuple[Call, Output], int] = field(default_factory=dict)
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     failures: int = 0
     smaller_batches: dict[str, int] = field(default_factory=dict)
@@ -43,13 +44,6 @@ class OpenPart:
             return {self.refs[maker, used]: maker for maker in call.sources}
         except KeyError:
             return None
-
-    def lose(self, maker: Call, output: Output, ref: Ref) -> bool:
-        """Forget a lost reference; False if it was made anew since, or let go."""
-        if self.refs.get((maker, output)) != ref:
-            return False
-        del self.refs[maker, output]
-        return True
 
     def facts(self) -> dict[str, Any]:
         """What the record says of how the part went."""

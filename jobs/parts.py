@@ -4,6 +4,7 @@
       job.json                     the resolved job, its threshold, versions
       data/part-00000000.parquet   rows in input order; nothing in it depends on time or place
       records/part-00000000.json   written last: this makes the part count
+      timeline.jsonl               how many actors each pool had, since when, and why
       README.md, report.html       a dataset card, and a page for people
       _SUCCESS                     the sign that every part is there
 
@@ -18,6 +19,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -168,6 +170,17 @@ class OutputFolder:
         content = json.dumps(redacted(job), indent=2, sort_keys=True).encode() + b"\n"
         with failing_in(self.path):
             (write_whole if replace else write_first)(self.job_file, content)
+
+    @property
+    def timeline_file(self) -> Path:
+        """Where every change of the pools' sizes is told, in JSON Lines."""
+        return self.path / "timeline.jsonl"
+
+    def add_to_timeline(self, entry: Mapping[str, Any]) -> None:
+        """Tell of one more event, with the time of day; a resumed run goes on where it is."""
+        stamped = {"time": datetime.now(UTC).isoformat(timespec="seconds"), **entry}
+        with failing_in(self.path), self.timeline_file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(redacted(stamped)) + "\n")
 
     def check_there(self) -> None:
         """Raise OutputFailedError when the folder is there no more, or another in its place."""

@@ -35,7 +35,8 @@ def _sections(model: type[BaseModel], path: str) -> list[str]:
     below: list[str] = []
     for name, field in model.model_fields.items():
         inner = _model_of(field.annotation)
-        kind = "fields below" if inner else _type_name(field.annotation)
+        several = "list of " if get_origin(field.annotation) is tuple else ""
+        kind = f"{several}fields below" if inner else _type_name(field.annotation)
         lines.append(
             f"| `{name}` | {kind} | {_default(field)} | {field.description}{_bounds(field)} |"
         )
@@ -74,13 +75,19 @@ def _default(field: FieldInfo) -> str:
     if isinstance(value, BaseModel):
         given = value.model_dump(exclude_defaults=True)
         return f"`{given}`".replace("'", "") if given else "as below"
-    if value in (None, "", {}, PydanticUndefined):
+    if value in (None, "", {}, (), PydanticUndefined):
         return "none"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
 def _bounds(field: FieldInfo) -> str:
-    signs = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
+    signs = {
+        "ge": "at least",
+        "gt": "more than",
+        "le": "at most",
+        "lt": "less than",
+        "multiple_of": "a multiple of",
+    }
     rules = [
         f"{words} {getattr(rule, sign)}"
         for rule in field.metadata

@@ -15,29 +15,43 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from math import ceil, floor, inf
+from math import isinf
 from typing import Any
 
 from actors.errors import OutputFailedError, TooManyFailuresError
+from jobs.balancer import Balancer
 from jobs.calibrate import NOTHING_TO_CALIBRATE, calibrate, describe
 from jobs.card import card
-from jobs.cascade import Abandon, Call, Cascade, Instruction, Release, Rules
+from jobs.cascade import (
+    Abandon,
+    Call,
+    Cascade,
+    Done,
+    Event,
+    Instruction,
+    Release,
+    Rules,
+    Stage,
+)
 from jobs.crew import Crew
 from jobs.drivers import signed_in
 from jobs.ids import check_ids
 from jobs.job import Job
+from jobs.measures import Rejection
 from jobs.open_part import OpenPart
 from jobs.parts import rows_to_keep
-from jobs.progress import Progress
+from jobs.progress import LISTENER_SECONDS, Listener, Progress
 from jobs.prompts import Part
 from jobs.report import report
+from jobs.sizes import guess_loads
 
 log = logging.getLogger("bottega.runner")
 
-Listener = Callable[[Progress], None]
-"""Told how the job stands, a few times a second."""
+LEAST_REJECTED = 0.02
+"""For a lower fraction of rejected rows no more parts are opened than for this."""
 
-LISTENER_SECONDS = 0.25
+MOST_BUFFERED_ROWS = 50_000
+"""Rows of open parts that only wait: the driver remembers each of them."""
 
 MIN_ROWS_BEFORE_GIVING_UP = 100
 """Where `max_failed` is a fraction: a few failed rows at the very start do not end a job."""
@@ -73,7 +87,7 @@ def run_job(
         if runner.todo:
             with make_crew() as crew:
                 if known is None:
-                    _calibrate_and_write(job, crew, replace=before is not None)
+                    _calibrate_and_write(job, crew, listener, replace=before is not None)
                 runner.run(crew, job.rules(_threshold(job)))
         else:
             log.info("nothing to do: all %d parts are there", job.prompts.num_parts)
@@ -119,8 +133,8 @@ def _driving(job: Job) -> Iterator[None]:
         yield
 
 
-def _calibrate_and_write(job: Job, crew: Crew, replace: bool) -> None:
-    calibration = calibrate(job, crew)
+def _calibrate_and_write(job: Job, crew: Crew, listener: Listener | None, replace: bool) -> None:
+    calibration = calibrate(job, crew, listener)
     job.write(calibration.as_json(), replace)
     log.info("threshold: %s", describe(calibration.as_json()))
 
@@ -151,14 +165,23 @@ class Runner:
         self._resumed_rows = self._done_rows = sum(record["rows"] for record in resumed)
         self._failed_rows = sum(record["failed"] for record in resumed)
         self._open: dict[int, OpenPart] = {}
+        self._open_rows = 0
+        self._to_draw = {n: there[n]["failed"] if retry else _rows_in(job, n) for n in self.todo}
+        """Rows of the parts that are not open yet, by part."""
+        self._unopened_rows = sum(self._to_draw.values())
         self._counts: Counter[str] = Counter()
         self._started = 0.0
         self._crew: Crew | None = None
+        self._rejection = Rejection(0.5, weight=0.0)
+        self._balancer: Balancer | None = None
 
     def run(self, crew: Crew, rules: Rules) -> None:
         """Open parts and drive them until every part has its record."""
         self._crew = crew
         self._started = told = crew.hands.now()
+        self._rejection = self._expected(rules)
+        balancer = self._balancer = Balancer(self.job, crew, self._rejection)
+        balancer.begin()
         if self._retry:
             log.info("%d parts have failed rows, which are drawn again", len(self.todo))
         elif self._parts_done:
@@ -168,16 +191,17 @@ class Runner:
         todo = set(self.todo)
         parts = (p for p in self.job.prompts.parts(first=self.todo[0]) if p.index in todo)
         while True:
-            while len(self._open) < self._most_open(crew, rules):
-                part = next(parts, None)
-                if part is None:
-                    break
+            while self._may_open(crew, rules) and (part := next(parts, None)):
                 opened = self._opened(part, rules)
                 self._open[part.index] = opened
+                self._open_rows += len(part.prompts)
+                self._unopened_rows -= self._to_draw.pop(part.index)
                 self._carry_out(opened, opened.cascade.start())
             if not self._open:
                 return
+            balancer.look(self._unopened_rows, self._most_rows(crew, rules) - self._open_rows)
             for owner, event in crew.wait(timeout_seconds=0.5):
+                self._judged(event, rules)
                 self._carry_out(owner, owner.cascade.handle(event))
             if crew.hands.now() - told > LISTENER_SECONDS:
                 self.job.output.check_there()
@@ -191,18 +215,39 @@ class Runner:
         kept = rows_to_keep(there) if self._retry else frozenset[int]()
         return OpenPart(part, Cascade(len(part.prompts), rules, part.unusable, kept))
 
-    def _most_open(self, crew: Crew, rules: Rules) -> int:
-        """Enough open parts to feed every actor twice over, also when few rows are rejected.
+    def _expected(self, rules: Rules) -> Rejection:
+        """What is known of the fraction that will be rejected, before a row is judged."""
+        if isinf(rules.threshold):
+            return Rejection(float(rules.threshold > 0), certain=True)
+        found = (self.job.output.read_job() or {}).get("calibration")
+        if found and found["rows"]:
+            return Rejection(found["refine"], weight=found["rows"])
+        return Rejection(guess_loads(self.job).rejected, weight=8.0)
 
-        But no more than fit into half of the object store, by what a drawn row took so far.
+    def _judged(self, event: Event, rules: Rules) -> None:
+        """Learn from the oracle."""
+        if isinstance(event, Done) and event.call.stage is Stage.SCORE_DRAWN:
+            rejected = sum(score < rules.threshold for score in event.scores)
+            assert self._balancer is not None
+            self._rejection.add(len(event.scores), rejected, self._balancer.window)
+
+    def _may_open(self, crew: Crew, rules: Rules) -> bool:
+        return not self._open or (
+            crew.wants_rows and self._open_rows < self._most_rows(crew, rules)
+        )
+
+    def _most_rows(self, crew: Crew, rules: Rules) -> float:
+        """Rows of open parts that feed every actor twice over, and the balance's buffer.
+
+        Bytes have their own bound: the crew draws only what fits into the object store.
         """
+        assert self._balancer is not None
+        rejected = max(LEAST_REJECTED, self._rejection.mean)
         students = crew.pools["student"].size * rules.student_batch
         teachers = crew.pools["teacher"].size * rules.teacher_batch
-        size = self.job.spec.rows_per_part
-        wanted = 1 + ceil(2 * (students + 4 * teachers) / size)
-        part_bytes = size * crew.bytes_per_row
-        fitting = crew.object_store_bytes / 2 / part_bytes if part_bytes else inf
-        return max(1, floor(min(wanted, fitting)))
+        fed = 2 * (students + teachers / rejected)
+        buffer = min(MOST_BUFFERED_ROWS, self._balancer.buffer_rows / rejected)
+        return self.job.spec.rows_per_part + 2 * fed + buffer
 
     def _carry_out(self, owner: OpenPart, instructions: list[Instruction]) -> None:
         assert self._crew is not None
@@ -210,8 +255,8 @@ class Runner:
             match instruction:
                 case Call():
                     self._crew.send(owner, instruction)
-                case Release(call, output):
-                    owner.refs.pop((call, output), None)
+                case Release():
+                    self._crew.let_go(owner, instruction)
                 case Abandon(reason):
                     raise OutputFailedError(
                         f"part {owner.part.index} cannot be written: {reason.rstrip('.')}."
@@ -222,6 +267,7 @@ class Runner:
     def _finish(self, owner: OpenPart) -> None:
         assert owner.record is not None
         del self._open[owner.part.index]
+        self._open_rows -= owner.cascade.num_rows
         self._parts_done += 1
         self._done_rows += owner.record["rows"]
         self._failed_rows += owner.record["failed"]
@@ -267,6 +313,7 @@ class Runner:
             num_parts=self.job.prompts.num_parts,
             elapsed_seconds=self._crew.hands.now() - self._started if self._crew else 0.0,
             pools=self._crew.views() if self._crew else [],
+            balance=self._balancer.last_reason if self._balancer else "",
         )
 
 

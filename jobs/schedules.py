@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cache
 from random import Random
@@ -34,6 +34,7 @@ class Breaks(StrEnum):
     COMMIT = "a commit fails before it writes"
     COMMIT_UNTOLD = "a commit fails after it wrote"
     RESTART = "the driver is restarted"
+    RESIZE = "the pools are resized"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,8 @@ class Small:
     save_student: bool
     unusable: frozenset[int]
     poison: tuple[Poison, ...]
+    gpus: int | None = None
+    """With them the pools are balanced; else their sizes stay."""
 
     def spec(self, max_attempts: int, call_timeout_seconds: float | None) -> JobSpec:
         """The job file."""
@@ -114,7 +117,8 @@ def make_schedule(seed: int) -> Schedule:
     job = _small_job(seed % 96)
     num_faults = random.randint(1, 3 if job.poison else 8)
     centre, spread = random.random(), random.choice([0.02, 0.1, 2.0])
-    kinds = [*Breaks, Breaks.LOSE, Breaks.LOSE]
+    kinds = [what for what in Breaks if what is not Breaks.RESIZE]
+    kinds += [Breaks.LOSE, Breaks.LOSE]
     if random.random() < 0.4:
         kinds = random.sample(kinds, 3)  # a few kinds, again and again
     faults: list[Fault] = []
@@ -124,6 +128,11 @@ def make_schedule(seed: int) -> Schedule:
             what = Breaks.LOSE  # two such actors could use up a call's attempts
         at = abs(random.gauss(centre, spread)) if spread < 1 else random.uniform(0, 1.2)
         faults.append(Fault(what, at, random.randrange(1000), random.random()))
+    # By a chance of their own, so that a seed's other faults do not depend on them.
+    chance = Random(f"resizes {seed}")
+    for _ in range(chance.choice([0, 0, 1, 3])):
+        at, pick = abs(chance.gauss(centre, 0.2)), chance.randrange(1000)
+        faults.append(Fault(Breaks.RESIZE, at, pick, chance.random()))
     return Schedule(
         seed=seed, job=job, faults=tuple(faults),
         call_timeout_seconds=random.choice([None, None, 30.0]),
@@ -147,7 +156,7 @@ def _small_job(number: int) -> Small:
     if number % 4 == 1:
         # Many small calls wait for what one large call made, and may miss it when their turn comes.
         batches, sizes = (random.randint(5, 8), random.randint(1, 3), 1), (1, 1, 1)
-    return Small(
+    small = Small(
         num_rows=num_rows,
         rows_per_part=random.choice([3, 7, 10, 16]),
         batches=batches,
@@ -162,3 +171,4 @@ def _small_job(number: int) -> Small:
         unusable=frozenset(row for row in rows if random.random() < 0.05),
         poison=tuple(poison),
     )
+    return replace(small, gpus=random.choice([None, sum(small.sizes), sum(small.sizes) + 2]))

@@ -75,6 +75,8 @@ class Asked:
 
     ticket: object
     work: Work | None
+    seconds: float = 0.0
+    """That the call takes, once it has begun."""
 
 
 @dataclass(eq=False, slots=True)
@@ -116,6 +118,9 @@ class SimulatedHands:
         """Seconds on the virtual clock."""
         return self._now
 
+    def want_actors(self, sizes: Mapping[str, int]) -> None:
+        """This cluster does not grow."""
+
     def start_actor(self, pool: str) -> tuple[SimulatedActor, object]:
         """On the node with the fewest actors."""
         node = min(sorted(self.nodes), key=lambda node: self._actors_on[node])
@@ -123,7 +128,7 @@ class SimulatedHands:
         name = f"{pool} {next(self._serial)}"
         actor = SimulatedActor(pool, name, node, ticket=object())
         self.actors.append(actor)
-        self.at(self.times.load, lambda: self._loaded(actor))
+        self.at(self.load_seconds(actor), lambda: self._loaded(actor))
         return actor, actor.ticket
 
     def kill_actor(self, handle: SimulatedActor) -> None:
@@ -161,8 +166,8 @@ class SimulatedHands:
         commits = work.call.stage is Stage.COMMIT
         self.tasks[asked] = DRIVER_NODE if commits else nodes[next(self._serial) % len(nodes)]
         trouble = self._lost_input(work)
-        seconds = self.times.tell_of_a_lost_input if trouble else self.times.files
-        self.at(seconds, lambda: self._files_handled(asked, trouble))
+        asked.seconds = self.times.tell_of_a_lost_input if trouble else self.file_seconds(work)
+        self.at(asked.seconds, lambda: self._files_handled(asked, trouble))
         return asked.ticket
 
     def wait(self, timeout_seconds: float) -> list[Answer]:
@@ -200,9 +205,17 @@ class SimulatedHands:
         """A thing in the store is gone; its reference is not told."""
         ref.gone = True
 
+    def load_seconds(self, actor: SimulatedActor) -> float:
+        """From an actor's start until it has its model."""
+        return self.times.load
+
     def outcome(self, actor: SimulatedActor, work: Work) -> tuple[float, Trouble | None]:
         """How a call that begins now will end: seconds, and trouble or None."""
         return actor.slowness * self.times.batch[actor.pool], None
+
+    def file_seconds(self, work: Work) -> float:
+        """How long pictures take to be encoded, or a part to be written."""
+        return self.times.files
 
     def files_outcome(self, work: Work) -> Trouble | None:
         """The same for files."""
@@ -245,6 +258,7 @@ class SimulatedHands:
         seconds = self.times.tell_of_a_lost_input
         if trouble is None:
             seconds, trouble = self.outcome(actor, asked.work)
+        asked.seconds = seconds
         self.at(seconds, lambda: self._ended(actor, asked, trouble))
 
     def _ended(self, actor: SimulatedActor, asked: Asked, trouble: Trouble | None) -> None:
@@ -252,7 +266,7 @@ class SimulatedHands:
             return  # the actor died meanwhile
         actor.calls.popleft()
         if trouble is None:
-            self.deliver(self._carried_out(asked, actor.node, actor.pool))
+            self.deliver(self._carried_out(asked, actor.node))
         else:
             self.went_wrong(asked.work)
             self._tell(asked.ticket, trouble)
@@ -267,7 +281,7 @@ class SimulatedHands:
         node = self.tasks.pop(asked)
         trouble = trouble or self.files_outcome(asked.work)
         if trouble is None:
-            self.deliver(self._carried_out(asked, node, "files"))
+            self.deliver(self._carried_out(asked, node))
         else:
             self.went_wrong(asked.work)
             self._tell(asked.ticket, trouble)
@@ -288,7 +302,7 @@ class SimulatedHands:
 
     # ---- what the models make
 
-    def _carried_out(self, asked: Asked, node: int, pool: str) -> Answer:
+    def _carried_out(self, asked: Asked, node: int) -> Answer:
         work = asked.work
         assert work is not None
         if work.call.stage is Stage.COMMIT:
@@ -299,11 +313,15 @@ class SimulatedHands:
             for output, rows in zip(OUTPUTS[work.call.stage], made, strict=False)
         ]
         self.store.update(outputs)
-        rows = len(work.call.rows)
-        evaluations = EVALUATIONS.get(work.call.stage, 0)
-        facts = CallFacts(rows, self.times.batch.get(pool, self.times.files), rows, evaluations)
+        facts = self.facts(work, asked.seconds)
         scores = work.call.stage in (Stage.SCORE_DRAWN, Stage.SCORE_REFINED)
         return Answer(asked.ticket, (made[0], facts) if scores else facts, outputs)
+
+    def facts(self, work: Work, seconds: float) -> CallFacts:
+        """What the driver learns of a call that took `seconds`."""
+        rows, stage = len(work.call.rows), work.call.stage
+        stored = (rows,) * len(OUTPUTS.get(stage, ()))
+        return CallFacts(rows, seconds, stored, EVALUATIONS.get(stage, 0))
 
     def commit(self, work: Work) -> dict[str, Any]:
         """Write a part: the tuples of its rows; returns the record."""
@@ -361,6 +379,12 @@ class SimulatedPrompts(Prompts):
             prompts = [f"prompt {row}" for row in rows]
             yield Part(index, rows[0], pa.table({}), prompts, list(rows), unusable)
 
+    def sample(self, num_rows: int) -> Part:
+        """Rows spread evenly; none of them unusable."""
+        count = min(num_rows, self.num_rows)
+        rows = [self.num_rows * place // count for place in range(count)]
+        return Part(0, 0, pa.table({}), [f"prompt {row}" for row in rows], rows, {})
+
 
 class SimulatedOutput(OutputFolder):
     """Records in memory; they outlive the driver."""
@@ -368,10 +392,21 @@ class SimulatedOutput(OutputFolder):
     def __init__(self) -> None:
         super().__init__("simulated")
         self.kept: dict[int, dict[str, Any]] = {}
+        self.timeline: list[Mapping[str, Any]] = []
+        self.job: dict[str, Any] | None = None
+        """What job.json says, if anybody has calibrated."""
 
     def records(self) -> dict[int, dict[str, Any]]:
         """The records of the finished parts, by part number."""
         return dict(self.kept)
+
+    def read_job(self) -> dict[str, Any] | None:
+        """As job.json, if it were a file."""
+        return self.job
+
+    def add_to_timeline(self, entry: Mapping[str, Any]) -> None:
+        """Remember an event."""
+        self.timeline.append(entry)
 
     def check_there(self) -> None:
         """Memory does not vanish."""

@@ -6,13 +6,13 @@ to `bottega plan --profile`. Pure: the stand-ins sleep for these seconds, the si
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from math import ceil, isfinite
 from pathlib import Path
 
+from actors.csv_table import read_table
 from actors.errors import SpecError
 from actors.seeds import derive_seed
 
@@ -81,7 +81,8 @@ class Timing:
 
     def curve(self, gpu: str | None = None) -> Curve:
         """The curve of a type of GPU; None: the first one's."""
-        return self.curves[gpu] if gpu in self.curves else next(iter(self.curves.values()))
+        first = next(iter(self.curves.values()))
+        return first if gpu is None else self.curves.get(gpu, first)
 
     def seconds(self, rows: int, rows_at_once: int, key: int, gpu: str | None = None) -> float:
         """Of one call: `rows` rows in batches of `rows_at_once`, the last one padded.
@@ -123,7 +124,7 @@ def read_profiles(file: Path) -> list[Profile]:
     Raises SpecError with the file, the line and the rule.
     """
     found: dict[tuple[str, str, int], dict[str, dict[int, float]]] = {}
-    for where, row in _lines(file):
+    for where, row in read_table(file, COLUMNS):
         role, steps, size, seconds = _measured(where, row)
         curves = found.setdefault((row["model"], role, steps), {})
         sizes = curves.setdefault(row["gpu"], {})
@@ -136,21 +137,6 @@ def read_profiles(file: Path) -> list[Profile]:
         Profile(model, role, steps, {gpu: curve_of(sizes) for gpu, sizes in gpus.items()})
         for (model, role, steps), gpus in found.items()
     ]
-
-
-def _lines(file: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"the profile {str(file)!r} cannot be read: {error}.") from error
-    numbered = [(n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
-    numbered = [(n, line) for n, line in numbered if not line.startswith("#")]
-    rows = csv.DictReader(line for _, line in numbered)
-    if missing := set(COLUMNS) - set(rows.fieldnames or ()):
-        raise SpecError(f"{file}: the column {sorted(missing)[0]!r} is missing; a profile has "
-                        f"{','.join(COLUMNS)}.")  # fmt: skip
-    for (number, _), row in zip(numbered[1:], rows, strict=False):
-        yield f"{file}, line {number}", {name: (row[name] or "").strip() for name in COLUMNS}
 
 
 def _measured(where: str, row: dict[str, str]) -> tuple[str, int, int, float]:

@@ -12,6 +12,7 @@ import pytest
 
 from actors.errors import ModelError
 from actors.models.folders import check_folder, same_autoencoder
+from actors.models.oracles.files import check_scorer
 from actors.models.presets import PRESETS
 from actors.settings import DiffusionSettings, OracleSettings
 
@@ -34,7 +35,7 @@ def oracle(tmp_path: Path) -> OracleSettings:
 
 def refusal(settings: DiffusionSettings | OracleSettings) -> str:
     with pytest.raises(ModelError) as caught:
-        check_folder(settings)
+        check_scorer(settings) if isinstance(settings, OracleSettings) else check_folder(settings)
     return str(caught.value)
 
 
@@ -79,7 +80,7 @@ def test_a_half_copied_pipeline_is_refused(
 
 
 def test_a_half_copied_oracle_is_refused(oracle: OracleSettings) -> None:
-    check_folder(oracle)
+    check_scorer(oracle)
     cut(Path(oracle.path) / "model.safetensors")
     assert "is not whole" in refusal(oracle)
     (Path(oracle.path) / "model.safetensors").unlink()

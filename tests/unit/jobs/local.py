@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import deque
 from hashlib import sha256
 from itertools import count
-from math import inf
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,10 +16,11 @@ import numpy as np
 
 from actors.errors import OutputFailedError
 from actors.refinement import Refinement
-from jobs.cascade import Call, Done, Event, Failed, Output, Stage
+from jobs.cascade import Call, Done, Event, Failed, Output, Release, Stage
 from jobs.crew import Crew
 from jobs.images import encode_one
 from jobs.job import Job
+from jobs.measures import Pace
 from jobs.open_part import OpenPart, row_results
 from jobs.parts import OutputFolder, write_part
 from jobs.progress import Progress
@@ -53,7 +53,9 @@ class LocalCrew:
         self.job, self.broken = job, broken
         self.hands = SimpleNamespace(now=count().__next__)
         self.pools = {name: SimpleNamespace(size=1) for name in ("student", "oracle", "teacher")}
-        self.bytes_per_row, self.object_store_bytes = 0.0, inf
+        self.paces = {name: Pace() for name in self.pools}
+        self.sizes = dict.fromkeys(self.pools, 1)
+        self.capacity, self.wants_rows = None, True
         self.evaluations = {Stage.DRAW: 4, Stage.REFINE: 6}
         self.drawn: list[str] = []
         """Every prompt that was drawn, in order."""
@@ -67,6 +69,12 @@ class LocalCrew:
 
     def views(self) -> list[Any]:
         return []
+
+    def queued(self, pool: str) -> int:
+        return 0
+
+    def let_go(self, owner: OpenPart, release: Release) -> None:
+        owner.refs.pop((release.call, release.output), None)
 
     def send(self, owner: OpenPart, call: Call) -> None:
         self._queue.append((owner, call))

@@ -10,7 +10,9 @@ import torch
 from diffusers import (
     AutoencoderTiny,
     DDIMScheduler,
+    EulerAncestralDiscreteScheduler,
     LCMScheduler,
+    SchedulerMixin,
     StableDiffusionPipeline,
     UNet2DConditionModel,
 )
@@ -34,6 +36,14 @@ SCHEDULE = {
 }
 """Stable Diffusion's schedule with a last step of pure noise (Lin et al. 2024, section 3.1):
 backgrounds are plain, and a schedule that leaks would give their brightness away in training."""
+
+
+ONLY_DDIM = ("clip_sample", "set_alpha_to_one")
+"""What the ancestral Euler sampler, which the teacher is shipped with, does not know.
+
+Fresh noise at every step mends what earlier steps painted wrong (Karras et al. 2022, section 4).
+docs/embedded.md compares it with DDIM.
+"""
 
 
 def build_unet() -> UNet2DConditionModel:
@@ -89,16 +99,18 @@ class Parts:
         transformers loads a model in the type in which it is stored, diffusers in float32: the text
         encoder is stored in float32, so that both halves of the pipeline agree by default.
         """
-        scheduler = LCMScheduler if student else DDIMScheduler
-        settings = dict(SCHEDULE)
+        scheduler: SchedulerMixin = EulerAncestralDiscreteScheduler(
+            **{name: SCHEDULE[name] for name in SCHEDULE if name not in ONLY_DDIM}
+        )
         if student:
-            settings |= {"original_inference_steps": 50, "timestep_spacing": "leading"}
+            settings = SCHEDULE | {"timestep_spacing": "leading"}
+            scheduler = LCMScheduler(**settings, original_inference_steps=50)
         pipeline = StableDiffusionPipeline(
             vae=self.vae,
             text_encoder=self.text_encoder,
             tokenizer=self.tokenizer,
             unet=self.unet,
-            scheduler=scheduler(**settings),
+            scheduler=scheduler,
             safety_checker=None,
             feature_extractor=None,
             requires_safety_checker=False,

@@ -7,36 +7,25 @@ embedded oracle is this architecture, small.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pickle import UnpicklingError
 
 import torch
-from safetensors import SafetensorError
-from transformers import AutoImageProcessor, AutoTokenizer, BlipForImageTextRetrieval
+from transformers import BlipForImageTextRetrieval
 
-from actors.errors import ModelError
 from actors.models.diffusion import Pictures
-from actors.models.folders import check_folder
-from actors.settings import OracleSettings
+from actors.models.oracles.files import check_scorer
+from actors.models.oracles.loading import open_model, open_processor, open_tokenizer
+from actors.settings import ScorerSettings
 
 
 class Retrieval:
     """One loaded model."""
 
-    def __init__(self, settings: OracleSettings, device: torch.device) -> None:
-        folder = check_folder(settings)
+    def __init__(self, settings: ScorerSettings, device: torch.device) -> None:
+        folder = check_scorer(settings)
         self.device = device
-        try:
-            self.model = BlipForImageTextRetrieval.from_pretrained(
-                folder,
-                dtype=getattr(torch, settings.dtype),
-                use_safetensors=None if settings.allow_pickle else True,
-                trust_remote_code=False,
-            )
-            self.processor = AutoImageProcessor.from_pretrained(folder, trust_remote_code=False)
-            self.tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        except (OSError, ValueError, KeyError, SafetensorError, UnpicklingError) as error:
-            raise ModelError(f"cannot load the oracle {settings.path!r}: {error}") from error
-        self.model.to(device).eval()
+        self.model = open_model(BlipForImageTextRetrieval, folder, settings).to(device)
+        self.processor = open_processor(folder, settings)
+        self.tokenizer = open_tokenizer(folder, settings)
 
     def score(self, prompts: Sequence[str], pictures: Pictures) -> list[float]:
         """One score a row: the logit of "they match" minus that of "they do not"."""

@@ -1,0 +1,89 @@
+"""Loading an oracle in transformers' folder format, and reading tensors from a pickle safely."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from transformers import AutoImageProcessor, AutoTokenizer
+
+from actors.errors import ModelError
+from actors.settings import ScorerSettings
+
+UNREADABLE = (OSError, ValueError, KeyError, RuntimeError, SafetensorError, UnpicklingError)
+"""What the loaders raise for files that are damaged or of another model."""
+
+TRUE = ("1", "y", "yes", "true")
+"""What torch takes for yes."""
+
+
+def open_model(kind: Any, folder: Path, settings: ScorerSettings) -> Any:
+    """A model of transformers' class `kind`, in evaluation mode, on the CPU. Raises ModelError."""
+    try:
+        model, info = kind.from_pretrained(
+            folder,
+            dtype=getattr(torch, settings.dtype),
+            use_safetensors=None if settings.allow_pickle else True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    except UNREADABLE as error:
+        raise ModelError(f"cannot load the oracle {settings.path!r}: {error}") from error
+    refuse_missing(info["missing_keys"], settings)
+    return model.eval()
+
+
+def open_processor(folder: Path, settings: ScorerSettings) -> Any:
+    """What makes a model's input of pictures. Raises ModelError."""
+    return _open(AutoImageProcessor, folder, settings)
+
+
+def open_tokenizer(folder: Path, settings: ScorerSettings) -> Any:
+    """What makes a model's input of prompts. Raises ModelError."""
+    return _open(AutoTokenizer, folder, settings)
+
+
+def _open(kind: Any, folder: Path, settings: ScorerSettings) -> Any:
+    try:
+        return kind.from_pretrained(folder, trust_remote_code=False)
+    except UNREADABLE as error:
+        raise ModelError(f"cannot load the oracle {settings.path!r}: {error}") from error
+
+
+def refuse_missing(names: Any, settings: ScorerSettings) -> None:
+    """transformers fills weights that are not there with random numbers; we do not."""
+    missing = sorted(names)
+    if missing:
+        raise ModelError(
+            f"model {settings.path!r} lacks {len(missing)} of the weights that kind "
+            f"{settings.kind!r} needs, such as {missing[0]!r}. Is it a model of this kind, and is "
+            "the copy complete?"
+        )
+
+
+def read_tensors(file: Path) -> dict[str, Any]:
+    """The tensors of a .safetensors file, or of a pickle from which nothing else is read.
+
+    Raises ModelError.
+    """
+    try:
+        if file.suffix == ".safetensors":
+            # Copied, since a file's tensors begin anywhere in memory, and the last bits of a CPU's
+            # products depend on where (measured): so the same weights score the same in any file.
+            return {name: tensor.clone() for name, tensor in load_file(file).items()}
+        if os.environ.get("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "").lower() in TRUE:
+            raise ModelError(
+                f"{file} is a pickle, and TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD asks torch to run what "
+                "is in pickles. Unset it."
+            )
+        found = torch.load(file, map_location="cpu", weights_only=True)
+    except UNREADABLE as error:
+        raise ModelError(f"cannot read tensors from {file}: {error}") from error
+    if not isinstance(found, dict):
+        raise ModelError(f"{file} holds no tensors by name. Is it the right file?")
+    return found

@@ -1,0 +1,136 @@
+"""Puts what the benchmarks found into docs/performance.md: `python benchmarks/figures.py`.
+
+The page has a place for each table, between a comment with its name and `<!-- end -->`. A table
+says only what is in benchmarks/results/; a benchmark that was not run has no lines there.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from timed_jobs import RESULTS
+
+PAGE = Path(__file__).parent.parent / "docs/performance.md"
+
+CASES = ("sd-8", "sd-16", "sdxl-8", "sdxl-16", "moving")
+
+
+def found(name: str) -> dict[str, Any] | None:
+    """What a benchmark found, if it was run."""
+    file = RESULTS / f"{name}.json"
+    return json.loads(file.read_text()) if file.exists() else None
+
+
+def pools_on_gpus() -> list[str]:
+    """Balanced pools and fixed splits, over the bound."""
+    lines = [
+        "| case | rows | bound s | balanced s | over the bound | best fixed split: s | balanced "
+        "over it | teacher calls under half full | padding | changes of size | loading s |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name in CASES:
+        if case := found(name):
+            ours, fixed = case["balanced"], case["fixed"]
+            best = min(fixed, key=lambda split: fixed[split]["seconds"], default=None)
+            split = f"{best.removeprefix('fixed ')}: {fixed[best]['seconds']:.1f}" if best else "-"
+            over = f"{case['over_best_fixed']:.3f}" if best else "-"
+            lines.append(
+                f"| {name} | {case['rows']:,} | {ours['bound_seconds']:.1f} | "
+                f"{ours['seconds']:.1f} | {ours['ratio']:.3f} | {split} | {over} | "
+                f"{ours['teacher_calls_under_half']:.1%} | {ours['teacher_padding']:.1%} | "
+                f"{ours['changes_of_size']} | {ours['loading_seconds']:.1f} |"
+            )
+    return lines
+
+
+def ray_data() -> list[str]:
+    """Ray Data's settings, beside ours."""
+    lines = ["| case | how | s | over the bound | Bottega is faster | calls under half full |",
+             "|---|---|---|---|---|---|"]  # fmt: skip
+    for name in ("ray_data_moving", "ray_data_sd-8", "ray_data_sweep"):
+        if (case := found(name)) is None:
+            continue
+        label = f"{case['case']}, {case['rows']:,} rows"
+        ours = case["bottega"]
+        lines.append(
+            f"| {label} | Bottega | {ours['seconds']:.1f} | {ours['ratio']:.3f} | | "
+            f"{ours['teacher_calls_under_half']:.1%} |"
+        )
+        for run in sorted(case["runs"], key=lambda run: run.get("seconds", float("inf"))):
+            if "error" in run:
+                lines.append(f"| {label} | {_setting(run)} | failed: {run['error']} | | | |")
+                continue
+            faster = run["seconds"] / ours["seconds"]
+            lines.append(
+                f"| {label} | {_setting(run)} | {run['seconds']:.1f} | {run['ratio']:.3f} | "
+                f"{faster:.2f} | {run['teacher_calls_under_half']:.1%} |"
+            )
+    return lines
+
+
+def _setting(run: dict[str, Any]) -> str:
+    told = {k: v for k, v in run["setting"].items() if v not in (None, False)}
+    sizes = "/".join(
+        f"{size[0]}-{size[1]}" if isinstance(size, list) else str(size)
+        for size in (told.pop("students"), told.pop("oracles"), told.pop("teachers"))
+    )
+    shape = told.pop("shape")
+    return f"{shape} {sizes}; " + ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in told.items())
+
+
+def object_store() -> list[str]:
+    """Bytes through the store, and out of it."""
+    if (case := found("object_store")) is None:
+        return []
+    return [
+        "| s | over the bound | store GiB | through it GiB | fullest GiB | spilled bytes |",
+        "|---|---|---|---|---|---|",
+        f"| {case['seconds']:.1f} | {case['ratio']:.3f} | {case['store_gib']:.2f} | "
+        f"{case['created_gib']:.1f} | {case['fullest_gib']:.2f} | {case['spilled_bytes']:,} |",
+    ]
+
+
+def authors_way() -> list[str]:
+    """The embedded models, one prompt at a time and in pools."""
+    if (case := found("authors_way")) is None:
+        return []
+    ours, theirs = case["bottega"], case["authors"]
+    return [
+        "| | s | loading s |",
+        "|---|---|---|",
+        f"| authors' way, {theirs['threads']} threads | {theirs['seconds']:.1f} | "
+        f"{theirs['loading_seconds']:.1f} |",
+        f"| Bottega | {ours['seconds']:.1f} | {ours['loading_seconds']:.1f} |",
+        f"| bound: the actors' own seconds over {case['cores']} cores | "
+        f"{case['pool_seconds_over_cores']:.1f} | |",
+        "",
+        f"{case['rows']} prompts, {case['refined']} refined: {case['times_faster']:.2f} times as "
+        f"fast, {case['times_faster_with_loading']:.2f} with the loading of both; "
+        f"{case['differing_rows']} rows differ.",
+    ]
+
+
+TABLES = {
+    "pools_on_gpus": pools_on_gpus,
+    "ray_data": ray_data,
+    "object_store": object_store,
+    "authors_way": authors_way,
+}
+
+
+def main() -> None:
+    """Write the tables into the page."""
+    page = PAGE.read_text()
+    for name, table in TABLES.items():
+        before, mark, rest = page.partition(f"<!-- {name} -->\n")
+        if not mark:
+            raise SystemExit(f"{PAGE} has no <!-- {name} -->")
+        _, end, after = rest.partition("<!-- end -->")
+        page = before + mark + "\n".join(["", *table(), ""]) + "\n" + end + after
+    PAGE.write_text(page)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,341 @@
+"""What the benchmarks with stand-in models share: jobs, a Ray with pretend GPUs, and the bound.
+
+A `Case` is a job with timed models on so many GPUs. It runs on Ray (`on_ray`) or on the virtual
+clock (`on_virtual_clock`), with the pools balanced or fixed. The clock starts when the first actors
+have loaded, and stops when the last part is committed; loading is reported apart.
+
+The bound is what no scheduler can beat: the seconds that the calls take by the profile, spread over
+all GPUs without a gap. Student and teacher each fill a GPU; the oracle, a tenth of one, is beside
+them. So the bound counts students' and teachers' seconds, and no oracle's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from resource import getpagesize
+from time import sleep
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import ray
+
+from actors.models.profiles import Timing
+from actors.timed import score_of, timing_of
+from cluster.session import Resources, ray_session
+from jobs.cascade import Call, Stage
+from jobs.crew import POOL_OF, Crew
+from jobs.hands import Work
+from jobs.job import Job, resolve
+from jobs.light_hands import LightHands
+from jobs.on_ray import RayHands
+from jobs.open_part import OpenPart
+from jobs.runner import Runner, run_job
+from jobs.simulation import SimulatedOutput, SimulatedPrompts, Times
+from jobs.sizes import POOLS, PoolPlans, guess_loads, plan_pools
+from jobs.spec import make_spec
+
+RESULTS = Path(__file__).parent / "results"
+
+LOAD_BEFORE = os.getloadavg()[0]
+"""Of this machine, before the benchmark adds to it: a busy machine tells in the figures."""
+
+CORES = 8
+"""That Ray is told of: enough for the actors' and tasks' claims, and few processes to start."""
+
+TASK_SLOTS = 4
+"""Files that are encoded or written at once; more would not help on the two cores there are."""
+
+FILE_SECONDS = 0.05
+"""Of encoding or writing, on the virtual clock."""
+
+Schedule = tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A job with timed models. `rejected`: a fraction, or (first row, fraction) pairs.
+
+    `load_batches`: what an actor takes to load, in batches of the student. `speed`: so many times
+    as fast as the profile says, load time included. `side`: pictures are small, so that two cores
+    can encode what sixteen GPUs draw.
+    """
+
+    name: str
+    models: str
+    gpus: int
+    rows: int
+    rejected: float | Schedule = 0.3
+    load_batches: float = 30.0
+    speed: float = 10.0
+    rows_per_part: int = 2048
+    side: int = 64
+
+    def job(self, folder: Path, sizes: Sequence[int] | None = None) -> Job:
+        """The job, with its input written; `sizes` of student, oracle and teacher fix the pools."""
+        prompts = folder / "prompts.parquet"
+        if not prompts.exists():
+            rows = range(self.rows)
+            texts = [f"a picture of the number {row}" for row in rows]
+            pq.write_table(pa.table({"row": list(rows), "prompt": texts}), prompts)
+        return resolve(make_spec(self._fields(prompts, folder / "out", sizes)))
+
+    def _fields(self, prompts: Path, out: Path, sizes: Sequence[int] | None) -> dict[str, Any]:
+        timed: dict[str, Any] = {"speed": self.speed}
+        pictures = {"width": self.side, "height": self.side}
+        pools: dict[str, Any] = {}
+        if sizes is not None:
+            names = ("student", "oracle", "teacher")
+            pools = {name: {"size": size} for name, size in zip(names, sizes, strict=True)}
+        return {
+            "name": self.name,
+            "input": str(prompts),
+            "seed_column": "row",
+            "output": str(out),
+            "models": {
+                "preset": self.models,
+                "student": {**pictures, "timed": {**timed, "load_seconds": self.load_seconds}},
+                "oracle": {"timed": {**timed, "load_seconds": 0.0, "rejected": self.rejected}},
+                "teacher": {**pictures, "timed": {**timed, "load_seconds": self.load_seconds}},
+            },
+            "budget": {"threshold": 0.5},
+            # All the steps that the profile timed, from the student's latents.
+            "rollback": {"strength": 1.0},
+            "rows_per_part": self.rows_per_part,
+            "pools": pools,
+        }
+
+    @property
+    def load_seconds(self) -> float:
+        """Of a student or a teacher, before `speed`."""
+        fields = {"input": "-", "output": "-", "models": self.models}
+        student = make_spec(fields).models.student
+        return self.load_batches * timing_of(student).seconds(1, student.batch_size, key=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What one run came to, in seconds.
+
+    `asked`: calls by (stage, rows). `gpu_seconds`: by pool, of the calls by the profile.
+    `timeline`: the sizes, with reasons.
+    """
+
+    seconds: float
+    loading_seconds: float
+    bound_seconds: float
+    gpu_seconds: dict[str, float]
+    asked: Mapping[tuple[Stage, int], int]
+    teacher_batch: int
+    timeline: Sequence[Mapping[str, Any]]
+
+    @property
+    def ratio(self) -> float:
+        """Over the bound."""
+        return self.seconds / self.bound_seconds
+
+    @property
+    def padded(self) -> float:
+        """The fraction of the teacher's places that no row was in."""
+        calls = {rows: n for (stage, rows), n in self.asked.items() if stage is Stage.REFINE}
+        places = self.teacher_batch * sum(calls.values())
+        return 1 - sum(rows * n for rows, n in calls.items()) / places if places else 0.0
+
+    @property
+    def half_empty(self) -> float:
+        """The fraction of the teacher's calls with a batch under half full."""
+        calls = {rows: n for (stage, rows), n in self.asked.items() if stage is Stage.REFINE}
+        few = sum(n for rows, n in calls.items() if 2 * rows < self.teacher_batch)
+        return few / sum(calls.values()) if calls else 0.0
+
+    def as_json(self) -> dict[str, Any]:
+        """For the results' file."""
+        return {
+            "seconds": round(self.seconds, 2),
+            "bound_seconds": round(self.bound_seconds, 2),
+            "ratio": round(self.ratio, 4),
+            "loading_seconds": round(self.loading_seconds, 2),
+            "gpu_seconds": {name: round(s, 1) for name, s in self.gpu_seconds.items()},
+            "teacher_padding": round(self.padded, 4),
+            "teacher_calls_under_half": round(self.half_empty, 4),
+            "changes_of_size": max(0, len(self.timeline) - 1),
+            "timeline": list(self.timeline),
+        }
+
+
+class Asked:
+    """Counts what the actors are asked; goes before any hands."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.asked: Counter[tuple[Stage, int]] = Counter()
+
+    def ask_actor(self, handle: Any, work: Work) -> Any:
+        """Count and pass on."""
+        self.asked[work.call.stage, len(work.call.rows)] += 1
+        return super().ask_actor(handle, work)  # type: ignore[misc]
+
+
+class VirtualHands(Asked, LightHands):
+    """The virtual clock, with the scores that the stand-in oracle would give."""
+
+    def __init__(self, job: Job) -> None:
+        timings = timings_of(job)
+        batches = {
+            name: timing.seconds(1, getattr(job.spec.models, name).batch_size, key=0)
+            for name, timing in timings.items()
+        }
+        times = Times(load=timings["teacher"].loading, batch=batches, files=FILE_SECONDS)
+        super().__init__(times, num_nodes=1)
+        self._oracle = job.spec.models.oracle
+
+    def scores(self, owner: OpenPart, call: Call) -> Sequence[float]:
+        """By the rows' seeds."""
+        return [score_of(self._oracle, owner.part.seeds[row], refined=False) for row in call.rows]
+
+
+class AskedOnRay(Asked, RayHands):
+    """Ray, counted."""
+
+
+class LoadedCrew(Crew):
+    """A crew that has loaded when it is entered; it knows how long that took, and when it ended."""
+
+    loading_seconds = 0.0
+    seconds = 0.0
+
+    def __enter__(self) -> Crew:
+        begin = self.hands.now()
+        super().__enter__()
+        while any(pool.num_ready < pool.size for pool in self.pools.values()):
+            self.wait(timeout_seconds=0.1)
+        self._loaded_at = self.hands.now()
+        self.loading_seconds = self._loaded_at - begin
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.seconds = self.hands.now() - self._loaded_at
+        super().__exit__(*error)
+
+
+class WarmCrew(LoadedCrew):
+    """On Ray: processes for the files have started too when it is entered."""
+
+    def __enter__(self) -> Crew:
+        begin = self.hands.now()
+        super().__enter__()
+        start: Any = ray.remote(_start_for_files).options(num_cpus=0)
+        ray.get([start.remote() for _ in range(2 * TASK_SLOTS)])
+        self._loaded_at = self.hands.now()
+        self.loading_seconds = self._loaded_at - begin
+        return self
+
+
+def _start_for_files() -> None:
+    """Read what encoding and writing need; stay, so that the next one gets another process."""
+    import jobs.parts  # noqa: F401
+
+    sleep(0.5)
+
+
+def timings_of(job: Job) -> dict[str, Timing]:
+    """By pool."""
+    models = job.spec.models
+    return {
+        "student": timing_of(models.student),
+        "oracle": timing_of(models.oracle),
+        "teacher": timing_of(models.teacher, job.refinement.steps),
+    }
+
+
+def gpu_seconds(job: Job, asked: Mapping[tuple[Stage, int], int]) -> dict[str, float]:
+    """What the calls take by the profile, by pool; a short batch takes as long as a full one."""
+    seconds = dict.fromkeys(POOLS, 0.0)
+    timings = timings_of(job)
+    for (stage, rows), calls in asked.items():
+        pool = POOL_OF[stage]
+        batch = getattr(job.spec.models, pool).batch_size
+        seconds[pool] += calls * timings[pool].seconds(rows, batch, key=0)
+    return seconds
+
+
+def on_ray(job: Job, have: Resources) -> Outcome:
+    """Run a job on Ray."""
+    plans = _plans(job, have.gpus)
+    hands = AskedOnRay(job, plans)
+    crew = WarmCrew(
+        job, hands, plans.sizes, TASK_SLOTS, have.object_store_bytes, capacity=plans.capacity
+    )
+    run_job(job, lambda: crew)
+    lines = job.output.timeline_file.read_text().splitlines()
+    return _outcome(job, crew, hands, have.gpus, [json.loads(line) for line in lines])
+
+
+def on_virtual_clock(job: Job, gpus: int) -> Outcome:
+    """The same job with the same decisions, in no time. Nothing but calls and files takes any."""
+    output = SimulatedOutput()
+    prompts = SimulatedPrompts(job.spec, job.prompts.num_rows, frozenset())
+    job = replace(job, prompts=prompts, output=output)
+    plans, hands = _plans(job, gpus), VirtualHands(job)
+    with LoadedCrew(job, hands, plans.sizes, TASK_SLOTS, capacity=plans.capacity) as crew:
+        assert job.spec.budget.threshold is not None
+        Runner(job).run(crew, job.rules(job.spec.budget.threshold))
+    return _outcome(job, crew, hands, gpus, output.timeline)
+
+
+def _plans(job: Job, gpus: float) -> PoolPlans:
+    return plan_pools(job.spec.pools, CORES, gpus, loads=guess_loads(job))
+
+
+def _outcome(
+    job: Job, crew: LoadedCrew, hands: Asked, gpus: float, timeline: Sequence[Mapping[str, Any]]
+) -> Outcome:
+    seconds = gpu_seconds(job, hands.asked)
+    return Outcome(
+        seconds=crew.seconds,
+        loading_seconds=crew.loading_seconds,
+        bound_seconds=(seconds["student"] + seconds["teacher"]) / gpus,
+        gpu_seconds=seconds,
+        asked=hands.asked,
+        teacher_batch=job.spec.models.teacher.batch_size,
+        timeline=timeline,
+    )
+
+
+@contextmanager
+def pretend_gpus(gpus: int, object_store_bytes: int | None = None) -> Iterator[Resources]:
+    """A Ray on this machine that believes in so many GPUs."""
+    pretend: dict[str, Any] = {"num_cpus": CORES, "num_gpus": gpus}
+    if object_store_bytes is not None:
+        pretend["object_store_memory"] = object_store_bytes
+    with ray_session(None, **pretend) as have:
+        yield have
+
+
+def memory_bytes() -> int:
+    """What this process holds now."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * getpagesize()
+
+
+def write_result(name: str, found: Mapping[str, Any]) -> None:
+    """Keep what was found as results/NAME.json, with the command, the machine and the time."""
+    RESULTS.mkdir(exist_ok=True)
+    about = {
+        "command": " ".join(["python", Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "cores": os.cpu_count(),
+        "load_before": round(LOAD_BEFORE, 2),
+        "python": platform.python_version(),
+    }
+    file = RESULTS / f"{name}.json"
+    file.write_text(json.dumps({**about, **found}, indent=1) + "\n")
+    print(f"-> {file}", flush=True)

@@ -1,0 +1,125 @@
+"""How a plan looks: one page for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from cluster.view import duration
+from jobs.forecast import Forecast
+from jobs.plan import Moment, Plan
+from jobs.prices import EXAMPLES, Prices
+from jobs.stage_times import StageTimes
+
+MAX_MOMENTS = 12
+"""Lines of the table of sizes; --json has every one."""
+
+
+def show(console: Console, found: Forecast) -> None:
+    """The whole page."""
+    question, plan, prices = found.question, found.plan, found.prices
+
+    def say(line: str) -> None:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    say(
+        f"{question.spec.name}: {plan.num_rows:,} rows on {_gpus(plan.gpus)}, "
+        f"{plan.refined:.0%} of them refined"
+    )
+    if found.deadline_seconds is not None:
+        say(f"the fewest GPUs that end within {duration(found.deadline_seconds)}")
+    say(f"times: {question.times.source}{_loading(question.times)}")
+    if plan.simulated_rows < plan.num_rows:
+        say(f"simulated: {plan.simulated_rows:,} rows; the others in proportion")
+    console.print(_comparison(plan, found.teacher_only, prices))
+    say(
+        f"of the wall time {duration(plan.ready_seconds)} pass before the first part begins; a "
+        f"student or a teacher is at work in {plan.efficiency:.0%} of the GPUs' time"
+    )
+    console.print(_sizes(plan.timeline))
+    console.print(_budgets(found.budgets, found.teacher_only, prices))
+    if prices.are_examples:
+        say(
+            f"PRICES ARE EXAMPLE VALUES: copy {EXAMPLES}, put in your own, and give it with "
+            "--prices."
+        )
+
+
+def _gpus(gpus: Mapping[str, int]) -> str:
+    return " and ".join(
+        f"{count:,} {'GPU' if gpu == 'any' else gpu}{'s' if gpu == 'any' and count > 1 else ''}"
+        for gpu, count in gpus.items()
+    )
+
+
+def _loading(times: StageTimes) -> str:
+    seconds = {name: timing.loading for name, timing in times.pools.items()}
+    if len(set(seconds.values())) == 1:
+        return f"; an actor loads for {next(iter(seconds.values())):g} s"
+    each = ", ".join(f"{name} {value:g} s" for name, value in seconds.items())
+    return f"; actors load for: {each}"
+
+
+def _dollars(cost: float | None) -> str:
+    if cost is None:
+        return "no price"
+    return f"${cost:,.2f}" if cost < 100 else f"${cost:,.0f}"
+
+
+def _hours(hours: Mapping[str, float]) -> str:
+    named = [f"{_number(value)} {gpu}" for gpu, value in hours.items()]
+    return named[0].removesuffix(" any") if len(named) == 1 else ", ".join(named)
+
+
+def _number(value: float) -> str:
+    return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:,.0f}"
+
+
+def _table(title: str, *headings: str) -> Table:
+    table = Table(box=None, pad_edge=False, title=title, title_justify="left")
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading in ("", "why") else "right")
+    return table
+
+
+def _comparison(plan: Plan, teacher: Plan, prices: Prices) -> Table:
+    shown = _table("", "", "wall time", "GPU-hours", "cost", "mean evaluations")
+    for name, one in (("this job", plan), ("the teacher alone", teacher)):
+        shown.add_row(
+            name,
+            duration(one.wall_seconds),
+            _hours(one.gpu_hours),
+            _dollars(prices.cost(one.gpu_hours)),
+            f"{one.nfe:.1f}",
+        )
+    return shown
+
+
+def _sizes(timeline: Sequence[Moment]) -> Table:
+    left_out = len(timeline) - MAX_MOMENTS
+    title = "pool sizes" if left_out <= 0 else f"pool sizes ({left_out} changes more: --json)"
+    shown = _table(title, "after", *("student", "oracle", "teacher"), "why")
+    half = MAX_MOMENTS // 2
+    moments = timeline if left_out <= 0 else (*timeline[:half], *timeline[-half:])
+    for moment in moments:
+        sizes = [str(size) for size in moment.sizes.values()]
+        shown.add_row(duration(moment.seconds), *sizes, Text(moment.reason))
+    return shown
+
+
+def _budgets(budgets: Sequence[Plan], teacher: Plan, prices: Prices) -> Table:
+    columns = ("refine", "mean evaluations", "wall time", "GPU-hours", "cost", "of teacher alone")
+    shown = _table("other budgets", *columns)
+    for tenth, plan in enumerate(budgets):
+        shown.add_row(
+            f"{tenth / 10:.0%}",
+            f"{plan.nfe:.1f}",
+            duration(plan.wall_seconds),
+            _hours(plan.gpu_hours),
+            _dollars(prices.cost(plan.gpu_hours)),
+            f"{plan.wall_seconds / teacher.wall_seconds:.0%}" if teacher.wall_seconds else "-",
+        )
+    return shown

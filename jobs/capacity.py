@@ -1,0 +1,146 @@
+"""How many actors fit: GPUs (or cores), what an actor takes of one, and which pools may use it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import combinations
+from math import ceil
+
+UNITS = 10_000
+"""Parts of a device: Ray knows no smaller ones."""
+
+EXACT_ACTORS = 40
+"""The packing of up to so many actors that share devices is searched; beyond, first fit decreasing.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Devices:
+    """GPUs or cores that are alike, and the pools that may use them."""
+
+    count: int
+    pools: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What a cluster has for actors. `shares`: what an actor of a pool takes of a device.
+
+    A fraction has to fit into one device; an actor of more than one takes whole ones.
+    """
+
+    devices: tuple[Devices, ...]
+    shares: Mapping[str, float]
+    unit: str = "GPU"
+
+    @property
+    def count(self) -> int:
+        """All devices."""
+        return sum(devices.count for devices in self.devices)
+
+    def fits(self, sizes: Mapping[str, int]) -> bool:
+        """Whether so many actors of each pool fit, placed well.
+
+        Every set of pools must find room in the devices that any of them may use. That is exact
+        where all pools may use all devices, and where no two pools have a device in common.
+        """
+        used = [name for name, size in sizes.items() if size and self.shares[name]]
+        if len(self.devices) == 1 and self.devices[0].pools.issuperset(used):
+            return self._needed(used, sizes) <= self.devices[0].count
+        for number in range(1, len(used) + 1):
+            for names in combinations(used, number):
+                have = sum(d.count for d in self.devices if not d.pools.isdisjoint(names))
+                if self._needed(names, sizes) > have:
+                    return False
+        return True
+
+    def most(self, pool: str, sizes: Mapping[str, int], at_most: int) -> int:
+        """The most actors of a pool, up to `at_most`, that fit beside those of the others.
+
+        0 also where the others do not fit among themselves.
+        """
+        low, high = 0, at_most
+        while low < high:
+            middle = (low + high + 1) // 2
+            if self.fits({**sizes, pool: middle}):
+                low = middle
+            else:
+                high = middle - 1
+        return low
+
+    def _needed(self, names: tuple[str, ...] | list[str], sizes: Mapping[str, int]) -> int:
+        counts: dict[int, int] = {}
+        for name in names:
+            units = round(self.shares[name] * UNITS)
+            counts[units] = counts.get(units, 0) + sizes[name]
+        return devices_needed(tuple(sorted(counts.items(), reverse=True)))
+
+
+@lru_cache(maxsize=4096)
+def devices_needed(counts: tuple[tuple[int, int], ...]) -> int:
+    """The fewest devices for `counts` of (units of a device, actors), the largest units first.
+
+    Exact where it is small, or where first fit decreasing needs no more than the volume, or than
+    the actors of which no two share a device.
+    """
+    whole = sum(n * ceil(units / UNITS) for units, n in counts if units >= UNITS)
+    parts = tuple((units, n) for units, n in counts if 0 < units < UNITS and n)
+    found = _first_fit(parts)
+    large = sum(n for units, n in parts if 2 * units > UNITS)
+    least = max(large, ceil(sum(units * n for units, n in parts) / UNITS))
+    if found > least and sum(n for _, n in parts) <= EXACT_ACTORS:
+        found = _fewest(parts)
+    return whole + found
+
+
+def _first_fit(parts: tuple[tuple[int, int], ...]) -> int:
+    """First fit decreasing; devices that are filled alike are counted and not listed."""
+    filled: list[tuple[int, int]] = []
+    for units, number in parts:
+        left, after = number, []
+        for free, devices in filled:
+            each = min(free // units, left) if left else 0
+            full = min(devices, left // each) if each else 0
+            left -= full * each
+            if full:
+                after.append((free - each * units, full))
+            rest = devices - full
+            if rest and each and left:
+                after.append((free - left * units, 1))
+                left, rest = 0, rest - 1
+            if rest:
+                after.append((free, rest))
+        each = UNITS // units
+        if left >= each:
+            after.append((UNITS - each * units, left // each))
+        if left % each:
+            after.append((UNITS - left % each * units, 1))
+        filled = after
+    return sum(devices for _, devices in filled)
+
+
+@lru_cache(maxsize=100_000)
+def _fewest(parts: tuple[tuple[int, int], ...]) -> int:
+    """By search: some device has one of the largest actors, and is filled up with others."""
+    parts = tuple((units, n) for units, n in parts if n)
+    if not parts:
+        return 0
+    (units, number), others = parts[0], parts[1:]
+    best = sum(n for _, n in parts)
+    for rest in _fillings(((units, number - 1), *others), UNITS - units):
+        best = min(best, 1 + _fewest(rest))
+    return best
+
+
+def _fillings(parts: tuple[tuple[int, int], ...], free: int) -> list[tuple[tuple[int, int], ...]]:
+    """What can be left of `parts` after a device with `free` units has taken all that it can."""
+    if not parts:
+        return [()]
+    (units, number), others = parts[0], parts[1:]
+    found = []
+    for taken in range(min(number, free // units), -1, -1):
+        for rest in _fillings(others, free - taken * units):
+            found.append(((units, number - taken), *rest))
+    return found

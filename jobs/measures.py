@@ -1,0 +1,88 @@
+"""What is measured while a job runs: smoothed times, and the fraction that is rejected. Pure."""
+
+from __future__ import annotations
+
+from math import sqrt
+
+MIN_WINDOW_CALLS = 64
+
+
+class Pace:
+    """Seconds and rows of a pool's calls, the later ones counting more."""
+
+    def __init__(self) -> None:
+        self._seconds = self._rows = self._calls = 0.0
+
+    def add(self, seconds: float, rows: int, actors: int = 1) -> None:
+        """A call is back. With many `actors` more calls are looked back upon."""
+        keep = 1 - 1 / max(MIN_WINDOW_CALLS, 2 * actors)
+        self._seconds = keep * self._seconds + seconds
+        self._rows = keep * self._rows + rows
+        self._calls = keep * self._calls + 1
+
+    @property
+    def known(self) -> bool:
+        """Whether any call is back."""
+        return self._calls > 0
+
+    @property
+    def row_seconds(self) -> float:
+        """Of one row, in one actor; what padding costs is in it."""
+        return self._seconds / self._rows
+
+    @property
+    def call_rows(self) -> float:
+        """Rows in a call."""
+        return self._rows / self._calls
+
+
+class Rejection:
+    """The fraction of rows that the oracle rejects: a Beta posterior that forgets.
+
+    The prior is what the calibration found. What was judged long ago is forgotten slowly, so that
+    the fraction is steady while nothing changes; when the last rows say something that chance does
+    not explain, all that was before them is forgotten. Both outcomes have a count that is never
+    forgotten, so that the fraction is never 0 or 1 by accident; unless it is `certain`, because the
+    threshold lets everything or nothing through.
+    """
+
+    KEPT = 0.5
+    """Jeffreys' prior."""
+
+    DEPTH = 8
+    """Windows of rows that count while nothing changes."""
+
+    UNLIKELY = 4.0
+    """Standard deviations that chance does not explain."""
+
+    def __init__(self, prior: float, weight: float = 64.0, certain: bool = False) -> None:
+        """`weight`: rows that the prior counts for at first."""
+        self._prior, self._certain = prior, certain
+        self._rows, self._rejected = weight, prior * weight
+        self._late_rows = self._late_rejected = 0.0
+
+    def add(self, rows: int, rejected: int, window: float = 1000.0) -> None:
+        """The oracle judged `rows`; in a `window` of rows a change is to be seen."""
+        keep, keep_late = (1 - 1 / (self.DEPTH * window)) ** rows, (1 - 1 / window) ** rows
+        self._rows = keep * self._rows + rows
+        self._rejected = keep * self._rejected + rejected
+        self._late_rows = keep_late * self._late_rows + rows
+        self._late_rejected = keep_late * self._late_rejected + rejected
+        if self._changed():
+            self._rows, self._rejected = self._late_rows, self._late_rejected
+
+    def _changed(self) -> bool:
+        """Whether the late rows are too far from all the others."""
+        late, others = self._late_rows, self._rows - self._late_rows
+        if others < 1:
+            return False
+        mean = self.mean
+        gap = abs(self._late_rejected / late - (self._rejected - self._late_rejected) / others)
+        return gap > self.UNLIKELY * sqrt(mean * (1 - mean) * (1 / late + 1 / others))
+
+    @property
+    def mean(self) -> float:
+        """The expected fraction."""
+        if self._certain:
+            return self._prior
+        return (self._rejected + self.KEPT) / (self._rows + 2 * self.KEPT)

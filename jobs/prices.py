@@ -1,0 +1,83 @@
+"""What GPUs cost, and how many there are: what a plan is told on the command line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import inf, isfinite
+from pathlib import Path
+
+from actors.csv_table import read_table
+from actors.errors import SpecError
+
+EXAMPLES = Path(__file__).parent / "prices.csv"
+"""A table to copy; its values are examples."""
+
+MAX_GPUS = 16_384
+"""Of one plan."""
+
+UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """Dollars an hour by type of GPU. `are_examples`: nobody has put in real ones."""
+
+    per_hour: Mapping[str, float]
+    are_examples: bool
+
+    def cost(self, gpu_hours: Mapping[str, float]) -> float | None:
+        """Of so many GPU-hours by type; None if the price of a type is not known."""
+        if any(hours and gpu not in self.per_hour for gpu, hours in gpu_hours.items()):
+            return None
+        return sum(hours * self.per_hour.get(gpu, 0.0) for gpu, hours in gpu_hours.items())
+
+
+def read_prices(file: Path | None = None) -> Prices:
+    """The prices of a CSV with the columns gpu and per_hour; without one, the examples.
+
+    Raises SpecError with the line and the rule.
+    """
+    per_hour: dict[str, float] = {}
+    for where, row in read_table(file or EXAMPLES, ("gpu", "per_hour")):
+        try:
+            price = float(row["per_hour"])
+        except ValueError:
+            price = inf
+        if not isfinite(price) or price < 0:
+            raise SpecError(
+                f"{where}: per_hour {row['per_hour']!r} is no price: a number, at least 0."
+            )
+        if row["gpu"] in per_hour:
+            raise SpecError(f"{where}: the price of {row['gpu']!r} is there twice. Remove one.")
+        per_hour[row["gpu"]] = price
+    return Prices(per_hour, are_examples=file is None)
+
+
+def read_gpus(text: str, usual: str) -> dict[str, int]:
+    """How many GPUs of each type: `8` (of the `usual` type), or `A100-80G=8,L4=4`.
+
+    Raises SpecError.
+    """
+    gpus: dict[str, int] = {}
+    for item in text.split(","):
+        name, has_name, number = item.rpartition("=")
+        name = name.strip() if has_name else usual
+        count = int(number) if re.fullmatch(r"\s*[0-9]{1,9}\s*", number) else 0
+        if not name or not 1 <= count <= MAX_GPUS or name in gpus:
+            raise SpecError(
+                f"--gpus {text!r}: give a number of GPUs, as 8, or one for each type, as "
+                f"A100-80G=8,L4=4; each at least 1 and at most {MAX_GPUS:,}."
+            )
+        gpus[name] = count
+    return gpus
+
+
+def read_duration(text: str) -> float:
+    """Seconds: `90m`, `6h`, `1.5 d`, or a number of seconds. Raises SpecError."""
+    found = re.fullmatch(r"\s*([0-9]{1,9}(?:\.[0-9]{1,6})?)\s*(s|m|min|h|d)?\s*", text)
+    seconds = float(found[1]) * UNITS[found[2] or "s"] if found else 0.0
+    if seconds <= 0:
+        raise SpecError(f"--deadline {text!r} is no time: give it as 90m, 6h or 2d.")
+    return seconds

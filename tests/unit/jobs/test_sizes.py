@@ -1,0 +1,108 @@
+"""Pool sizes: what the job file says goes first, and nothing is promised twice."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actors.settings import PoolSettings, PoolsSettings
+from jobs.sizes import Loads, PoolPlans, plan_pools
+
+NONE = PoolsSettings()
+
+
+def total(plans: PoolPlans, what: str) -> float:
+    return sum(p.size * getattr(p, what) for p in (plans.student, plans.oracle, plans.teacher))
+
+
+@given(st.integers(1, 256))
+def test_cores_are_not_oversubscribed(cores: int) -> None:
+    plans = plan_pools(NONE, cpus=cores, gpus=0)
+    assert total(plans, "cpus") <= cores
+    assert total(plans, "threads") <= max(cores, 4)
+
+
+@given(st.integers(1, 64), st.integers(1, 256))
+def test_gpus_and_their_cores_are_not_oversubscribed(gpus: int, cores: int) -> None:
+    plans = plan_pools(NONE, cpus=cores, gpus=gpus)
+    assert total(plans, "gpus") <= gpus
+    actors = plans.student.size + plans.oracle.size + plans.teacher.size
+    assert total(plans, "cpus") <= max(cores, 0.1 * actors) + 1e-9
+    assert min(plans.student.size, plans.oracle.size, plans.teacher.size) >= 1
+
+
+def test_what_the_job_file_says_goes_first() -> None:
+    pools = PoolsSettings(teacher=PoolSettings(size=3, gpus_per_actor=0.25, threads_per_actor=2))
+    for gpus in (0, 8):
+        teacher = plan_pools(pools, cpus=8, gpus=gpus).teacher
+        assert (teacher.size, teacher.gpus, teacher.threads) == (3, 0.25, 2)
+        assert "job file" in teacher.reason
+
+
+@pytest.mark.parametrize("gpus", [0, 4])
+def test_a_pool_goes_to_the_nodes_that_are_labelled_for_it(gpus: int) -> None:
+    labels = {"student": gpus / 2, "teacher": gpus / 2}
+    plans = plan_pools(NONE, 32, gpus, labels)
+    assert plans.teacher.node_label == {"bottega-pool": "teacher"}
+    assert plans.oracle.node_label == {"bottega-pool": "student"}
+    assert plan_pools(NONE, 32, gpus).teacher.node_label == {}
+    own = PoolsSettings(teacher=PoolSettings(node_label={"zone": "a"}))
+    assert plan_pools(own, 32, gpus, labels).teacher.node_label == {"zone": "a"}
+
+
+def test_the_first_sizes_follow_the_models_and_the_budget() -> None:
+    """SD-Turbo and Stable Diffusion 1.5: 7 and 106 evaluations a row, with what goes beside."""
+    sd = Loads(student=7, oracle=2, teacher=106, rejected=0.3)
+    assert plan_pools(NONE, 64, 8, loads=sd).sizes == {"student": 2, "oracle": 1, "teacher": 6}
+    rarely = plan_pools(NONE, 64, 8, loads=replace(sd, rejected=0.02)).sizes
+    assert rarely["student"] > rarely["teacher"] >= 1
+    never = plan_pools(NONE, 64, 8, loads=replace(sd, rejected=0.0)).sizes
+    assert (never["student"], never["teacher"]) == (8, 0)
+
+
+def test_one_gpu_holds_all_three_or_one_after_the_other() -> None:
+    together = plan_pools(NONE, 8, 1)
+    assert together.sizes == {"student": 1, "oracle": 1, "teacher": 1}
+    assert together.capacity is None, "nothing is to be moved"
+    whole = PoolSettings(gpus_per_actor=0.9)
+    phases = plan_pools(PoolsSettings(student=whole, teacher=whole), 8, 1)
+    assert phases.sizes == {"student": 1, "oracle": 1, "teacher": 0}
+    assert phases.capacity is not None
+
+
+def test_student_and_oracle_on_one_gpu() -> None:
+    half, own = PoolSettings(gpus_per_actor=0.5), PoolSettings(gpus_per_actor=1.0)
+    plans = plan_pools(PoolsSettings(student=half, oracle=half, teacher=own), 16, 2)
+    assert plans.sizes == {"student": 1, "oracle": 1, "teacher": 1}
+
+
+def test_nodes_of_a_pool_are_for_it_alone() -> None:
+    plans = plan_pools(NONE, 64, 9, {"student": 2.0, "teacher": 7.0})
+    assert plans.sizes["student"] == 2
+    assert plans.sizes["teacher"] == 7
+    assert plans.capacity is not None
+    assert not plans.capacity.fits({"student": 3, "oracle": 1, "teacher": 1})
+
+
+def test_minima_and_maxima_hold_from_the_beginning() -> None:
+    pools = PoolsSettings(student=PoolSettings(min_size=3), teacher=PoolSettings(max_size=2))
+    sizes = plan_pools(pools, 64, 8).sizes
+    assert sizes["student"] >= 3
+    assert sizes["teacher"] <= 2
+
+
+def test_few_cores_keep_their_sizes_and_many_are_balanced() -> None:
+    assert plan_pools(NONE, 2, 0).capacity is None
+    many = plan_pools(NONE, 64, 0)
+    assert many.capacity is not None
+    assert many.capacity.unit == "core"
+    assert many.capacity.fits(many.sizes)
+
+
+@pytest.mark.parametrize("fields", [{"size": 2, "min_size": 1}, {"min_size": 3, "max_size": 2}])
+def test_sizes_that_contradict_each_other_are_refused(fields: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="size"):
+        PoolSettings(**fields)

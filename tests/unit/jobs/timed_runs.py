@@ -1,0 +1,140 @@
+"""Whole jobs on the virtual clock, with the times of real models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import inf
+from typing import Any
+
+from jobs.capacity import Capacity, Devices
+from jobs.cascade import Call
+from jobs.crew import Crew
+from jobs.hands import Trouble, Work
+from jobs.light_hands import LightHands
+from jobs.open_part import OpenPart
+from jobs.runner import Runner
+from jobs.simulation import SimulatedActor, SimulatedOutput, Times, simulated_job
+from jobs.sizes import POOLS, guess_loads, plan_pools
+from jobs.spec import make_spec
+
+PROFILES = {"sd": (0.77, 12.88), "sdxl": (7.1, 79.11)}
+"""Seconds of a batch of 16: SD-Turbo and Stable Diffusion 1.5, SDXL-Lightning and SDXL."""
+
+STEPS = {"sd": 1, "sdxl": 2}
+ROWS = 16
+ORACLE_SECONDS = 0.02
+THRESHOLD = 0.5
+SHARES = {"student": 0.9, "oracle": 0.1, "teacher": 0.9}
+
+
+class TimedHands(LightHands):
+    """`rejected`: by a row's number, the chance. Checks that no GPU is given twice."""
+
+    def __init__(self, times: Times, capacity: Capacity, rejected: Callable[[int], float]) -> None:
+        super().__init__(times, num_nodes=1)
+        self.capacity, self.rejected = capacity, rejected
+        self.busy = dict.fromkeys((*POOLS, "files"), 0.0)
+        self.starts: list[str] = []
+
+    def start_actor(self, pool: str) -> tuple[SimulatedActor, object]:
+        started = super().start_actor(pool)
+        self.starts.append(pool)
+        there = [actor.pool for actor in self.actors]
+        assert self.capacity.fits({name: there.count(name) for name in POOLS})
+        return started
+
+    def outcome(self, actor: SimulatedActor, work: Work) -> tuple[float, Trouble | None]:
+        seconds, trouble = super().outcome(actor, work)
+        self.busy[actor.pool] += seconds
+        return seconds, trouble
+
+    def scores(self, owner: OpenPart, call: Call) -> Sequence[float]:
+        """Below the threshold by the chance of a row's neighbourhood."""
+        first = owner.part.first_row
+        lucks = super().scores(owner, call)
+        return [
+            0.0 if luck < self.rejected(first + row) else 1.0
+            for luck, row in zip(lucks, call.rows, strict=True)
+        ]
+
+
+@dataclass
+class Run:
+    """`bound`: the students' and teachers' seconds over the GPUs. `starts`: after the beginning."""
+
+    seconds: float
+    bound: float
+    starts: list[str]
+    timeline: list[Mapping[str, Any]]
+
+    @property
+    def ratio(self) -> float:
+        return self.seconds / self.bound
+
+    @property
+    def sizes(self) -> list[tuple[int, ...]]:
+        """Of student, oracle and teacher, one after the other."""
+        return [tuple(entry["sizes"].values()) for entry in self.timeline]
+
+
+def timed_run(
+    gpus: int = 8,
+    rejected: float | Callable[[int], float] = 0.3,
+    profile: str = "sd",
+    num_rows: int = 16384,
+    load: float = 20.0,
+    sizes: tuple[int, int, int] | None = None,
+    expected: float = 0.3,
+    store_bytes: float = inf,
+    pools: dict[str, Any] | None = None,
+    shares: Mapping[str, float] = SHARES,
+    rows_per_part: int = 2048,
+) -> Run:
+    """Run a job; the clock starts when the first actors have loaded. `sizes` fixes the pools.
+
+    expected: the fraction that the budget says. store_bytes: a row's output takes one byte.
+    """
+    student, teacher = PROFILES[profile]
+    if isinstance(rejected, float):
+        expected, chance = rejected, lambda row: rejected
+    else:
+        chance = rejected
+    if sizes is not None:
+        pools = {name: {"size": size} for name, size in zip(POOLS, sizes, strict=True)}
+    models = {
+        "preset": "shapes",
+        "student": {"batch_size": ROWS, "steps": STEPS[profile], "guidance_scale": 0.0},
+        "oracle": {"batch_size": ROWS},
+        "teacher": {"batch_size": ROWS, "steps": 50, "guidance_scale": 7.5},
+    }
+    spec = make_spec(
+        {
+            **{"input": "-", "output": "-", "models": models, "pools": pools or {}},
+            **{"budget": {"refine": expected}, "rows_per_part": rows_per_part},
+            **{"strategy": "regenerate", "stall_timeout_seconds": 36_000},
+        }
+    )
+    job = simulated_job(spec, num_rows, "latents", frozenset())
+    job = replace(job, refinement=replace(job.refinement, steps=50))
+    plans = plan_pools(spec.pools, cpus=4 * gpus, gpus=gpus, loads=guess_loads(job))
+    times = Times(
+        load=load,
+        batch={"student": student, "oracle": ORACLE_SECONDS * ROWS, "teacher": teacher},
+        files=0.05,
+    )
+    capacity = Capacity((Devices(gpus, frozenset(POOLS)),), shares)
+    hands = TimedHands(times, capacity, chance)
+    with Crew(job, hands, plans.sizes, 10 * gpus, store_bytes, capacity=plans.capacity) as crew:
+        begun = len(hands.starts)
+        while hands.now() < load:
+            crew.wait(load - hands.now())
+        Runner(job).run(crew, job.rules(THRESHOLD))
+        seconds = hands.now() - load
+    assert isinstance(job.output, SimulatedOutput)
+    return Run(
+        seconds=seconds,
+        bound=(hands.busy["student"] + hands.busy["teacher"]) / gpus,
+        starts=hands.starts[begun:],
+        timeline=job.output.timeline,
+    )
