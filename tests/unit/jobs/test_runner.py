@@ -377,7 +377,7 @@ def test_a_disk_that_is_full_ends_the_job_in_a_sentence_and_finished_parts_stay(
 
 
 SMALL_DISK = """
-mount -t tmpfs -o size=20000 tmpfs "$2"
+mount -t tmpfs -o size=24000 tmpfs "$2"
 "$0" -c "$SCRIPT" "$1" "$2"
 ls "$2/records" "$2/data"
 mount -o remount,size=16m "$2"
