@@ -9,9 +9,9 @@ from dataclasses import dataclass
 class CallFacts:
     """All that the driver fetches of a call: small, and no picture in it.
 
-    `stored_bytes`: what the call left in the object store, by output. `evaluations`: network evaluations of
-    one row, counted as they happened (0 for calls without a diffusion model). `truncated`: places
-    in the batch whose prompts were longer than the model reads.
+    `stored_bytes`: what the call left in the object store, by output. `evaluations`: network
+    evaluations of one row, counted as they happened (0 for calls without a diffusion model).
+    `truncated`: places in the batch whose prompts were longer than the model reads.
     """
 
     rows: int

@@ -180,7 +180,7 @@ class Pool:
     def free(self, queued: int) -> Worker | None:
         """The least busy actor that can take one of `queued` calls; of several, the oldest.
 
-        The last calls are not given to actors that still have one: whoever is free first takes them.
+        The last calls are not given to actors that still have one: who is free first takes them.
         """
         depth = IN_FLIGHT if queued >= len(self.workers) else 1
         for num_calls, heap in enumerate(self._with_room[:depth]):

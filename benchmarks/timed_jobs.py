@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from resource import getpagesize
 from time import sleep
 from typing import Any
 
@@ -318,6 +319,11 @@ def pretend_gpus(gpus: int, object_store_bytes: int | None = None) -> Iterator[R
         pretend["object_store_memory"] = object_store_bytes
     with ray_session(None, **pretend) as have:
         yield have
+
+
+def memory_bytes() -> int:
+    """What this process holds now."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * getpagesize()
 
 
 def write_result(name: str, found: Mapping[str, Any]) -> None:

@@ -110,8 +110,8 @@ def _attached(address: str) -> Iterator[None]:
             ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
         except (ConnectionError, RuntimeError, ValueError, RpcError) as error:
             raise ClusterError(
-                f"no Ray at {address!r}: {error}. Is the address right, and does the cluster run? "
-                "Without --address one starts here."
+                f"no Ray at {address!r}: {str(error).rstrip('.')}. Is the address right, and does "
+                "the cluster run? Without --address one starts here."
             ) from error
         stack.callback(ray.shutdown)
         yield

@@ -8,10 +8,10 @@ as it is neither empty nor full nobody idles, whatever the sizes, and so there i
     it is about to be full             the students will wait: fewer students, or let them wait
     everything is drawn                the students idle: their devices go to the teachers
 
-At the first two every reasonable number of students is priced to the end of the job, in device-
-seconds: the devices that idle, the actors that load, the hand-over at the end. The cheapest is
-taken if it saves enough more than it costs. At the end the sizes follow from how the waiting batches can be dealt
-out to actors in whole: an actor that would load too long to help is not started.
+At the first two the numbers of students that could be right are priced to the end of the job, in
+device-seconds: the devices that idle, the actors that load, the hand-over at the end. The cheapest
+is taken if it saves enough more than it costs. At the end the sizes follow from how the waiting
+batches can be dealt out in whole: an actor that would load too long to help is not started.
 """
 
 from __future__ import annotations
@@ -25,8 +25,12 @@ from jobs.capacity import Capacity
 SPARE = 1.25
 """The oracle is cheap and everything waits for it: it gets so much more than it needs."""
 
-MARGIN = 1.5
-"""A move is made when it saves this many times what the actors that it starts cost to load."""
+MARGIN, EARLY_MARGIN = 1.5, 2.0
+"""A move is made when it saves this many times what the actors that it starts cost to load; the
+second is for moves while nobody idles."""
+
+SLACK = 0.1
+"""Of a teacher: a need that wavers around a whole number moves nobody."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,9 +65,9 @@ class Outlook:
     """All that a decision goes by.
 
     `rejected`: the fraction of rows. `rows_to_draw`: that no student has finished yet. `waiting`:
-    rejected rows that wait for a teacher. `room`: how many more may come to wait before the students
-    must pause. `teachers_free_in`: seconds until each teacher has nothing more to do, or has loaded;
-    needed once everything is drawn.
+    rejected rows that wait for a teacher. `room`: how many more may come to wait before the
+    students must pause. `teachers_free_in`: seconds until each teacher has nothing more to do, or
+    has loaded; needed once everything is drawn.
     """
 
     capacity: Capacity
@@ -113,6 +117,8 @@ class _Split:
 
 def decide(outlook: Outlook) -> Decision:
     """The sizes from now on."""
+    if outlook.capacity.elastic:
+        return _as_needed(outlook) if outlook.rows_to_draw > 0 else _given_back(outlook)
     return _Pricing(outlook).decision() if outlook.rows_to_draw > 0 else _at_the_end(outlook)
 
 
@@ -121,21 +127,29 @@ class _Pricing:
     """Prices splits, in device-seconds that are lost until the end of the job."""
 
     outlook: Outlook
+    at_limit: bool = True
     _splits: dict[int, _Split] = field(default_factory=dict)
 
     def decision(self) -> Decision:
         look = self.outlook
         now = self.now()
-        if self.limit_in(now) > self.warning(now):
-            return self.oracles(now)
         fewer, more = self.around()
         numbers = {fewer, more, max(fewer - 1, look.student.minimum)} - {now.students}
+        self.at_limit = self.limit_in(now) <= self.warning(now)
+        if not self.at_limit:
+            # Nobody idles. Students who will not be missed may go early, as fewer are handed over.
+            numbers = {n for n in numbers if n < now.students}
         splits = [self.split(n) for n in sorted(numbers)]
         chosen = min(splits, key=self.price, default=now)
         stays, price, costs = self.price(now), self.price(chosen), self.loading(chosen)
-        if chosen is now or stays - price <= (MARGIN - 1) * costs:
+        margin = MARGIN if self.at_limit else EARLY_MARGIN
+        if chosen is now or stays - price <= (margin - 1) * costs:
             return self.oracles(now)
         return Decision(chosen.sizes, self.reason(now, chosen, stays, price, costs))
+
+    def decision_on_oracles(self) -> Decision:
+        """The other pools as they are."""
+        return self.oracles(self.now())
 
     def oracles(self, now: _Split) -> Decision:
         """The oracle alone, when it is too small for the others."""
@@ -216,7 +230,8 @@ class _Pricing:
     def price(self, split: _Split) -> float:
         """Device-seconds lost from now to the end.
 
-        At a limit that is near a split is kept for good: to move later is not cheaper than now.
+        At a limit that is near a split is kept for good: to move later is not cheaper than now. And
+        no split is changed to while nobody idles just to be changed again.
         """
         look = self.outlook
         share_s = look.capacity.shares["student"]
@@ -229,7 +244,8 @@ class _Pricing:
             rest = rows - (drawn * reached if drawn else 0.0)
             held = self.held(split, rest)
             near = reached <= self.warning(split)
-            lost += held if near else min(held, self.alternating(split, rest))
+            may_move = not near and (self.at_limit or split.students == look.student.size)
+            lost += min(held, self.alternating(split, rest)) if may_move else held
             waiting = 0.0 if split.growth < 0 else waiting + look.room
         else:
             waiting += split.growth * seconds
@@ -295,10 +311,14 @@ class _Pricing:
 
     # ---- what is said about it
 
-    def reason(
-        self, now: _Split, then: _Split, stays: float, price: float, costs: float
-    ) -> str:
+    def reason(self, now: _Split, then: _Split, stays: float, price: float, costs: float) -> str:
         look, unit = self.outlook, self.outlook.capacity.unit
+        if not self.at_limit:
+            return (
+                f"p {look.rejected:.2f}: {then.students} students are enough, and fewer are handed"
+                f" over at the end. {_told(now.sizes, then.sizes)} saves "
+                f"{stays - price + costs:.0f} {unit}-seconds and costs {costs:.0f} of loading"
+            )
         reached = self.limit_in(now)
         when = f"in {reached:.0f} s" if reached >= 1 else "now"
         if now.growth < 0:
@@ -317,6 +337,46 @@ def _told(before: dict[str, int], after: dict[str, int]) -> str:
         f"{name} {before[name]} -> {after[name]}" for name in before if before[name] != after[name]
     )
     return ", ".join(changes)
+
+
+def _as_needed(look: Outlook) -> Decision:
+    """Where devices come and go: the teachers that keep up with the students, no more.
+
+    What waits already is spread over the time that drawing will take. A teacher comes if it is
+    needed for longer than it loads, and goes when the others would do with room to spare.
+    """
+    before, teacher = look.sizes, look.teacher
+    oracles = _Pricing(look).decision_on_oracles()
+    if not look.student.size:
+        return oracles
+    drawing = look.rows_to_draw * look.student.row_seconds / look.student.size
+    rows = look.rejected * look.rows_to_draw + look.waiting
+    busy = rows * teacher.row_seconds / drawing
+    wanted = teacher.within(ceil(busy))
+    wanted = look.capacity.most("teacher", {**before, "teacher": 0}, wanted)
+    few = wanted > teacher.size and busy > teacher.size + SLACK
+    many = wanted < teacher.size and busy < teacher.size - 1 - SLACK
+    if not many and not (few and drawing > teacher.load_seconds):
+        return oracles
+    sizes = {**oracles.sizes, "teacher": wanted}
+    return Decision(
+        sizes,
+        f"p {look.rejected:.2f}: the students keep {busy:.1f} teachers busy for the {drawing:.0f} "
+        f"s that they still draw. {_told(before, sizes)}",
+    )
+
+
+def _given_back(look: Outlook) -> Decision:
+    """Everything is drawn, and devices may go: the students', then those of idle teachers."""
+    before, teacher = look.sizes, look.teacher
+    decision = _at_the_end(look)
+    sizes = {**decision.sizes, "student": look.student.minimum}
+    if not teacher.queued:
+        sizes["teacher"] = max(teacher.minimum, min(teacher.size, teacher.running))
+    if sizes == before:
+        return decision
+    told = f"everything is drawn: {_told(before, sizes)}"
+    return Decision(sizes, decision.reason or told)
 
 
 def _at_the_end(look: Outlook) -> Decision:
@@ -340,7 +400,8 @@ def _at_the_end(look: Outlook) -> Decision:
         middle = (low + high) // 2
         more = middle - teacher.size
         seconds[middle] = _dealt(teacher.queued, look.teachers_free_in, more, teacher)
-        low, high = (low, middle) if seconds[middle] <= 1.005 * seconds[most] else (middle + 1, high)
+        enough = seconds[middle] <= 1.005 * seconds[most]
+        low, high = (low, middle) if enough else (middle + 1, high)
     saved = seconds[teacher.size] - seconds.get(low, seconds[most])
     if low == teacher.size or (saved < inf and saved <= 0.02 * seconds[teacher.size]):
         return Decision(before)

@@ -1,6 +1,6 @@
 """Keeps the pools balanced while a job runs: gathers what `jobs.balance` asks for, and applies it.
 
-    what the crew measures -> an Outlook -> `decide` -> sizes for the crew, a line in the timeline
+what the crew measures -> an Outlook -> `decide` -> sizes for the crew, a line in the timeline
 """
 
 from __future__ import annotations
@@ -34,6 +34,12 @@ again when the driver is killed.
 
 MIN_WINDOW_ROWS = 1000.0
 
+PATIENCE = 5.0
+"""A move is taken for over after so many times an actor's loading."""
+
+FEW = 0.05
+"""Of a pool."""
+
 NEARLY_FULL = 0.9
 """Of what may be held in the object store: here the students have to wait soon."""
 
@@ -45,19 +51,12 @@ class Balancer:
         self._job, self._crew = job, crew
         self._rejection = rejection
         self._loads = guess_loads(job)
-        self._started = self._last = crew.hands.now()
+        self._started = self._last = self._moved = crew.hands.now()
         self.last_reason = ""
+        self.buffer_rows = 0.0
+        """Rejected rows that may wait, by the time that teachers on all devices take for them."""
         self.window = MIN_WINDOW_ROWS
         """Rows after which what was judged before counts little: those of one loading."""
-
-    @property
-    def buffer_rows(self) -> float:
-        """Rejected rows that may wait for the teachers, by the time that these take for them."""
-        pace = self._crew.paces["teacher"]
-        if not pace.known or self._crew.capacity is None:
-            return 0.0
-        teachers = max(1, self._crew.pools["teacher"].size)
-        return BUFFER_LOADS * self._load_seconds("teacher") * teachers / pace.row_seconds
 
     def begin(self) -> None:
         """Write down the sizes that the job begins with."""
@@ -66,20 +65,37 @@ class Balancer:
     def look(self, rows_unopened: int, rows_allowed: float) -> None:
         """Think about the sizes, now and then.
 
-        rows_unopened: of parts that are not open yet. rows_allowed: rows of parts that may be opened
-        now, before others are committed.
+        rows_unopened: of parts that are not open yet. rows_allowed: of parts that may be opened
+        before others are committed.
         """
         now, capacity = self._crew.hands.now(), self._crew.capacity
         if capacity is None or now - self._last < LOOK_SECONDS:
             return
         self._last = now
+        if (teacher := self._facts("teacher")) is not None:
+            seconds = BUFFER_LOADS * teacher.load_seconds
+            self.buffer_rows = seconds * capacity.count / teacher.row_seconds
         outlook = self._outlook(capacity, rows_unopened, rows_allowed)
-        if outlook is None:
+        if outlook is None or (outlook.rows_to_draw and self._is_moving()):
             return
         decision = decide(outlook)
         if decision.sizes != self._crew.sizes:
+            self._moved = now
             self._tell(decision.sizes, decision.reason)
             self._crew.resize(decision.sizes)
+
+    def _is_moving(self) -> bool:
+        """Whether a move is under way: what loads or leaves is not judged.
+
+        A few actors that are replaced are no move, and one that never loads is not waited for.
+        """
+        pools = [self._crew.pools[name] for name in ("student", "teacher")]
+        loading = max(self._load_seconds(pool.name) for pool in pools)
+        if self._crew.hands.now() - self._moved > PATIENCE * loading:
+            return False
+        return any(
+            pool.num_leaving + pool.size - pool.num_ready > FEW * pool.size for pool in pools
+        )
 
     def _tell(self, sizes: dict[str, int], reason: str) -> None:
         crew = self._crew
@@ -137,8 +153,8 @@ class Balancer:
         crew, pool, pace = self._crew, self._crew.pools[name], self._crew.paces[name]
         if pace.known:
             row_seconds, call_rows = pace.row_seconds, pace.call_rows
-        elif pool.size == 0 and crew.paces["student"].known:
-            # Nobody can time a pool without actors.
+        elif self._never_asked(name) and crew.paces["student"].known:
+            # Nobody can time a pool without actors, or without work for them.
             guessed = getattr(self._loads, name) / self._loads.student
             row_seconds = guessed * crew.paces["student"].row_seconds
             call_rows = float(getattr(self._job.spec.models, name).batch_size)
@@ -156,6 +172,12 @@ class Balancer:
             maximum=most,
         )
 
+    def _never_asked(self, name: str) -> bool:
+        """Whether a pool has nothing to do, or nobody to do it, after some time."""
+        pool, seconds = self._crew.pools[name], self._crew.hands.now() - self._started
+        idle = pool.num_calls == 0 and self._crew.queued(name) == 0
+        return pool.size == 0 or (idle and seconds > self._load_seconds(name))
+
     def _load_seconds(self, name: str) -> float:
         return self._crew.load_seconds.get(name, UNKNOWN_LOAD_SECONDS)
 
@@ -172,7 +194,8 @@ class Balancer:
             kept.append(Output.LATENTS if through == "latents" else Output.PICTURES)
         outputs = sum(store.row_bytes.get((Stage.DRAW, output), 0.0) for output in set(kept))
         drawn = files + outputs
-        return max(0.0, NEARLY_FULL * store.budget - store.held) * rejected / drawn if drawn else inf
+        free = max(0.0, NEARLY_FULL * store.budget - store.held)
+        return free * rejected / drawn if drawn else inf
 
     def _teachers_free_in(self, teacher: PoolFacts) -> list[float]:
         """Seconds until each teacher has done its calls, or has loaded."""

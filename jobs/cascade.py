@@ -98,8 +98,9 @@ class Call:
         return self._hash
 
     def __eq__(self, other: object) -> bool:
-        same_kind = isinstance(other, Call)
-        return same_kind and (self.stage, self.rows) == (other.stage, other.rows)
+        if not isinstance(other, Call):
+            return NotImplemented
+        return (self.stage, self.rows) == (other.stage, other.rows)
 
     def __str__(self) -> str:
         return f"{self.stage} of {len(self.rows)} rows from {self.rows[0] if self.rows else 0}"
@@ -173,6 +174,10 @@ class State(StrEnum):
     """As it is in the part that is there: a retry draws the other rows."""
 
 
+Source = Literal["student", "teacher"]
+"""Whose picture a row has."""
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """What is known of a row of the part; the committed columns come from here."""
@@ -180,7 +185,7 @@ class Row:
     state: State
     student_score: float | None
     teacher_score: float | None
-    source: Literal["student", "teacher"] | None
+    source: Source | None
     error: str | None
 
 
@@ -202,6 +207,8 @@ class Rules:
 BETWEEN = tuple(stage for stage in Stage if stage not in (Stage.DRAW, Stage.COMMIT))
 TEACHERS = (Stage.REFINE, Stage.SCORE_REFINED, Stage.ENCODE_REFINED)
 """Stages that an accepted row does not need."""
+
+SCORED_BY = {Stage.DRAW: Stage.SCORE_DRAWN, Stage.REFINE: Stage.SCORE_REFINED}
 
 ENCODINGS = (Stage.ENCODE_DRAWN, Stage.ENCODE_REFINED)
 
@@ -272,7 +279,7 @@ class Cascade:
         """Rows that have the score of the teacher's picture."""
         self._student_is_better: RowSet = 0
         """Refined rows that keep the student's picture."""
-        self._ahead = dict.fromkeys(BETWEEN, self._waiting)
+        self._ahead: dict[Stage, RowSet] = dict.fromkeys(BETWEEN, self._waiting)
         """By stage between DRAW and COMMIT: the rows that may still need it."""
         self._active: dict[Stage, RowSet] = dict.fromkeys(Stage, 0)
         """By stage: the rows of calls that are running, or wait for their inputs."""
@@ -371,7 +378,8 @@ class Cascade:
 
     def _row(self, number: int) -> Row:
         row: RowSet = 1 << number
-        state, source = State.ACCEPTED, "student"
+        state: State = State.ACCEPTED
+        source: Source | None = "student"
         if row & self._kept:
             state, source = State.KEPT, None
         elif row & self._failed:
@@ -398,21 +406,18 @@ class Cascade:
             self._note_made(call)
         if stage in self._ahead:
             self._ahead[stage] &= ~rows
-        match stage:
-            case Stage.DRAW:
-                # A drawing that is made again, because its outputs were lost, has its scores.
-                self._issue_of(call, Stage.SCORE_DRAWN, rows)
-            case Stage.REFINE:
-                self._issue_of(call, Stage.SCORE_REFINED, rows)
-            case Stage.SCORE_DRAWN:
-                self._judge_drawn(call, self._scored(call, scores))
-            case Stage.SCORE_REFINED:
-                self._judge_refined(call, self._scored(call, scores))
-            case Stage.COMMIT:
-                self.done = True
-                for output, calls in self._held.items():
-                    self._out += [Release(held, output) for held in calls]
-                    calls.clear()
+        if stage in SCORED_BY:
+            # A drawing that is made again, because its outputs were lost, has its scores.
+            self._issue_of(call, SCORED_BY[stage], rows)
+        elif stage is Stage.SCORE_DRAWN:
+            self._judge_drawn(call, self._scored(call, scores))
+        elif stage is Stage.SCORE_REFINED:
+            self._judge_refined(call, self._scored(call, scores))
+        elif stage is Stage.COMMIT:
+            self.done = True
+            for output, calls in self._held.items():
+                self._out += [Release(held, output) for held in calls]
+                calls.clear()
         if self._parked:
             self._unpark()
 
@@ -582,7 +587,7 @@ class Cascade:
         """Release what no row of `call` can ask for any more, from whoever made it."""
         if self.done:
             return
-        for stage in (Stage.DRAW, Stage.REFINE):
+        for stage in SCORED_BY:
             for made in self._makers(stage, call.row_set):
                 for output in OUTPUTS[stage]:
                     if made.call in self._held[output] and not self._asked_for(made, output):

@@ -48,6 +48,8 @@ TOLD = {
 }
 """What a row's `error` says: hosts, processes, bytes and seconds are for the log."""
 
+SCORES = (Stage.SCORE_DRAWN, Stage.SCORE_REFINED)
+
 LOOK_SECONDS = 1.0
 """How often the crew looks for calls that take too long."""
 
@@ -138,6 +140,7 @@ class Crew:
         self._task_slots = task_slots
         self._tasks = 0
         self._told: set[Stage] = set()
+        self._told_of_room = False
         self._queues = {name: _Queue() for name in (*self.pools, "files")}
         self._loading: dict[Ref, tuple[Pool, Worker, float]] = {}
         """By ticket: the pool, the actor, and when it was started."""
@@ -175,6 +178,7 @@ class Crew:
     def __exit__(self, *_: object) -> None:
         for pool in self.pools.values():
             pool.stop()
+        self.hands.want_actors(dict.fromkeys(self.pools, 0))
 
     def send(self, owner: OpenPart, call: Call) -> None:
         """Queue a call. Older parts go first, so that parts finish and let go of their pictures."""
@@ -204,7 +208,7 @@ class Crew:
     def resize(self, sizes: Mapping[str, int]) -> None:
         """Have so many actors of each pool: what is too much leaves when its calls are answered.
 
-        A new actor is started when there is a device for it, so that what it waits for the others to
+        A new actor is started when there is a device for it, so that what it waits for others to
         leave does not count as loading.
         """
         self.hands.want_actors(sizes)
@@ -240,6 +244,23 @@ class Crew:
                     self._loading.pop(worker.loading, None)
         self._start()
 
+    def _unblock(self) -> None:
+        """If all that is left to do is for pools without actors, they get the others' devices.
+
+        Without a measurement nobody else would see to that.
+        """
+        if self._sent or self._loading or self.capacity is None:
+            return
+        asked = {name for name in self.pools if self._queues[name]}
+        if not asked or any(self.pools[name].size for name in asked):
+            return
+        sizes = {name: int(name in asked) for name in self.pools}
+        for name, size in self.sizes.items():
+            if name not in asked:
+                sizes[name] = self.capacity.most(name, sizes, size)
+        log.info("%s: actors for what is left to do", ", ".join(sorted(asked)))
+        self.resize(sizes)
+
     def _start(self) -> None:
         for pool in self.pools.values():
             while pool.num_missing > 0 and self._has_place_for(pool):
@@ -266,6 +287,7 @@ class Crew:
                 "stopped. Finished parts are safe. Run the same command again to continue."
             )
         events = self._dispatch()
+        self._unblock()
         answers = self.hands.wait(0.0 if events else timeout_seconds)
         now = self.hands.now()
         if answers:
@@ -322,7 +344,19 @@ class Crew:
     def _may_draw(self) -> bool:
         """Rows are drawn only if there is room for them; but if nothing else is done, they are."""
         batch = self._batch_sizes["student"]
-        return not self._sent or self.store.has_room_for((self._drawing + 1) * batch)
+        if self.store.has_room_for((self._drawing + 1) * batch):
+            return True
+        if self._sent:
+            return False
+        if not self._told_of_room:
+            self._told_of_room = True
+            log.warning(
+                "the object store is too small for parts of %d rows: %.3g bytes are held for open "
+                "parts, and it should be %.3g at most. The job goes on, batch by batch. Smaller "
+                "rows_per_part, or a larger object store, make it faster.",
+                self.job.spec.rows_per_part, self.store.held, self.store.budget,
+            )  # fmt: skip
+        return True
 
     def _file_work(self, owner: OpenPart, call: Call, inputs: dict[Ref, Call]) -> Work:
         if call.stage is not Stage.COMMIT:
@@ -356,9 +390,7 @@ class Crew:
         self._drawing -= sent is not None and sent.work.call.stage is Stage.DRAW
         return sent
 
-    def _loaded(
-        self, pool: Pool, worker: Worker, started: float, trouble: Trouble | None
-    ) -> None:
+    def _loaded(self, pool: Pool, worker: Worker, started: float, trouble: Trouble | None) -> None:
         if trouble:
             pool.died(worker, trouble.reason, hopeless=trouble.kind is Kind.RAISED)
         else:
@@ -373,11 +405,9 @@ class Crew:
         if call.stage is Stage.COMMIT:
             owner.record = answer.value
             return Done(call)
-        is_scores = call.stage in (Stage.SCORE_DRAWN, Stage.SCORE_REFINED)
+        is_scores = call.stage in SCORES
         facts: CallFacts = answer.value[1] if is_scores else answer.value
-        made = zip(
-            OUTPUTS[call.stage], answer.outputs, facts.stored_bytes, strict=True
-        )
+        made = zip(OUTPUTS[call.stage], answer.outputs, facts.stored_bytes, strict=True)
         for output, ref, num_bytes in made:
             self.store.keep(owner, call, output, ref, num_bytes)
         self._note(work, facts)

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
 import ray
 from ray import ObjectRef
+from ray.autoscaler.sdk import request_resources
 from ray.exceptions import (
     NodeDiedError,
     ObjectLostError,
@@ -25,12 +27,12 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.errors import BottegaError
 from actors.roles import actor_classes
-from jobs.sizes import PoolPlan, PoolPlans
 from jobs.cascade import Stage
-from jobs.hands import Answer, Handle, Kind, Trouble, Work
+from jobs.hands import Answer, Kind, Trouble, Work
 from jobs.images import encode
 from jobs.job import Job
 from jobs.parts import write_part
+from jobs.sizes import PoolPlan, PoolPlans
 
 log = logging.getLogger("bottega.crew")
 
@@ -41,13 +43,25 @@ CREATION = "error raised in its creation task"
 """How Ray tells an actor whose constructor raised from one that was killed."""
 
 
+METHODS = {"student": ("draw", 3), "oracle": ("score", 1), "teacher": ("refine", 2)}
+"""By pool: the one method, and how many things it returns; the last is for the driver."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RayActor:
+    """`method`: of `actor`, with its options: Ray takes its time to make one."""
+
+    actor: Any
+    method: Any
+
+
 class RayHands:
     """See `jobs.hands.Hands`. Ray runs already."""
 
     def __init__(self, job: Job, plans: PoolPlans) -> None:
         models = job.spec.models
         kinds = actor_classes(models)
-        self._job = job
+        self._job, self._plans = job, plans
         self._actors: dict[str, tuple[Any, tuple[Any, ...]]] = {
             "student": (_actor(kinds["student"], plans.student), (models.student,)),
             "oracle": (_actor(kinds["oracle"], plans.oracle), (models.oracle,)),
@@ -75,32 +89,47 @@ class RayHands:
         return monotonic()
 
     def want_actors(self, sizes: Mapping[str, int]) -> None:
-        """Nothing is asked for beyond what `start_actor` asks for."""
+        """With `pools.grow`, ask the autoscaler for room for so many actors, and for no more.
 
-    def start_actor(self, pool: str) -> tuple[Handle, ObjectRef[Any]]:
+        Its request lasts until the next one; actors that wait for a node ask for it by themselves,
+        but only a smaller request lets nodes go.
+        """
+        if not self._job.spec.pools.grow or not ray.is_initialized():
+            return
+        bundles, labels = [], []
+        for name, size in sizes.items():
+            plan: PoolPlan = getattr(self._plans, name)
+            bundle = {"CPU": plan.cpus, "GPU": plan.gpus}
+            bundles += [{what: much for what, much in bundle.items() if much}] * size
+            labels += [plan.node_label] * size
+        request_resources(bundles=bundles, bundle_label_selectors=labels)
+        told = ", ".join(f"{size} {name}" for name, size in sizes.items())
+        log.info("the autoscaler is asked for nodes for %s", told if bundles else "nobody")
+
+    def start_actor(self, pool: str) -> tuple[RayActor, ObjectRef[Any]]:
         """Start an actor; Ray queues it until a node has room."""
-        actor, settings = self._actors[pool]
-        handle = actor.remote(*settings, threads=self._threads[pool])
-        return handle, self._ticket([handle.ready.remote()], [])
+        kind, settings = self._actors[pool]
+        actor = kind.remote(*settings, threads=self._threads[pool])
+        name, num_returns = METHODS[pool]
+        method = getattr(actor, name).options(num_returns=num_returns)
+        return RayActor(actor, method), self._ticket([actor.ready.remote()], [])
 
-    def kill_actor(self, handle: Handle) -> None:
+    def kill_actor(self, handle: RayActor) -> None:
         """Kill the process."""
-        ray.kill(handle)
+        ray.kill(handle.actor)
 
-    def ask_actor(self, handle: Handle, work: Work) -> ObjectRef[Any]:
+    def ask_actor(self, handle: RayActor, work: Work) -> ObjectRef[Any]:
         """References go to Ray as top-level arguments: it moves them before the call starts."""
-        inputs, rows = list(work.inputs), {"rows_at_once": work.rows_at_once}
+        inputs = list(work.inputs)
         match work.call.stage:
             case Stage.DRAW:
-                draw = handle.draw.options(num_returns=3)
-                return self._ticket(list(draw.remote(work.prompts, work.seeds, **rows)), inputs)
+                arguments = [work.prompts, work.seeds]
             case Stage.REFINE:
-                refine = handle.refine.options(num_returns=2)
-                refs = refine.remote(work.prompts, work.seeds, work.picks, *inputs, **rows)
-                return self._ticket(list(refs), inputs)
+                arguments = [work.prompts, work.seeds, work.picks, *inputs]
             case _:
-                score = handle.score.remote(work.prompts, work.picks, *inputs, **rows)
-                return self._ticket([score], inputs)
+                arguments = [work.prompts, work.picks, *inputs]
+        refs = handle.method.remote(*arguments, rows_at_once=work.rows_at_once)
+        return self._ticket(refs if isinstance(refs, list) else [refs], inputs)
 
     def handle_files(self, work: Work) -> ObjectRef[Any]:
         """Encode on any node; write on the driver's."""
@@ -126,8 +155,17 @@ class RayHands:
         ready, rest = ray.wait(list(self._waiting), num_returns=1, timeout=timeout_seconds)
         if ready and rest:
             ready += ray.wait(rest, num_returns=len(rest), timeout=0)[0]
-        answers = [self._answer(ticket) for ticket in ready]
+        answers = self._answers(ready)
         return sorted(answers, key=lambda answer: answer.trouble is not None)
+
+    def _answers(self, tickets: Sequence[ObjectRef[Any]]) -> list[Answer]:
+        """What came back, fetched at once; one by one where not all is well."""
+        try:
+            values = ray.get(list(tickets))
+        except RayError:
+            return [self._answer(ticket) for ticket in tickets]
+        outputs = [self._waiting.pop(ticket)[0] for ticket in tickets]
+        return [Answer(*each) for each in zip(tickets, values, outputs, strict=True)]
 
     def _ticket(self, refs: list[ObjectRef[Any]], inputs: list[ObjectRef[Any]]) -> ObjectRef[Any]:
         self._waiting[refs[-1]] = refs[:-1], inputs

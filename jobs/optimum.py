@@ -14,6 +14,9 @@ from math import ceil, floor, inf, prod
 
 from jobs.capacity import UNITS, devices_needed
 
+SMALL = 4
+"""Devices of each kind in the small cluster from which the approach starts."""
+
 MAX_ALLOCATIONS = 20_000
 """With several kinds: beyond so many allocations the optimum is approached actor by actor."""
 
@@ -52,7 +55,7 @@ def best_sizes(pools: Mapping[str, PoolLoad], devices: Mapping[str, int]) -> Opt
         return _climbed(pools, devices)
     fitting = [sizes for sizes in allocations if _within_limits(pools, sizes)]
     best = max(fitting, key=lambda sizes: _pace(pools, sizes), default=None)
-    return best and Optimum(best, _pace(pools, best))
+    return None if best is None else Optimum(best, _pace(pools, best))
 
 
 def _pace(pools: Mapping[str, PoolLoad], sizes: Mapping[str, Mapping[str, int]]) -> float:
@@ -66,14 +69,13 @@ def _rate(pool: PoolLoad, by_kind: Mapping[str, int]) -> float:
     return sum(n / pool.seconds[kind] for kind, n in by_kind.items() if n)
 
 
-def _within_limits(
-    pools: Mapping[str, PoolLoad], sizes: Mapping[str, Mapping[str, int]]
-) -> bool:
+def _most(pool: PoolLoad) -> float:
+    return inf if pool.maximum is None else pool.maximum
+
+
+def _within_limits(pools: Mapping[str, PoolLoad], sizes: Mapping[str, Mapping[str, int]]) -> bool:
     totals = {name: sum(by_kind.values()) for name, by_kind in sizes.items()}
-    return all(
-        pools[name].minimum <= total <= (inf if pools[name].maximum is None else pools[name].maximum)
-        for name, total in totals.items()
-    )
+    return all(pools[name].minimum <= total <= _most(pools[name]) for name, total in totals.items())
 
 
 def _fit(pools: Mapping[str, PoolLoad], sizes: Mapping[str, int], count: int) -> bool:
@@ -198,17 +200,17 @@ def _not_dominated(
 
 
 def _climbed(pools: Mapping[str, PoolLoad], devices: Mapping[str, int]) -> Optimum | None:
-    """For large clusters: each kind by itself first, then better by moving actors, many to few."""
-    sizes: dict[str, dict[str, int]] = {name: dict.fromkeys(devices, 0) for name in pools}
-    for kind, count in devices.items():
-        here = {name: pool for name, pool in pools.items() if kind in pool.seconds}
-        alone = here and _on_one_kind(
-            {n: PoolLoad(seconds={kind: p.seconds[kind]}, share=p.share) for n, p in here.items()},
-            (kind, count),
-        )
-        if alone:
-            for name, by_kind in alone.sizes.items():
-                sizes[name][kind] = by_kind[kind]
+    """For large clusters: the optimum of a small one alike, then better by moving actors."""
+    scale = ceil(max(devices.values()) / SMALL)
+    smaller = {kind: count // scale for kind, count in devices.items()}
+    unlimited = {n: PoolLoad(seconds=p.seconds, share=p.share) for n, p in pools.items()}
+    allocations = _allocations(unlimited, smaller)
+    if allocations is None:
+        return None
+    start = max(allocations, key=lambda sizes: _pace(pools, sizes))
+    sizes = {
+        name: {kind: scale * n for kind, n in by_kind.items()} for name, by_kind in start.items()
+    }
     for name, pool in pools.items():
         for kind in devices:
             over = sum(sizes[name].values()) - (inf if pool.maximum is None else pool.maximum)
@@ -229,29 +231,50 @@ def _step(
     sizes: dict[str, dict[str, int]],
     step: int,
 ) -> dict[str, dict[str, int]] | None:
-    """The first change by `step` actors that lets more rows through."""
+    """The first change that lets more rows through.
 
-    def merit(sizes: dict[str, dict[str, int]]) -> tuple[int, float, float]:
-        short = sum(max(0, p.minimum - sum(sizes[n].values())) for n, p in pools.items())
-        rates = sorted(_rate(pools[n], by_kind) for n, by_kind in sizes.items())
-        return -short, rates[0], rates[1] if len(rates) > 1 else inf
-
-    before = merit(sizes)
-    for kind, count in devices.items():
-        for gains in pools:
-            if kind not in pools[gains].seconds:
-                continue
-            for loses in (None, *(name for name in pools if name != gains)):
-                changed = {name: dict(by_kind) for name, by_kind in sizes.items()}
-                changed[gains][kind] += step
-                if loses:
-                    freed = ceil(step * pools[gains].share / (pools[loses].share or 1.0))
-                    changed[loses][kind] -= min(changed[loses][kind], freed)
-                here = {name: by_kind[kind] for name, by_kind in changed.items()}
-                total = sum(changed[gains].values())
-                most = pools[gains].maximum
-                if (most is None or total <= most) and _fit(pools, here, count) and (
-                    merit(changed) > before
-                ):
-                    return changed
+    A change: `step` more actors of a pool on a kind, in place of another's, or of nobody's; or that
+    and the reverse on another kind.
+    """
+    before = _merit(pools, sizes)
+    moves = [
+        (gains, loses, kind)
+        for kind in devices
+        for gains in pools
+        for loses in (None, *pools)
+        if kind in pools[gains].seconds and loses != gains
+    ]
+    back = [
+        (move, (move[1], move[0], kind))
+        for move in moves
+        for kind in devices
+        if move[1] and kind != move[2] and kind in pools[move[1]].seconds
+    ]
+    for change in [*((move,) for move in moves), *back]:
+        changed = {name: dict(by_kind) for name, by_kind in sizes.items()}
+        for gains, loses, kind in change:
+            assert gains is not None
+            changed[gains][kind] = changed[gains].get(kind, 0) + step
+            if loses:
+                freed = ceil(step * pools[gains].share / (pools[loses].share or 1.0))
+                changed[loses][kind] = max(0, changed[loses].get(kind, 0) - freed)
+        fits = all(
+            _fit(pools, {name: by_kind.get(kind, 0) for name, by_kind in changed.items()}, count)
+            for kind, count in devices.items()
+        )
+        allowed = all(
+            pool.maximum is None or sum(changed[name].values()) <= pool.maximum
+            for name, pool in pools.items()
+        )
+        if fits and allowed and _merit(pools, changed) > before:
+            return changed
     return None
+
+
+def _merit(
+    pools: Mapping[str, PoolLoad], sizes: Mapping[str, Mapping[str, int]]
+) -> tuple[float, ...]:
+    """What is short of the minima, then the pace, then that of the faster pools."""
+    short = sum(max(0, p.minimum - sum(sizes[n].values())) for n, p in pools.items())
+    rates = sorted(_rate(pools[n], by_kind) for n, by_kind in sizes.items())
+    return -short, *rates[:2]

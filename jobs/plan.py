@@ -2,7 +2,7 @@
 
 The runner, the crew, the pools and the cascades are those of a real run; only the hands are
 simulated (`jobs.planned_hands`), and take what the stage times say. A large job is simulated in
-part: twice as many rows take so much longer, and so does every further row.
+part; its other rows are more of the middle, where GPUs are as busy as they were there.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from math import ceil, floor
+from math import ceil
 
 from actors.errors import SpecError
 from actors.settings import OracleSettings
@@ -36,6 +36,9 @@ QUICK_ROWS = 20_000
 
 ROUNDS = 24
 """But each GPU has to have so many batches, or beginning and end would be taken for the middle."""
+
+MIN_DRAWS = 20
+"""Calls that draw; with fewer there is no middle."""
 
 CORES_PER_GPU = 8
 """Of the machines; half of them encode pictures at once."""
@@ -127,13 +130,12 @@ def ask(
 def make_plan(question: Question, quick: bool = False) -> Plan:
     """Simulate the job. `quick`: at most some ten thousand rows of it. Raises a BottegaError."""
     question.times.check(question.gpus)
-    limit = _row_limit(question, quick)
-    if question.num_rows <= limit:
-        whole = _simulate(question)
-        return _as_plan(question, whole, whole, question.num_rows)
-    half = _simulate(replace(question, num_rows=limit // 2, prompts=None))
-    whole = _simulate(replace(question, num_rows=limit, prompts=None))
-    return _as_plan(question, half, whole, limit)
+    rows = min(question.num_rows, _row_limit(question, quick))
+    if rows < question.num_rows:
+        run = _simulate(replace(question, num_rows=rows, prompts=None))
+    else:
+        run = _simulate(question)
+    return _as_plan(question, run)
 
 
 def teacher_only(question: Question) -> Plan:
@@ -205,7 +207,11 @@ def fewest_gpus(question: Question, deadline_seconds: float, most: int = MAX_GPU
 
 @dataclass(slots=True)
 class _Run:
-    """What one simulated run came to."""
+    """What one simulated run came to.
+
+    `busy_in_the_middle`: the fraction of the GPUs' time in which a student or a teacher was at work
+    from the first fifth of the drawing to its end: after the loading, before the teachers' end.
+    """
 
     num_rows: int
     refined_rows: int
@@ -213,6 +219,7 @@ class _Run:
     wall_seconds: float
     busy_seconds: Mapping[str, float]
     at_work_seconds: float
+    busy_in_the_middle: float
     timeline: tuple[Moment, ...]
 
 
@@ -236,12 +243,21 @@ def _simulate(question: Question) -> _Run:
         ready_seconds=ready,
         wall_seconds=hands.now(),
         busy_seconds=hands.busy_seconds,
-        at_work_seconds=_at_work(hands.busy_seconds, _shares(plans)),
+        at_work_seconds=hands.at_work_seconds,
+        busy_in_the_middle=_busy_in_the_middle(hands, num_gpus),
         timeline=tuple(
             Moment(ready + entry["seconds"], entry["sizes"], entry["reason"])
             for entry in output.timeline
         ),
     )
+
+
+def _busy_in_the_middle(hands: PlannedHands, num_gpus: int) -> float:
+    draws, whole = hands.draws, (hands.now(), hands.at_work_seconds)
+    first, last = (draws[len(draws) // 5], draws[-1]) if len(draws) >= MIN_DRAWS else (None, whole)
+    since, work = first or (0.0, 0.0)
+    seconds = num_gpus * (last[0] - since)
+    return min(1.0, (last[1] - work) / seconds) if seconds > 0 else 1.0
 
 
 def _crew(job: Job, hands: PlannedHands, plans: PoolPlans, num_gpus: int) -> Crew:
@@ -262,26 +278,13 @@ def _check_room(plans: PoolPlans, num_gpus: int) -> None:
     if needed > num_gpus + 1e-9:
         each = ", ".join(f"{size} {name} of {shares[name]:g}" for name, size in plans.sizes.items())
         raise SpecError(
-            f"pools: these actors need {needed:g} GPUs ({each}), and there are {num_gpus}. Say with "
-            "--gpus how many there are, or lower pools.*.size or gpus_per_actor."
+            f"pools: these actors need {needed:g} GPUs ({each}), and there are {num_gpus}. Say "
+            "with --gpus how many there are, or lower pools.*.size or gpus_per_actor."
         )
 
 
 def _shares(plans: PoolPlans) -> dict[str, float]:
     return {name: getattr(plans, name).gpus for name in plans.sizes}
-
-
-def _at_work(busy_seconds: Mapping[str, float], shares: Mapping[str, float]) -> float:
-    """GPU-seconds in which a student or a teacher was at work; the oracle is small, and beside.
-
-    An actor that takes 0.9 of a GPU has it for itself; of those that take 0.45, two share one.
-    """
-    return sum(
-        busy_seconds[pool] / max(1, floor(1 / shares[pool]))
-        if 0 < shares[pool] < 1
-        else busy_seconds[pool] * shares[pool]
-        for pool in ("student", "teacher")
-    )
 
 
 def _job(question: Question, output: SimulatedOutput) -> Job:
@@ -342,40 +345,35 @@ def _threshold(
 
 
 def _row_limit(question: Question, quick: bool) -> int:
-    """So many rows are simulated: a multiple of two parts."""
+    """So many rows are simulated: whole parts."""
     models, size = question.spec.models, question.spec.rows_per_part
     if _is_schedule(models.oracle):
         return question.num_rows  # the rows are not alike
     batch = max(models.student.batch_size, models.teacher.batch_size)
     rows = max(QUICK_ROWS if quick else WHOLE_ROWS, ROUNDS * batch * question.num_gpus)
     rows = max(rows, 2 * question.spec.calibration_rows)
-    return ceil(rows / (2 * size)) * 2 * size
+    return ceil(rows / size) * size
 
 
-def _as_plan(question: Question, half: _Run, whole: _Run, simulated: int) -> Plan:
-    """What `whole` came to, and in proportion what the rows take that it has not."""
-    beyond = question.num_rows - whole.num_rows
-    further = beyond / (whole.num_rows - half.num_rows) if beyond else 0.0
-
-    def of_all(one: float, other: float) -> float:
-        return other + further * (other - one)
-
+def _as_plan(question: Question, run: _Run) -> Plan:
+    """What the run came to; the rows beyond it find GPUs as busy as in its middle."""
+    beyond = question.num_rows - run.num_rows
+    scale = question.num_rows / run.num_rows
+    further_work = run.at_work_seconds * beyond / run.num_rows
+    further = further_work / (question.num_gpus * run.busy_in_the_middle) if further_work else 0.0
     job = _job(question, SimulatedOutput())
-    refined = of_all(half.refined_rows, whole.refined_rows) / max(1, question.num_rows)
+    refined = run.refined_rows / run.num_rows
     return Plan(
         gpus=question.gpus,
         num_rows=question.num_rows,
-        simulated_rows=simulated,
+        simulated_rows=run.num_rows,
         refined=refined,
         nfe=job.student_nfe + refined * job.teacher_nfe,
-        ready_seconds=whole.ready_seconds,
-        wall_seconds=of_all(half.wall_seconds, whole.wall_seconds),
-        at_work_hours=of_all(half.at_work_seconds, whole.at_work_seconds) / 3600,
-        busy_hours={
-            pool: of_all(half.busy_seconds[pool], seconds) / 3600
-            for pool, seconds in whole.busy_seconds.items()
-        },
-        timeline=whole.timeline,
+        ready_seconds=run.ready_seconds,
+        wall_seconds=run.wall_seconds + further,
+        at_work_hours=run.at_work_seconds * scale / 3600,
+        busy_hours={pool: seconds * scale / 3600 for pool, seconds in run.busy_seconds.items()},
+        timeline=run.timeline,
     )
 
 

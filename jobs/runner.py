@@ -40,17 +40,12 @@ from jobs.job import Job
 from jobs.measures import Rejection
 from jobs.open_part import OpenPart
 from jobs.parts import rows_to_keep
-from jobs.progress import Progress
+from jobs.progress import LISTENER_SECONDS, Listener, Progress
 from jobs.prompts import Part
 from jobs.report import report
 from jobs.sizes import guess_loads
 
 log = logging.getLogger("bottega.runner")
-
-Listener = Callable[[Progress], None]
-"""Told how the job stands, a few times a second."""
-
-LISTENER_SECONDS = 0.25
 
 LEAST_REJECTED = 0.02
 """For a lower fraction of rejected rows no more parts are opened than for this."""
@@ -92,7 +87,7 @@ def run_job(
         if runner.todo:
             with make_crew() as crew:
                 if known is None:
-                    _calibrate_and_write(job, crew, replace=before is not None)
+                    _calibrate_and_write(job, crew, listener, replace=before is not None)
                 runner.run(crew, job.rules(_threshold(job)))
         else:
             log.info("nothing to do: all %d parts are there", job.prompts.num_parts)
@@ -138,8 +133,8 @@ def _driving(job: Job) -> Iterator[None]:
         yield
 
 
-def _calibrate_and_write(job: Job, crew: Crew, replace: bool) -> None:
-    calibration = calibrate(job, crew)
+def _calibrate_and_write(job: Job, crew: Crew, listener: Listener | None, replace: bool) -> None:
+    calibration = calibrate(job, crew, listener)
     job.write(calibration.as_json(), replace)
     log.info("threshold: %s", describe(calibration.as_json()))
 
@@ -196,7 +191,8 @@ class Runner:
         todo = set(self.todo)
         parts = (p for p in self.job.prompts.parts(first=self.todo[0]) if p.index in todo)
         while True:
-            while self._may_open(crew, rules) and (part := next(parts, None)):
+            most_rows = self._most_rows(crew, rules)
+            while self._may_open(crew, most_rows) and (part := next(parts, None)):
                 opened = self._opened(part, rules)
                 self._open[part.index] = opened
                 self._open_rows += len(part.prompts)
@@ -204,7 +200,7 @@ class Runner:
                 self._carry_out(opened, opened.cascade.start())
             if not self._open:
                 return
-            balancer.look(self._unopened_rows, self._most_rows(crew, rules) - self._open_rows)
+            balancer.look(self._unopened_rows, most_rows - self._open_rows)
             for owner, event in crew.wait(timeout_seconds=0.5):
                 self._judged(event, rules)
                 self._carry_out(owner, owner.cascade.handle(event))
@@ -236,10 +232,8 @@ class Runner:
             assert self._balancer is not None
             self._rejection.add(len(event.scores), rejected, self._balancer.window)
 
-    def _may_open(self, crew: Crew, rules: Rules) -> bool:
-        return not self._open or (
-            crew.wants_rows and self._open_rows < self._most_rows(crew, rules)
-        )
+    def _may_open(self, crew: Crew, most_rows: float) -> bool:
+        return not self._open or (self._open_rows < most_rows and crew.wants_rows)
 
     def _most_rows(self, crew: Crew, rules: Rules) -> float:
         """Rows of open parts that feed every actor twice over, and the balance's buffer.

@@ -13,12 +13,12 @@ import pytest
 import ray
 
 from cluster.session import Resources, ray_session
-from jobs.sizes import plan_pools
 from jobs.crew import Crew
 from jobs.job import Job, resolve
 from jobs.on_ray import RayHands
 from jobs.progress import Progress
 from jobs.runner import retry_job, run_job
+from jobs.sizes import plan_pools
 from jobs.spec import make_spec
 
 CAPTIONS = [
@@ -36,7 +36,7 @@ FAST: dict[str, Any] = {
         "oracle": {"batch_size": 4},
         "teacher": {"batch_size": 3},
     },
-    "pools": {"teacher": {"size": 1}},
+    "pools": {name: {"size": 1} for name in ("student", "oracle", "teacher")},
     "teacher_steps": 3,
     "seed": 7,
     "rows_per_part": 8,

@@ -184,3 +184,45 @@ def test_once_a_call_ended_well_no_number_of_raises_ends_the_job(pool: Pool) -> 
     answer(pool, pool.workers[0])
     for _ in range(100):
         pool.raised(pool.workers[1], "bad")
+
+
+def test_a_smaller_pool_lets_the_least_busy_go_when_they_are_done(pool: Pool) -> None:
+    busy, idle = pool.workers
+    give(pool, busy)
+    pool.resize(1)
+    assert pool.dismiss_leaving() == [idle]
+    pool.resize(0)
+    assert pool.dismiss_leaving() == []
+    assert pool.free(9) is None, "who leaves gets nothing more"
+    answer(pool, busy)
+    assert pool.dismiss_leaving() == [busy]
+    assert pool.workers == []
+
+
+def test_who_still_loads_goes_first_and_who_is_wanted_again_stays(pool: Pool) -> None:
+    pool.resize(3)
+    (loading,) = pool.start()
+    pool.resize(2)
+    assert pool.dismiss_leaving() == [loading]
+    give(pool, pool.workers[0])
+    give(pool, pool.workers[1])
+    pool.resize(1)
+    assert pool.num_leaving == 1
+    pool.resize(2)
+    assert (pool.num_leaving, pool.num_missing) == (0, 0)
+
+
+def test_the_last_calls_go_to_whoever_is_free(pool: Pool) -> None:
+    give(pool, pool.workers[0])
+    give(pool, pool.workers[1])
+    assert pool.free(queued=1) is None
+    assert pool.free(queued=2) is pool.workers[0]
+
+
+def test_a_leaving_actor_that_dies_is_not_replaced(pool: Pool) -> None:
+    give(pool, pool.workers[0])
+    give(pool, pool.workers[1])
+    pool.resize(1)
+    (leaving,) = (worker for worker in pool.workers if worker.leaving)
+    pool.died(leaving, "killed")
+    assert (pool.num_leaving, pool.num_missing) == (0, 0)

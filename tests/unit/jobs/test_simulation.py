@@ -57,7 +57,7 @@ def test_the_schedules_break_everything_that_can_break() -> None:
         "files of encode drawn of", "files of encode refined of", Breaks.SLOW, Breaks.HANG,
         Breaks.RAISE, Breaks.RAISE_ALWAYS, "memory is short", Breaks.LATE, Breaks.TWICE,
         Breaks.COMMIT, Breaks.COMMIT_UNTOLD, Breaks.RESTART, "dies: poison", "hangs: poison",
-        "is given up by the crew",
+        "is given up by the crew", "the pools are resized",
     ]:  # fmt: skip
         assert words in story, words
 

@@ -1,126 +1,140 @@
-"""Whole jobs on the virtual clock, with the times of real models: how near to the bound they come."""
+"""Whole jobs on the virtual clock, with the times of real models."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from math import ceil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import inf
 from typing import Any
 
 from jobs.capacity import Capacity, Devices
-from jobs.cascade import Call, Stage
+from jobs.cascade import Call
 from jobs.crew import Crew
+from jobs.hands import Trouble, Work
 from jobs.light_hands import LightHands
-from jobs.hands import Work
 from jobs.open_part import OpenPart
 from jobs.runner import Runner
 from jobs.simulation import SimulatedActor, SimulatedOutput, Times, simulated_job
-from jobs.sizes import POOLS, plan_pools, guess_loads
+from jobs.sizes import POOLS, guess_loads, plan_pools
 from jobs.spec import make_spec
 
 PROFILES = {"sd": (0.77, 12.88), "sdxl": (7.1, 79.11)}
 """Seconds of a batch of 16: SD-Turbo and Stable Diffusion 1.5, SDXL-Lightning and SDXL."""
 
+STEPS = {"sd": 1, "sdxl": 2}
 ROWS = 16
 ORACLE_SECONDS = 0.02
 THRESHOLD = 0.5
+SHARES = {"student": 0.9, "oracle": 0.1, "teacher": 0.9}
 
 
 class TimedHands(LightHands):
-    """`rejected`: of the row with a number, the chance. Checks that no device is given twice."""
+    """`rejected`: by a row's number, the chance. Checks that no GPU is given twice."""
 
-    def __init__(
-        self, times: Times, capacity: Capacity, rejected: Callable[[int], float], start: float = 0.0
-    ) -> None:
-        super().__init__(times, num_nodes=1, start=start)
+    def __init__(self, times: Times, capacity: Capacity, rejected: Callable[[int], float]) -> None:
+        super().__init__(times, num_nodes=1)
         self.capacity, self.rejected = capacity, rejected
         self.busy = dict.fromkeys((*POOLS, "files"), 0.0)
-        self.starts = 0
-        self.overcommitted = False
+        self.starts: list[str] = []
 
     def start_actor(self, pool: str) -> tuple[SimulatedActor, object]:
-        actor, ticket = super().start_actor(pool)
-        self.starts += 1
-        self.log = getattr(self, "log", []); self.log.append((round(self.now()), pool))
+        started = super().start_actor(pool)
+        self.starts.append(pool)
         there = [actor.pool for actor in self.actors]
-        sizes = {name: there.count(name) for name in POOLS}
-        self.overcommitted |= not self.capacity.fits(sizes)
-        return actor, ticket
+        assert self.capacity.fits({name: there.count(name) for name in POOLS})
+        return started
 
-    def outcome(self, actor: SimulatedActor, work: Work) -> Any:
+    def outcome(self, actor: SimulatedActor, work: Work) -> tuple[float, Trouble | None]:
         seconds, trouble = super().outcome(actor, work)
         self.busy[actor.pool] += seconds
         return seconds, trouble
 
     def scores(self, owner: OpenPart, call: Call) -> Sequence[float]:
-        """Below the threshold for the fraction that is rejected around a row."""
+        """Below the threshold by the chance of a row's neighbourhood."""
         first = owner.part.first_row
-        chances = [self.rejected(first + row) for row in call.rows]
+        lucks = super().scores(owner, call)
         return [
-            0.0 if luck < chance else 1.0
-            for luck, chance in zip(super().scores(owner, call), chances, strict=True)
+            0.0 if luck < self.rejected(first + row) else 1.0
+            for luck, row in zip(lucks, call.rows, strict=True)
         ]
 
 
 @dataclass
 class Run:
-    """`bound`: the students' and teachers' seconds spread over all GPUs. `moves`: actors started
-    after the beginning."""
+    """`bound`: the students' and teachers' seconds over the GPUs. `starts`: after the beginning."""
 
     seconds: float
     bound: float
-    moves: int
-    timeline: list[Any]
-    hands: TimedHands
+    starts: list[str]
+    timeline: list[Mapping[str, Any]]
 
     @property
     def ratio(self) -> float:
         return self.seconds / self.bound
 
+    @property
+    def sizes(self) -> list[tuple[int, ...]]:
+        """Of student, oracle and teacher, one after the other."""
+        return [tuple(entry["sizes"].values()) for entry in self.timeline]
+
 
 def timed_run(
-    gpus: int,
+    gpus: int = 8,
     rejected: float | Callable[[int], float] = 0.3,
     profile: str = "sd",
     num_rows: int = 16384,
     load: float = 20.0,
     sizes: tuple[int, int, int] | None = None,
-    store_bytes: float = float("inf"),
-    rows_per_part: int = 2048,
     expected: float = 0.3,
+    store_bytes: float = inf,
+    pools: dict[str, Any] | None = None,
+    shares: Mapping[str, float] = SHARES,
+    rows_per_part: int = 2048,
 ) -> Run:
-    """Run a job; `sizes` fixes the pools. The clock starts when the first actors have loaded."""
+    """Run a job; the clock starts when the first actors have loaded. `sizes` fixes the pools.
+
+    expected: the fraction that the budget says. store_bytes: a row's output takes one byte.
+    """
     student, teacher = PROFILES[profile]
-    expected = rejected if isinstance(rejected, float) else expected
-    chance = rejected if callable(rejected) else (lambda row: rejected)
-    pools = {} if sizes is None else {n: {"size": s} for n, s in zip(POOLS, sizes, strict=True)}
+    if isinstance(rejected, float):
+        expected, chance = rejected, lambda row: rejected
+    else:
+        chance = rejected
+    if sizes is not None:
+        pools = {name: {"size": size} for name, size in zip(POOLS, sizes, strict=True)}
     models = {
         "preset": "shapes",
-        "student": {"batch_size": ROWS, "steps": 1 if profile == "sd" else 2, "guidance_scale": 0},
+        "student": {"batch_size": ROWS, "steps": STEPS[profile], "guidance_scale": 0.0},
         "oracle": {"batch_size": ROWS},
         "teacher": {"batch_size": ROWS, "steps": 50, "guidance_scale": 7.5},
     }
     spec = make_spec(
-        {"input": "-", "output": "-", "models": models, "rows_per_part": rows_per_part,
-         "pools": pools, "budget": {"refine": expected}, "stall_timeout_seconds": 36000, "strategy": "regenerate"}
-    )  # fmt: skip
+        {
+            **{"input": "-", "output": "-", "models": models, "pools": pools or {}},
+            **{"budget": {"refine": expected}, "rows_per_part": rows_per_part},
+            **{"strategy": "regenerate", "stall_timeout_seconds": 36_000},
+        }
+    )
     job = simulated_job(spec, num_rows, "latents", frozenset())
-    object.__setattr__(job.refinement, "steps", 50)
+    job = replace(job, refinement=replace(job.refinement, steps=50))
     plans = plan_pools(spec.pools, cpus=4 * gpus, gpus=gpus, loads=guess_loads(job))
-    capacity = Capacity((Devices(gpus, frozenset(POOLS)),), {"student": 0.9, "oracle": 0.1, "teacher": 0.9})
     times = Times(
         load=load,
         batch={"student": student, "oracle": ORACLE_SECONDS * ROWS, "teacher": teacher},
         files=0.05,
     )
+    capacity = Capacity((Devices(gpus, frozenset(POOLS)),), shares)
     hands = TimedHands(times, capacity, chance)
     with Crew(job, hands, plans.sizes, 10 * gpus, store_bytes, capacity=plans.capacity) as crew:
-        begun = hands.starts
+        begun = len(hands.starts)
         while hands.now() < load:
             crew.wait(load - hands.now())
-        runner = Runner(job)
-        runner.run(crew, job.rules(THRESHOLD))
+        Runner(job).run(crew, job.rules(THRESHOLD))
         seconds = hands.now() - load
-    busy = hands.busy["student"] + hands.busy["teacher"]
     assert isinstance(job.output, SimulatedOutput)
-    return Run(seconds, busy / gpus, hands.starts - begun, job.output.timeline, hands)
+    return Run(
+        seconds=seconds,
+        bound=(hands.busy["student"] + hands.busy["teacher"]) / gpus,
+        starts=hands.starts[begun:],
+        timeline=job.output.timeline,
+    )

@@ -1,0 +1,34 @@
+"""Runs job files on a Ray that pretends to have GPUs, in a process of its own.
+
+python -m tests.cluster.pretend GPUS JOB.yaml ...
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+
+from cluster.cli import _make_crew
+from cluster.session import Resources, ray_session
+from jobs.job import resolve
+from jobs.runner import run_job
+from jobs.spec import load_spec
+
+
+def run(file: str, have: Resources) -> None:
+    job = resolve(load_spec(Path(file)))
+    end = run_job(job, lambda: _make_crew(job, have, lambda: False))
+    print(f"{file}: {end.done_rows} rows in {end.elapsed_seconds:.1f} s")
+
+
+def main() -> None:
+    gpus, *files = sys.argv[1:]
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    with ray_session(None, num_cpus=4, num_gpus=int(gpus)) as have:
+        for file in files:
+            run(file, have)
+
+
+if __name__ == "__main__":
+    main()
