@@ -5,13 +5,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from actors.models.profiles import Curve, curve_of, published
 
 DType = Literal["float32", "float16", "bfloat16"]
+SchedulerName = Literal[
+    "ddim", "ddpm", "dpm-multistep", "euler", "euler-ancestral", "flow-euler", "flow-heun",
+    "flow-lcm", "heun", "lcm", "pndm", "tcd", "unipc",
+]  # fmt: skip
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
@@ -20,15 +24,27 @@ ALLOW_PICKLE = (
     "every machine of the job: only for files that you trust."
 )
 
+PLACES = frozenset({"path", "file", "revision", "allow_pickle", "timed"})
+"""Fields that say where a model's files are, or what stands in for them, and not what they are."""
+
 
 class Settings(BaseModel):
     """Frozen, and strict about names: a misspelt field is an error, not a default."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_bool_is_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        # YAML reads `yes` as true, and Python takes true for 1: `refine: yes` would refine all.
+        kind = cls.model_fields[str(info.field_name)].annotation
+        if isinstance(value, bool) and {int, float} & {kind, *get_args(kind)}:
+            raise ValueError("input should be a number, and not true or false")
+        return value
 
 
 BatchSize = Annotated[int, Field(ge=1)]
-BatchSeconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+BatchSeconds = Annotated[float, Field(ge=0)]
 
 
 class TimedSettings(Settings):
@@ -45,7 +61,7 @@ class TimedSettings(Settings):
         "ray.io/accelerator-type. Default: the first type.",
     )
     load_seconds: float = Field(
-        default=10.0, ge=0, allow_inf_nan=False, description="From an actor's start to its model."
+        default=10.0, ge=0, description="From an actor's start to its model."
     )
     noise: float = Field(
         default=0.0,
@@ -57,12 +73,11 @@ class TimedSettings(Settings):
         default=0.0, ge=0, le=1, description="The fraction of calls that are late."
     )
     straggler_factor: float = Field(
-        default=5.0, ge=1, allow_inf_nan=False, description="How many times as long a late one is."
+        default=5.0, ge=1, description="How many times as long a late one is."
     )
     speed: float = Field(
         default=1.0,
         gt=0,
-        allow_inf_nan=False,
         description="So many times as fast as real: 10 makes ten seconds one.",
     )
 
@@ -151,6 +166,46 @@ class TimedOracleSettings(TimedSettings):
         return value
 
 
+class DenoiserSettings(Settings):
+    """A UNet or transformer that takes the place of the pipeline's own."""
+
+    path: Annotated[str, Field(min_length=1)] = Field(
+        description="A folder with its config.json and .safetensors, or a hub id."
+    )
+    revision: str | None = Field(default=None, description="The hub revision (commit) to load.")
+
+
+class LoraSettings(Settings):
+    """A low-rank change of the pipeline's weights, fused into them when it is loaded."""
+
+    path: Annotated[str, Field(min_length=1)] = Field(
+        description="A .safetensors file, or with `file` the folder or hub id that holds it."
+    )
+    file: str | None = Field(default=None, description="The .safetensors file in `path`.")
+    revision: str | None = Field(default=None, description="The hub revision (commit) to load.")
+    scale: float = Field(default=1.0, description="How much of the change is applied.")
+
+
+class SchedulerSettings(Settings):
+    """A scheduler that takes the place of the pipeline's own, with its settings kept otherwise."""
+
+    name: SchedulerName | None = Field(
+        default=None, description="Its kind. Default: the pipeline's own."
+    )
+    options: dict[str, bool | int | float | str | None] = Field(
+        default_factory=dict,
+        description="What its class in diffusers is told, e.g. {timestep_spacing: trailing}.",
+    )
+    timesteps: tuple[int, ...] | None = Field(
+        default=None,
+        description="The very timesteps of a drawing, falling, as many as `steps`; for students "
+        "that were distilled at these.",
+    )
+    eta: float | None = Field(
+        default=None, ge=0, le=1, description="Fresh noise of each step, for ddim and tcd."
+    )
+
+
 class DiffusionSettings(Settings):
     """A text-to-image pipeline in diffusers' folder format."""
 
@@ -165,6 +220,20 @@ class DiffusionSettings(Settings):
     )
     revision: str | None = Field(default=None, description="The hub revision (commit) to load.")
     allow_pickle: bool = Field(default=False, description=ALLOW_PICKLE)
+    variant: Annotated[str, Field(pattern=r"^\w+$")] | None = Field(
+        default=None, description="Load the weight files of this variant, such as fp16."
+    )
+    denoiser: DenoiserSettings | None = Field(
+        default=None,
+        description="For a student published as a UNet or transformer alone (such as LCM-SDXL).",
+    )
+    lora: LoraSettings | None = Field(
+        default=None,
+        description="For a student that is a LoRA on its teacher (LCM-LoRA, Hyper-SD, Lightning).",
+    )
+    scheduler: SchedulerSettings | None = Field(
+        default=None, description="Default: the scheduler that the folder names."
+    )
     dtype: DType = Field(default="float32", description="Precision of weights and latents.")
     steps: int = Field(ge=1, le=1000, description="Scheduler steps of one whole drawing.")
     guidance_scale: float = Field(
@@ -176,8 +245,42 @@ class DiffusionSettings(Settings):
         le=1024,
         description="Rows in a batch. Every batch has this shape: a shorter one is padded.",
     )
-    width: int | None = Field(default=None, ge=8, description="Pixels; default: the model's own.")
-    height: int | None = Field(default=None, ge=8, description="Pixels; default: the model's own.")
+    width: int | None = Field(
+        default=None, ge=8, multiple_of=8, description="Pixels; default: the model's own."
+    )
+    height: int | None = Field(
+        default=None, ge=8, multiple_of=8, description="Pixels; default: the model's own."
+    )
+    prompt_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        le=4096,
+        description="Tokens that a large text encoder (T5, Gemma, Qwen) reads of a prompt. Fewer "
+        "are faster. Default: what diffusers' pipeline reads.",
+    )
+    guidance_passes: Literal[1, 2] | None = Field(
+        default=None,
+        description="Network evaluations of one step. Default: by the family and the guidance.",
+    )
+    compile: bool = Field(
+        default=False,
+        description="torch.compile for the network, with this one shape. Pays where an actor "
+        "draws more than some hundred batches.",
+    )
+    channels_last: bool = Field(
+        default=False, description="The memory layout in which convolutions are faster on GPUs."
+    )
+    vae_slicing: bool = Field(
+        default=False, description="Decode one picture at a time: less memory, more time."
+    )
+    vae_tiling: bool = Field(
+        default=False, description="Decode in tiles, blended at their borders: for large pictures."
+    )
+    offload: Literal["none", "model", "sequential"] = Field(
+        default="none",
+        description="Keep weights in the CPU's memory until they are needed, by whole models or "
+        "layer by layer: for GPUs that are too small. Much slower.",
+    )
 
     @model_validator(mode="after")
     def _path_or_timed(self) -> DiffusionSettings:
@@ -186,8 +289,19 @@ class DiffusionSettings(Settings):
 
     @property
     def evaluations_per_step(self) -> int:
-        """Network evaluations of one step: guidance doubles them."""
-        return 2 if self.guidance_scale > 1 else 1
+        """Network evaluations of one step: in most families guidance doubles them."""
+        return self.guidance_passes or (2 if self.guidance_scale > 1 else 1)
+
+    @model_validator(mode="after")
+    def _as_many_timesteps_as_steps(self) -> DiffusionSettings:
+        timesteps = self.scheduler.timesteps if self.scheduler else None
+        if timesteps is None:
+            return self
+        if len(timesteps) != self.steps:
+            raise ValueError(f"scheduler.timesteps are {len(timesteps)}, and steps is {self.steps}")
+        if list(timesteps) != sorted(set(timesteps), reverse=True):
+            raise ValueError(f"scheduler.timesteps have to fall, got {list(timesteps)}")
+        return self
 
 
 class StudentSettings(DiffusionSettings):
@@ -196,6 +310,12 @@ class StudentSettings(DiffusionSettings):
 
 class TeacherSettings(DiffusionSettings):
     """The slow model that improves what the oracle rejects."""
+
+    @model_validator(mode="after")
+    def _free_timesteps(self) -> TeacherSettings:
+        if self.scheduler and self.scheduler.timesteps:
+            raise ValueError("scheduler.timesteps are for a student: a teacher starts anywhere")
+        return self
 
 
 ORACLE_KINDS = (
@@ -342,6 +462,13 @@ class PoolSettings(Settings):
         default_factory=dict,
         description="Only nodes with these Ray labels, for example {bottega-pool: teacher}.",
     )
+
+    @field_validator("gpus_per_actor")
+    @classmethod
+    def _whole_above_one(cls, value: float | None) -> float | None:
+        if value and value > 1 and value % 1:
+            raise ValueError("input should be a whole number above 1: only one GPU can be shared")
+        return value
 
     @model_validator(mode="after")
     def _no_contradictions(self) -> PoolSettings:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from time import perf_counter
+from typing import Any
 
+import numpy as np
 import torch
 
 from actors.facts import CallFacts
@@ -49,9 +51,14 @@ class Teacher:
         if plan.strategy == "regenerate":
             latents = self.diffusion.draw(prompts, noise, plan.steps, rows_at_once)
         else:
-            chosen = torch.stack([_as_start(starts[which][row]) for which, row in picks])
+            chosen = [starts[which][row] for which, row in picks]
             latents = self.diffusion.refine(
-                prompts, noise, chosen, plan.strength, plan.steps, rows_at_once
+                prompts,
+                noise,
+                self._latents(chosen, rows_at_once),
+                plan.strength,
+                plan.steps,
+                rows_at_once,
             )
         pictures = self.diffusion.decode(latents, rows_at_once)
         facts = CallFacts(
@@ -62,9 +69,8 @@ class Teacher:
         )
         return pictures, facts
 
-
-def _as_start(start: torch.Tensor | Pictures) -> torch.Tensor:
-    """Latents as they are; a picture (height, width, 3) uint8 as (3, height, width) in [0, 1]."""
-    if isinstance(start, torch.Tensor):
-        return start
-    return torch.from_numpy(start.copy()).permute(2, 0, 1) / 255
+    def _latents(self, starts: Sequence[Any], rows_at_once: int | None) -> torch.Tensor:
+        """Latents (channels, height, width) of each row as they are; pictures encoded."""
+        if isinstance(starts[0], torch.Tensor):
+            return torch.stack(list(starts))
+        return self.diffusion.encode(np.stack(starts), rows_at_once)

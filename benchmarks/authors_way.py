@@ -26,7 +26,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
-from timed_jobs import LoadedCrew, write_result
+from timed_jobs import WarmCrew, write_result
 
 from actors.models.presets import PRESETS
 from actors.seeds import stage_seed
@@ -46,7 +46,7 @@ Drawn = tuple[np.ndarray[Any, Any], float, bool]
 """The picture, the student's score, and whether the teacher refined it."""
 
 
-def our_way(rows: int, folder: Path) -> tuple[Job, LoadedCrew]:
+def our_way(rows: int, folder: Path) -> tuple[Job, WarmCrew]:
     """The whole job with the default pools."""
     prompts = pq.read_table(PROMPTS)["prompt"].to_pylist()
     texts = [prompts[row % len(prompts)] for row in range(rows)]
@@ -63,7 +63,7 @@ def our_way(rows: int, folder: Path) -> tuple[Job, LoadedCrew]:
     with ray_session(None) as have:
         plans = plan_pools(job.spec.pools, have.cpus, have.gpus, loads=guess_loads(job))
         hands = RayHands(job, plans)
-        crew = LoadedCrew(
+        crew = WarmCrew(
             job, hands, plans.sizes, 2, have.object_store_bytes, capacity=plans.capacity
         )
         run_job(job, lambda: crew)

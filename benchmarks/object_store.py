@@ -73,7 +73,9 @@ def main() -> None:
     parser.add_argument("--store", type=float, default=2.0, help="GiB")
     given = parser.parse_args()
     logging.getLogger("bottega").setLevel(logging.ERROR)
-    case = replace(CASE, rows=256, gpus=8, rows_per_part=128) if given.short else CASE
+    case = CASE
+    if given.short:
+        case = replace(CASE, name="object_store-short", rows=256, gpus=8, rows_per_part=128)
     with (
         TemporaryDirectory() as folder,
         pretend_gpus(case.gpus, object_store_bytes=int(given.store * GIB)) as have,

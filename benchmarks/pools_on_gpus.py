@@ -60,7 +60,8 @@ def scaled(case: Case, by: int) -> Case:
 
 def shorter(case: Case) -> Case:
     """A few seconds on four GPUs."""
-    return replace(scaled(case, 4 * case.gpus), gpus=4, rows_per_part=256)
+    case = replace(case, name=f"{case.name}-short", rows_per_part=256)
+    return replace(scaled(case, 4 * case.gpus), gpus=4)
 
 
 def splits(case: Case, folder: Path) -> Iterator[Sizes]:

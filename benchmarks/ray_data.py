@@ -33,7 +33,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pools_on_gpus import CASES, heading, scaled, shorter, show, told
-from timed_jobs import RESULTS, Case, on_ray, pretend_gpus, write_result
+from timed_jobs import CORES, RESULTS, TASK_SLOTS, Case, on_ray, pretend_gpus, write_result
 
 from actors.settings import ModelSettings
 from actors.timed import TimedOracle, TimedStudent, TimedTeacher
@@ -51,7 +51,8 @@ KINDS = {"pipeline": ("through", "split"), "two passes": ("two pass",)}
 MAIN_SHARE, ORACLE_SHARE = 0.9, 0.1
 """Of a GPU, as in our pools: each GPU has room for a student or a teacher, and an oracle beside."""
 
-ACTOR_CORES = 0.1
+ACTOR_CORES, FILE_CORES = 0.1, CORES / (2 * TASK_SLOTS)
+"""So that about as many files are made at once as in our runs: two cores have no use for more."""
 
 Size = int | tuple[int, int]
 """A fixed pool, or the fewest and the most actors of one that scales itself."""
@@ -284,7 +285,8 @@ def _execute(
         batch_size=setting.teacher_rows,
         **_pool(setting, setting.teachers, MAIN_SHARE),
     )
-    refined.map_batches(encoded, batch_size=None, num_cpus=0.5).write_parquet(str(out))
+    files = refined.map_batches(encoded, batch_size=None, num_cpus=FILE_CORES)
+    files.write_parquet(str(out), ray_remote_args={"num_cpus": FILE_CORES})
 
 
 def _pool(setting: Setting, size: Size, share: float) -> dict[str, Any]:
@@ -407,7 +409,7 @@ def main() -> None:
     if given.short:
         case = shorter(case)
     if given.sweep:
-        compare(case, settings(case.gpus), SWEEP.stem)
+        compare(case, settings(case.gpus), SWEEP.stem + "-short" * given.short)
         return
     tried = best_of_sweep(case.gpus, given.best)
     if given.two_pass:

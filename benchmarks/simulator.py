@@ -1,31 +1,34 @@
 """How large a cluster the simulator simulates: `python benchmarks/simulator.py`.
 
 The real runner, crew, pools and cascades on a virtual clock, with the published times of SD-Turbo
-and SD 1.5 (`models: timed`; every rejected picture is drawn anew with 50 steps) and the best fixed
-split of the GPUs. A line for each tenth of the rows: how long it took here, how much memory the
-process holds, and how many answers of actors and files it handled a second. At the end the virtual
-time against the bound: the seconds that all batches take, were they all full, over the GPUs.
+and SD 1.5 (`models: timed`; a rejected picture is drawn anew with 50 steps); the balance deals out
+the GPUs. A line for each tenth of the rows: how long it took here, how much memory the process
+holds, and how many answers of actors and files it handled a second. At the end the virtual time
+against the bound: the seconds that all batches of students and teachers take, were they full, over
+the GPUs; the oracles stand beside them, each on a tenth of a GPU.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import logging
+from dataclasses import replace
 from math import ceil
-from pathlib import Path
-from resource import getpagesize
 from time import perf_counter, process_time
 
-from actors.timed import timing_of
+from timed_jobs import memory_bytes, timings_of, write_result
+
+from actors.refinement import Refinement
 from jobs.crew import Crew
 from jobs.hands import Answer
 from jobs.light_hands import LightHands
 from jobs.progress import Progress
 from jobs.runner import Runner
 from jobs.simulation import Times, simulated_job
-from jobs.spec import JobSpec, make_spec
+from jobs.sizes import guess_loads, plan_pools
+from jobs.spec import make_spec
 
-POOLS = ("student", "oracle", "teacher")
 FILE_SECONDS = 0.1
 """That encoding a batch takes one core."""
 
@@ -46,7 +49,8 @@ class Watch:
     def __init__(self, hands: CountingHands) -> None:
         self._hands, self._tenth, self._answers = hands, 1, 0
         self._start = self._last = perf_counter()
-        print("    rows  seconds  memory MB  answers/s", flush=True)
+        self.megabytes: list[tuple[int, float]] = []
+        print("      rows  seconds  memory MB  answers/s", flush=True)
 
     def __call__(self, progress: Progress) -> None:
         if progress.done_rows < self._tenth * progress.num_rows / 10:
@@ -55,35 +59,10 @@ class Watch:
         rate = (answers - self._answers) / (now - self._last)
         self._tenth = 1 + 10 * progress.done_rows // progress.num_rows
         self._last, self._answers = now, answers
-        print(
-            f"{progress.done_rows:8,}  {now - self._start:7.1f}  {memory_bytes() / 1e6:9.0f}  "
-            f"{rate:9,.0f}",
-            flush=True,
-        )
-
-
-def memory_bytes() -> int:
-    """What this process holds now."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * getpagesize()
-
-
-def batch_seconds(spec: JobSpec) -> dict[str, float]:
-    """By pool: seconds of a full batch."""
-    timings = {
-        "student": timing_of(spec.models.student),
-        "oracle": timing_of(spec.models.oracle),
-        "teacher": timing_of(spec.models.teacher, spec.models.teacher.steps),
-    }
-    sizes = {name: model.batch_size for name, model in spec.models}
-    return {name: t.seconds(sizes[name], sizes[name], key=0) for name, t in timings.items()}
-
-
-def best_split(loads: dict[str, float], gpus: int) -> dict[str, int]:
-    """The whole numbers of GPUs by pool that make the busiest pool least busy."""
-    sizes = dict.fromkeys(loads, 1)
-    for _ in range(gpus - len(sizes)):
-        sizes[max(loads, key=lambda name: loads[name] / sizes[name])] += 1
-    return sizes
+        held = memory_bytes() / 1e6
+        self.megabytes.append((progress.done_rows, round(held, 1)))
+        done, took = progress.done_rows, now - self._start
+        print(f"{done:10,}  {took:7.1f}  {held:9.0f}  {rate:9,.0f}", flush=True)
 
 
 def main() -> None:
@@ -95,39 +74,60 @@ def main() -> None:
     parser.add_argument("--rows-per-part", type=int, default=4096)
     args = parser.parse_args()
     logging.disable()
-    spec = make_spec(
-        {
-            "input": "-",
-            "output": "-",
-            "models": "timed",
-            "strategy": "regenerate",
-            "rows_per_part": args.rows_per_part,
-        }
+    # What is scheduled has no cycles, and to look for some takes a seventh of the time.
+    gc.disable()
+    fields = {"input": "-", "output": "-", "models": "timed", "strategy": "regenerate"}
+    budget = {"refine": args.refine}
+    spec = make_spec({**fields, "budget": budget, "rows_per_part": args.rows_per_part})
+    steps = spec.models.teacher.steps
+    job = replace(
+        simulated_job(spec, args.rows, "latents", frozenset()),
+        refinement=Refinement("regenerate", 1.0, steps, "latents"),
     )
-    seconds = batch_seconds(spec)
-    row_seconds = {name: seconds[name] / model.batch_size for name, model in spec.models}
-    expected = {"student": 1.0, "oracle": 1 + args.refine, "teacher": args.refine}
-    sizes = best_split({name: n * row_seconds[name] for name, n in expected.items()}, args.gpus)
-    task_slots = ceil(4 * args.gpus * FILE_SECONDS / min(seconds.values()))
+    timings = timings_of(job)
+    seconds = {
+        name: timings[name].seconds(1, model.batch_size, key=0) for name, model in spec.models
+    }
+    loading = timings["teacher"].loading
+    hands = CountingHands(Times(load=loading, batch=seconds, files=FILE_SECONDS), num_nodes=8)
+    plans = plan_pools(spec.pools, 2 * args.gpus, args.gpus, loads=guess_loads(job))
+    # Enough that no file waits: so many batches are decided a second, twice over.
+    task_slots = ceil(4 * FILE_SECONDS * args.gpus / seconds["student"])
 
-    job = simulated_job(spec, args.rows, "latents", frozenset())
-    load = spec.models.student.timed.load_seconds  # type: ignore[union-attr]
-    hands = CountingHands(Times(load=load, batch=seconds, files=FILE_SECONDS), num_nodes=8)
     watch = Watch(hands)
     start, cpu = perf_counter(), process_time()
-    with Crew(job, hands, sizes, task_slots) as crew:
+    with Crew(job, hands, plans.sizes, task_slots, capacity=plans.capacity) as crew:
         runner = Runner(job, watch)
         runner.run(crew, job.rules(args.refine))
     wall, cpu = perf_counter() - start, process_time() - cpu
     end = runner.progress()
-    rows = {"student": end.num_rows, "teacher": end.refined_rows}
-    rows["oracle"] = rows["student"] + rows["teacher"]
-    bound = sum(rows[name] * row_seconds[name] for name in POOLS) / args.gpus
+    drawn = end.num_rows / spec.models.student.batch_size * seconds["student"]
+    refined = end.refined_rows / spec.models.teacher.batch_size * seconds["teacher"]
+    bound = (drawn + refined) / args.gpus
+    efficiency, loaded = bound / hands.now(), bound / (hands.now() - loading)
+    changes = len(job.output.timeline) - 1  # type: ignore[attr-defined]
     print(
-        f"{end.num_rows:,} rows on {args.gpus} GPUs {sizes}, {end.refined_rows:,} refined: "
-        f"{wall:.1f} s here ({cpu:.1f} s of one core), {hands.answers / wall:,.0f} answers/s\n"
-        f"virtual time {hands.now():.1f} s, of which {load:.0f} s to load; bound {bound:.1f} s; "
-        f"efficiency {bound / hands.now():.4f}, without loading {bound / (hands.now() - load):.4f}"
+        f"{end.num_rows:,} rows on {args.gpus} GPUs, {end.refined_rows:,} refined: {wall:.1f} s "
+        f"here ({cpu:.1f} s of one core), {hands.answers / wall:,.0f} answers/s\n"
+        f"virtual time {hands.now():.1f} s, of which {loading:.0f} s to load; bound {bound:.1f} s; "
+        f"{changes} changes of size; efficiency {efficiency:.4f}, without loading {loaded:.4f}"
+    )
+    write_result(
+        "simulator",
+        {
+            "rows": end.num_rows,
+            "gpus": args.gpus,
+            "refined_rows": end.refined_rows,
+            "seconds": round(wall, 1),
+            "core_seconds": round(cpu, 1),
+            "answers": hands.answers,
+            "megabytes": watch.megabytes,
+            "virtual_seconds": round(hands.now(), 1),
+            "loading_seconds": loading,
+            "bound_seconds": round(bound, 1),
+            "efficiency": round(efficiency, 4),
+            "efficiency_without_loading": round(loaded, 4),
+        },
     )
 
 

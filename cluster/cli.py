@@ -18,6 +18,7 @@ from rich.table import Table
 
 from actors.errors import BottegaError, SpecError
 from actors.redact import RedactingFilter
+from cluster import models
 from jobs.spec import JobSpec, load_spec, make_spec
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(models.app, name="models")
 console = Console()
 errors = Console(stderr=True)
 
@@ -40,6 +42,10 @@ JobFile = Annotated[
 ]
 PromptsOption = Annotated[
     str | None, typer.Option("--prompts", help="Prompts: a file, folder or glob. Replaces `input`.")
+]
+ColumnOption = Annotated[
+    str | None,
+    typer.Option("--prompt-column", help="The column with the prompts, if not `prompt`."),
 ]
 ModelsOption = Annotated[
     str | None, typer.Option("--models", help="A preset of models. Replaces `models`.")
@@ -61,6 +67,7 @@ VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Log every 
 def run(
     job_file: JobFile = None,
     prompts: PromptsOption = None,
+    prompt_column: ColumnOption = None,
     models: ModelsOption = None,
     output: OutputOption = None,
     refine: RefineOption = None,
@@ -75,7 +82,7 @@ def run(
     from jobs.runner import run_job
 
     _log_to_console(verbose)
-    spec = _spec(job_file, prompts, models, output, refine)
+    spec = _spec(job_file, prompts, prompt_column, models, output, refine)
     with _stopping() as stopped, _crew_for(spec, address, stopped) as (job, make_crew):
         line = f"{job.spec.name}: {job.prompts.num_rows:,} prompts -> {job.output.path}"
         console.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -97,6 +104,7 @@ def run(
 def calibrate(
     job_file: JobFile = None,
     prompts: PromptsOption = None,
+    prompt_column: ColumnOption = None,
     models: ModelsOption = None,
     output: OutputOption = None,
     refine: RefineOption = None,
@@ -104,16 +112,15 @@ def calibrate(
     verbose: VerboseOption = False,
 ) -> None:
     """Draw and score a sample; print which threshold refines which fraction, and what it costs."""
+    from cluster.view import JobView
     from jobs.calibrate import score, table
 
     _log_to_console(verbose)
-    spec = _spec(job_file, prompts, models, output or "unused", refine)
-    with (
-        _stopping() as stopped,
-        _crew_for(spec, address, stopped) as (job, make_crew),
-        make_crew() as crew,
-    ):
-        scores = score(job, crew, job.prompts.sample(spec.calibration_rows))
+    spec = _spec(job_file, prompts, prompt_column, models, output or "unused", refine)
+    with _stopping() as stopped, _crew_for(spec, address, stopped) as (job, make_crew):
+        sample = job.prompts.sample(spec.calibration_rows)
+        with JobView(job.spec.name, console) as view, make_crew() as crew:
+            scores = score(job, crew, sample, view)
     shown = Table(
         title=escape(f"{job.spec.name}: {len(scores)} sampled rows"), title_justify="left"
     )
@@ -132,6 +139,7 @@ def calibrate(
 def plan(
     job_file: JobFile = None,
     prompts: PromptsOption = None,
+    prompt_column: ColumnOption = None,
     models: ModelsOption = None,
     output: OutputOption = None,
     refine: RefineOption = None,
@@ -167,7 +175,7 @@ def plan(
 
     if job_file is None:
         prompts, output = prompts or ("-" if rows else None), output or "unused"
-    spec = _spec(job_file, prompts, models, output, refine)
+    spec = _spec(job_file, prompts, prompt_column, models, output, refine)
     options = Options(
         gpus=gpus, deadline=deadline, rows=rows, profile=profile, measured=measured, prices=prices
     )
@@ -261,11 +269,17 @@ def _threshold_line(job: Job) -> str:
 def _spec(
     job_file: Path | None,
     prompts: str | None,
+    prompt_column: str | None,
     models: str | None,
     output: str | None,
     refine: float | None,
 ) -> JobSpec:
-    given: dict[str, Any] = {"input": prompts, "models": models, "output": output}
+    given: dict[str, Any] = {
+        "input": prompts,
+        "prompt_column": prompt_column,
+        "models": models,
+        "output": output,
+    }
     overrides = {name: value for name, value in given.items() if value is not None}
     if refine is not None:
         overrides["budget"] = {"refine": refine}
@@ -320,7 +334,9 @@ def _stopping() -> Iterator[Callable[[], bool]]:
         if asked:
             raise KeyboardInterrupt
         asked.append(number)
-        errors.print("stopping; again to stop at once", highlight=False)
+        # On a terminal above the live view, which is on the same console.
+        where = console if console.is_terminal else errors
+        where.print("stopping; again to stop at once", highlight=False)
 
     # Ray sets its own handlers when it starts: ours are set again once it has.
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -339,7 +355,13 @@ def _stopping() -> Iterator[Callable[[], bool]]:
 
 
 def _log_to_console(verbose: bool) -> None:
-    handler = RichHandler(console=console, show_path=False, show_level=False)
+    handler: logging.Handler
+    if console.is_terminal:
+        handler = RichHandler(console=console, show_path=False, show_level=False)
+    else:
+        # A file is read later and searched: whole lines, each with its date.
+        handler = logging.StreamHandler(console.file)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     handler.addFilter(RedactingFilter())
     logger = logging.getLogger("bottega")
     logger.handlers = [handler]

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
+from typing import Any
 
 import actors
 import cluster
@@ -44,7 +45,7 @@ def check_packages() -> None:
 
 
 @contextmanager
-def ray_session(address: str | None, **pretend: float) -> Iterator[Resources]:
+def ray_session(address: str | None, **pretend: Any) -> Iterator[Resources]:
     """Attach to the Ray at `address` (or `auto`), or start one here and stop it at the end.
 
     One that starts here has a token of its own and listens on the loopback interface only.
@@ -74,7 +75,7 @@ def ray_session(address: str | None, **pretend: float) -> Iterator[Resources]:
 
 
 @contextmanager
-def _started(pretend: Mapping[str, float]) -> Iterator[None]:
+def _started(pretend: Mapping[str, Any]) -> Iterator[None]:
     import ray
 
     from cluster.token import own_token
@@ -109,8 +110,8 @@ def _attached(address: str) -> Iterator[None]:
             ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
         except (ConnectionError, RuntimeError, ValueError, RpcError) as error:
             raise ClusterError(
-                f"no Ray at {address!r}: {error}. Is the address right, and does the cluster run? "
-                "Without --address one starts here."
+                f"no Ray at {address!r}: {str(error).rstrip('.')}. Is the address right, and does "
+                "the cluster run? Without --address one starts here."
             ) from error
         stack.callback(ray.shutdown)
         yield

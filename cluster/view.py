@@ -8,6 +8,7 @@ from types import TracebackType
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
@@ -28,7 +29,9 @@ class JobView:
 
     def __enter__(self) -> JobView:
         if self._console.is_terminal:
-            self._live.start()
+            # Until the first news: Ray and the actors start, which takes a while.
+            self._live.update(Spinner("dots", Text(f"{self._name}: starting")))
+            self._live.start(refresh=True)
         return self
 
     def __exit__(
@@ -45,15 +48,23 @@ class JobView:
             self._live.update(render(self._name, progress))
         elif monotonic() >= self._next_line:
             self._next_line = monotonic() + PLAIN_SECONDS
-            self._console.print(line(progress), soft_wrap=True, highlight=False)
+            # Brackets are markup to rich, and would vanish with what is in them.
+            self._console.print(line(progress), soft_wrap=True, highlight=False, markup=False)
 
 
 def line(progress: Progress) -> str:
     """One line, for logs."""
-    pools = ", ".join(f"{p.name} {p.busy}/{p.size} busy, {p.queued} queued" for p in progress.pools)
+    pools = ", ".join(
+        f"{p.name} {p.busy}/{p.size} busy, {p.queued} queued"
+        if p.ready == p.size
+        else f"{p.name} {p.ready}/{p.size} ready, {p.queued} queued"
+        for p in progress.pools
+    )
+    if progress.calibrating:
+        return f"calibrating on a sample of {progress.num_rows} rows  [{pools}]"
     return (
         f"rows {progress.done_rows}/{progress.num_rows}  judged {progress.judged_rows}  "
-        f"rejected {progress.rejected_fraction:.0%}  refined {progress.refined_rows}  "
+        f"accepted {progress.accepted_fraction:.0%}  refined {progress.refined_fraction:.0%}  "
         f"failed {progress.failed_rows}  {progress.rows_per_second:.2f} rows/s  "
         f"left {duration(progress.seconds_left)}  [{pools}]"
     )
@@ -61,20 +72,6 @@ def line(progress: Progress) -> str:
 
 def render(name: str, progress: Progress) -> RenderableType:
     """The live table."""
-    accepted = progress.judged_rows - progress.rejected_rows
-    head = Text.assemble(
-        (f"{name}  ", "bold"),
-        f"{progress.done_rows:,} of {progress.num_rows:,} rows in "
-        f"{progress.parts_done:,} of {progress.num_parts:,} parts",
-    )
-    ended = progress.resumed_rows + accepted + progress.refined_rows
-    bar = ProgressBar(total=max(1, progress.num_rows), completed=ended, width=60)
-    facts = Text(
-        f"judged {progress.judged_rows:,}: accepted {1 - progress.rejected_fraction:.0%}, "
-        f"rejected {progress.rejected_fraction:.0%} (improved so far {progress.refined_rows:,}), "
-        f"failed {progress.failed_rows:,}\n"
-        f"{progress.rows_per_second:.2f} rows/s, time left {duration(progress.seconds_left)}"
-    )
     pools = Table(box=None, pad_edge=False)
     for title in ("pool", "actors", "busy", "queued", "doing"):
         pools.add_column(title, justify="right" if title in ("busy", "queued") else "left")
@@ -88,6 +85,29 @@ def render(name: str, progress: Progress) -> RenderableType:
             str(pool.queued),
             doing,
         )
+    if progress.calibrating:
+        said = f"{name}: calibrating on a sample of {progress.num_rows:,} rows"
+        return Group(Spinner("dots", Text(said)), pools)
+    head = Text.assemble(
+        (f"{name}  ", "bold"),
+        f"{progress.done_rows:,} of {progress.num_rows:,} rows in "
+        f"{progress.parts_done:,} of {progress.num_parts:,} parts",
+    )
+    bar = Table.grid()  # a bar alone does not end its line
+    bar.add_row(
+        ProgressBar(
+            total=max(1, progress.num_rows),
+            completed=progress.resumed_rows + progress.ended_rows,
+            width=60,
+        )
+    )
+    waiting = 1 - progress.accepted_fraction - progress.refined_fraction
+    facts = Text(
+        f"of {progress.judged_rows:,} judged: accepted {progress.accepted_fraction:.0%}, refined "
+        f"{progress.refined_fraction:.0%}, waiting for the teacher {abs(waiting):.0%}\n"
+        f"failed {progress.failed_rows:,}; {progress.rows_per_second:.2f} rows/s, "
+        f"time left {duration(progress.seconds_left)}"
+    )
     balance = [Text(f"sizes: {progress.balance}")] if progress.balance else []
     return Group(head, bar, facts, pools, *balance)
 

@@ -15,10 +15,11 @@ from math import inf
 from typing import Any
 
 from actors.errors import JobError, SpecError
-from jobs.cascade import Call, Cascade, Done, Instruction, Release, Rules, Stage
+from jobs.cascade import Call, Cascade, Done, Instruction, Release, Stage
 from jobs.crew import Crew
 from jobs.job import Job
 from jobs.open_part import OpenPart
+from jobs.progress import LISTENER_SECONDS, Listener, Progress
 from jobs.prompts import Part
 
 log = logging.getLogger("bottega.calibrate")
@@ -31,7 +32,7 @@ class Calibration:
     `scores`: the sample's, ascending. `refine`: the fraction of them below the threshold, which is
     the budget's as nearly as the scores allow. `seconds_per_row`: actor-seconds by stage, only
     where the budget needs them. `rows`: sampled rows that could be
-    scored. `wall_seconds`: what the calibration cost.
+    scored. `wall_seconds`: what the calibration cost, with the start of the actors.
     """
 
     scores: tuple[float, ...]
@@ -56,7 +57,8 @@ def describe(calibration: dict[str, Any]) -> str:
         return f"{float(calibration['threshold']):.4g}, as the budget says"
     return (
         f"{float(calibration['threshold']):.4g} refines {calibration['refine']:.0%} of "
-        f"{calibration['rows']} sampled rows; measured in {calibration['wall_seconds']:.0f} s"
+        f"{calibration['rows']} sampled rows; measured in {calibration['wall_seconds']:.0f} s, "
+        "with the start of the actors"
     )
 
 
@@ -94,8 +96,11 @@ def table(job: Job, scores: Sequence[float]) -> list[TableRow]:
     ]
 
 
-def calibrate(job: Job, crew: Crew) -> Calibration:
-    """Turn the job's budget into a threshold; draws and scores a sample unless it is given."""
+def calibrate(job: Job, crew: Crew, listener: Listener | None = None) -> Calibration:
+    """Turn the job's budget into a threshold; draws and scores a sample unless it is given.
+
+    listener: told what the pools do meanwhile.
+    """
     budget = job.spec.budget
     start = crew.hands.now()
     if budget.threshold is not None:
@@ -105,7 +110,7 @@ def calibrate(job: Job, crew: Crew) -> Calibration:
         return Calibration((), budget.refine, threshold, 0, {}, 0.0)
     sample = job.prompts.sample(job.spec.calibration_rows)
     log.info("calibrating on %d rows", len(sample.prompts))
-    scores = score(job, crew, sample)
+    scores = score(job, crew, sample, listener)
     if not scores:
         raise JobError(
             "no row of the calibration sample could be drawn and scored; the log says why. Mend "
@@ -113,7 +118,7 @@ def calibrate(job: Job, crew: Crew) -> Calibration:
         )
     seconds: dict[str, float] = {}
     if budget.gpu_seconds is not None:
-        seconds = _seconds_per_row(job, crew, sample)
+        seconds = _seconds_per_row(job, crew, sample, listener)
     wanted = refine_fraction(job, seconds)
     threshold = threshold_for(scores, wanted)
     refine = fraction_below(scores, threshold)
@@ -133,9 +138,9 @@ def calibrate(job: Job, crew: Crew) -> Calibration:
     )
 
 
-def score(job: Job, crew: Crew, sample: Part) -> list[float]:
+def score(job: Job, crew: Crew, sample: Part, listener: Listener | None = None) -> list[float]:
     """The student's scores of a sample, ascending; rows that failed are left out."""
-    cascade = _drive(crew, sample, job.rules(threshold=-inf))
+    cascade = _drive(job, crew, sample, -inf, listener)
     return sorted(row.student_score for row in cascade.rows if row.student_score is not None)
 
 
@@ -162,14 +167,16 @@ def fraction_below(scores: Sequence[float], threshold: float) -> float:
     return bisect_left(scores, threshold) / len(scores)
 
 
-def _seconds_per_row(job: Job, crew: Crew, sample: Part) -> dict[str, float]:
+def _seconds_per_row(
+    job: Job, crew: Crew, sample: Part, listener: Listener | None = None
+) -> dict[str, float]:
     """Actor-seconds a row of each stage; the teacher is timed on two batches of the sample."""
     rows = 2 * job.spec.models.teacher.batch_size
     few = Part(
         0, 0, sample.table.slice(0, rows), sample.prompts[:rows], sample.seeds[:rows],
         {row: why for row, why in sample.unusable.items() if row < rows},
     )  # fmt: skip
-    _drive(crew, few, job.rules(threshold=inf))
+    _drive(job, crew, few, inf, listener)
     scored = crew.rows[Stage.SCORE_DRAWN] + crew.rows[Stage.SCORE_REFINED]
     score_seconds = crew.seconds[Stage.SCORE_DRAWN] + crew.seconds[Stage.SCORE_REFINED]
     return {
@@ -179,9 +186,13 @@ def _seconds_per_row(job: Job, crew: Crew, sample: Part) -> dict[str, float]:
     }
 
 
-def _drive(crew: Crew, sample: Part, rules: Rules) -> Cascade:
+def _drive(
+    job: Job, crew: Crew, sample: Part, threshold: float, listener: Listener | None
+) -> Cascade:
     """Run one part through the pools without keeping a picture."""
+    rules = job.rules(threshold)
     owner = OpenPart(sample, Cascade(len(sample.prompts), rules, sample.unusable))
+    told = -inf
     cascade = owner.cascade
     todo: list[Instruction] = cascade.start()
     while not cascade.done:
@@ -195,7 +206,10 @@ def _drive(crew: Crew, sample: Part, rules: Rules) -> Cascade:
                 else:
                     crew.send(owner, instruction)
         if not cascade.done:
-            for _, event in crew.wait(timeout_seconds=1.0):
+            if listener and crew.hands.now() - told > LISTENER_SECONDS:
+                listener(Progress.of_calibration(len(sample.prompts), crew.views()))
+                told = crew.hands.now()
+            for _, event in crew.wait(timeout_seconds=0.5):
                 todo += cascade.handle(event)
     for error in cascade.errors.values():
         log.warning("calibration: a row of the sample failed: %s", error)

@@ -98,8 +98,9 @@ class Call:
         return self._hash
 
     def __eq__(self, other: object) -> bool:
-        same_kind = isinstance(other, Call)
-        return same_kind and (self.stage, self.rows) == (other.stage, other.rows)
+        if not isinstance(other, Call):
+            return NotImplemented
+        return (self.stage, self.rows) == (other.stage, other.rows)
 
     def __str__(self) -> str:
         return f"{self.stage} of {len(self.rows)} rows from {self.rows[0] if self.rows else 0}"
@@ -173,6 +174,10 @@ class State(StrEnum):
     """As it is in the part that is there: a retry draws the other rows."""
 
 
+Source = Literal["student", "teacher"]
+"""Whose picture a row has."""
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """What is known of a row of the part; the committed columns come from here."""
@@ -180,7 +185,7 @@ class Row:
     state: State
     student_score: float | None
     teacher_score: float | None
-    source: Literal["student", "teacher"] | None
+    source: Source | None
     error: str | None
 
 
@@ -272,7 +277,7 @@ class Cascade:
         """Rows that have the score of the teacher's picture."""
         self._student_is_better: RowSet = 0
         """Refined rows that keep the student's picture."""
-        self._ahead = dict.fromkeys(BETWEEN, self._waiting)
+        self._ahead: dict[Stage, RowSet] = dict.fromkeys(BETWEEN, self._waiting)
         """By stage between DRAW and COMMIT: the rows that may still need it."""
         self._active: dict[Stage, RowSet] = dict.fromkeys(Stage, 0)
         """By stage: the rows of calls that are running, or wait for their inputs."""
@@ -371,7 +376,8 @@ class Cascade:
 
     def _row(self, number: int) -> Row:
         row: RowSet = 1 << number
-        state, source = State.ACCEPTED, "student"
+        state: State = State.ACCEPTED
+        source: Source | None = "student"
         if row & self._kept:
             state, source = State.KEPT, None
         elif row & self._failed:

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import logging
 import platform
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from importlib.metadata import version
 from math import floor
 from pathlib import Path
 from typing import Any
 
 from actors.errors import OutputError, SpecError
-from actors.models.folders import check_folder, fingerprint, pinned, same_autoencoder
-from actors.models.oracles.files import resolved
+from actors.models import sources
+from actors.models.folders import check_folder
+from actors.models.oracles import files as oracle_sources
+from actors.models.pairing import check_roles, fitted, share_latents
 from actors.redact import redacted
-from actors.refinement import Refinement, Through
-from actors.rollback import default_steps, strength_for_variance
-from actors.settings import ModelSettings, TeacherSettings
+from actors.refinement import Refinement, Strategy, Through
+from actors.rollback import MIXING, Noise, Schedule, default_steps, strength_for
+from actors.settings import PLACES, ModelSettings, TeacherSettings
 from actors.timed import VARIANCES, identities
 from jobs.cascade import Rules
 from jobs.extend import Files, files_changed, rows_changed
@@ -74,10 +74,7 @@ class Job:
         Model files count by their content, so that the same models at another path are the same.
         """
         spec = self.spec.model_dump(mode="json", exclude=set(NOT_IN_THE_BYTES))
-        for model in spec["models"].values():
-            del model["path"], model["revision"], model["allow_pickle"], model["timed"]
-        for member in spec["models"]["oracle"]["members"]:
-            del member["path"], member["revision"], member["allow_pickle"]
+        _take_places_out(spec["models"])
         pools = self.spec.pools
         identity = {
             "spec": spec,
@@ -182,6 +179,18 @@ class Job:
         }
 
 
+def _take_places_out(fields: Any) -> None:
+    """Out of the models' fields, at any depth: where their files are, which count otherwise."""
+    below = fields
+    if isinstance(fields, dict):
+        for name in PLACES & fields.keys():
+            del fields[name]
+        below = [value for name, value in fields.items() if name != "options"]
+    for value in below:
+        if isinstance(value, dict | list):
+            _take_places_out(value)
+
+
 def _differences(before: Any, now: Any, path: str = "") -> list[str]:
     if isinstance(before, dict) and isinstance(now, dict):
         return [
@@ -206,7 +215,7 @@ def resolve(spec: JobSpec) -> Job:
     if spec.models.timed:
         models, files, through = spec.models, identities(spec.models), "latents"
     else:
-        models, files, through = _looked_at(spec.models)
+        models, files, through = _looked_at(spec.models, spec.strategy)
     spec = spec.model_copy(update={"models": models})
     refinement = _refinement(spec, through)
     output = OutputFolder(Path(spec.output).expanduser().resolve())
@@ -215,26 +224,25 @@ def resolve(spec: JobSpec) -> Job:
     return job
 
 
-def _looked_at(models: ModelSettings) -> tuple[ModelSettings, dict[str, str], Through]:
+def _looked_at(
+    models: ModelSettings, strategy: Strategy
+) -> tuple[ModelSettings, dict[str, str], Through]:
     """The models pinned, a hash of each one's files, and what student and teacher share."""
-    student, teacher = check_folder(models.student), check_folder(models.teacher)
-    oracle, oracle_files = resolved(models.oracle)
-    files = {
-        "student": fingerprint(student),
-        "oracle": oracle_files,
-        "teacher": fingerprint(teacher),
-    }
-    # Other processes have other working folders, and a hub's `main` may move while the job runs.
-    pinned_models = ModelSettings(
-        student=pinned(models.student, student),
-        oracle=oracle,
-        teacher=pinned(models.teacher, teacher),
+    student, student_files = sources.resolved(models.student)
+    teacher, teacher_files = sources.resolved(models.teacher)
+    oracle, oracle_files = oracle_sources.resolved(models.oracle)
+    files = {"student": student_files, "oracle": oracle_files, "teacher": teacher_files}
+    at, teacher_at = check_folder(student), check_folder(teacher)
+    check_roles(at, teacher_at, strategy)
+    shared = share_latents(student, at, teacher, teacher_at)
+    known = ModelSettings(
+        student=fitted(student, at), oracle=oracle, teacher=fitted(teacher, teacher_at)
     )
-    return pinned_models, files, "latents" if same_autoencoder(student, teacher) else "pixels"
+    return known, files, "latents" if shared else "pixels"
 
 
 def planned_refinement(spec: JobSpec, through: Through = "latents") -> Refinement:
-    """What the teacher is to do; its files are looked at only for a rollback by variance."""
+    """What the teacher is to do; its files are looked at only for a rollback to a noise level."""
     strength = _strength(spec)
     steps = spec.teacher_steps or default_steps(strength, spec.models.teacher.steps)
     return Refinement(spec.strategy, strength, steps, through)
@@ -242,7 +250,7 @@ def planned_refinement(spec: JobSpec, through: Through = "latents") -> Refinemen
 
 def _refinement(spec: JobSpec, through: Through) -> Refinement:
     planned = planned_refinement(spec, through)
-    most = floor(planned.strength * len(_schedule(spec.models.teacher)))
+    most = floor(planned.strength * _schedule(spec.models.teacher).num_timesteps)
     if planned.steps > most:
         raise SpecError(
             f"teacher_steps: {planned.steps} steps do not fit between the rollback (strength "
@@ -252,25 +260,38 @@ def _refinement(spec: JobSpec, through: Through) -> Refinement:
     return planned
 
 
+def _schedule(teacher: TeacherSettings) -> Schedule:
+    if teacher.timed:
+        return Schedule("diffusion", len(VARIANCES), VARIANCES)
+    from actors.models.schedulers import schedule_of
+
+    return schedule_of(teacher)
+
+
 def _strength(spec: JobSpec) -> float:
     if spec.strategy == "regenerate":
         return 1.0
     rollback = spec.rollback or DEFAULT_ROLLBACK
     if rollback.strength is not None:
         return rollback.strength
-    assert rollback.variance is not None
-    return strength_for_variance(rollback.variance, _schedule(spec.models.teacher))
+    schedule = _schedule(spec.models.teacher)
+    if rollback.variance is not None:
+        _check_mixing(spec, schedule, "variance", "diffusion")
+        return strength_for(rollback.variance, schedule.levels)
+    assert rollback.sigma is not None
+    _check_mixing(spec, schedule, "sigma", "flow")
+    return strength_for(rollback.sigma, schedule.levels)
 
 
-def _schedule(teacher: TeacherSettings) -> Sequence[float]:
-    return VARIANCES if teacher.timed else _schedule_of(teacher)
-
-
-@cache
-def _schedule_of(teacher: TeacherSettings) -> Sequence[float]:
-    from actors.models.diffusion import schedule_of
-
-    return schedule_of(teacher)
+def _check_mixing(spec: JobSpec, schedule: Schedule, name: str, noise: Noise) -> None:
+    """Refuse a level of noise that is said in another rule's terms than the teacher's."""
+    if schedule.noise != noise:
+        raise SpecError(
+            f"rollback.{name} is for {MIXING[noise]}; the teacher "
+            f"{spec.models.teacher.path!r} mixes picture and noise by {MIXING[schedule.noise]}. "
+            "Give rollback.strength, the fraction of its timesteps, or the level in its own terms: "
+            "variance for diffusion, sigma for flow matching."
+        )
 
 
 def _check_budget(job: Job) -> None:

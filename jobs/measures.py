@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import sqrt
+
 MIN_WINDOW_CALLS = 64
 
 
@@ -76,7 +78,7 @@ class Rejection:
             return False
         mean = self.mean
         gap = abs(self._late_rejected / late - (self._rejected - self._late_rejected) / others)
-        return gap > self.UNLIKELY * (mean * (1 - mean) * (1 / late + 1 / others)) ** 0.5
+        return gap > self.UNLIKELY * sqrt(mean * (1 - mean) * (1 / late + 1 / others))
 
     @property
     def mean(self) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
@@ -26,7 +27,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from actors.errors import BottegaError
 from actors.roles import actor_classes
 from jobs.cascade import Stage
-from jobs.hands import Answer, Handle, Kind, Trouble, Work
+from jobs.hands import Answer, Kind, Trouble, Work
 from jobs.images import encode
 from jobs.job import Job
 from jobs.parts import write_part
@@ -39,6 +40,18 @@ OUT_OF_MEMORY = ("out of memory", "can't allocate memory")
 
 CREATION = "error raised in its creation task"
 """How Ray tells an actor whose constructor raised from one that was killed."""
+
+
+METHODS = {"student": ("draw", 3), "oracle": ("score", 1), "teacher": ("refine", 2)}
+"""By pool: the one method, and how many things it returns; the last is for the driver."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RayActor:
+    """`method`: of `actor`, with its options: Ray takes its time to make one."""
+
+    actor: Any
+    method: Any
 
 
 class RayHands:
@@ -77,30 +90,30 @@ class RayHands:
     def want_actors(self, sizes: Mapping[str, int]) -> None:
         """Nothing is asked for beyond what `start_actor` asks for."""
 
-    def start_actor(self, pool: str) -> tuple[Handle, ObjectRef[Any]]:
+    def start_actor(self, pool: str) -> tuple[RayActor, ObjectRef[Any]]:
         """Start an actor; Ray queues it until a node has room."""
-        actor, settings = self._actors[pool]
-        handle = actor.remote(*settings, threads=self._threads[pool])
-        return handle, self._ticket([handle.ready.remote()], [])
+        kind, settings = self._actors[pool]
+        actor = kind.remote(*settings, threads=self._threads[pool])
+        name, num_returns = METHODS[pool]
+        method = getattr(actor, name).options(num_returns=num_returns)
+        return RayActor(actor, method), self._ticket([actor.ready.remote()], [])
 
-    def kill_actor(self, handle: Handle) -> None:
+    def kill_actor(self, handle: RayActor) -> None:
         """Kill the process."""
-        ray.kill(handle)
+        ray.kill(handle.actor)
 
-    def ask_actor(self, handle: Handle, work: Work) -> ObjectRef[Any]:
+    def ask_actor(self, handle: RayActor, work: Work) -> ObjectRef[Any]:
         """References go to Ray as top-level arguments: it moves them before the call starts."""
-        inputs, rows = list(work.inputs), {"rows_at_once": work.rows_at_once}
+        inputs = list(work.inputs)
         match work.call.stage:
             case Stage.DRAW:
-                draw = handle.draw.options(num_returns=3)
-                return self._ticket(list(draw.remote(work.prompts, work.seeds, **rows)), inputs)
+                arguments = [work.prompts, work.seeds]
             case Stage.REFINE:
-                refine = handle.refine.options(num_returns=2)
-                refs = refine.remote(work.prompts, work.seeds, work.picks, *inputs, **rows)
-                return self._ticket(list(refs), inputs)
+                arguments = [work.prompts, work.seeds, work.picks, *inputs]
             case _:
-                score = handle.score.remote(work.prompts, work.picks, *inputs, **rows)
-                return self._ticket([score], inputs)
+                arguments = [work.prompts, work.picks, *inputs]
+        refs = handle.method.remote(*arguments, rows_at_once=work.rows_at_once)
+        return self._ticket(refs if isinstance(refs, list) else [refs], inputs)
 
     def handle_files(self, work: Work) -> ObjectRef[Any]:
         """Encode on any node; write on the driver's."""
@@ -126,8 +139,17 @@ class RayHands:
         ready, rest = ray.wait(list(self._waiting), num_returns=1, timeout=timeout_seconds)
         if ready and rest:
             ready += ray.wait(rest, num_returns=len(rest), timeout=0)[0]
-        answers = [self._answer(ticket) for ticket in ready]
+        answers = self._answers(ready)
         return sorted(answers, key=lambda answer: answer.trouble is not None)
+
+    def _answers(self, tickets: Sequence[ObjectRef[Any]]) -> list[Answer]:
+        """What came back, fetched at once; one by one where not all is well."""
+        try:
+            values = ray.get(list(tickets))
+        except RayError:
+            return [self._answer(ticket) for ticket in tickets]
+        outputs = [self._waiting.pop(ticket)[0] for ticket in tickets]
+        return [Answer(*each) for each in zip(tickets, values, outputs, strict=True)]
 
     def _ticket(self, refs: list[ObjectRef[Any]], inputs: list[ObjectRef[Any]]) -> ObjectRef[Any]:
         self._waiting[refs[-1]] = refs[:-1], inputs

@@ -55,7 +55,7 @@ def best_sizes(pools: Mapping[str, PoolLoad], devices: Mapping[str, int]) -> Opt
         return _climbed(pools, devices)
     fitting = [sizes for sizes in allocations if _within_limits(pools, sizes)]
     best = max(fitting, key=lambda sizes: _pace(pools, sizes), default=None)
-    return best and Optimum(best, _pace(pools, best))
+    return None if best is None else Optimum(best, _pace(pools, best))
 
 
 def _pace(pools: Mapping[str, PoolLoad], sizes: Mapping[str, Mapping[str, int]]) -> float:
@@ -69,14 +69,13 @@ def _rate(pool: PoolLoad, by_kind: Mapping[str, int]) -> float:
     return sum(n / pool.seconds[kind] for kind, n in by_kind.items() if n)
 
 
+def _most(pool: PoolLoad) -> float:
+    return inf if pool.maximum is None else pool.maximum
+
+
 def _within_limits(pools: Mapping[str, PoolLoad], sizes: Mapping[str, Mapping[str, int]]) -> bool:
     totals = {name: sum(by_kind.values()) for name, by_kind in sizes.items()}
-    return all(
-        pools[name].minimum
-        <= total
-        <= (inf if pools[name].maximum is None else pools[name].maximum)
-        for name, total in totals.items()
-    )
+    return all(pools[name].minimum <= total <= _most(pools[name]) for name, total in totals.items())
 
 
 def _fit(pools: Mapping[str, PoolLoad], sizes: Mapping[str, int], count: int) -> bool:

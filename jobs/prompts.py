@@ -65,7 +65,7 @@ class Prompts:
             if column is not None and column not in self.schema.names:
                 raise InputError(
                     f"{role} {column!r} is not in {name}. "
-                    f"The columns there: {', '.join(self.schema.names)}."
+                    f"The columns there: {', '.join(self.schema.names)}. Name one of them."
                 )
         self._check_kind("prompt_column", "text", is_text)
         self._check_kind("id_column", "text or integers", lambda k: is_text(k) or _is_integer(k))

@@ -81,7 +81,13 @@ def _default(field: FieldInfo) -> str:
 
 
 def _bounds(field: FieldInfo) -> str:
-    signs = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
+    signs = {
+        "ge": "at least",
+        "gt": "more than",
+        "le": "at most",
+        "lt": "less than",
+        "multiple_of": "a multiple of",
+    }
     rules = [
         f"{words} {getattr(rule, sign)}"
         for rule in field.metadata

@@ -40,17 +40,12 @@ from jobs.job import Job
 from jobs.measures import Rejection
 from jobs.open_part import OpenPart
 from jobs.parts import rows_to_keep
-from jobs.progress import Progress
+from jobs.progress import LISTENER_SECONDS, Listener, Progress
 from jobs.prompts import Part
 from jobs.report import report
 from jobs.sizes import guess_loads
 
 log = logging.getLogger("bottega.runner")
-
-Listener = Callable[[Progress], None]
-"""Told how the job stands, a few times a second."""
-
-LISTENER_SECONDS = 0.25
 
 LEAST_REJECTED = 0.02
 """For a lower fraction of rejected rows no more parts are opened than for this."""
@@ -92,7 +87,7 @@ def run_job(
         if runner.todo:
             with make_crew() as crew:
                 if known is None:
-                    _calibrate_and_write(job, crew, replace=before is not None)
+                    _calibrate_and_write(job, crew, listener, replace=before is not None)
                 runner.run(crew, job.rules(_threshold(job)))
         else:
             log.info("nothing to do: all %d parts are there", job.prompts.num_parts)
@@ -138,8 +133,8 @@ def _driving(job: Job) -> Iterator[None]:
         yield
 
 
-def _calibrate_and_write(job: Job, crew: Crew, replace: bool) -> None:
-    calibration = calibrate(job, crew)
+def _calibrate_and_write(job: Job, crew: Crew, listener: Listener | None, replace: bool) -> None:
+    calibration = calibrate(job, crew, listener)
     job.write(calibration.as_json(), replace)
     log.info("threshold: %s", describe(calibration.as_json()))
 

@@ -181,7 +181,8 @@ def _on_gpus(
             else f"to begin with on {count} GPUs, {shares[name]:g} each",
         )
 
-    return PoolPlans(*map(plan, POOLS), capacity=None if fixed else capacity)
+    student, oracle, teacher = map(plan, POOLS)
+    return PoolPlans(student, oracle, teacher, None if fixed else capacity)
 
 
 def _first_sizes(
@@ -245,7 +246,8 @@ def _on_cpus(pools: PoolsSettings, cpus: float) -> PoolPlans:
     shares = {name: float(own.threads_per_actor) for name, own in zip(POOLS, settings, strict=True)}
     fixed = cores < MIN_CORES or all(own.size is not None for own in settings)
     capacity = None if fixed else Capacity((shared,), shares, "core")
-    return PoolPlans(*map(plan, settings, sizes), capacity=capacity)
+    student, oracle, teacher = map(plan, settings, sizes)
+    return PoolPlans(student, oracle, teacher, capacity)
 
 
 def _whole_above_one(cpus: float) -> float:

@@ -14,13 +14,16 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from actors.errors import SpecError
-from actors.models.presets import PRESETS
+from actors.models.presets import CATALOGUE, PRESETS
 from actors.redact import has_secret_url
 from actors.seeds import MAX_SEED
 from actors.settings import ModelSettings, PoolsSettings, Settings
 from jobs.yaml_file import read_mapping
 
 ImageFormat = Literal["png", "jpeg", "webp"]
+
+DEFAULT_QUALITY = 90
+"""Of jpeg and webp."""
 
 
 class Budget(Settings):
@@ -32,18 +35,15 @@ class Budget(Settings):
     nfe: float | None = Field(
         default=None,
         gt=0,
-        allow_inf_nan=False,
         description="Mean network evaluations a picture; guidance doubles them.",
     )
     threshold: float | None = Field(
         default=None,
-        allow_inf_nan=False,
         description="Scores below this go to the teacher; no calibration is needed.",
     )
     gpu_seconds: float | None = Field(
         default=None,
         gt=0,
-        allow_inf_nan=False,
         description="Mean actor-seconds a picture over the three pools, timed on this cluster.",
     )
 
@@ -62,10 +62,13 @@ class Rollback(Settings):
     variance: float | None = Field(
         default=None, gt=0, lt=1, description="The paper's sigma: x = sqrt(1-s) x0 + sqrt(s) z."
     )
+    sigma: float | None = Field(
+        default=None, gt=0, le=1, description="For flow matching: x = (1-s) x0 + s z."
+    )
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Rollback:
-        _exactly_one_of(self, "strength or variance")
+        _exactly_one_of(self, "strength, variance or sigma")
         return self
 
 
@@ -95,10 +98,11 @@ class JobSpec(Settings):
     )
     strategy: Literal["refine", "regenerate"] = Field(
         default="refine",
-        description="refine: from the student's picture, rolled back; regenerate: from noise.",
+        description="refine: from the student's picture, rolled back; regenerate: from noise. "
+        "A preset may have another default.",
     )
     rollback: Rollback | None = Field(
-        default=None, description="With `refine` only. Default: {strength: 0.6}."
+        default=None, description="With `refine` only. Default: the preset's, or {strength: 0.6}."
     )
     teacher_steps: int | None = Field(
         default=None,
@@ -145,6 +149,21 @@ class JobSpec(Settings):
         default_factory=PoolsSettings, description="Sizes and needs of the three actor pools."
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _as_the_preset_improves(cls, fields: Any) -> Any:
+        """The preset's strategy and rollback, where the job says nothing else."""
+        models = fields.get("models") if isinstance(fields, dict) else None
+        name = models.get("preset") if isinstance(models, dict) else models
+        if not isinstance(name, str) or name not in CATALOGUE:
+            return fields
+        preset = CATALOGUE[name]
+        if not {"strategy", "rollback"} & fields.keys():
+            fields = {**fields, "strategy": preset.strategy}
+        if preset.strategy == fields.get("strategy") == "refine" and "rollback" not in fields:
+            fields = {**fields, "rollback": preset.rollback}
+        return fields
+
     @field_validator("input", "output")
     @classmethod
     def _a_path_of_this_machine(cls, value: str) -> str:
@@ -166,24 +185,38 @@ class JobSpec(Settings):
     @field_validator("models", mode="before")
     @classmethod
     def _fill_preset(cls, value: Any) -> Any:
-        name = value.get("preset") if isinstance(value, dict) else value
-        if isinstance(name, str):
-            if name not in PRESETS:
-                raise ValueError(f"{name!r} is no preset{_nearest(name, PRESETS)}")
-            own = {k: v for k, v in value.items() if k != "preset"} if value is not name else {}
-            return _merged(_base(PRESETS[name], own), own)
-        return value
+        changed = value if isinstance(value, dict) else {"preset": value}
+        if "preset" not in changed or not isinstance(value, dict | str):
+            return value
+        name = changed["preset"]
+        if name not in list(PRESETS):
+            raise ValueError(f"{name!r} is no preset{_nearest(str(name), PRESETS)}")
+        own = {field: new for field, new in changed.items() if field != "preset"}
+        return _merged(_base(PRESETS[name], own), own)
 
     @model_validator(mode="after")
     def _no_contradictions(self) -> JobSpec:
         if self.strategy == "regenerate" and self.rollback is not None:
-            raise ValueError("rollback goes with strategy: refine; regenerate starts from noise")
+            raise ValueError(
+                "rollback: it goes with strategy: refine; regenerate starts from noise"
+            )
         if self.prompt_column in (self.id_column, self.seed_column):
-            raise ValueError(f"prompt_column {self.prompt_column!r} is the id or seed column too")
+            other = "id_column" if self.prompt_column == self.id_column else "seed_column"
+            raise ValueError(f"{other}: {self.prompt_column!r} is prompt_column already")
+        if self.image_format == "png" and self.image_quality != DEFAULT_QUALITY:
+            raise ValueError(
+                "image_quality: it goes with image_format: jpeg or webp; png loses nothing"
+            )
+        if (self.call_timeout_seconds or 0) >= self.stall_timeout_seconds:
+            raise ValueError(
+                f"call_timeout_seconds: {self.call_timeout_seconds:g} is not less than "
+                f"stall_timeout_seconds ({self.stall_timeout_seconds:g}): the job would end before "
+                "a hung actor is replaced"
+            )
         timed = self.models.oracle.timed
         if timed and isinstance(timed.rejected, tuple) and self.seed_column is None:
             raise ValueError(
-                "models.oracle.timed.rejected is a schedule, which counts rows by their seeds: "
+                "models.oracle.timed.rejected: a schedule counts rows by their seeds; "
                 "name a column of row numbers as seed_column"
             )
         return self
@@ -250,16 +283,22 @@ def _texts(fields: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _explain(problem: dict[str, Any]) -> str:
-    path = ".".join(str(step) for step in problem["loc"]) or "job"
+    path = ".".join(str(step) for step in problem["loc"])
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    if not path:
+        return message  # a contradiction between fields; it begins with the field to change
     if problem["type"] == "extra_forbidden":
         names = _names_at(JobSpec, problem["loc"][:-1])
-        return f"{path}: unknown field{_nearest(str(problem['loc'][-1]), names)}"
+        return f"{path}: unknown field{_nearest_field(str(problem['loc'][-1]), names)}"
     if problem["type"] == "missing":
         return f"{path}: this field is required"
-    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] in ("model_type", "dict_type"):
+        names = _names_at(JobSpec, problem["loc"])
+        message = " of ".join(["input should be a mapping", *filter(None, [", ".join(names)])])
     shown = problem["input"]
-    got = f", got {shown!r}" if isinstance(shown, str | int | float | bool | None) else ""
-    return f"{path}: {message[0].lower()}{message[1:]}{got if shown is not None else ''}"
+    told = not isinstance(shown, str | int | float | bool | None) or repr(shown) in message
+    got = "" if told else f", got {shown!r}"
+    return f"{path}: {message[0].lower()}{message[1:]}{got}"
 
 
 def _names_at(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
@@ -267,15 +306,34 @@ def _names_at(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
     for step in path:
         if isinstance(step, int):
             continue  # a place in a list
-        field = model.model_fields.get(step)
-        if field is None:
+        below = _models_of(model, step)
+        if not below:
             return []
-        kinds = [field.annotation, *get_args(field.annotation)]
-        models = [k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)]
-        if not models:
-            return []
-        model = models[0]
+        model = below[0]
     return [*model.model_fields, *(["preset"] if model is ModelSettings else [])]
+
+
+def _models_of(model: type[BaseModel], name: str) -> list[type[BaseModel]]:
+    """The model of the fields below a field; none for a plain value or an unknown name."""
+    field = model.model_fields.get(name)
+    kinds = [field.annotation, *get_args(field.annotation)] if field else []
+    return [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+
+
+def _nearest_field(name: str, valid: list[str]) -> str:
+    """A field that is called so but has its place elsewhere is nearer than one that looks alike."""
+    elsewhere = [path for path in _paths(JobSpec) if path.split(".")[-1] == name]
+    if elsewhere:
+        return f". Did you mean {' or '.join(map(repr, elsewhere[:3]))}?"
+    return _nearest(name, valid)
+
+
+def _paths(model: type[BaseModel], above: str = "") -> Iterator[str]:
+    """Every field of a job file, as `pools.teacher.size`."""
+    for name in model.model_fields:
+        yield above + name
+        for below in _models_of(model, name):
+            yield from _paths(below, f"{above}{name}.")
 
 
 def _nearest(name: str, valid: Any) -> str:

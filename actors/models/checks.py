@@ -76,7 +76,7 @@ def components(pipeline: dict[str, Any]) -> dict[str, tuple[str, str]]:
     }
 
 
-def check_components(folder: Path, allow_pickle: bool) -> None:
+def check_components(folder: Path, allow_pickle: bool, variant: str | None = None) -> None:
     """Refuse a pipeline of which a component, its settings or its weights are not there whole."""
     named = components(read_config(folder / "model_index.json"))
     if not named:
@@ -89,24 +89,26 @@ def check_components(folder: Path, allow_pickle: bool) -> None:
                 "model_index.json names. Copy the model again."
             )
         if "Tokenizer" not in kind and (part / "config.json").is_file():
-            check_weights(part, allow_pickle)
+            check_weights(part, allow_pickle, variant)
 
 
-def check_weights(folder: Path, allow_pickle: bool) -> None:
+def check_weights(folder: Path, allow_pickle: bool, variant: str | None = None) -> None:
     """Refuse a folder whose weights are missing, not whole, or pickled without `allow_pickle`."""
-    for index in folder.glob("*.safetensors.index.json"):
+    stem, index_name = ("*", "index") if variant is None else (f"*.{variant}*", f"index.{variant}")
+    for index in folder.glob(f"*.safetensors.{index_name}.json"):
         for shard in sorted(set(read_config(index).get("weight_map", {}).values())):
             if not (folder / shard).is_file():
                 raise ModelError(f"{folder / shard} is missing: {index.name} names it. Copy again.")
-    weights = sorted(folder.glob("*.safetensors"))
+    weights = sorted(folder.glob(f"{stem}.safetensors"))
     for file in weights:
-        try:
-            with safe_open(file, framework="np"):
-                pass
-        except (SafetensorError, OSError) as error:
-            raise ModelError(f"{file} is not whole: {error}. Copy the model again.") from error
-    if weights or (allow_pickle and any(folder.glob("*.bin"))):
+        check_file(file)
+    if weights or (allow_pickle and any(folder.glob(f"{stem}.bin"))):
         return
+    if variant and any(folder.glob("*.safetensors")):
+        raise ModelError(
+            f"model folder {str(folder)!r} has no weights of the variant {variant!r}. Copy these, "
+            "or leave `variant` out."
+        )
     pickled = sorted(p.name for p in folder.iterdir() if p.suffix in PICKLES)
     kept = f", only {', '.join(pickled[:3])}, which can run code when loaded" if pickled else ""
     raise ModelError(
@@ -114,3 +116,12 @@ def check_weights(folder: Path, allow_pickle: bool) -> None:
         "save_pretrained(..., safe_serialization=True)"
         + (", or set allow_pickle: true for a .bin that you trust." if pickled else ".")
     )
+
+
+def check_file(file: Path) -> None:
+    """Refuse a .safetensors file that is not whole."""
+    try:
+        with safe_open(file, framework="np"):
+            pass
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{file} is not whole: {error}. Copy the model again.") from error

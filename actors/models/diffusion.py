@@ -1,7 +1,7 @@
-"""A diffusers text-to-image pipeline as Bottega uses it: safe to load, one shape, noise per row.
+"""A diffusers text-to-image pipeline as Bottega uses it: one shape, noise per row.
 
 `Student` and `Teacher` are thin roles over this class. It leaves prompts and denoising to the
-pipeline's own `__call__`; decoding is done here, because the latents are wanted too.
+pipeline's own `__call__`; encoding and decoding are done here, because the latents are wanted too.
 """
 
 from __future__ import annotations
@@ -9,17 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from inspect import signature
 from math import inf
-from pickle import UnpicklingError
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from diffusers import AutoPipelineForImage2Image, DiffusionPipeline
-from safetensors import SafetensorError
+from diffusers import AutoPipelineForImage2Image
+from PIL import Image
 
 from actors.errors import ModelError
+from actors.models.families import draws, family_of, refines, shape_of
 from actors.models.folders import check_folder
+from actors.models.loading import load_pipeline
+from actors.models.schedulers import noise_of_each_row
+from actors.models.timesteps import keep_to_the_number
 from actors.rollback import steps_to_ask_for
 from actors.settings import DiffusionSettings
 
@@ -57,27 +60,24 @@ def generators(seeds: Sequence[int]) -> list[torch.Generator]:
 
 
 class Diffusion:
-    """One loaded pipeline."""
+    """One loaded pipeline.
+
+    Latents are (rows, channels, height, width) in every family, scaled as the network takes them.
+    """
 
     def __init__(self, settings: DiffusionSettings) -> None:
         self.settings = settings
         folder = check_folder(settings)
-        try:
-            pipe = DiffusionPipeline.from_pretrained(
-                folder,
-                torch_dtype=getattr(torch, settings.dtype),
-                use_safetensors=None if settings.allow_pickle else True,
-                trust_remote_code=False,
-            )
-        except (OSError, ValueError, KeyError, SafetensorError, UnpicklingError) as error:
-            raise ModelError(f"cannot load the pipeline {settings.path!r}: {error}") from error
-        pipe.set_progress_bar_config(disable=True)
+        self.family = family_of(folder)
         self.device = best_device()
-        self.pipe: Any = pipe.to(self.device)
+        self.pipe: Any = load_pipeline(settings, folder, self.device)
+        keep_to_the_number(self.pipe.scheduler)
+        self._draws, self._refines = draws(folder), refines(folder)
         self._img2img: Any = None
+        self.denoiser = getattr(self.pipe, self.family.denoiser)
+        self.shape = shape_of(settings, folder, dict(self.denoiser.config))
         self._evaluated_rows = self._computed_rows = 0
-        denoiser = getattr(pipe, "unet", None) or pipe.transformer
-        denoiser.register_forward_pre_hook(self._count, with_kwargs=True)
+        self.denoiser.register_forward_pre_hook(self._count, with_kwargs=True)
 
     def draw(
         self,
@@ -91,23 +91,16 @@ class Diffusion:
         Returns latents: (rows, channels, height, width), on the device. `seeds` are the stage's
         own (`actors.seeds.stage_seed`), one a row.
         """
-        size = rows_at_once or self.settings.batch_size
+        if not self._draws:
+            raise ModelError(f"a {type(self.pipe).__name__} only refines: it needs a picture.")
+        scheduler = self.settings.scheduler
+        timesteps = scheduler.timesteps if scheduler else None
+        more = {"timesteps": list(timesteps)} if timesteps else {"num_inference_steps": steps}
 
-        def batch(rows: slice) -> torch.Tensor:
-            self._computed_rows += size
-            latents: torch.Tensor = self.pipe(
-                prompt=padded(prompts[rows], size),
-                generator=generators(padded(seeds[rows], size)),
-                num_inference_steps=steps,
-                guidance_scale=self.settings.guidance_scale,
-                width=self.settings.width,
-                height=self.settings.height,
-                output_type="latent",
-            ).images
-            return latents[: len(prompts[rows])]
+        def batch(rows: slice, size: int) -> torch.Tensor:
+            return self._call(self.pipe, prompts[rows], seeds[rows], size, more)
 
-        self._evaluated_rows = self._computed_rows = 0
-        return torch.cat(in_batches(batch, len(prompts), size))
+        return self._in_batches(batch, len(prompts), rows_at_once)
 
     def refine(
         self,
@@ -120,31 +113,94 @@ class Diffusion:
     ) -> torch.Tensor:
         """Noise `start` to `strength` and denoise from there in `steps` steps; see `draw`.
 
-        start: latents (rows, channels, height, width), scaled as the pipeline returns them; or
-        pictures (rows, 3, height, width) in [0, 1], which the pipeline encodes first.
+        start: latents (rows, channels, height, width), as `draw` or `encode` return them.
         Returns latents, on the device. Source: arXiv 2312.10835, section 3.2.
         """
         if self._img2img is None:
-            self._img2img = AutoPipelineForImage2Image.from_pipe(self.pipe)
-            self._img2img.set_progress_bar_config(disable=True)
-        size = rows_at_once or self.settings.batch_size
+            self._img2img = self._image_to_image()
 
-        def batch(rows: slice) -> torch.Tensor:
-            self._computed_rows += size
+        def batch(rows: slice, size: int) -> torch.Tensor:
             image = torch.stack(padded(list(start[rows]), size))
-            latents: torch.Tensor = self._img2img(
-                prompt=padded(prompts[rows], size),
-                generator=generators(padded(seeds[rows], size)),
-                image=image.to(self.device, self.pipe.vae.dtype),
-                strength=strength,
-                num_inference_steps=steps_to_ask_for(strength, steps),
-                guidance_scale=self.settings.guidance_scale,
-                output_type="latent",
-            ).images
-            return latents[: len(prompts[rows])]
+            more = {
+                "image": image.to(self.device, self.denoiser.dtype),
+                "strength": strength,
+                "num_inference_steps": steps_to_ask_for(strength, steps, self.family.rounding),
+            }
+            return self._call(self._img2img, prompts[rows], seeds[rows], size, more)
 
+        return self._in_batches(batch, len(prompts), rows_at_once)
+
+    def _image_to_image(self) -> Any:
+        if not self._refines:
+            raise ModelError(
+                f"diffusers has no image-to-image pipeline for a {type(self.pipe).__name__}: it "
+                "can draw anew (strategy: regenerate) and not refine."
+            )
+        pipe = AutoPipelineForImage2Image.from_pipe(self.pipe)
+        pipe.set_progress_bar_config(disable=True)
+        # So that latents are known for latents, and not taken for pictures (Z-Image forgets it).
+        config = self.pipe.vae.config
+        channels = config.get("latent_channels") or config.get("z_dim")
+        pipe.image_processor.register_to_config(vae_latent_channels=channels)
+        return pipe
+
+    def _in_batches(
+        self, batch: Callable[[slice, int], torch.Tensor], num_rows: int, rows_at_once: int | None
+    ) -> torch.Tensor:
+        size = 1 if self.family.by_row else rows_at_once or self.settings.batch_size
         self._evaluated_rows = self._computed_rows = 0
-        return torch.cat(in_batches(batch, len(prompts), size))
+        return torch.cat(in_batches(lambda rows: batch(rows, size), num_rows, size))
+
+    def _call(
+        self,
+        pipe: Any,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        size: int,
+        more: dict[str, Any],
+    ) -> torch.Tensor:
+        """Latents of `len(prompts)` rows, computed as `size`."""
+        self._computed_rows += size
+        noise = generators(padded(seeds, size))
+        texts = padded(prompts, size)
+        arguments = self._arguments(pipe, size) | more
+        with noise_of_each_row(self.pipe.scheduler, noise):
+            latents: torch.Tensor = pipe(
+                prompt=texts, generator=noise, output_type="latent", **arguments
+            ).images
+        return self._unpacked(latents)[: len(prompts)]
+
+    def _arguments(self, pipe: Any, size: int) -> dict[str, Any]:
+        """What this pipeline is told in each call."""
+        settings = self.settings
+        wanted: dict[str, Any] = {
+            "width": self.shape.width,
+            "height": self.shape.height,
+            "max_sequence_length": settings.prompt_tokens,
+            "eta": settings.scheduler.eta if settings.scheduler else None,
+        }
+        known = signature(pipe.__call__).parameters
+        arguments = {k: v for k, v in wanted.items() if v is not None and k in known}
+        if self.family.name == "qwen-image":
+            # Its `guidance_scale` is for networks that take it as an input; none is published.
+            arguments["true_cfg_scale"] = settings.guidance_scale
+            if settings.guidance_scale > 1:
+                arguments["negative_prompt"] = [" "] * size
+        else:
+            arguments["guidance_scale"] = settings.guidance_scale
+        if "use_resolution_binning" in known:
+            arguments["use_resolution_binning"] = False  # The size that was asked for.
+        if "intermediate_timesteps" in known and settings.steps != 2:
+            arguments["intermediate_timesteps"] = None  # Defined for two steps only.
+        return arguments
+
+    def _unpacked(self, latents: torch.Tensor) -> torch.Tensor:
+        """As a picture: some pipelines return patches, (rows, patches, 4 channels)."""
+        if latents.dim() == 3:
+            latents = self.pipe._unpack_latents(
+                latents, self.shape.height, self.shape.width, self.pipe.vae_scale_factor
+            )
+        return latents.squeeze(2) if latents.dim() == 5 else latents
 
     def _count(self, _module: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._evaluated_rows += len(args[0] if args else kwargs["hidden_states"])
@@ -156,7 +212,7 @@ class Diffusion:
         `max_sequence_length` that the pipeline has by default (256 in Stable Diffusion 3).
         """
         asked = signature(self.pipe.__call__).parameters.get("max_sequence_length")
-        most = asked.default if asked else inf
+        most = (self.settings.prompt_tokens or asked.default) if asked else inf
         names = ("tokenizer", "tokenizer_2", "tokenizer_3")
         found: list[Any] = [getattr(self.pipe, name, None) for name in names]
         # Some pipelines have a processor of pictures and text in its place, without a limit.
@@ -178,29 +234,75 @@ class Diffusion:
         return self._evaluated_rows // self._computed_rows
 
     def decode(self, latents: torch.Tensor, rows_at_once: int | None = None) -> Pictures:
-        """Latents as the pipeline returns them -> pictures (rows, height, width, 3), uint8."""
+        """Latents, as `draw` returns them -> pictures (rows, height, width, 3), uint8."""
         size = rows_at_once or self.settings.batch_size
-        vae = self.pipe.vae
-        if vae.dtype == torch.float16 and getattr(vae.config, "force_upcast", False):
-            vae.to(torch.float32)  # such autoencoders overflow in float16, to black pictures
-        shift = getattr(vae.config, "shift_factor", None) or 0.0
+        vae = self._upcast_vae()
 
         def batch(rows: slice) -> Pictures:
-            whole = torch.stack(padded(list(latents[rows]), size))
-            decoded = vae.decode(whole.to(vae.dtype) / vae.config.scaling_factor + shift).sample
+            whole = torch.stack(padded(list(latents[rows]), size)).to(vae.dtype)
+            decoded = vae.decode(self._video(whole / self._scale() + self._shift())).sample
+            decoded = decoded.squeeze(2) if decoded.dim() == 5 else decoded
             pictures = self.pipe.image_processor.postprocess(decoded, output_type="np")
             return np.asarray((pictures * 255).round(), dtype=np.uint8)[: len(latents[rows])]
 
         return np.concatenate(in_batches(batch, len(latents), size))
 
+    def encode(self, pictures: Pictures, rows_at_once: int | None = None) -> torch.Tensor:
+        """Pictures (rows, height, width, 3), uint8, of any size -> latents of this model's shape.
 
-def schedule_of(settings: DiffusionSettings) -> list[float]:
-    """The noise variance at each training timestep, the cleanest first: 1 - alphas_cumprod.
+        The mean of what the autoencoder's encoder says: diffusers takes a sample, which adds noise
+        that another row's batch would have to be protected from, and nothing else.
+        """
+        size = rows_at_once or self.settings.batch_size
+        vae = self._upcast_vae()
 
-    From the scheduler's file alone; no weights are loaded.
-    """
-    folder = check_folder(settings)
-    from diffusers import DDPMScheduler
+        def batch(rows: slice) -> torch.Tensor:
+            sized = np.stack([self._resized(p) for p in padded(list(pictures[rows]), size)])
+            pixels = torch.from_numpy(sized).permute(0, 3, 1, 2).to(self.device, torch.float32)
+            encoded = vae.encode(self._video((pixels / 127.5 - 1).to(vae.dtype)))
+            if hasattr(encoded, "latent_dist"):
+                means = encoded.latent_dist.mode()
+            else:
+                means = encoded.latents if hasattr(encoded, "latents") else encoded.latent
+            means = means.squeeze(2) if means.dim() == 5 else means
+            latents: torch.Tensor = (means - self._shift()) * self._scale()
+            return latents.to(self.denoiser.dtype)[: len(pictures[rows])]
 
-    scheduler = DDPMScheduler.from_pretrained(folder, subfolder="scheduler")
-    return [float(1 - a) for a in scheduler.alphas_cumprod]
+        return torch.cat(in_batches(batch, len(pictures), size))
+
+    def _resized(self, picture: Pictures) -> Pictures:
+        size = (self.shape.width, self.shape.height)
+        if picture.shape[1::-1] == size:
+            return picture
+        image = Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS)
+        return np.asarray(image, dtype=np.uint8)
+
+    def _upcast_vae(self) -> Any:
+        vae = self.pipe.vae
+        if vae.dtype == torch.float16 and getattr(vae.config, "force_upcast", False):
+            vae.to(torch.float32)  # such autoencoders overflow in float16, to black pictures
+        return vae
+
+    def _video(self, pictures: torch.Tensor) -> torch.Tensor:
+        """As one frame each, for Qwen-Image's autoencoder, which is one of videos."""
+        is_video = "temperal_downsample" in self.pipe.vae.config
+        return pictures.unsqueeze(2) if is_video else pictures
+
+    def _scale(self) -> float | torch.Tensor:
+        """What the autoencoder's latents are multiplied with for the network."""
+        config = self.pipe.vae.config
+        scale: float = config.get("scaling_factor") or 1.0
+        spread = config.get("latents_std")
+        return scale / self._by_channel(spread) if spread is not None else scale
+
+    def _shift(self) -> float | torch.Tensor:
+        """What is subtracted from them before that."""
+        config = self.pipe.vae.config
+        means = config.get("latents_mean")
+        if means is not None:
+            return self._by_channel(means)
+        return config.get("shift_factor") or 0.0
+
+    def _by_channel(self, values: Sequence[float]) -> torch.Tensor:
+        vae = self.pipe.vae
+        return torch.tensor(values, dtype=vae.dtype, device=self.device).view(1, -1, 1, 1)

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from actors.errors import ModelError
 from actors.models.checks import PICKLES, check_components, read_config, refuse_code
 from actors.settings import (
+    DenoiserSettings,
     DiffusionSettings,
     MemberSettings,
     OracleSettings,
@@ -21,17 +22,28 @@ from actors.settings import (
 )
 
 S = TypeVar(
-    "S", DiffusionSettings, StudentSettings, TeacherSettings, OracleSettings, MemberSettings
+    "S",
+    DiffusionSettings,
+    StudentSettings,
+    TeacherSettings,
+    OracleSettings,
+    MemberSettings,
+    DenoiserSettings,
 )
 
 DESCRIPTIONS = ("*.json", "*.txt", "*.model")
 """What a model's folder holds beside its weights, and is not code."""
 
 
-def model_folder(path: str, revision: str | None = None, also: Sequence[str] = ()) -> Path:
+def model_folder(
+    path: str,
+    revision: str | None = None,
+    also: Sequence[str] = (),
+    weights: str = "*.safetensors",
+) -> Path:
     """The local folder of a model: its path, or the hub snapshot of its id (downloaded if needed).
 
-    also: patterns of files that are wanted from the hub, beside descriptions and .safetensors.
+    weights, also: patterns of files that are wanted from the hub, beside descriptions.
     Raises ModelError if there is neither.
     """
     local = Path(path).expanduser()
@@ -48,7 +60,7 @@ def model_folder(path: str, revision: str | None = None, also: Sequence[str] = (
             f"model path {path!r} is not a folder. Give the folder that holds "
             "model_index.json (or an oracle's config.json), or a hub id such as 'owner/name'."
         )
-    return hub_snapshot(path, revision, [*DESCRIPTIONS, "*.safetensors", *also])
+    return hub_snapshot(path, revision, [*DESCRIPTIONS, weights, *also])
 
 
 def hub_snapshot(name: str, revision: str | None, patterns: Sequence[str]) -> Path:
@@ -68,15 +80,17 @@ def hub_snapshot(name: str, revision: str | None, patterns: Sequence[str]) -> Pa
 
 def check_folder(settings: DiffusionSettings) -> Path:
     """The folder of a pipeline, refused if it is half-copied, pickled, or brings its own code."""
-    pickles = ["*.bin"] if settings.allow_pickle else []
-    folder = model_folder(settings.path, settings.revision, pickles)
+    # Beside the components' folders there is often the whole model again in one file.
+    stem = f"*/*.{settings.variant}*" if settings.variant else "*/*"
+    pickles = [f"{stem}.bin"] if settings.allow_pickle else []
+    folder = model_folder(settings.path, settings.revision, pickles, f"{stem}.safetensors")
     if not (folder / "model_index.json").is_file():
         raise ModelError(
             f"model folder {settings.path!r} has no model_index.json. "
             "Is the copy complete, and is it this kind of model?"
         )
     refuse_code(folder)
-    check_components(folder, settings.allow_pickle)
+    check_components(folder, settings.allow_pickle, settings.variant)
     return folder
 
 
@@ -86,32 +100,37 @@ def fingerprint(folder: Path, below: str = "") -> str:
     Documents (README, log) do not count: they change no picture.
     """
     files = (p for p in (folder / below).rglob("*") if p.is_file() and p.suffix in _COUNTED)
-    return _hash((p.relative_to(folder).as_posix(), p) for p in sorted(files))
+    return hash_files((p.relative_to(folder).as_posix(), p) for p in sorted(files))
 
 
 _COUNTED = {".json", ".txt", ".model", ".safetensors"} | PICKLES
 
 
-def same_autoencoder(student: Path, teacher: Path) -> bool:
+def same_autoencoder(
+    student: Path, teacher: Path, variants: tuple[str | None, str | None] = (None, None)
+) -> bool:
     """Whether the student's latents mean to the teacher what they mean to the student.
 
     By the weights and the settings; remarks in the configuration (`_diffusers_version`, a path, the
-    indentation) do not count.
+    indentation) do not count. variants: the student's and the teacher's.
     """
-    if student == teacher:
+    if student == teacher and variants[0] == variants[1]:
         return True
-    one, other = _autoencoder(student), _autoencoder(teacher)
+    one, other = _autoencoder(student, variants[0]), _autoencoder(teacher, variants[1])
     return one is not None and one == other
 
 
-def _autoencoder(folder: Path) -> tuple[dict[str, Any], str] | None:
+def _autoencoder(folder: Path, variant: str | None) -> tuple[dict[str, Any], str] | None:
     """Settings and weights; None for a pipeline that keeps its pictures otherwise."""
     if not (folder / "vae/config.json").is_file():
         return None
     config = read_config(folder / "vae/config.json")
     files = sorted(p for p in (folder / "vae").iterdir() if p.suffix in {".safetensors", *PICKLES})
-    weights = ((p.name, p) for p in files)
-    return {k: v for k, v in config.items() if not k.startswith("_")}, _hash(weights)
+    # model.safetensors, or model.fp16.safetensors: which of them is loaded.
+    wanted = [variant] if variant else []
+    loaded = [file for file in files if file.name.split(".")[1:-1] == wanted]
+    weights = ((p.name, p) for p in loaded or files)
+    return {k: v for k, v in config.items() if not k.startswith("_")}, hash_files(weights)
 
 
 def pinned(settings: S, folder: Path) -> S:
@@ -124,7 +143,8 @@ def pinned(settings: S, folder: Path) -> S:
     return settings.model_copy(update={"revision": folder.name})
 
 
-def _hash(files: Iterable[tuple[str, Path]]) -> str:
+def hash_files(files: Iterable[tuple[str, Path]]) -> str:
+    """Of files' names, sizes and contents."""
     digest = sha256()
     for name, path in files:
         digest.update(f"{name}\0{path.stat().st_size}\0".encode())

@@ -1,44 +1,129 @@
-"""Known trios of models, by name."""
+"""Known trios of models, by name.
+
+Those of real models are data: presets.yaml, beside this file.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from actors.settings import ModelSettings, OracleSettings, StudentSettings, TeacherSettings
+import yaml
+from pydantic import Field, model_validator
+
+from actors.refinement import Strategy
+from actors.settings import (
+    IMAGE_REWARD,
+    ModelSettings,
+    OracleSettings,
+    Settings,
+    StudentSettings,
+    TeacherSettings,
+)
 
 SHAPES_WEIGHTS = Path(__file__).parent / "shapes" / "weights"
 
 
-def _timed(student: str, teacher: str, steps: int, batch_size: int, side: int) -> ModelSettings:
+class Source(Settings):
+    """Where weights come from. `at`: a hub id. `licence`: in short; the model's card has it."""
+
+    what: str
+    at: str
+    licence: str
+
+
+class Published(Settings):
+    """Published scores of a student's pictures: percentile -> score, of ImageReward-v1.0.
+
+    Source: arXiv 2312.10835, yandex-research/adaptive-diffusion, data/IR_percentiles_*.json.
+    """
+
+    steps: int
+    guidance: float
+    prompts: str
+    percentiles: dict[int, float]
+
+
+class Preset(Settings):
+    """A trio of models, how the teacher improves by default, and what a person should know.
+
+    `reasons`: why an option is as it is. `tested`: with what this trio was tested here.
+    """
+
+    about: str
+    sources: tuple[Source, ...] = ()
+    student: StudentSettings
+    oracle: OracleSettings = IMAGE_REWARD
+    teacher: TeacherSettings
+    strategy: Strategy = "refine"
+    rollback: dict[str, float] | None = None
+    reasons: dict[str, str] = Field(default_factory=dict)
+    published: Published | None = None
+    tested: str
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Preset:
+        if (self.strategy == "refine") != bool(self.rollback):
+            raise ValueError("a preset that refines says how far back, and only such a one")
+        return self
+
+    @property
+    def models(self) -> ModelSettings:
+        """As a job file has them."""
+        return ModelSettings(student=self.student, oracle=self.oracle, teacher=self.teacher)
+
+
+def _timed(student: str, teacher: str, steps: int, batch_size: int, side: int) -> Preset:
     """Stand-ins that take the time of two published profiles (docs/plan.md)."""
     shape = {"batch_size": batch_size, "width": side, "height": side, "dtype": "float16"}
     drawing = {"steps": steps, "guidance_scale": 1.0, **shape}
     improving = {"steps": 50, "guidance_scale": 7.5, **shape}
-    return ModelSettings.model_validate(
+    return Preset.model_validate(
         {
+            "about": f"stand-ins that take the time of {student} and {teacher} (docs/plan.md)",
             "student": {"timed": {"profile": student}, **drawing},
             "oracle": {"timed": {}, "batch_size": batch_size},
             "teacher": {"timed": {"profile": teacher}, **improving},
+            "rollback": {"strength": 0.6},
+            "tested": "jobs on Ray",
         }
     )
 
 
-def _timed_zero() -> ModelSettings:
+def _timed_zero() -> Preset:
     """Nothing takes time, and pictures are as small as can be: what the driver takes remains."""
     timed = {"seconds": {1: 0.0}, "load_seconds": 0.0}
     small = {"timed": timed, "batch_size": 16, "width": 8, "height": 8}
-    return ModelSettings.model_validate(
+    return Preset.model_validate(
         {
+            "about": "nothing takes time, and pictures are tiny: for what the driver itself takes",
             "student": {"steps": 1, "guidance_scale": 1.0, **small},
             "oracle": {"timed": timed, "batch_size": 16},
             "teacher": {"steps": 50, "guidance_scale": 7.5, **small},
+            "rollback": {"strength": 0.6},
+            "tested": "jobs on Ray",
         }
     )
 
 
-PRESETS: dict[str, ModelSettings] = {
-    # The embedded set; docs/embedded.md says how it was made and what it reaches.
-    "shapes": ModelSettings(
+def _of_real_models() -> dict[str, Preset]:
+    found = yaml.safe_load(Path(__file__).with_name("presets.yaml").read_text(encoding="utf-8"))
+    published = found["published"]
+    versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+    return {
+        name: Preset.model_validate(
+            {
+                **fields,
+                "published": published.get(fields.get("published")),
+                "tested": f"{fields['tested']} ({versions})",
+            }
+        )
+        for name, fields in found["presets"].items()
+    }
+
+
+CATALOGUE: dict[str, Preset] = {
+    "shapes": Preset(
+        about="the embedded set, trained here; docs/embedded.md says what it reaches",
         student=StudentSettings(
             path=str(SHAPES_WEIGHTS / "student"), steps=2, guidance_scale=1.0, batch_size=16
         ),
@@ -46,9 +131,14 @@ PRESETS: dict[str, ModelSettings] = {
         teacher=TeacherSettings(
             path=str(SHAPES_WEIGHTS / "teacher"), steps=25, guidance_scale=1.5, batch_size=16
         ),
+        rollback={"strength": 0.6},
+        tested="its own weights, in whole jobs",
     ),
+    **_of_real_models(),
     "timed": _timed("sd-turbo", "sd-1.5", steps=1, batch_size=16, side=512),
     "timed-sdxs": _timed("sdxs", "sd-1.5", steps=1, batch_size=16, side=512),
     "timed-sdxl": _timed("sdxl-lightning", "sdxl", steps=2, batch_size=8, side=1024),
     "timed-zero": _timed_zero(),
 }
+
+PRESETS: dict[str, ModelSettings] = {name: preset.models for name, preset in CATALOGUE.items()}

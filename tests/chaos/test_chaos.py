@@ -9,7 +9,7 @@ import pytest
 from tests.chaos.chaos import KINDS, Nodes, told, trial
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_an_actor_a_node_and_the_driver_die_and_no_byte_differs(
     here: Nodes, peace: dict[str, str], tmp_path: Path
 ) -> None:

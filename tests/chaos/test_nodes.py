@@ -15,7 +15,7 @@ import pytest
 
 from tests.chaos.chaos import JOB, Nodes, hashes, start, write_job
 
-LONGEST_SECONDS = 240.0
+LONGEST_SECONDS = 500.0
 
 NUM_ROWS = 24
 
@@ -34,7 +34,7 @@ def rows_of(log: Path, method: str) -> Counter[str]:
     )
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(1200)
 def test_what_a_dead_node_held_is_made_again_and_nothing_else(here: Nodes, tmp_path: Path) -> None:
     """Two students on a node each draw everything; then one node dies with the latents on it.
 
@@ -97,7 +97,7 @@ def _wait_until(happened: Any, driver: Any, said: Path) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(1200)
 def test_two_drivers_on_one_output_are_both_right_and_the_second_is_told(
     here: Nodes, peace: dict[str, str], tmp_path: Path
 ) -> None:

@@ -36,7 +36,7 @@ FAST: dict[str, Any] = {
         "oracle": {"batch_size": 4},
         "teacher": {"batch_size": 3},
     },
-    "pools": {"teacher": {"size": 1}},
+    "pools": {name: {"size": 1} for name in ("student", "oracle", "teacher")},
     "teacher_steps": 3,
     "seed": 7,
     "rows_per_part": 8,

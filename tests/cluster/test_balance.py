@@ -1,4 +1,4 @@
-"""Pools that grow and shrink on a real Ray with pretended GPUs: whatever the sizes, the same bytes."""
+"""Pools that grow and shrink on a real Ray with pretended GPUs: the same bytes at all sizes."""
 
 from __future__ import annotations
 

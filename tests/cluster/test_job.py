@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from io import BytesIO
 from pathlib import Path
 from shutil import copytree
@@ -27,11 +28,10 @@ from tests.cluster.conftest import FAST, FIELDS, RunJob, hashes, rows_of
 
 
 def _heavy(value: object) -> bool:
-    if isinstance(value, list | tuple):
-        return any(_heavy(item) for item in value)
-    if isinstance(value, dict):
-        return any(_heavy(item) for item in value.values())
-    return isinstance(value, torch.Tensor | np.ndarray | bytes | pa.Table | Image.Image)
+    """Whether it is more than a few numbers and words; the smallest picture here has 12 kB."""
+    if isinstance(value, torch.Tensor | np.ndarray | bytes | pa.Table | Image.Image):
+        return True
+    return len(pickle.dumps(value)) > 2000
 
 
 def test_every_prompt_was_drawn_scored_and_where_rejected_improved(
@@ -70,6 +70,8 @@ def test_the_driver_never_fetches_a_tensor(
 ) -> None:
     assert len(fetched) > 20
     assert not [value for value in fetched if _heavy(value)]
+    draw = {"latents": torch.zeros(4, 4, 16, 16), "pictures": np.zeros((4, 64, 64, 3), np.uint8)}
+    assert all(_heavy(value) and _heavy([value]) for value in draw.values())
 
 
 def test_datasets_shows_pictures(done: tuple[Job, Progress], tmp_path: Path) -> None:
@@ -78,6 +80,13 @@ def test_datasets_shows_pictures(done: tuple[Job, Progress], tmp_path: Path) -> 
     assert len(data) == 22
     assert data[0]["image"].size == (64, 64)
     assert data[0]["prompt"] == "a small red circle on a gray background"
+    for stored, shown in zip(rows_of(done[0].output.path), data, strict=True):
+        for column in ("image", "student_image"):
+            if stored[column] is None:
+                assert shown[column] is None
+                continue
+            picture = Image.open(BytesIO(stored[column]["bytes"]))
+            assert np.array_equal(np.asarray(shown[column]), np.asarray(picture))
 
 
 def test_a_finished_dataset_says_so_and_has_a_card(done: tuple[Job, Progress]) -> None:
@@ -147,7 +156,7 @@ def test_a_killed_teacher_changes_no_byte(
             busy = [worker for worker in pool.workers if worker.calls]
             if busy and name not in killed:
                 killed.add(name)
-                ray.kill(busy[0].handle)
+                ray.kill(busy[0].handle.actor)
 
     run_here(watch=kill, input=job.spec.input, output=str(tmp_path / "out"), **FIELDS)
     assert killed == {"student", "oracle", "teacher"}

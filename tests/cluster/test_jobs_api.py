@@ -27,8 +27,14 @@ import sys
 from time import sleep
 from ray.job_submission import JobSubmissionClient
 
-client = JobSubmissionClient(sys.argv[1])
-job = client.submit_job(entrypoint=f"touch {sys.argv[2]}")
+client, job = JobSubmissionClient(sys.argv[1]), None
+while job is None:
+    try:
+        job = client.submit_job(entrypoint=f"touch {sys.argv[2]}")
+    except RuntimeError as error:  # the head has just begun
+        if "No available agent" not in str(error):
+            raise
+        sleep(0.5)
 while not client.get_job_status(job).is_terminal():
     sleep(0.2)
 """
@@ -51,7 +57,8 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
     (home / ".ray/auth_token").chmod(0o600)
     port, dashboard = _free_ports(2)
     command = yaml.safe_load(CONFIG.read_text())["head_start_ray_commands"][-1]
-    own = f"--port={port} --dashboard-port={dashboard} --num-cpus=1 --block"
+    own = f"--port={port} --dashboard-port={dashboard} --num-cpus=1 --object-store-memory=100000000"
+    own += " --block"
     command = re.sub(r"--autoscaling-config=\S+", own, command).replace("--port=6379", "")
     with (home / "log").open("wb") as log:
         process = subprocess.Popen(

@@ -117,6 +117,7 @@ cp -r "$1/out" "$1/kept"
 """
 
 
+@pytest.mark.timeout(600)
 def test_a_full_disk_ends_the_job_in_a_sentence_and_with_room_it_goes_on(
     done: tuple[Job, Progress], tmp_path: Path
 ) -> None:
@@ -132,7 +133,7 @@ def test_a_full_disk_ends_the_job_in_a_sentence_and_with_room_it_goes_on(
     alone = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
     end = subprocess.run(
         [*alone, "bash", "-c", FULL, "full", tmp_path, str(room), *BOTTEGA],
-        capture_output=True, text=True, timeout=280, check=False,
+        capture_output=True, text=True, timeout=500, check=False,
     )  # fmt: skip
     _, _, second = end.stdout.partition("ended with 1\n")
     assert second, end.stdout + end.stderr

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import json
+from math import floor
 from pathlib import Path
 from shutil import copytree
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from diffusers import (
+    AutoPipelineForImage2Image,
+    DDIMScheduler,
+    DPMSolverMultistepScheduler,
+    EulerDiscreteScheduler,
+)
 
-from actors.models.diffusion import schedule_of
 from actors.models.folders import fingerprint, same_autoencoder
 from actors.models.presets import PRESETS
+from actors.models.schedulers import schedule_of
+from actors.models.timesteps import keep_to_the_number
 from actors.oracle import Oracle
 from actors.refinement import Refinement
+from actors.rollback import default_steps, steps_to_ask_for
 from actors.student import Student
 from actors.teacher import Teacher
 
@@ -99,6 +109,47 @@ def test_the_teacher_takes_the_steps_that_it_is_told(strength: float, student: S
     assert abs(calls[0] - 1000 * strength) <= asked_step + 1
 
 
+def test_no_strength_changes_the_number_of_steps() -> None:
+    """Every hundredth from 0.05 to 1, from one step to all that there are, by diffusers itself."""
+    teacher = make_teacher(1.0, steps=1)
+    pipe = AutoPipelineForImage2Image.from_pipe(teacher.diffusion.pipe)
+    for strength in (hundredths / 100 for hundredths in range(5, 101)):
+        most = floor(strength * 1000)
+        for steps in {1, 2, 7, default_steps(strength, 25), most // 3, most - 1, most}:
+            asked = steps_to_ask_for(strength, steps)
+            pipe.scheduler.set_timesteps(asked)
+            timesteps, _ = pipe.get_timesteps(asked, strength, "cpu")
+            assert len(timesteps) == steps, (strength, steps, asked)
+
+
+@pytest.mark.parametrize(
+    "kind", [DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler]
+)
+def test_no_number_of_steps_takes_one_more(kind: type) -> None:
+    """diffusers' trailing spacing gives 62 timesteps for 61, the last of them -1."""
+    scheduler: Any = kind.from_pretrained(TEACHER.path, subfolder="scheduler")  # type: ignore[attr-defined]
+    keep_to_the_number(scheduler)
+    for steps in range(1, 1001):
+        scheduler.set_timesteps(steps)
+        assert len(scheduler.timesteps) == scheduler.num_inference_steps == steps
+        assert scheduler.timesteps[-1] >= 0
+        sigmas = getattr(scheduler, "sigmas", None)
+        assert sigmas is None or (len(sigmas) == steps + 1 and sigmas[-1] == 0)
+
+
+def test_the_threads_of_an_actor_are_set() -> None:
+    """Or three actors on two cores would start as many threads each as there are cores."""
+    plan = Refinement("refine", 0.5, 2, "latents")
+    for make in (
+        lambda: Student(STUDENT, threads=1),
+        lambda: Oracle(SHAPES.oracle, threads=1),
+        lambda: Teacher(TEACHER, plan, threads=1),
+    ):
+        torch.set_num_threads(2)
+        make()
+        assert torch.get_num_threads() == 1
+
+
 def test_refinement_starts_from_the_students_latents(student: Student) -> None:
     """At a small strength the picture stays; at a large one it goes."""
     latents, pictures, _ = student.draw(PROMPTS[:3], SEEDS[:3])
@@ -142,7 +193,7 @@ def test_the_oracle_scores_each_row_by_itself(student: Student) -> None:
 
 
 def test_the_variances_are_those_of_the_schedule() -> None:
-    variances = schedule_of(TEACHER)
+    variances = schedule_of(TEACHER).levels
     assert len(variances) == 1000
     assert variances == sorted(variances)
 

@@ -152,6 +152,40 @@ def test_an_actor_that_raises_again_and_again_is_to_be_replaced(pool: Pool) -> N
     assert pool.raised(worker, "bad")
 
 
+def test_where_a_new_actor_did_not_help_the_next_is_borne_with_for_longer() -> None:
+    pool = make_pool(size=1, max_first_raises=100)
+    replaced_after = []
+    for _ in range(4):
+        (worker,) = pool.start()
+        pool.loaded(worker)
+        raises = 1
+        while not pool.raised(worker, "bad"):
+            raises += 1
+        replaced_after.append(raises)
+        pool.retire(worker, "bad")
+    assert replaced_after == [2, 4, 8, 16]
+    (worker,) = pool.start()
+    give(pool, worker)
+    answer(pool, worker)
+    assert [pool.raised(worker, "bad") for _ in range(2)] == [False, True]
+
+
+def test_a_model_that_fails_at_every_call_ends_the_job_with_the_cause(pool: Pool) -> None:
+    for _ in range(10):
+        pool.raised(pool.workers[0], "bad")
+    with pytest.raises(
+        PoolFailedError, match="every call of the teacher failed; the last: no bias"
+    ):
+        pool.raised(pool.workers[1], "no bias")
+
+
+def test_once_a_call_ended_well_no_number_of_raises_ends_the_job(pool: Pool) -> None:
+    give(pool, pool.workers[0])
+    answer(pool, pool.workers[0])
+    for _ in range(100):
+        pool.raised(pool.workers[1], "bad")
+
+
 def test_a_smaller_pool_lets_the_least_busy_go_when_they_are_done(pool: Pool) -> None:
     busy, idle = pool.workers
     give(pool, busy)
@@ -192,37 +226,3 @@ def test_a_leaving_actor_that_dies_is_not_replaced(pool: Pool) -> None:
     (leaving,) = (worker for worker in pool.workers if worker.leaving)
     pool.died(leaving, "killed")
     assert (pool.num_leaving, pool.num_missing) == (0, 0)
-
-
-def test_where_a_new_actor_did_not_help_the_next_is_borne_with_for_longer() -> None:
-    pool = make_pool(size=1, max_first_raises=100)
-    replaced_after = []
-    for _ in range(4):
-        (worker,) = pool.start()
-        pool.loaded(worker)
-        raises = 1
-        while not pool.raised(worker, "bad"):
-            raises += 1
-        replaced_after.append(raises)
-        pool.retire(worker, "bad")
-    assert replaced_after == [2, 4, 8, 16]
-    (worker,) = pool.start()
-    give(pool, worker)
-    answer(pool, worker)
-    assert [pool.raised(worker, "bad") for _ in range(2)] == [False, True]
-
-
-def test_a_model_that_fails_at_every_call_ends_the_job_with_the_cause(pool: Pool) -> None:
-    for _ in range(10):
-        pool.raised(pool.workers[0], "bad")
-    with pytest.raises(
-        PoolFailedError, match="every call of the teacher failed; the last: no bias"
-    ):
-        pool.raised(pool.workers[1], "no bias")
-
-
-def test_once_a_call_ended_well_no_number_of_raises_ends_the_job(pool: Pool) -> None:
-    give(pool, pool.workers[0])
-    answer(pool, pool.workers[0])
-    for _ in range(100):
-        pool.raised(pool.workers[1], "bad")

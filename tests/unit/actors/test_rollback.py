@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.rollback import default_steps, steps_to_ask_for, strength_for_variance
+from actors.rollback import Rounding, default_steps, steps_to_ask_for, strength_for
 
 
 @given(st.floats(0.05, 1.0), st.integers(1, 50))
@@ -14,6 +14,18 @@ def test_the_steps_taken_are_the_steps_wanted(strength: float, steps: int) -> No
     asked = steps_to_ask_for(strength, steps)
     # What StableDiffusionImg2ImgPipeline.get_timesteps does with it.
     assert min(int(asked * strength), asked) == steps
+    asked = steps_to_ask_for(strength, steps, "up")
+    # What FluxImg2ImgPipeline.get_timesteps does with it.
+    skipped = int(max(asked - min(asked * strength, asked), 0))
+    assert asked - skipped == steps
+
+
+@given(st.floats(0.05, 1.0), st.integers(1, 50), st.sampled_from(["down", "up"]))
+def test_it_starts_within_a_step_of_the_strength(
+    strength: float, steps: int, rounding: Rounding
+) -> None:
+    asked = steps_to_ask_for(strength, steps, rounding)
+    assert abs(steps / asked - strength) < 1 / asked + 1e-9
 
 
 @pytest.mark.parametrize(
@@ -33,5 +45,5 @@ def test_strength_and_variance_are_far_apart_on_sdxls_schedule() -> None:
         kept *= 1 - beta
         variances.append(1 - kept)
     assert variances[699] == pytest.approx(0.917, abs=0.001)
-    assert strength_for_variance(0.917, variances) == pytest.approx(0.7, abs=0.002)
-    assert strength_for_variance(1.0, variances) == 1.0
+    assert strength_for(0.917, variances) == pytest.approx(0.7, abs=0.002)
+    assert strength_for(1.0, variances) == 1.0

@@ -11,6 +11,7 @@ from jsonschema import ValidationError
 from ray.autoscaler._private.util import fillout_defaults, prepare_config, validate_config
 
 from actors.settings import PoolsSettings
+from jobs.sizes import plan_pools
 
 CONFIG = Path(__file__).parents[3] / "ray_config.yaml"
 
@@ -38,6 +39,27 @@ def test_student_and_teacher_nodes_carry_the_labels_of_their_pools(config: dict[
         assert name in PoolsSettings.model_fields
         assert node["resources"]["GPU"] >= 1
     assert config["available_node_types"]["head"]["resources"]["GPU"] == 0
+
+
+@pytest.mark.parametrize(("students", "teachers"), [(1, 1), (1, 12), (2, 10), (4, 1), (4, 12)])
+def test_the_pools_as_they_are_by_default_fit_the_nodes(
+    config: dict[str, Any], students: int, teachers: int
+) -> None:
+    """Every actor finds a place on a node of its label, by the GPUs and cores of the file."""
+    nodes = config["available_node_types"]
+    gpus, cores = {}, nodes["head"]["resources"]["CPU"]
+    for name, number in (("student", students), ("teacher", teachers)):
+        assert nodes[name]["min_workers"] <= number <= nodes[name]["max_workers"]
+        gpus[nodes[name]["labels"]["bottega-pool"]] = number * nodes[name]["resources"]["GPU"]
+        cores += number * nodes[name]["resources"]["CPU"]
+    plans = plan_pools(PoolsSettings(), cores, sum(gpus.values()), gpus)
+    wanted = dict.fromkeys(gpus, 0.0)
+    for plan in (plans.student, plans.oracle, plans.teacher):
+        assert plan.size >= 1
+        wanted[plan.node_label["bottega-pool"]] += plan.size * plan.gpus
+        cores -= plan.size * plan.cpus
+    assert cores >= 0
+    assert all(0 < wanted[label] <= gpus[label] for label in gpus), (wanted, gpus)
 
 
 def test_no_node_starts_without_the_token(config: dict[str, Any]) -> None:

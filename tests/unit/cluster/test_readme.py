@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 import typer.main
+import yaml
 
 from cluster.cli import app
+from jobs.spec import load_spec, make_spec
 
 ROOT = Path(__file__).parents[3]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = {command.callback.__name__ for command in app.registered_commands if command.callback}
+COMMANDS |= {group.name for group in app.registered_groups if group.name}
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 
 
@@ -27,12 +30,22 @@ def test_every_option_in_the_readme_exists() -> None:
         for parameter in command.params
         for option in parameter.opts
     }
-    assert set(re.findall(r"`?(--[a-z]+)", README)) <= options
+    assert set(re.findall(r"`?(--[a-z][a-z-]+)", README)) <= options
 
 
 def test_every_make_target_in_the_readme_exists() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"\bmake ([a-z]+)", README)) - {"the"} <= targets
+
+
+def test_the_yaml_of_the_readme_is_a_job() -> None:
+    whole, own_models = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    job = make_spec(yaml.safe_load(whole))
+    assert job == load_spec(ROOT / "examples/shapes.yaml").model_copy(
+        update={"rows_per_part": 256, "calibration_rows": 256, "save_student": False}
+    )
+    needed = {"input": "prompts.csv", "output": "out"}
+    assert make_spec({**needed, **yaml.safe_load(own_models)}).models.teacher.steps == 50
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -41,6 +41,25 @@ def test_an_output_inside_the_input_is_refused_before_anything_starts(
     assert not (tmp_path / "out").exists()
 
 
+def test_an_input_without_rows_is_refused_before_anything_is_calibrated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "p.txt").touch()
+    options = ["calibrate", "--prompts", str(tmp_path / "p.txt")]
+    _refused(options, "has no rows", monkeypatch, capsys)
+
+
+def test_the_column_of_the_prompts_is_an_option(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is refused with the option is refused only after the column was found."""
+    (tmp_path / "p.csv").write_text("Prompt,image\na red circle,b\n")
+    options = ["run", "--prompts", str(tmp_path / "p.csv"), "--output", str(tmp_path / "out")]
+    _refused(options, "The columns there: Prompt, image", monkeypatch, capsys)
+    named = [*options, "--prompt-column", "Prompt"]
+    _refused(named, "the input has a column 'image'", monkeypatch, capsys)
+
+
 def _refused(
     options: list[str],
     said: str,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from io import StringIO
 
 import pytest
@@ -44,7 +45,8 @@ def test_rates_are_those_of_this_run() -> None:
     # 300 accepted and 50 refined rows in 35 s; 1000 - 100 - 350 are left.
     assert PROGRESS.rows_per_second == pytest.approx(10.0)
     assert PROGRESS.seconds_left == pytest.approx(55.0)
-    assert PROGRESS.rejected_fraction == 0.25
+    assert PROGRESS.accepted_fraction == 0.75
+    assert PROGRESS.refined_fraction == 0.125
 
 
 def test_a_run_that_has_just_begun_knows_no_rates() -> None:
@@ -61,24 +63,46 @@ def test_the_live_view_shows_rows_fractions_rate_pools_and_time_left() -> None:
     console = Console(file=StringIO(), width=120)
     console.print(render("shapes-demo", PROGRESS))
     assert isinstance(console.file, StringIO)
-    text = console.file.getvalue()
-    for part in ("300 of 1,000 rows", "accepted 75%", "rejected 25%", "10.00 rows/s", "55 s"):
-        assert part in text
-    rows = {row.split()[0]: row.split()[1:] for row in text.splitlines() if row.split()}
+    lines = [row.rstrip() for row in console.file.getvalue().splitlines()]
+    assert lines[0] == "shapes-demo  300 of 1,000 rows in 3 of 10 parts"
+    # 100 resumed, 300 accepted and 50 refined of 1,000.
+    assert lines[1] == "━" * 27  # of 60
+    assert lines[2:4] == [
+        "of 400 judged: accepted 75%, refined 12%, waiting for the teacher 12%",
+        "failed 2; 10.00 rows/s, time left 55 s",
+    ]
+    rows = {row.split()[0]: row.split()[1:] for row in lines[4:]}
     assert rows["student"] == ["1/1", "1", "4", "working"]
     assert rows["oracle"] == ["1/1", "0", "0", "idle"]
     assert rows["teacher"] == ["2/3", "2", "9", "loading,", "1", "leaving"]
-    assert "sizes: p 0.25: the teachers run out" in text
+    assert "sizes: p 0.25: the teachers run out" in lines[-1]
+
+
+def test_while_it_calibrates_the_view_tells_what_the_pools_do() -> None:
+    loading = [PoolView("student", size=2, ready=1, busy=1, queued=3)]
+    calibrating = replace(PROGRESS, num_rows=64, calibrating=True, pools=loading)
+    console = Console(file=StringIO(), width=120)
+    console.print(render("shapes-demo", calibrating))
+    assert isinstance(console.file, StringIO)
+    first, _, pool = console.file.getvalue().splitlines()
+    assert "shapes-demo: calibrating on a sample of 64 rows" in first
+    assert pool.split() == ["student", "1/2", "1", "3", "loading"]
+    told = line(calibrating)
+    assert told == "calibrating on a sample of 64 rows  [student 1/2 ready, 3 queued]"
 
 
 def test_without_a_terminal_plain_lines_come_seldom() -> None:
     text = shown(terminal=False)
     assert text.count("rows 300/1000") == 1
     assert "\x1b" not in text
+    assert "accepted 75%  refined 12%" in text
+    assert "[student 1/1 busy, 4 queued, oracle 0/1 busy, 0 queued, teacher 2/3 ready" in text
 
 
 def test_a_terminal_gets_the_live_view_and_keeps_nothing_of_it() -> None:
-    assert "\x1b" in shown(terminal=True)
+    text = shown(terminal=True)
+    assert "\x1b" in text
+    assert text.index("shapes-demo: starting") < text.index("300 of 1,000 rows")
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,8 @@ from actors.errors import OutputError, OutputFailedError, TooManyFailuresError
 from jobs.drivers import signed_in
 from jobs.files import temporary_files
 from jobs.parts import OutputFolder
+from jobs.progress import Progress
+from jobs.runner import run_job
 from jobs.verify import verify
 from tests.unit.jobs.local import LocalCrew, bytes_of, local_job, retry, run, write_prompts
 
@@ -422,3 +424,15 @@ def test_a_dataset_is_not_whole_while_its_failed_rows_are_drawn_again(tmp_path: 
     retry(job, Watching(job))
     assert there == {False}
     assert success.is_file()
+
+
+def test_a_listener_is_told_of_the_calibration_and_then_of_the_job(tmp_path: Path) -> None:
+    """Loading and calibrating take long: whoever looks on sees what the pools do meanwhile."""
+    job = local_job(write_prompts(tmp_path / "p.csv", 20), tmp_path / "out")
+    crew: Any = LocalCrew(job)
+    told: list[Progress] = []
+    run_job(job, lambda: crew, told.append)
+    kinds = [progress.calibrating for progress in told]
+    assert kinds == sorted(kinds, reverse=True)
+    assert {progress.num_rows for progress in told if progress.calibrating} == {8}
+    assert {progress.num_rows for progress in told if not progress.calibrating} == {20}

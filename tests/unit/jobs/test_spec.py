@@ -115,16 +115,49 @@ def test_own_seconds_replace_a_presets_as_a_whole() -> None:
         ({"budget": {"refine": 0.3, "nfe": 9}}, "budget: give exactly one of refine, nfe"),
         ({"budget": {}}, "not none"),
         ({"budget": {"threshold": float("nan")}}, "budget.threshold: input should be a finite"),
-        ({"rollback": {"strength": 0.6, "variance": 0.5}}, "exactly one of strength or variance"),
+        (
+            {"rollback": {"strength": 0.6, "variance": 0.5}},
+            "exactly one of strength, variance or",
+        ),
         (
             {"strategy": "regenerate", "rollback": {"strength": 0.5}},
-            "rollback goes with strategy: refine",
+            "  rollback: it goes with strategy: refine",
         ),
         ({"strategy": "redraw"}, "strategy: input should be 'refine' or 'regenerate'"),
         ({"rows_per_part": 0}, "rows_per_part: input should be greater than or equal to 1, got 0"),
         ({"seed": -1}, "seed: input should be greater than or equal to 0, got -1"),
         ({"input": None}, "input: input should be a valid string"),
-        ({"prompt_column": "a", "id_column": "a"}, "is the id or seed column too"),
+        ({"prompt_column": "a", "id_column": "a"}, "  id_column: 'a' is prompt_column already"),
+        ({"prompt_column": "a", "seed_column": "a"}, "  seed_column: 'a' is prompt_column"),
+        ({"image_quality": 80}, "  image_quality: it goes with image_format: jpeg or webp"),
+        (
+            {"call_timeout_seconds": 60, "stall_timeout_seconds": 60},
+            "  call_timeout_seconds: 60 is not less than stall_timeout_seconds (60)",
+        ),
+        (
+            {"models": {"preset": "shapes", "student": {"width": 65}}},
+            "models.student.width: input should be a multiple of 8, got 65",
+        ),
+        ({"models": {"preset": 5}}, "models: 5 is no preset. Valid names: "),
+        ({"models": "shape"}, "models: 'shape' is no preset. Did you mean 'shapes'?\n"),
+        ({"models": 5}, "models: input should be a mapping of student, oracle, teacher, preset"),
+        (
+            {"budget": 0.3},
+            "budget: input should be a mapping of refine, nfe, threshold, gpu_seconds, got 0.3",
+        ),
+        ({"budget": {"refine": True}}, "budget.refine: input should be a number, and not true"),
+        ({"seed": True}, "seed: input should be a number, and not true or false, got True"),
+        ({"refine": 0.3}, "refine: unknown field. Did you mean 'budget.refine'?"),
+        (
+            {"models": {"preset": "shapes", "teacher": {"strength": 0.6}}},
+            "models.teacher.strength: unknown field. Did you mean 'rollback.strength'?",
+        ),
+        ({"zzz": 1}, "zzz: unknown field. Valid names: budget, "),
+        (
+            {"pools": {"teacher": {"gpus_per_actor": 1.5}}},
+            "pools.teacher.gpus_per_actor: input should be a whole number above 1",
+        ),
+        ({"stall_timeout_seconds": float("inf")}, "stall_timeout_seconds: input should be a fin"),
         ({"input": "s3://bucket/p.csv"}, "input: a URL, where a path of this machine is meant"),
         ({"output": "s3://bucket/out"}, "output: a URL, where a path of this machine is meant"),
         ({"output": "o\0ut"}, "output: a path has no NUL character"),
@@ -139,7 +172,15 @@ def test_a_mistake_names_the_field_the_rule_and_the_way_out(
 ) -> None:
     with pytest.raises(SpecError) as caught:
         spec(**fields)
-    assert said in str(caught.value)
+    assert said in f"{caught.value}\n"
+
+
+def test_what_fits_together_is_taken() -> None:
+    assert spec(image_format="webp", image_quality=80).image_quality == 80
+    sizes = {"preset": "shapes", "student": {"width": 64}, "teacher": {"width": 32}}
+    assert spec(models=sizes, strategy="regenerate").models.teacher.width == 32
+    assert spec(pools={"teacher": {"gpus_per_actor": 2}}).pools.teacher.gpus_per_actor == 2
+    assert spec(**spec().model_dump()) == spec()
 
 
 def test_max_failed_is_a_fraction_with_a_point_and_a_count_without(tmp_path: Path) -> None:
@@ -167,7 +208,7 @@ def test_the_reference_page_is_that_of_the_code() -> None:
 
 
 def test_every_field_is_described() -> None:
-    assert "None |" not in page()
+    assert "| None" not in page()
 
 
 @pytest.mark.parametrize(

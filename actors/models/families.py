@@ -1,0 +1,187 @@
+"""The families of diffusion pipelines: what diffusers' classes have in common, and where not.
+
+Looks at settings and configuration files only; neither torch nor diffusers is imported, so that a
+job that cannot work is refused before anything starts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from actors.errors import ModelError
+from actors.models.checks import read_config
+from actors.rollback import Noise, Rounding
+from actors.settings import DiffusionSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """What Bottega has to know of a family.
+
+    `text_to_image`, `image_to_image`: diffusers' classes; None where diffusers has none.
+    `doubles_above`: the guidance scale above which a step takes two network evaluations; None where
+    the network takes the scale as an input. `rounding`: how img2img gets from a strength to steps.
+    `own_pixels`: width and height by default; None where the network's `sample_size` says them.
+    `patch`: latent cells that the network takes as one. `most_tokens`: of the prompt, where there
+    is a choice. `by_row`: the prompt's embeddings are as
+    long as the prompt, and a batch is padded to its longest: so that a row does not depend on its
+    neighbours, each is computed alone.
+    """
+
+    name: str
+    text_to_image: tuple[str, ...]
+    image_to_image: tuple[str, ...] = ()
+    denoiser: Literal["unet", "transformer"] = "transformer"
+    noise: Noise = "flow"
+    rounding: Rounding = "up"
+    doubles_above: float | None = 1.0
+    own_pixels: int | None = None
+    patch: int = 1
+    most_tokens: int | None = None
+    by_row: bool = False
+
+    def evaluations_per_step(self, guidance_scale: float, denoiser: dict[str, Any]) -> int:
+        """`denoiser`: its config.json."""
+        if self.doubles_above is None or denoiser.get("time_cond_proj_dim") is not None:
+            return 1  # The scale is an input of the network.
+        return 2 if guidance_scale > self.doubles_above else 1
+
+
+FAMILIES = (
+    Family(
+        name="stable-diffusion",
+        text_to_image=("StableDiffusionPipeline",),
+        image_to_image=("StableDiffusionImg2ImgPipeline",),
+        denoiser="unet",
+        noise="diffusion",
+        rounding="down",
+    ),
+    Family(
+        name="stable-diffusion-xl",
+        text_to_image=("StableDiffusionXLPipeline",),
+        image_to_image=("StableDiffusionXLImg2ImgPipeline",),
+        denoiser="unet",
+        noise="diffusion",
+        rounding="down",
+    ),
+    Family(
+        name="stable-diffusion-3",
+        text_to_image=("StableDiffusion3Pipeline",),
+        image_to_image=("StableDiffusion3Img2ImgPipeline",),
+        patch=2,
+        most_tokens=512,
+    ),
+    Family(
+        name="flux",
+        text_to_image=("FluxPipeline",),
+        image_to_image=("FluxImg2ImgPipeline",),
+        doubles_above=None,
+        own_pixels=1024,
+        patch=2,
+        most_tokens=512,
+    ),
+    Family(name="sana", text_to_image=("SanaPipeline",), most_tokens=300),
+    Family(
+        name="sana-sprint",
+        text_to_image=("SanaSprintPipeline",),
+        noise="angle",
+        doubles_above=None,
+        most_tokens=300,
+    ),
+    Family(
+        name="z-image",
+        text_to_image=("ZImagePipeline",),
+        image_to_image=("ZImageImg2ImgPipeline",),
+        doubles_above=0.0,
+        own_pixels=1024,
+        patch=2,
+        most_tokens=512,
+        by_row=True,
+    ),
+    Family(
+        name="qwen-image",
+        text_to_image=("QwenImagePipeline",),
+        image_to_image=("QwenImageImg2ImgPipeline",),
+        own_pixels=1024,
+        patch=2,
+        most_tokens=1024,
+        by_row=True,
+    ),
+)
+
+_BY_PIPELINE = {
+    pipeline: family
+    for family in FAMILIES
+    for pipeline in (*family.text_to_image, *family.image_to_image)
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A picture's `width` and `height` in pixels, and how many pixels a latent cell is wide."""
+
+    width: int
+    height: int
+    cell: int
+
+
+def pipeline_class(folder: Path) -> str:
+    """The class that the folder's model_index.json names."""
+    return str(read_config(folder / "model_index.json").get("_class_name"))
+
+
+def family_of(folder: Path) -> Family:
+    """The family of the pipeline in a folder. Raises ModelError for one that is not known."""
+    name = pipeline_class(folder)
+    if name not in _BY_PIPELINE:
+        raise ModelError(
+            f"model folder {str(folder)!r} is a {name}, and Bottega knows "
+            f"{', '.join(sorted(_BY_PIPELINE))}. Use a model of one of these."
+        )
+    return _BY_PIPELINE[name]
+
+
+def draws(folder: Path) -> bool:
+    """Whether the pipeline can start from noise; SDXL's refiner cannot."""
+    return pipeline_class(folder) in family_of(folder).text_to_image
+
+
+def refines(folder: Path) -> bool:
+    """Whether diffusers can start this pipeline from a picture; Sana it cannot."""
+    return bool(family_of(folder).image_to_image)
+
+
+def shape_of(settings: DiffusionSettings, folder: Path, network: dict[str, Any]) -> Shape:
+    """The shape of this model's pictures. Raises ModelError for sizes that it cannot draw.
+
+    network: the denoiser's config.json.
+    """
+    family = family_of(folder)
+    cell = _cell(read_config(folder / "vae" / "config.json"))
+    own = family.own_pixels or _side(network.get("sample_size"), cell)
+    for name, given in (("width", settings.width), ("height", settings.height)):
+        if given is None and own is None:
+            raise ModelError(f"model {settings.path!r} has no size of its own: give its {name}.")
+        if given is not None and given % (cell * family.patch):
+            raise ModelError(
+                f"{name}: {given} pixels is not a multiple of {cell * family.patch}, as model "
+                f"{settings.path!r} needs. Try {max(1, round(given / cell / family.patch))}"
+                f" x {cell * family.patch}."
+            )
+    return Shape(settings.width or own or 0, settings.height or own or 0, cell)
+
+
+def _side(sample_size: Any, cell: int) -> int | None:
+    """`sample_size` is in latent cells: a number, or a pair of equal ones."""
+    if isinstance(sample_size, list):
+        sample_size = sample_size[0] if len(set(sample_size)) == 1 else None
+    return sample_size * cell if isinstance(sample_size, int) else None
+
+
+def _cell(vae: dict[str, Any]) -> int:
+    if "temperal_downsample" in vae:
+        return int(2 ** len(vae["temperal_downsample"]))
+    blocks = vae.get("block_out_channels") or vae.get("encoder_block_out_channels") or [1]
+    return int(2 ** (len(blocks) - 1))

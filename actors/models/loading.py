@@ -1,0 +1,124 @@
+"""Loads a pipeline as its settings want it: safe, with its LoRA and scheduler, on its device."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import diffusers
+import torch
+from safetensors import SafetensorError
+
+from actors.errors import ModelError
+from actors.models.checks import components, read_config
+from actors.models.families import Family, family_of
+from actors.models.schedulers import as_wanted
+from actors.models.sources import denoiser_folder, lora_file
+from actors.settings import DiffusionSettings
+
+log = logging.getLogger("bottega.models")
+
+
+def load_pipeline(settings: DiffusionSettings, folder: Path, device: torch.device) -> Any:
+    """diffusers' pipeline in `folder`, which has been checked. Raises ModelError."""
+    family = family_of(folder)
+    try:
+        pipe = diffusers.DiffusionPipeline.from_pretrained(
+            folder,
+            dtype=getattr(torch, settings.dtype),
+            variant=settings.variant,
+            use_safetensors=None if settings.allow_pickle else True,
+            trust_remote_code=False,
+            **_left_out(folder),
+            **_denoiser(settings, family),
+        )
+        _fuse_lora(pipe, settings)
+    except (OSError, ValueError, KeyError, SafetensorError, UnpicklingError) as error:
+        raise ModelError(f"cannot load the pipeline {settings.path!r}: {error}") from error
+    pipe.scheduler = as_wanted(pipe.scheduler, settings.scheduler)
+    pipe.set_progress_bar_config(disable=True)
+    if settings.channels_last:
+        for part in (getattr(pipe, family.denoiser), pipe.vae):
+            # Weights of other dimensions, as of a transformer or a video autoencoder, stay.
+            for weight in part.parameters():
+                if weight.dim() == 4:
+                    weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+    for wanted, option in ((settings.vae_slicing, "slicing"), (settings.vae_tiling, "tiling")):
+        if wanted:
+            _turn_on(pipe.vae, option)
+    _place(pipe, settings, device)
+    if settings.compile:
+        _compile(getattr(pipe, family.denoiser), family)
+    return pipe
+
+
+def _left_out(folder: Path) -> dict[str, Any]:
+    """The safety checker of Stable Diffusion 1 blackens pictures, and an oracle sees them all; it
+    is not used here, and not loaded."""
+    named = components(read_config(folder / "model_index.json"))
+    if "safety_checker" not in named:
+        return {}
+    return {"safety_checker": None, "requires_safety_checker": False}
+
+
+def _denoiser(settings: DiffusionSettings, family: Family) -> dict[str, Any]:
+    if settings.denoiser is None:
+        return {}
+    folder = denoiser_folder(settings.denoiser)
+    name = read_config(folder / "config.json").get("_class_name")
+    kind = getattr(diffusers, str(name), None)
+    if kind is None or not hasattr(kind, "from_pretrained"):
+        raise ModelError(
+            f"denoiser {settings.denoiser.path!r} is a {name!r}, which diffusers "
+            f"{diffusers.__version__} does not have."
+        )
+    network = kind.from_pretrained(
+        folder, dtype=getattr(torch, settings.dtype), use_safetensors=True
+    )
+    return {family.denoiser: network}
+
+
+def _fuse_lora(pipe: Any, settings: DiffusionSettings) -> None:
+    if settings.lora is None:
+        return
+    file = lora_file(settings.lora)
+    if not hasattr(pipe, "load_lora_weights"):
+        raise ModelError(f"lora {settings.lora.path!r}: a {type(pipe).__name__} takes none.")
+    pipe.load_lora_weights(str(file.parent), weight_name=file.name, use_safetensors=True)
+    if not pipe.get_active_adapters():
+        # diffusers only warns then, and draws as if there were none.
+        raise ModelError(
+            f"lora {str(file)!r} changes nothing in {settings.path!r}. Is it one for this model?"
+        )
+    # Fused, it costs nothing at each step.
+    pipe.fuse_lora(lora_scale=settings.lora.scale)
+    pipe.unload_lora_weights()
+
+
+def _turn_on(vae: Any, option: str) -> None:
+    if not hasattr(vae, f"enable_{option}"):
+        raise ModelError(f"vae_{option}: a {type(vae).__name__} cannot do that. Leave it out.")
+    getattr(vae, f"enable_{option}")()
+
+
+def _place(pipe: Any, settings: DiffusionSettings, device: torch.device) -> None:
+    if settings.offload == "none":
+        pipe.to(device)
+    elif device.type == "cpu":
+        log.warning("offload: %s has no effect: there is no GPU here", settings.offload)
+    elif settings.offload == "model":
+        pipe.enable_model_cpu_offload(device=device)
+    else:
+        pipe.enable_sequential_cpu_offload(device=device)
+
+
+def _compile(network: Any, family: Family) -> None:
+    if family.by_row:
+        raise ModelError(
+            f"compile: a {family.name} network is given as many tokens as the prompt has, and "
+            "would be compiled again for each length. Leave it out."
+        )
+    # Not `network.compile()`: its hooks, which count evaluations, would be compiled too.
+    network.forward = torch.compile(network.forward, dynamic=False)

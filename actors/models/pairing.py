@@ -1,0 +1,79 @@
+"""May these two models be student and teacher, and what do they share? By their files alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+from actors.errors import ModelError, SpecError
+from actors.models.checks import read_config
+from actors.models.families import (
+    Shape,
+    draws,
+    family_of,
+    pipeline_class,
+    refines,
+    shape_of,
+)
+from actors.models.folders import same_autoencoder
+from actors.models.sources import denoiser_folder
+from actors.settings import DiffusionSettings, StudentSettings, TeacherSettings
+
+S = TypeVar("S", StudentSettings, TeacherSettings)
+
+
+def network_config(settings: DiffusionSettings, folder: Path) -> dict[str, Any]:
+    """config.json of the UNet or transformer: the pipeline's own, or the one in its place."""
+    if settings.denoiser:
+        return read_config(denoiser_folder(settings.denoiser) / "config.json")
+    return read_config(folder / family_of(folder).denoiser / "config.json")
+
+
+def model_shape(settings: DiffusionSettings, folder: Path) -> Shape:
+    """The shape of the model's pictures. Raises ModelError for one that it cannot draw."""
+    return shape_of(settings, folder, network_config(settings, folder))
+
+
+def fitted(settings: S, folder: Path) -> S:
+    """The settings with what only the files say, and refused if these cannot do it."""
+    family = family_of(folder)
+    model_shape(settings, folder)
+    if settings.prompt_tokens and settings.prompt_tokens > (family.most_tokens or 0):
+        most = family.most_tokens
+        rule = f"reads at most {most}" if most else "has no such text encoder; leave it out"
+        raise ModelError(
+            f"prompt_tokens: {settings.prompt_tokens}, and {settings.path!r} ({family.name}) "
+            f"{rule}."
+        )
+    passes = settings.guidance_passes or family.evaluations_per_step(
+        settings.guidance_scale, network_config(settings, folder)
+    )
+    return settings.model_copy(update={"guidance_passes": passes})
+
+
+def check_roles(student: Path, teacher: Path, strategy: str) -> None:
+    """Refuse folders whose pipelines cannot do what the job wants of them."""
+    if not draws(student):
+        raise SpecError(
+            f"models.student: a {pipeline_class(student)} only refines pictures, and a student has "
+            "to draw. Use it as the teacher."
+        )
+    if strategy == "refine" and not refines(teacher):
+        raise SpecError(
+            f"strategy: refine, and diffusers has no image-to-image pipeline for the teacher, a "
+            f"{pipeline_class(teacher)}. Set strategy: regenerate."
+        )
+    if strategy == "regenerate" and not draws(teacher):
+        raise SpecError(
+            f"strategy: regenerate, and the teacher, a {pipeline_class(teacher)}, only refines "
+            "pictures. Set strategy: refine."
+        )
+
+
+def share_latents(
+    student: StudentSettings, student_folder: Path, teacher: TeacherSettings, teacher_folder: Path
+) -> bool:
+    """Whether the student's latents can be handed over: one autoencoder, and one size."""
+    one, other = model_shape(student, student_folder), model_shape(teacher, teacher_folder)
+    variants = (student.variant, teacher.variant)
+    return one == other and same_autoencoder(student_folder, teacher_folder, variants)

@@ -1,0 +1,144 @@
+"""The scheduler of a pipeline: which class, told what, and how much noise it has when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import wraps
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import numpy as np
+import torch
+
+from actors.errors import ModelError
+from actors.models.checks import read_config
+from actors.models.families import Family, Shape, family_of
+from actors.models.folders import check_folder
+from actors.models.pairing import model_shape
+from actors.rollback import Schedule
+from actors.settings import DiffusionSettings, SchedulerName, SchedulerSettings
+
+CLASSES: dict[SchedulerName, str] = {
+    "ddim": "DDIMScheduler",
+    "ddpm": "DDPMScheduler",
+    "dpm-multistep": "DPMSolverMultistepScheduler",
+    "euler": "EulerDiscreteScheduler",
+    "euler-ancestral": "EulerAncestralDiscreteScheduler",
+    "flow-euler": "FlowMatchEulerDiscreteScheduler",
+    "flow-heun": "FlowMatchHeunDiscreteScheduler",
+    "flow-lcm": "FlowMatchLCMScheduler",
+    "heun": "HeunDiscreteScheduler",
+    "lcm": "LCMScheduler",
+    "pndm": "PNDMScheduler",
+    "tcd": "TCDScheduler",
+    "unipc": "UniPCMultistepScheduler",
+}
+
+NOISE_OF_A_BATCH = {"CosineDPMSolverMultistepScheduler", "DPMSolverSDEScheduler"}
+"""They draw one Brownian tree for a whole batch, so that a row's noise depends on its place."""
+
+
+def scheduler_in(folder: Path, wanted: SchedulerSettings | None) -> Any:
+    """The scheduler of the pipeline in a folder, as the settings want it.
+
+    From its file alone; no weights are loaded. Raises ModelError for what does not fit.
+    """
+    file = folder / "scheduler" / "scheduler_config.json"
+    name = read_config(file).get("_class_name")
+    kind = getattr(diffusers, str(name), None)
+    if kind is None or not hasattr(kind, "set_timesteps"):
+        raise ModelError(
+            f"{file}: diffusers {diffusers.__version__} has no scheduler {name!r}. "
+            "Choose one with `scheduler: {name: ...}`, or update diffusers."
+        )
+    return as_wanted(kind.from_pretrained(folder, subfolder="scheduler"), wanted)
+
+
+def as_wanted(scheduler: Any, wanted: SchedulerSettings | None) -> Any:
+    """`scheduler` with what `wanted` changes in it."""
+    name = type(scheduler).__name__
+    if wanted and wanted.name:
+        name = CLASSES[wanted.name]
+    if name in NOISE_OF_A_BATCH:
+        raise ModelError(
+            f"scheduler {name} draws one noise for a whole batch, so that a picture would depend "
+            "on its neighbours. Choose another, for example `scheduler: {name: dpm-multistep}`."
+        )
+    if wanted is None:
+        return scheduler
+    kind = getattr(diffusers, name)
+    known = set(signature(kind.__init__).parameters) - {"self"}
+    unknown = sorted(set(wanted.options) - known)
+    if unknown:
+        raise ModelError(
+            f"scheduler.options: {name} of diffusers {diffusers.__version__} has no {unknown[0]!r}."
+            f" It has: {', '.join(sorted(known))}."
+        )
+    if wanted.timesteps and "timesteps" not in signature(kind.set_timesteps).parameters:
+        raise ModelError(f"scheduler.timesteps: {name} chooses its own. Leave them out.")
+    return kind.from_config(scheduler.config, **wanted.options)
+
+
+def schedule_of(settings: DiffusionSettings) -> Schedule:
+    """The schedule of a model that draws pictures of its settings' size. Raises ModelError.
+
+    From the scheduler's file alone; no weights are loaded.
+    """
+    folder = check_folder(settings)
+    family = family_of(folder)
+    scheduler = scheduler_in(folder, settings.scheduler)
+    shape = model_shape(settings, folder)
+    levels = _noise_levels(scheduler, family, shape) if family.image_to_image else []
+    return Schedule(family.noise, int(scheduler.config.num_train_timesteps), levels)
+
+
+def _noise_levels(scheduler: Any, family: Family, shape: Shape) -> list[float]:
+    if family.noise == "diffusion":
+        return [float(1 - a) for a in scheduler.alphas_cumprod]
+    count = len(scheduler)
+    sigmas = np.linspace(1.0, 1 / count, count)
+    scheduler.set_timesteps(sigmas=sigmas, **_shift(scheduler, family, shape))
+    return [float(sigma) for sigma in scheduler.sigmas[:count].flip(0)]
+
+
+def _shift(scheduler: Any, family: Family, shape: Shape) -> dict[str, float]:
+    """`mu`, where the noise levels of the schedule are shifted by the picture's size.
+
+    Source: `calculate_shift` in diffusers' pipelines: linear in the number of tokens.
+    """
+    config = scheduler.config
+    if not config.get("use_dynamic_shifting"):
+        return {}
+    side = shape.cell * family.patch
+    tokens = (shape.width // side) * (shape.height // side)
+    low, high = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
+    least, most = config.get("base_shift", 0.5), config.get("max_shift", 1.15)
+    return {"mu": least + (most - least) * (tokens - low) / (high - low)}
+
+
+@contextmanager
+def noise_of_each_row(scheduler: Any, generators: Sequence[torch.Generator]) -> Iterator[None]:
+    """Inside, a step that needs fresh noise draws it from the rows' generators.
+
+    The flow-matching pipelines do not hand their generators to `scheduler.step`: a stochastic
+    scheduler would take the noise from torch's global state.
+    """
+    step = scheduler.step
+    if "generator" not in signature(step).parameters:
+        yield
+        return
+
+    @wraps(step)
+    def with_noise(*args: Any, **kwargs: Any) -> Any:
+        if kwargs.get("generator") is None:
+            kwargs["generator"] = list(generators)
+        return step(*args, **kwargs)
+
+    scheduler.step = with_noise
+    try:
+        yield
+    finally:
+        del scheduler.step

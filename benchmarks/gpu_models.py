@@ -1,0 +1,192 @@
+"""Pipelines of published sizes with random weights: speed does not depend on the weights.
+
+Configurations: those in the hub folders of stable-diffusion-v1-5, stable-diffusion-xl-base-1.0 and
+stable-diffusion-3.5-large; what is not named is the class's default. `tiny` is for a machine
+without a GPU. Tokenizers are small ones: a prompt is padded to the same length by any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    SD3Transformer2DModel,
+    StableDiffusion3Pipeline,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    T5Config,
+    T5EncoderModel,
+)
+
+from tests.models.tiny import BETAS, clip_tokenizer, stable_diffusion, t5
+
+
+def _tokenizer() -> CLIPTokenizer:
+    tokenizer = clip_tokenizer()
+    tokenizer.model_max_length = 77
+    return tokenizer
+
+
+def _clip(kind: type, width: int, inner: int, heads: int, layers: int, projection: int) -> Any:
+    tokenizer = _tokenizer()
+    config = CLIPTextConfig(
+        vocab_size=49408,
+        hidden_size=width,
+        intermediate_size=inner,
+        num_attention_heads=heads,
+        num_hidden_layers=layers,
+        projection_dim=projection,
+        hidden_act="quick_gelu" if width == 768 else "gelu",
+        max_position_embeddings=77,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return kind(config)
+
+
+def _clip_l(kind: type = CLIPTextModel) -> Any:
+    return _clip(kind, 768, 3072, 12, 12, 768)
+
+
+def _clip_big_g() -> Any:
+    return _clip(CLIPTextModelWithProjection, 1280, 5120, 20, 32, 1280)
+
+
+def _autoencoder(channels: int, **more: Any) -> AutoencoderKL:
+    return AutoencoderKL(
+        block_out_channels=(128, 256, 512, 512),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        layers_per_block=2,
+        latent_channels=channels,
+        **more,
+    )
+
+
+def _on_cpu(kind: type, **told: Any) -> Any:
+    """A scheduler, which computes with numbers already while it is made."""
+    with torch.device("cpu"):
+        return kind(**told)
+
+
+def sd15() -> Any:
+    """Stable Diffusion 1.5: 512 pixels, a UNet of 860 million parameters."""
+    return StableDiffusionPipeline(
+        vae=_autoencoder(4, scaling_factor=0.18215),
+        text_encoder=_clip_l(),
+        tokenizer=_tokenizer(),
+        unet=UNet2DConditionModel(sample_size=64, cross_attention_dim=768, attention_head_dim=8),
+        scheduler=_on_cpu(
+            DDIMScheduler, **BETAS, clip_sample=False, set_alpha_to_one=False, steps_offset=1
+        ),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
+def sdxl() -> Any:
+    """SDXL: 1024 pixels, a UNet of 2.6 billion parameters."""
+    return StableDiffusionXLPipeline(
+        vae=_autoencoder(4, scaling_factor=0.13025, force_upcast=True),
+        text_encoder=_clip_l(),
+        text_encoder_2=_clip_big_g(),
+        tokenizer=_tokenizer(),
+        tokenizer_2=_tokenizer(),
+        unet=UNet2DConditionModel(
+            sample_size=128,
+            block_out_channels=(320, 640, 1280),
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+            attention_head_dim=(5, 10, 20),
+            transformer_layers_per_block=(1, 2, 10),
+            cross_attention_dim=2048,
+            use_linear_projection=True,
+            addition_embed_type="text_time",
+            addition_time_embed_dim=256,
+            projection_class_embeddings_input_dim=2816,
+        ),
+        scheduler=_on_cpu(
+            EulerDiscreteScheduler, **BETAS, steps_offset=1, timestep_spacing="leading"
+        ),
+        add_watermarker=False,
+    )
+
+
+def sd35() -> Any:
+    """Stable Diffusion 3.5 Large: 1024 pixels, a transformer of 8 billion parameters."""
+    large = T5Config(
+        vocab_size=32128,
+        d_model=4096,
+        d_kv=64,
+        d_ff=10240,
+        num_layers=24,
+        num_heads=64,
+        feed_forward_proj="gated-gelu",
+    )
+    return StableDiffusion3Pipeline(
+        transformer=SD3Transformer2DModel(
+            sample_size=128,
+            num_layers=38,
+            num_attention_heads=38,
+            caption_projection_dim=2432,
+            joint_attention_dim=4096,
+            pooled_projection_dim=2048,
+            pos_embed_max_size=192,
+            qk_norm="rms_norm",
+        ),
+        vae=_autoencoder(
+            16,
+            scaling_factor=1.5305,
+            shift_factor=0.0609,
+            use_quant_conv=False,
+            use_post_quant_conv=False,
+        ),
+        text_encoder=_clip_l(CLIPTextModelWithProjection),
+        tokenizer=_tokenizer(),
+        text_encoder_2=_clip_big_g(),
+        tokenizer_2=_tokenizer(),
+        text_encoder_3=T5EncoderModel(large),
+        tokenizer_3=t5()["tokenizer"],
+        scheduler=_on_cpu(FlowMatchEulerDiscreteScheduler, shift=3.0),
+    )
+
+
+MODELS: dict[str, tuple[Callable[[], Any], str, int]] = {
+    "tiny": (stable_diffusion, "float32", 16),
+    "sd15": (sd15, "float16", 512),
+    "sdxl": (sdxl, "float16", 1024),
+    "sd35": (sd35, "bfloat16", 1024),
+}
+"""Builder, precision, width and height in pixels."""
+
+
+def save(name: str, folder: Path, device: torch.device) -> Path:
+    """The pipeline with random weights, in its precision, saved in `folder`."""
+    build, dtype, _ = MODELS[name]
+    before = torch.get_default_dtype()
+    torch.manual_seed(0)
+    try:
+        # Made where it is fast, and at once in its precision: 26 GB are not written as 52.
+        torch.set_default_dtype(getattr(torch, dtype))
+        with device:
+            pipe = build()
+    finally:
+        torch.set_default_dtype(before)
+    pipe.to(dtype=getattr(torch, dtype)).save_pretrained(folder)
+    return folder

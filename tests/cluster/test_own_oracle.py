@@ -1,0 +1,45 @@
+"""An oracle of the user's own, named in the job file, on the workers of a real Ray."""
+
+from __future__ import annotations
+
+import os
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from examples.colorfulness import Colorfulness
+from tests.cluster.conftest import CAPTIONS, FAST, rows_of
+from tests.cluster.test_command import ROOT, bottega, job_file
+
+
+def test_a_class_of_ones_own_decides_and_a_changed_one_is_another_job(tmp_path: Path) -> None:
+    module = tmp_path / "mine" / "colorfulness.py"
+    module.parent.mkdir()
+    module.write_bytes((ROOT / "examples/colorfulness.py").read_bytes())
+    (tmp_path / "prompts.txt").write_text("\n".join(CAPTIONS[:8]) + "\n")
+    out = tmp_path / "out"
+    kind = {"kind": "colorfulness:Colorfulness", "options": {"mean_weight": 0.5}}
+    file = job_file(
+        tmp_path,
+        input=str(tmp_path / "prompts.txt"),
+        output=str(out),
+        budget={"refine": 0.5},
+        save_student=True,
+        models={**FAST["models"], "oracle": {**kind, "batch_size": 4}},
+    )
+    path = os.pathsep.join([str(module.parent), os.environ.get("PYTHONPATH", "")])
+    ran = bottega("run", file, env={"PYTHONPATH": path})
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    rows = rows_of(out)
+    pictures = [row["student_image"] or row["image"] for row in rows]
+    drawn = np.stack([np.asarray(Image.open(BytesIO(one["bytes"]))) for one in pictures])
+    expected = Colorfulness(mean_weight=0.5).score([], drawn)
+    assert [row["student_score"] for row in rows] == expected
+    least = sorted(expected)[:4]
+    assert [row["source"] == "teacher" for row in rows] == [one in least for one in expected]
+    module.write_text(module.read_text() + "\n# changed\n")
+    again = bottega("run", file, env={"PYTHONPATH": path})
+    assert again.returncode == 2, again.stdout + again.stderr
+    assert "model_files.oracle: was" in again.stdout + again.stderr

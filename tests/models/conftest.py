@@ -1,0 +1,93 @@
+"""Tiny pipelines, built and loaded once a session; and what is known of each family."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from functools import cache
+from math import ceil, log10
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import pytest
+import torch
+import transformers
+
+from actors.models.diffusion import Diffusion
+from actors.settings import DiffusionSettings
+from tests.models.tiny import build
+
+FIGURES = Path(__file__).with_name("families.json")
+
+Folders = Callable[[str], Path]
+Loaded = Callable[..., Diffusion]
+Note = Callable[[str, str, float | bool], None]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--write-families",
+        action="store_true",
+        help=f"Write what the tests of the families measure to {FIGURES.name}.",
+    )
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
+    """The folder of a tiny pipeline, by its name in `tiny.BUILDERS`."""
+    home = tmp_path_factory.mktemp("tiny")
+    return cache(lambda name: build(name, home / name))
+
+
+@pytest.fixture(scope="session")
+def loaded(folders: Folders) -> Loaded:
+    """A tiny pipeline as Bottega loads it, with the settings that are given."""
+
+    @cache
+    def load(name: str, fields: str) -> Diffusion:
+        torch.set_num_threads(1)
+        return Diffusion(settings_for(folders(name), **json.loads(fields)))
+
+    return lambda name, **fields: load(name, json.dumps(fields, sort_keys=True))
+
+
+def settings_for(folder: Path, **fields: Any) -> DiffusionSettings:
+    """Of a tiny pipeline: pictures of 32 pixels."""
+    usual = {"steps": 3, "guidance_scale": 3.0, "batch_size": 8, "width": 32, "height": 32}
+    return DiffusionSettings(path=str(folder), **{**usual, **fields})
+
+
+@pytest.fixture(scope="session")
+def note(request: pytest.FixtureRequest) -> Iterator[Note]:
+    """Compare a figure with what families.json promises of it; or write it there.
+
+    `docs/models.md` is generated from that file, so it says what these tests see, and no more.
+    """
+    written = json.loads(FIGURES.read_text()) if FIGURES.is_file() else {}
+    is_writing = bool(request.config.getoption("--write-families"))
+
+    def check(family: str, what: str, figure: float | bool) -> None:
+        if is_writing:
+            figures = written.setdefault("families", {}).setdefault(family, {})
+            figures[what] = figure if isinstance(figure, bool) else _with_room(figure)
+            return
+        promised = written["families"][family][what]
+        if isinstance(figure, bool):
+            assert figure is promised, f"{family}: {what} is {figure}, and {promised} is promised"
+        else:
+            assert figure <= promised, f"{family}: {what} is {figure}, and {promised} is promised"
+
+    yield check
+    if is_writing:
+        written["versions"] = {
+            "diffusers": diffusers.__version__,
+            "transformers": transformers.__version__,
+            "torch": torch.__version__.partition("+")[0],
+        }
+        FIGURES.write_text(json.dumps(written, indent=2, sort_keys=True) + "\n")
+
+
+def _with_room(figure: float) -> float:
+    """The next power of ten with room for another machine's last bits."""
+    return 0.0 if figure == 0 else float(f"1e{ceil(log10(3 * figure))}")

@@ -1,0 +1,91 @@
+"""The tables of docs/models.md: `python -m tests.models.table` writes them.
+
+From families.json, which the tests of the families measure, and from the presets.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from actors.models.families import FAMILIES
+from actors.models.presets import CATALOGUE
+from actors.settings import DiffusionSettings
+
+PAGE = Path(__file__).parents[2] / "docs" / "models.md"
+FIGURES = Path(__file__).with_name("families.json")
+
+COLUMNS = {
+    "draw": "draw",
+    "refine": "refine",
+    "1 and 8": "batches of 1 and 8",
+    "neighbours": "same bits whatever the neighbours",
+    "steps": "steps of a refinement",
+    "anew": "regenerating ignores the start",
+}
+"""Heading -> figure."""
+
+
+def page() -> str:
+    """docs/models.md with its tables written anew."""
+    text = PAGE.read_text(encoding="utf-8")
+    for name, lines in (("families", families()), ("presets", presets())):
+        marked = re.compile(rf"(<!-- {name}:[^>]*-->\n).*?(<!-- end -->)", re.DOTALL)
+        table = "\n".join(lines)
+        text, found = marked.subn(lambda m, table=table: f"{m[1]}{table}\n{m[2]}", text)
+        assert found == 1, f"{PAGE} has no place for the {name}"
+    return text
+
+
+def families() -> Iterable[str]:
+    """A row for each family, and one for SDXL's refiner."""
+    written = json.loads(FIGURES.read_text(encoding="utf-8"))
+    versions = ", ".join(f"{name} {version}" for name, version in written["versions"].items())
+    yield f"Tested with {versions}.\n"
+    yield f"| family | diffusers' pipelines | {' | '.join(COLUMNS)} |"
+    yield "|---|---|" + "---|" * len(COLUMNS)
+    for family in FAMILIES:
+        names = [*family.text_to_image, *family.image_to_image]
+        yield _row(family.name, names, written["families"][family.name])
+    yield _row(
+        "SDXL's refiner", ["StableDiffusionXLImg2ImgPipeline"], written["families"]["sdxl-refiner"]
+    )
+
+
+def _row(name: str, pipelines: list[str], figures: dict[str, float | bool]) -> str:
+    steps = [figures[key] for key in figures if key.startswith("steps")]
+    shown = {**figures, "steps of a refinement": all(steps)}
+    cells = [_cell(shown.get(figure)) for figure in COLUMNS.values()]
+    return f"| {name} | {', '.join(f'`{p}`' for p in pipelines)} | {' | '.join(cells)} |"
+
+
+def _cell(figure: float | bool | None) -> str:
+    if figure is None:
+        return "—"
+    if isinstance(figure, bool):
+        return "yes" if figure else "**no**"
+    return f"{figure:.0e}" if figure else "0"
+
+
+def presets() -> Iterable[str]:
+    """A row for each preset."""
+    yield "| preset | what | student | teacher | by default |"
+    yield "|---|---|---|---|---|"
+    for name, preset in CATALOGUE.items():
+        way = preset.strategy
+        if preset.rollback:
+            way += "".join(f", {kind} {level:g}" for kind, level in preset.rollback.items())
+        sizes = f"{_sizes(preset.student)} | {_sizes(preset.teacher)}"
+        yield f"| `{name}` | {preset.about} | {sizes} | {way} |"
+
+
+def _sizes(settings: DiffusionSettings) -> str:
+    size = f"{settings.width} px, " if settings.width else ""
+    steps = f"{settings.steps} step{'s' if settings.steps > 1 else ''}"
+    return f"{size}{steps}, guidance {settings.guidance_scale:g}"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")

@@ -1,0 +1,154 @@
+"""Jobs of real families, resolved by their files: what fits together, what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from actors.errors import UserError
+from actors.models.families import FAMILIES, family_of, shape_of
+from actors.models.pairing import model_shape
+from actors.models.presets import PRESETS
+from actors.models.schedulers import schedule_of
+from jobs.job import Job, resolve
+from jobs.spec import make_spec
+from tests.models.conftest import Folders, settings_for
+
+SIZE = {"width": 32, "height": 32}
+
+
+def job(folders: Folders, home: Path, student: str, teacher: str, **more: Any) -> Job:
+    """A job of two tiny pipelines; `more`: fields of the job, and of `a_student`, `a_teacher`."""
+    (home / "prompts.txt").write_text("a cat\n")
+    usual = {"steps": 2, "guidance_scale": 3.0, "batch_size": 2, **SIZE}
+    models = {
+        "student": {"path": str(folders(student)), **usual, **more.pop("a_student", {})},
+        "oracle": {"path": PRESETS["shapes"].oracle.path, "batch_size": 4},
+        "teacher": {"path": str(folders(teacher)), **usual, **more.pop("a_teacher", {})},
+    }
+    fields = {"input": str(home / "prompts.txt"), "output": str(home / "out"), **more}
+    return resolve(make_spec({**fields, "models": models}))
+
+
+@pytest.mark.parametrize(
+    ("student", "teacher", "more", "said"),
+    [
+        ("sana-sprint", "sana", {}, "no image-to-image pipeline.*SanaPipeline.*regenerate"),
+        ("sdxl-refiner", "stable-diffusion-xl", {}, "models.student.*only refines"),
+        (
+            "stable-diffusion-xl",
+            "sdxl-refiner",
+            {"strategy": "regenerate"},
+            "only refines pictures. Set strategy: refine",
+        ),
+        (
+            "flux",
+            "flux",
+            {"rollback": {"variance": 0.7}},
+            r"rollback\.variance is for x = sqrt.*flow matching",
+        ),
+        (
+            "stable-diffusion",
+            "stable-diffusion",
+            {"rollback": {"sigma": 0.7}},
+            r"rollback\.sigma is for x = \(1-s\)",
+        ),
+        ("flux", "flux", {"a_teacher": {"width": 34}}, "multiple of 4.*Try"),
+        ("flux", "flux", {"a_teacher": {"prompt_tokens": 513}}, "reads at most 512"),
+        (
+            "stable-diffusion",
+            "stable-diffusion",
+            {"a_student": {"prompt_tokens": 64}},
+            "no such text encoder",
+        ),
+        (
+            "stable-diffusion",
+            "stable-diffusion",
+            {"a_teacher": {"scheduler": {"options": {"no": 1}}}},
+            "has no 'no'",
+        ),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_starts(
+    folders: Folders, tmp_path: Path, student: str, teacher: str, more: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(UserError, match=said):
+        job(folders, tmp_path, student, teacher, **more)
+
+
+@pytest.mark.parametrize("name", ["stable-diffusion", "flux", "z-image", "qwen-image"])
+def test_latents_are_handed_over_where_autoencoder_and_size_are_shared(
+    folders: Folders, tmp_path: Path, name: str
+) -> None:
+    assert job(folders, tmp_path, name, name).refinement.through == "latents"
+    larger = {"a_teacher": {"width": 64, "height": 64}}
+    assert job(folders, tmp_path, name, name, **larger).refinement.through == "pixels"
+
+
+def test_pixels_are_handed_over_between_families(folders: Folders, tmp_path: Path) -> None:
+    made = job(folders, tmp_path, "stable-diffusion", "stable-diffusion-3")
+    assert made.refinement.through == "pixels"
+
+
+def test_the_refiner_takes_the_base_models_latents(folders: Folders, tmp_path: Path) -> None:
+    """Built from one seed, the two have the same autoencoder, as SDXL's have."""
+    made = job(folders, tmp_path, "stable-diffusion-xl", "sdxl-refiner")
+    assert made.refinement.through == "latents"
+
+
+@pytest.mark.parametrize(
+    ("name", "student", "teacher"),
+    [("stable-diffusion", 4, 2), ("flux", 2, 1), ("qwen-image", 4, 2), ("z-image", 4, 2)],
+)
+def test_evaluations_are_planned_as_the_family_takes_them(
+    folders: Folders, tmp_path: Path, name: str, student: int, teacher: int
+) -> None:
+    one = {"steps": 1, "guidance_scale": 3.0}
+    made = job(folders, tmp_path, name, name, a_teacher=one, rollback={"strength": 1})
+    assert (made.student_nfe, made.teacher_nfe) == (student, teacher)
+
+
+def test_turbo_without_guidance_is_planned_with_one_evaluation(
+    folders: Folders, tmp_path: Path
+) -> None:
+    made = job(folders, tmp_path, "z-image", "z-image", a_student={"guidance_scale": 0.0})
+    assert made.student_nfe == 2
+
+
+@pytest.mark.parametrize("name", ["stable-diffusion-3", "flux", "z-image", "qwen-image"])
+def test_a_sigma_becomes_the_strength_that_has_it(
+    folders: Folders, tmp_path: Path, name: str
+) -> None:
+    """Through the shift of the schedule, which in SD3 makes sigma 0.75 of strength 0.5."""
+    schedule = schedule_of(settings_for(folders(name)))
+    assert schedule.levels == sorted(schedule.levels)
+    made = job(folders, tmp_path, name, name, rollback={"sigma": 0.6})
+    strength = made.refinement.strength
+    assert schedule.levels[round(strength * 1000) - 1] == pytest.approx(0.6, abs=0.01)
+    if name == "stable-diffusion-3":
+        assert strength == pytest.approx(0.6 / (3 - 2 * 0.6), abs=0.01)
+
+
+def test_places_are_no_part_of_a_jobs_identity(folders: Folders, tmp_path: Path) -> None:
+    made = job(folders, tmp_path, "flux", "flux", a_student={"scheduler": {"options": {}}})
+    identity = made.identity()
+    assert str(folders("flux")) not in str(identity["spec"])
+    assert identity["spec"]["models"]["student"]["scheduler"] is not None
+
+
+def test_the_size_of_a_model_is_in_its_files(folders: Folders) -> None:
+    for name, width in [("stable-diffusion", 16), ("stable-diffusion-3", 16), ("flux", 1024)]:
+        settings = settings_for(folders(name), width=None, height=None)
+        assert model_shape(settings, folders(name)).width == width
+    with pytest.raises(UserError, match="no size of its own"):
+        shape_of(settings_for(folders("sana"), width=None), folders("sana"), {})
+
+
+def test_every_family_has_a_tiny_pipeline(folders: Folders) -> None:
+    names = [
+        "stable-diffusion", "stable-diffusion-xl", "stable-diffusion-3", "flux", "sana",
+        "sana-sprint", "z-image", "qwen-image",
+    ]  # fmt: skip
+    assert [family_of(folders(name)) for name in names] == list(FAMILIES)

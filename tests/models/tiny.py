@@ -1,0 +1,405 @@
+"""Tiny pipelines of the real classes with random weights, saved as real models are.
+
+A few thousand parameters each, so that a whole family is tested in seconds. Their pictures mean
+nothing; what is tested is what a picture depends on, and that diffusers' own calls give the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import (
+    AutoencoderDC,
+    AutoencoderKL,
+    AutoencoderKLQwenImage,
+    DDIMScheduler,
+    DPMSolverMultistepScheduler,
+    EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    FluxPipeline,
+    FluxTransformer2DModel,
+    QwenImagePipeline,
+    QwenImageTransformer2DModel,
+    SanaPipeline,
+    SanaSprintPipeline,
+    SanaTransformer2DModel,
+    SCMScheduler,
+    SD3Transformer2DModel,
+    StableDiffusion3Pipeline,
+    StableDiffusionPipeline,
+    StableDiffusionXLImg2ImgPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+    ZImagePipeline,
+    ZImageTransformer2DModel,
+)
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    Gemma2Config,
+    Gemma2Model,
+    GemmaTokenizerFast,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2Tokenizer,
+    Qwen3Config,
+    Qwen3Model,
+    T5Config,
+    T5EncoderModel,
+    T5TokenizerFast,
+)
+
+from actors.models.presets import PRESETS
+
+BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+LETTERS = [chr(code) for code in range(33, 127)]
+
+
+def clip_tokenizer() -> CLIPTokenizer:
+    """The embedded set's; it reads 32 tokens."""
+    return CLIPTokenizer.from_pretrained(Path(PRESETS["shapes"].student.path) / "tokenizer")
+
+
+def clip(kind: type = CLIPTextModel, width: int = 32) -> Any:
+    tokenizer = clip_tokenizer()
+    return kind(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=width,
+            intermediate_size=37,
+            projection_dim=width,
+            num_attention_heads=4,
+            num_hidden_layers=2,
+            max_position_embeddings=tokenizer.model_max_length,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+
+
+def t5(width: int = 32) -> dict[str, Any]:
+    """Text encoder and tokenizer."""
+    words = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0)]
+    tokenizer = T5TokenizerFast(vocab=words + [(one, -3.0) for one in LETTERS], extra_ids=0)
+    config = T5Config(
+        vocab_size=len(tokenizer), d_model=width, d_ff=37, d_kv=8, num_heads=4, num_layers=2
+    )
+    return {"text_encoder": T5EncoderModel(config), "tokenizer": tokenizer}
+
+
+def qwen_tokenizer() -> Qwen2Tokenizer:
+    from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+    vocab = {one: place for place, one in enumerate(bytes_to_unicode().values())}
+    vocab["<|endoftext|>"] = len(vocab)
+    tokenizer = Qwen2Tokenizer(vocab=vocab, merges=[])
+    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}{% endfor %}:"
+    return tokenizer
+
+
+def autoencoder(channels: int, **more: Any) -> AutoencoderKL:
+    """Of two pixels a latent cell."""
+    return AutoencoderKL(
+        block_out_channels=(4, 8),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        latent_channels=channels,
+        norm_num_groups=4,
+        sample_size=16,
+        **more,
+    )
+
+
+FLOW_AUTOENCODER = {
+    "use_quant_conv": False,
+    "use_post_quant_conv": False,
+    "shift_factor": 0.0609,
+    "scaling_factor": 1.5035,
+}
+
+
+def unet(**more: Any) -> UNet2DConditionModel:
+    wanted: dict[str, Any] = {
+        "block_out_channels": (8, 16),
+        "layers_per_block": 1,
+        "sample_size": 8,
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
+        "attention_head_dim": 4,
+        "norm_num_groups": 4,
+        "cross_attention_dim": 32,
+    }
+    return UNet2DConditionModel(**{**wanted, **more})
+
+
+def stable_diffusion() -> StableDiffusionPipeline:
+    return StableDiffusionPipeline(
+        vae=autoencoder(4),
+        text_encoder=clip(),
+        tokenizer=clip_tokenizer(),
+        unet=unet(),
+        scheduler=DDIMScheduler(**BETAS, clip_sample=False, set_alpha_to_one=False, steps_offset=1),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
+def stable_diffusion_xl() -> StableDiffusionXLPipeline:
+    return StableDiffusionXLPipeline(
+        vae=autoencoder(4, scaling_factor=0.13025),
+        text_encoder=clip(),
+        text_encoder_2=clip(CLIPTextModelWithProjection),
+        tokenizer=clip_tokenizer(),
+        tokenizer_2=clip_tokenizer(),
+        unet=unet(
+            cross_attention_dim=64,
+            addition_embed_type="text_time",
+            addition_time_embed_dim=8,
+            projection_class_embeddings_input_dim=6 * 8 + 32,
+        ),
+        scheduler=EulerDiscreteScheduler(**BETAS, steps_offset=1, timestep_spacing="leading"),
+        add_watermarker=False,
+    )
+
+
+def sdxl_refiner() -> StableDiffusionXLImg2ImgPipeline:
+    """It knows one text encoder, the second, and an aesthetic score."""
+    return StableDiffusionXLImg2ImgPipeline(
+        vae=autoencoder(4, scaling_factor=0.13025),
+        text_encoder=None,
+        text_encoder_2=clip(CLIPTextModelWithProjection),
+        tokenizer=None,
+        tokenizer_2=clip_tokenizer(),
+        unet=unet(
+            addition_embed_type="text_time",
+            addition_time_embed_dim=8,
+            projection_class_embeddings_input_dim=5 * 8 + 32,
+        ),
+        scheduler=EulerDiscreteScheduler(**BETAS, steps_offset=1, timestep_spacing="leading"),
+        requires_aesthetics_score=True,
+        add_watermarker=False,
+    )
+
+
+def stable_diffusion_3() -> StableDiffusion3Pipeline:
+    large = t5()
+    return StableDiffusion3Pipeline(
+        transformer=SD3Transformer2DModel(
+            sample_size=8,
+            patch_size=2,
+            in_channels=16,
+            num_layers=2,
+            attention_head_dim=8,
+            num_attention_heads=4,
+            joint_attention_dim=64,
+            caption_projection_dim=32,
+            pooled_projection_dim=64,
+            out_channels=16,
+            pos_embed_max_size=16,
+        ),
+        vae=autoencoder(16, **FLOW_AUTOENCODER),
+        text_encoder=clip(CLIPTextModelWithProjection),
+        tokenizer=clip_tokenizer(),
+        text_encoder_2=clip(CLIPTextModelWithProjection),
+        tokenizer_2=clip_tokenizer(),
+        text_encoder_3=t5(64)["text_encoder"],
+        tokenizer_3=large["tokenizer"],
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+    )
+
+
+def flux() -> FluxPipeline:
+    """As FLUX.1-dev: guidance is an input of the network, the schedule shifts with the size."""
+    large = t5()
+    return FluxPipeline(
+        transformer=FluxTransformer2DModel(
+            patch_size=1,
+            in_channels=64,
+            num_layers=1,
+            num_single_layers=1,
+            attention_head_dim=16,
+            num_attention_heads=2,
+            joint_attention_dim=32,
+            pooled_projection_dim=32,
+            axes_dims_rope=(4, 4, 8),
+            guidance_embeds=True,
+        ),
+        vae=autoencoder(16, **FLOW_AUTOENCODER),
+        text_encoder=clip(),
+        tokenizer=clip_tokenizer(),
+        text_encoder_2=large["text_encoder"],
+        tokenizer_2=large["tokenizer"],
+        scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, shift=3.0),
+    )
+
+
+def _sana_parts(**more: Any) -> dict[str, Any]:
+    vocab = {one: place for place, one in enumerate(("<pad>", "<eos>", "<bos>", "<unk>", "▁"))}
+    vocab |= {one: len(vocab) + place for place, one in enumerate(LETTERS)}
+    tokenizer = GemmaTokenizerFast(vocab=vocab, merges=[])
+    tokenizer.padding_side = "right"
+    encoder = Gemma2Config(
+        vocab_size=len(tokenizer),
+        hidden_size=8,
+        intermediate_size=16,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        num_hidden_layers=1,
+        head_dim=4,
+        pad_token_id=0,
+    )
+    return {
+        "transformer": SanaTransformer2DModel(
+            patch_size=1,
+            in_channels=4,
+            out_channels=4,
+            num_layers=1,
+            num_attention_heads=2,
+            attention_head_dim=4,
+            num_cross_attention_heads=2,
+            cross_attention_head_dim=4,
+            cross_attention_dim=8,
+            caption_channels=8,
+            sample_size=8,
+            **more,
+        ),
+        "vae": AutoencoderDC(
+            in_channels=3,
+            latent_channels=4,
+            attention_head_dim=2,
+            encoder_block_types=("ResBlock", "EfficientViTBlock"),
+            decoder_block_types=("ResBlock", "EfficientViTBlock"),
+            encoder_block_out_channels=(8, 8),
+            decoder_block_out_channels=(8, 8),
+            encoder_qkv_multiscales=((), (5,)),
+            decoder_qkv_multiscales=((), (5,)),
+            encoder_layers_per_block=(1, 1),
+            decoder_layers_per_block=(1, 1),
+            downsample_block_type="conv",
+            upsample_block_type="interpolate",
+            scaling_factor=0.41407,
+        ),
+        "text_encoder": Gemma2Model(encoder),
+        "tokenizer": tokenizer,
+    }
+
+
+def sana() -> SanaPipeline:
+    scheduler = DPMSolverMultistepScheduler(
+        prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
+    )
+    return SanaPipeline(**_sana_parts(), scheduler=scheduler)
+
+
+def sana_sprint() -> SanaSprintPipeline:
+    parts = _sana_parts(
+        guidance_embeds=True, guidance_embeds_scale=0.1, qk_norm="rms_norm_across_heads"
+    )
+    return SanaSprintPipeline(**parts, scheduler=SCMScheduler())
+
+
+def z_image() -> ZImagePipeline:
+    config = Qwen3Config(
+        vocab_size=len(qwen_tokenizer()),
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        head_dim=8,
+    )
+    transformer = ZImageTransformer2DModel(
+        in_channels=16,
+        dim=32,
+        n_layers=2,
+        n_refiner_layers=1,
+        n_heads=2,
+        n_kv_heads=2,
+        cap_feat_dim=16,
+        axes_dims=[8, 4, 4],
+        axes_lens=[256, 32, 32],
+    )
+    # Padding tokens are left as the memory was; a trained model has them.
+    torch.nn.init.normal_(transformer.x_pad_token)
+    torch.nn.init.normal_(transformer.cap_pad_token)
+    return ZImagePipeline(
+        transformer=transformer,
+        vae=autoencoder(16, **FLOW_AUTOENCODER),
+        text_encoder=Qwen3Model(config),
+        tokenizer=qwen_tokenizer(),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+    )
+
+
+def qwen_image() -> QwenImagePipeline:
+    text = {
+        "vocab_size": len(qwen_tokenizer()),
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "rope_scaling": {"mrope_section": [1, 1, 2], "rope_type": "default", "type": "default"},
+    }
+    vision = {
+        "depth": 1,
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_heads": 2,
+        "out_hidden_size": 16,
+    }
+    return QwenImagePipeline(
+        transformer=QwenImageTransformer2DModel(
+            patch_size=2,
+            in_channels=64,
+            out_channels=16,
+            num_layers=2,
+            attention_head_dim=16,
+            num_attention_heads=2,
+            joint_attention_dim=16,
+            axes_dims_rope=(8, 4, 4),
+        ),
+        vae=AutoencoderKLQwenImage(
+            base_dim=6,
+            z_dim=16,
+            dim_mult=[1, 1],
+            num_res_blocks=1,
+            temperal_downsample=[False],
+            latents_mean=[0.1 * place for place in range(16)],
+            latents_std=[1.0 + 0.1 * place for place in range(16)],
+        ),
+        text_encoder=Qwen2_5_VLForConditionalGeneration(
+            Qwen2_5_VLConfig(text_config=text, vision_config=vision)
+        ),
+        tokenizer=qwen_tokenizer(),
+        scheduler=FlowMatchEulerDiscreteScheduler(
+            use_dynamic_shifting=True, base_shift=0.5, max_shift=0.9, shift_terminal=0.02
+        ),
+    )
+
+
+BUILDERS: dict[str, Callable[[], Any]] = {
+    "stable-diffusion": stable_diffusion,
+    "stable-diffusion-xl": stable_diffusion_xl,
+    "sdxl-refiner": sdxl_refiner,
+    "stable-diffusion-3": stable_diffusion_3,
+    "flux": flux,
+    "sana": sana,
+    "sana-sprint": sana_sprint,
+    "z-image": z_image,
+    "qwen-image": qwen_image,
+}
+
+
+def build(name: str, folder: Path) -> Path:
+    """The pipeline of this name, saved in `folder`."""
+    torch.manual_seed(0)
+    BUILDERS[name]().save_pretrained(folder)
+    return folder

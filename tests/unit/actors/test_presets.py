@@ -1,0 +1,101 @@
+"""The presets of real models: whole, and as published."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from actors.models import presets
+from actors.models.presets import CATALOGUE, PRESETS, Preset
+from cluster.models import describe
+from jobs.spec import make_spec
+
+ROOT = Path(__file__).parents[3]
+REAL = [name for name in CATALOGUE if name != "shapes" and not name.startswith("timed")]
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_a_preset_says_where_from_and_under_which_licence(name: str) -> None:
+    """Of every file that it names."""
+    preset = CATALOGUE[name]
+    places = {source.at for source in preset.sources}
+    for settings in (preset.student, preset.teacher):
+        parts = [settings, settings.lora, settings.denoiser]
+        assert {part.path for part in parts if part} <= places
+        assert settings.width
+        assert settings.height
+    assert all(source.licence for source in preset.sources)
+    assert PRESETS[name] == preset.models
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_an_option_that_is_on_has_a_reason(name: str) -> None:
+    preset = CATALOGUE[name]
+    for settings in (preset.student, preset.teacher):
+        for option in ("compile", "channels_last", "vae_slicing", "vae_tiling"):
+            assert not getattr(settings, option) or option in preset.reasons
+        assert settings.dtype == "float32" or "dtype" in preset.reasons
+        assert settings.offload == "none"
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_a_job_of_a_preset_improves_as_the_preset_does(name: str) -> None:
+    preset = CATALOGUE[name]
+    fields = {"input": "prompts.txt", "output": "out", "models": name}
+    spec = make_spec(fields)
+    assert spec.strategy == preset.strategy
+    rollback = spec.rollback.model_dump(exclude_none=True) if spec.rollback else None
+    assert rollback == preset.rollback
+    own = make_spec({**fields, "models": {"preset": name}, "strategy": "regenerate"})
+    assert (own.strategy, own.rollback) == ("regenerate", None)
+    back = make_spec({**fields, "strategy": "refine", "rollback": {"strength": 0.9}}).rollback
+    assert back is not None
+    assert back.strength == 0.9
+
+
+def test_published_percentiles_rise_and_belong_to_their_settings() -> None:
+    found = [preset for preset in CATALOGUE.values() if preset.published]
+    assert len(found) == 2
+    for preset in found:
+        scores = preset.published
+        assert scores is not None
+        assert (scores.steps, scores.guidance) == (
+            preset.student.steps,
+            preset.student.guidance_scale,
+        )
+        assert list(scores.percentiles) == [10, 20, 30, 40, 50, 60, 70, 80, 90]
+        values = list(scores.percentiles.values())
+        assert values == sorted(values)
+
+
+def test_the_listing_says_what_a_person_needs() -> None:
+    text = "\n".join(describe(CATALOGUE["lcm-sdxl"]))
+    for said in (
+        "latent-consistency/lcm-sdxl (OpenRAIL++)",
+        "1024 x 1024, 4 steps, guidance 8",
+        "scheduler lcm",
+        "back to strength 0.7",
+        "30 %: 0.15",
+        "diffusers 0.42.1",
+    ):
+        assert said in text
+
+
+def test_versions_are_those_that_the_tests_ran_with() -> None:
+    file = Path(presets.__file__).with_name("presets.yaml")
+    versions = yaml.safe_load(file.read_text(encoding="utf-8"))["versions"]
+    figures = json.loads((ROOT / "tests/models/families.json").read_text())
+    assert versions == figures["versions"]
+    pinned = dict(
+        line.split("==") for line in (ROOT / "constraints.txt").read_text().split() if "==" in line
+    )
+    assert {name: pinned[name] for name in versions} == versions
+
+
+def test_a_preset_that_refines_says_how_far_back() -> None:
+    fields = CATALOGUE["shapes"].model_dump()
+    with pytest.raises(ValueError, match="how far back"):
+        Preset.model_validate({**fields, "rollback": None})
