@@ -9,36 +9,25 @@ import logging
 import sys
 from pathlib import Path
 
-import ray
-
 from cluster.cli import _make_crew
-from cluster.session import Resources
-from cluster.token import own_token
+from cluster.session import Resources, ray_session
 from jobs.job import resolve
 from jobs.runner import run_job
 from jobs.spec import load_spec
 
-CPUS = 4
+
+def run(file: str, have: Resources) -> None:
+    job = resolve(load_spec(Path(file)))
+    end = run_job(job, lambda: _make_crew(job, have, lambda: False))
+    print(f"{file}: {end.done_rows} rows in {end.elapsed_seconds:.1f} s")
 
 
 def main() -> None:
     gpus, *files = sys.argv[1:]
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    with own_token():
-        ray.init(
-            address="local",
-            num_cpus=CPUS,
-            num_gpus=int(gpus),
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.WARNING,
-        )
-        have = Resources(CPUS, float(gpus), ray.cluster_resources()["object_store_memory"], {})
+    with ray_session(None, num_cpus=4, num_gpus=int(gpus)) as have:
         for file in files:
-            job = resolve(load_spec(Path(file)))
-            end = run_job(job, lambda job=job: _make_crew(job, have, lambda: False))  # type: ignore[misc]
-            print(f"{file}: {end.done_rows} rows in {end.elapsed_seconds:.1f} s")
-        ray.shutdown()
+            run(file, have)
 
 
 if __name__ == "__main__":
