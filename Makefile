@@ -41,6 +41,9 @@ benchmarks: $(STAMP)
 	-$(BIN)/python benchmarks/pools_on_gpus.py sdxl-8 --splits 1
 	-$(BIN)/python benchmarks/pools_on_gpus.py sd-16 --splits 1
 	-$(BIN)/python benchmarks/ray_data.py sd-8 --best 1
+	-$(BIN)/python benchmarks/driver.py
+	-$(BIN)/python benchmarks/simulator.py
+	-$(BIN)/python benchmarks/driver_memory.py
 	$(BIN)/python benchmarks/figures.py
 
 # Which settings of Ray Data are best: `make benchmarks` runs the three that this finds. 15 minutes.

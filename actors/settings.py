@@ -485,3 +485,21 @@ class PoolsSettings(Settings):
     student: PoolSettings = Field(default_factory=PoolSettings, description="The student's pool.")
     oracle: PoolSettings = Field(default_factory=PoolSettings, description="The oracle's pool.")
     teacher: PoolSettings = Field(default_factory=PoolSettings, description="The teacher's pool.")
+    grow: bool = Field(
+        default=False,
+        description="The cluster has an autoscaler: ask it for nodes as they are needed, for at "
+        "most `max_size` actors of student and teacher, and give them back (docs/balance.md).",
+    )
+
+    @property
+    def by_name(self) -> dict[str, PoolSettings]:
+        """The pools."""
+        return {"student": self.student, "oracle": self.oracle, "teacher": self.teacher}
+
+    @model_validator(mode="after")
+    def _grows_so_far(self) -> PoolsSettings:
+        bounded = {name for name, pool in self.by_name.items() if pool.size or pool.max_size}
+        endless = [name for name in ("student", "teacher") if name not in bounded]
+        if self.grow and endless:
+            raise ValueError(f"grow: how far? Give pools.{endless[0]}.max_size")
+        return self

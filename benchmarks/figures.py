@@ -112,11 +112,64 @@ def authors_way() -> list[str]:
     ]
 
 
+def driver() -> list[str]:
+    """Batches a second, by actors."""
+    if (case := found("driver")) is None:
+        return []
+    pairs = list(case["gpu_seconds_per_batch"])
+    lines = [
+        "| actors | batches/s | driver ms a batch | "
+        + " | ".join(f"GPUs, {p}" for p in pairs)
+        + " |",
+        "|---" * (3 + len(pairs)) + "|",
+    ]
+    for run in case["runs"]:
+        gpus = " | ".join(f"{run['gpus_fed'][pair]:,}" for pair in pairs)
+        lines.append(
+            f"| {run['actors']} | {run['batches_per_second']:.1f} | "
+            f"{run['driver_ms_per_batch']:.2f} | {gpus} |"
+        )
+    return lines
+
+
+def driver_memory() -> list[str]:
+    """The driver's memory, by rows."""
+    if (case := found("driver_memory")) is None:
+        return []
+    heads = " | ".join(f"{rows:,}" for rows, _ in case["megabytes"])
+    held = " | ".join(f"{megabytes:.0f}" for _, megabytes in case["megabytes"])
+    lines = [f"| rows | {heads} |", "|---" * (1 + len(case["megabytes"])) + "|", f"| MB | {held} |"]
+    return [*lines, "", f"{case['rows']:,} rows in {case['seconds']:.0f} s."]
+
+
+def simulator() -> list[str]:
+    """The virtual clock on a large cluster."""
+    if (case := found("simulator")) is None:
+        return []
+    lines = ["| rows | s | MB | rows waiting |", "|---|---|---|---|"]
+    for at in case["tenths"]:
+        lines.append(
+            f"| {at['rows']:,} | {at['seconds']:.0f} | {at['megabytes']:.0f} | {at['waiting']:,} |"
+        )
+    return [
+        *lines,
+        "",
+        f"{case['rows']:,} rows on {case['gpus']:,} GPUs: {case['seconds']:.0f} s here "
+        f"({case['core_seconds']:.0f} s of a core), {case['answers']:,} answers. Virtual time "
+        f"{case['virtual_seconds']:,.0f} s, of which {case['loading_seconds']:.0f} s to load; the "
+        f"bound is {case['bound_seconds']:,.0f} s. Efficiency {case['efficiency']:.3f}, "
+        f"{case['efficiency_without_loading']:.3f} without the loading.",
+    ]
+
+
 TABLES = {
     "pools_on_gpus": pools_on_gpus,
     "ray_data": ray_data,
     "object_store": object_store,
     "authors_way": authors_way,
+    "driver": driver,
+    "driver_memory": driver_memory,
+    "simulator": simulator,
 }
 
 

@@ -3,9 +3,10 @@
 The real runner, crew, pools and cascades on a virtual clock, with the published times of SD-Turbo
 and SD 1.5 (`models: timed`; a rejected picture is drawn anew with 50 steps); the balance deals out
 the GPUs. A line for each tenth of the rows: how long it took here, how much memory the process
-holds, and how many answers of actors and files it handled a second. At the end the virtual time
-against the bound: the seconds that all batches of students and teachers take, were they full, over
-the GPUs; the oracles stand beside them, each on a tenth of a GPU.
+holds, how many rows are drawn and not committed yet, and how many answers of actors and files it
+handled a second. At the end the virtual time against the bound: the seconds that all batches of
+students and teachers take, were they full, over the GPUs; the oracles stand beside them, each on a
+tenth of a GPU.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from timed_jobs import memory_bytes, timings_of, write_result
 from actors.refinement import Refinement
 from jobs.crew import Crew
 from jobs.hands import Answer
-from jobs.light_hands import LightHands
+from jobs.light_hands import LightHands, LightPrompts
 from jobs.progress import Progress
 from jobs.runner import Runner
 from jobs.simulation import Times, simulated_job
@@ -49,8 +50,8 @@ class Watch:
     def __init__(self, hands: CountingHands) -> None:
         self._hands, self._tenth, self._answers = hands, 1, 0
         self._start = self._last = perf_counter()
-        self.megabytes: list[tuple[int, float]] = []
-        print("      rows  seconds  memory MB  answers/s", flush=True)
+        self.tenths: list[dict[str, float]] = []
+        print("      rows  seconds  memory MB  rows waiting  answers/s", flush=True)
 
     def __call__(self, progress: Progress) -> None:
         if progress.done_rows < self._tenth * progress.num_rows / 10:
@@ -60,9 +61,18 @@ class Watch:
         self._tenth = 1 + 10 * progress.done_rows // progress.num_rows
         self._last, self._answers = now, answers
         held = memory_bytes() / 1e6
-        self.megabytes.append((progress.done_rows, round(held, 1)))
         done, took = progress.done_rows, now - self._start
-        print(f"{done:10,}  {took:7.1f}  {held:9.0f}  {rate:9,.0f}", flush=True)
+        waiting = progress.judged_rows - done
+        self.tenths.append(
+            {
+                "rows": done,
+                "seconds": round(took, 1),
+                "megabytes": round(held, 1),
+                "waiting": waiting,
+                "answers_per_second": round(rate),
+            }
+        )
+        print(f"{done:10,}  {took:7.1f}  {held:9.0f}  {waiting:12,}  {rate:9,.0f}", flush=True)
 
 
 def main() -> None:
@@ -82,6 +92,7 @@ def main() -> None:
     steps = spec.models.teacher.steps
     job = replace(
         simulated_job(spec, args.rows, "latents", frozenset()),
+        prompts=LightPrompts(spec, args.rows, frozenset()),
         refinement=Refinement("regenerate", 1.0, steps, "latents"),
     )
     timings = timings_of(job)
@@ -121,7 +132,7 @@ def main() -> None:
             "seconds": round(wall, 1),
             "core_seconds": round(cpu, 1),
             "answers": hands.answers,
-            "megabytes": watch.megabytes,
+            "tenths": watch.tenths,
             "virtual_seconds": round(hands.now(), 1),
             "loading_seconds": loading,
             "bound_seconds": round(bound, 1),

@@ -29,6 +29,9 @@ MARGIN, EARLY_MARGIN = 1.5, 2.0
 """A move is made when it saves this many times what the actors that it starts cost to load; the
 second is for moves while nobody idles."""
 
+SLACK = 0.1
+"""Of a teacher: a need that wavers around a whole number moves nobody."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolFacts:
@@ -114,6 +117,8 @@ class _Split:
 
 def decide(outlook: Outlook) -> Decision:
     """The sizes from now on."""
+    if outlook.capacity.elastic:
+        return _as_needed(outlook) if outlook.rows_to_draw > 0 else _given_back(outlook)
     return _Pricing(outlook).decision() if outlook.rows_to_draw > 0 else _at_the_end(outlook)
 
 
@@ -141,6 +146,10 @@ class _Pricing:
         if chosen is now or stays - price <= (margin - 1) * costs:
             return self.oracles(now)
         return Decision(chosen.sizes, self.reason(now, chosen, stays, price, costs))
+
+    def decision_on_oracles(self) -> Decision:
+        """The other pools as they are."""
+        return self.oracles(self.now())
 
     def oracles(self, now: _Split) -> Decision:
         """The oracle alone, when it is too small for the others."""
@@ -328,6 +337,46 @@ def _told(before: dict[str, int], after: dict[str, int]) -> str:
         f"{name} {before[name]} -> {after[name]}" for name in before if before[name] != after[name]
     )
     return ", ".join(changes)
+
+
+def _as_needed(look: Outlook) -> Decision:
+    """Where devices come and go: the teachers that keep up with the students, no more.
+
+    What waits already is spread over the time that drawing will take. A teacher comes if it is
+    needed for longer than it loads, and goes when the others would do with room to spare.
+    """
+    before, teacher = look.sizes, look.teacher
+    oracles = _Pricing(look).decision_on_oracles()
+    if not look.student.size:
+        return oracles
+    drawing = look.rows_to_draw * look.student.row_seconds / look.student.size
+    rows = look.rejected * look.rows_to_draw + look.waiting
+    busy = rows * teacher.row_seconds / drawing
+    wanted = teacher.within(ceil(busy))
+    wanted = look.capacity.most("teacher", {**before, "teacher": 0}, wanted)
+    few = wanted > teacher.size and busy > teacher.size + SLACK
+    many = wanted < teacher.size and busy < teacher.size - 1 - SLACK
+    if not many and not (few and drawing > teacher.load_seconds):
+        return oracles
+    sizes = {**oracles.sizes, "teacher": wanted}
+    return Decision(
+        sizes,
+        f"p {look.rejected:.2f}: the students keep {busy:.1f} teachers busy for the {drawing:.0f} "
+        f"s that they still draw. {_told(before, sizes)}",
+    )
+
+
+def _given_back(look: Outlook) -> Decision:
+    """Everything is drawn, and devices may go: the students', then those of idle teachers."""
+    before, teacher = look.sizes, look.teacher
+    decision = _at_the_end(look)
+    sizes = {**decision.sizes, "student": look.student.minimum}
+    if not teacher.queued:
+        sizes["teacher"] = max(teacher.minimum, min(teacher.size, teacher.running))
+    if sizes == before:
+        return decision
+    told = f"everything is drawn: {_told(before, sizes)}"
+    return Decision(sizes, decision.reason or told)
 
 
 def _at_the_end(look: Outlook) -> Decision:

@@ -28,12 +28,14 @@ class Devices:
 class Capacity:
     """What a cluster has for actors. `shares`: what an actor of a pool takes of a device.
 
-    A fraction has to fit into one device; an actor of more than one takes whole ones.
+    A fraction has to fit into one device; an actor of more than one takes whole ones. `elastic`:
+    the devices are what an autoscaler may bring; those that nobody uses cost nothing.
     """
 
     devices: tuple[Devices, ...]
     shares: Mapping[str, float]
     unit: str = "GPU"
+    elastic: bool = False
 
     @property
     def count(self) -> int:

@@ -208,6 +208,8 @@ BETWEEN = tuple(stage for stage in Stage if stage not in (Stage.DRAW, Stage.COMM
 TEACHERS = (Stage.REFINE, Stage.SCORE_REFINED, Stage.ENCODE_REFINED)
 """Stages that an accepted row does not need."""
 
+SCORED_BY = {Stage.DRAW: Stage.SCORE_DRAWN, Stage.REFINE: Stage.SCORE_REFINED}
+
 ENCODINGS = (Stage.ENCODE_DRAWN, Stage.ENCODE_REFINED)
 
 INPUT_FROM = {
@@ -404,21 +406,18 @@ class Cascade:
             self._note_made(call)
         if stage in self._ahead:
             self._ahead[stage] &= ~rows
-        match stage:
-            case Stage.DRAW:
-                # A drawing that is made again, because its outputs were lost, has its scores.
-                self._issue_of(call, Stage.SCORE_DRAWN, rows)
-            case Stage.REFINE:
-                self._issue_of(call, Stage.SCORE_REFINED, rows)
-            case Stage.SCORE_DRAWN:
-                self._judge_drawn(call, self._scored(call, scores))
-            case Stage.SCORE_REFINED:
-                self._judge_refined(call, self._scored(call, scores))
-            case Stage.COMMIT:
-                self.done = True
-                for output, calls in self._held.items():
-                    self._out += [Release(held, output) for held in calls]
-                    calls.clear()
+        if stage in SCORED_BY:
+            # A drawing that is made again, because its outputs were lost, has its scores.
+            self._issue_of(call, SCORED_BY[stage], rows)
+        elif stage is Stage.SCORE_DRAWN:
+            self._judge_drawn(call, self._scored(call, scores))
+        elif stage is Stage.SCORE_REFINED:
+            self._judge_refined(call, self._scored(call, scores))
+        elif stage is Stage.COMMIT:
+            self.done = True
+            for output, calls in self._held.items():
+                self._out += [Release(held, output) for held in calls]
+                calls.clear()
         if self._parked:
             self._unpark()
 
@@ -588,7 +587,7 @@ class Cascade:
         """Release what no row of `call` can ask for any more, from whoever made it."""
         if self.done:
             return
-        for stage in (Stage.DRAW, Stage.REFINE):
+        for stage in SCORED_BY:
             for made in self._makers(stage, call.row_set):
                 for output in OUTPUTS[stage]:
                     if made.call in self._held[output] and not self._asked_for(made, output):

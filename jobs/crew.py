@@ -48,6 +48,8 @@ TOLD = {
 }
 """What a row's `error` says: hosts, processes, bytes and seconds are for the log."""
 
+SCORES = (Stage.SCORE_DRAWN, Stage.SCORE_REFINED)
+
 LOOK_SECONDS = 1.0
 """How often the crew looks for calls that take too long."""
 
@@ -176,6 +178,7 @@ class Crew:
     def __exit__(self, *_: object) -> None:
         for pool in self.pools.values():
             pool.stop()
+        self.hands.want_actors(dict.fromkeys(self.pools, 0))
 
     def send(self, owner: OpenPart, call: Call) -> None:
         """Queue a call. Older parts go first, so that parts finish and let go of their pictures."""
@@ -402,7 +405,7 @@ class Crew:
         if call.stage is Stage.COMMIT:
             owner.record = answer.value
             return Done(call)
-        is_scores = call.stage in (Stage.SCORE_DRAWN, Stage.SCORE_REFINED)
+        is_scores = call.stage in SCORES
         facts: CallFacts = answer.value[1] if is_scores else answer.value
         made = zip(OUTPUTS[call.stage], answer.outputs, facts.stored_bytes, strict=True)
         for output, ref, num_bytes in made:

@@ -73,7 +73,7 @@ def _check_search(spec: JobSpec, gpus: Mapping[str, int]) -> None:
             "--deadline finds how many GPUs of one type it takes, and --gpus names "
             f"{len(gpus)}: {', '.join(gpus)}. Name one, with the most that there may be."
         )
-    fixed = [name for name, pool in spec.pools if pool.size is not None]
+    fixed = [name for name, pool in spec.pools.by_name.items() if pool.size is not None]
     if fixed:
         raise SpecError(
             f"--deadline finds the sizes of the pools, and pools.{fixed[0]}.size fixes one. Take "

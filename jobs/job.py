@@ -79,7 +79,7 @@ class Job:
         identity = {
             "spec": spec,
             # Measured: a 1x1 convolution of oneDNN gives other last bits with other threads.
-            "threads": {name: pool.threads_per_actor for name, pool in pools},
+            "threads": {name: pool.threads_per_actor for name, pool in pools.by_name.items()},
             "input_files": self.prompts.describe_files(),
             "model_files": self.model_files,
         }

@@ -13,7 +13,7 @@ from typing import Any
 from jobs.cascade import OUTPUTS, Call, Stage
 from jobs.hands import Answer, Trouble, Work
 from jobs.open_part import OpenPart
-from jobs.simulation import Asked, SimulatedHands
+from jobs.simulation import Asked, SimulatedHands, SimulatedPrompts
 
 NUM_SCORES = 1 << 16
 EVENLY = [place / NUM_SCORES for place in Random(0).sample(range(NUM_SCORES), NUM_SCORES)]
@@ -58,3 +58,11 @@ class LightHands(SimulatedHands):
         if call.stage is Stage.SCORE_REFINED:
             return Answer(asked.ticket, ((1.0,) * rows, facts))
         return Answer(asked.ticket, facts, outputs)
+
+
+class LightPrompts(SimulatedPrompts):
+    """Rows of which there are millions, and whose texts nobody reads."""
+
+    def texts(self, rows: range) -> Sequence[str]:
+        """As many as there are rows."""
+        return [""] * len(rows)

@@ -15,6 +15,7 @@ from typing import Any
 
 import ray
 from ray import ObjectRef
+from ray.autoscaler.sdk import request_resources
 from ray.exceptions import (
     NodeDiedError,
     ObjectLostError,
@@ -60,7 +61,7 @@ class RayHands:
     def __init__(self, job: Job, plans: PoolPlans) -> None:
         models = job.spec.models
         kinds = actor_classes(models)
-        self._job = job
+        self._job, self._plans = job, plans
         self._actors: dict[str, tuple[Any, tuple[Any, ...]]] = {
             "student": (_actor(kinds["student"], plans.student), (models.student,)),
             "oracle": (_actor(kinds["oracle"], plans.oracle), (models.oracle,)),
@@ -88,7 +89,22 @@ class RayHands:
         return monotonic()
 
     def want_actors(self, sizes: Mapping[str, int]) -> None:
-        """Nothing is asked for beyond what `start_actor` asks for."""
+        """With `pools.grow`, ask the autoscaler for room for so many actors, and for no more.
+
+        Its request lasts until the next one; actors that wait for a node ask for it by themselves,
+        but only a smaller request lets nodes go.
+        """
+        if not self._job.spec.pools.grow or not ray.is_initialized():
+            return
+        bundles, labels = [], []
+        for name, size in sizes.items():
+            plan: PoolPlan = getattr(self._plans, name)
+            bundle = {"CPU": plan.cpus, "GPU": plan.gpus}
+            bundles += [{what: much for what, much in bundle.items() if much}] * size
+            labels += [plan.node_label] * size
+        request_resources(bundles=bundles, bundle_label_selectors=labels)
+        told = ", ".join(f"{size} {name}" for name, size in sizes.items())
+        log.info("the autoscaler is asked for nodes for %s", told if bundles else "nobody")
 
     def start_actor(self, pool: str) -> tuple[RayActor, ObjectRef[Any]]:
         """Start an actor; Ray queues it until a node has room."""

@@ -54,7 +54,8 @@ class PlannedHands(LightHands):
         self._gpu_of: dict[str, str] = {}
         """By actor."""
         self._wanted = {
-            name: pool.node_label.get(ACCELERATOR_LABEL) for name, pool in job.spec.pools
+            name: pool.node_label.get(ACCELERATOR_LABEL)
+            for name, pool in job.spec.pools.by_name.items()
         }
         student = job.spec.models.student
         pixels = (student.width or DEFAULT_SIDE) * (student.height or DEFAULT_SIDE)

@@ -35,8 +35,8 @@ class Part:
     index: int
     first_row: int
     table: pa.Table
-    prompts: list[str]
-    seeds: list[int]
+    prompts: Sequence[str]
+    seeds: Sequence[int]
     unusable: dict[int, str]
 
 

@@ -191,7 +191,8 @@ class Runner:
         todo = set(self.todo)
         parts = (p for p in self.job.prompts.parts(first=self.todo[0]) if p.index in todo)
         while True:
-            while self._may_open(crew, rules) and (part := next(parts, None)):
+            most_rows = self._most_rows(crew, rules)
+            while self._may_open(crew, most_rows) and (part := next(parts, None)):
                 opened = self._opened(part, rules)
                 self._open[part.index] = opened
                 self._open_rows += len(part.prompts)
@@ -199,7 +200,7 @@ class Runner:
                 self._carry_out(opened, opened.cascade.start())
             if not self._open:
                 return
-            balancer.look(self._unopened_rows, self._most_rows(crew, rules) - self._open_rows)
+            balancer.look(self._unopened_rows, most_rows - self._open_rows)
             for owner, event in crew.wait(timeout_seconds=0.5):
                 self._judged(event, rules)
                 self._carry_out(owner, owner.cascade.handle(event))
@@ -231,10 +232,8 @@ class Runner:
             assert self._balancer is not None
             self._rejection.add(len(event.scores), rejected, self._balancer.window)
 
-    def _may_open(self, crew: Crew, rules: Rules) -> bool:
-        return not self._open or (
-            crew.wants_rows and self._open_rows < self._most_rows(crew, rules)
-        )
+    def _may_open(self, crew: Crew, most_rows: float) -> bool:
+        return not self._open or (self._open_rows < most_rows and crew.wants_rows)
 
     def _most_rows(self, crew: Crew, rules: Rules) -> float:
         """Rows of open parts that feed every actor twice over, and the balance's buffer.

@@ -14,7 +14,7 @@ Things can be broken: `kill_actor`, `kill_node`, `lose`, and what a subclass add
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import count
@@ -375,9 +375,14 @@ class SimulatedPrompts(Prompts):
         size = self.spec.rows_per_part
         for index in range(first, self.num_parts):
             rows = range(index * size, min(self.num_rows, (index + 1) * size))
-            unusable = {n: "the prompt is empty" for n, r in enumerate(rows) if r in self._unusable}
-            prompts = [f"prompt {row}" for row in rows]
-            yield Part(index, rows[0], pa.table({}), prompts, list(rows), unusable)
+            unusable = {
+                row - rows[0]: "the prompt is empty" for row in self._unusable if row in rows
+            }
+            yield Part(index, rows[0], pa.table({}), self.texts(rows), rows, unusable)
+
+    def texts(self, rows: range) -> Sequence[str]:
+        """The rows' prompts."""
+        return [f"prompt {row}" for row in rows]
 
     def sample(self, num_rows: int) -> Part:
         """Rows spread evenly; none of them unusable."""

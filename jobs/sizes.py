@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import ceil, floor
 
 from actors.settings import PoolSettings, PoolsSettings
-from jobs.capacity import Capacity, Devices
+from jobs.capacity import UNITS, Capacity, Devices, devices_needed
 from jobs.job import Job
 
 POOLS = ("student", "oracle", "teacher")
@@ -111,6 +111,8 @@ def plan_pools(
     its own starts its actors there; the oracle goes with the student.
     """
     labelled = labelled or {}
+    if pools.grow:
+        gpus, labelled = _grown(pools, gpus, labelled)
     for name, home in HOMES.items():
         settings: PoolSettings = getattr(pools, name)
         if home in labelled and not settings.node_label:
@@ -119,6 +121,27 @@ def plan_pools(
     if gpus < 1:
         return _on_cpus(pools, cpus)
     return _on_gpus(pools, cpus, _devices(gpus, labelled), loads)
+
+
+def _grown(
+    pools: PoolsSettings, gpus: float, labelled: Mapping[str, float]
+) -> tuple[float, dict[str, float]]:
+    """GPUs, and those by label, of a cluster that has grown as far as the pools may."""
+    needed = {}
+    for home in dict.fromkeys(HOMES.values()):
+        counts: dict[int, int] = {}
+        for name in (name for name in POOLS if HOMES[name] == home):
+            own: PoolSettings = getattr(pools, name)
+            share = own.gpus_per_actor
+            if share is None:
+                share = ORACLE_SHARE if name == "oracle" else MAIN_SHARE
+            units = round(share * UNITS)
+            counts[units] = counts.get(units, 0) + (own.size or own.max_size or 1)
+        needed[home] = float(devices_needed(tuple(sorted(counts.items(), reverse=True))))
+    if not labelled:
+        return max(gpus, sum(needed.values())), {}
+    grown = {home: max(count, labelled.get(home, 0.0)) for home, count in needed.items()}
+    return gpus - sum(labelled.values()) + sum(grown.values()), grown
 
 
 def limits(settings: PoolSettings, least: int = 0) -> tuple[int, int]:
@@ -160,12 +183,18 @@ def _on_gpus(
         name: defaults[name] if own.gpus_per_actor is None else own.gpus_per_actor
         for name, own in settings.items()
     }
-    capacity = Capacity(devices, shares)
+    capacity = Capacity(devices, shares, elastic=pools.grow)
     sizes = _first_sizes(capacity, settings, loads)
+    if pools.grow:
+        busy = sizes["student"] / loads.student * loads.rejected * loads.teacher
+        fewest, _ = limits(pools.teacher)
+        sizes["teacher"] = max(fewest, min(sizes["teacher"], ceil(busy)))
     actors = max(2 * count, sum(sizes.values()))
     # Where all have room on one GPU together there is nothing to hand over.
     together = count == 1 and capacity.fits(dict.fromkeys(POOLS, 1))
     fixed = together or all(own.size is not None for own in settings.values())
+
+    most = "at most " if pools.grow else ""
 
     def plan(name: str) -> PoolPlan:
         own = settings[name]
@@ -178,7 +207,7 @@ def _on_gpus(
             node_label=own.node_label,
             reason=f"set in the job file: {own.size}"
             if own.size
-            else f"to begin with on {count} GPUs, {shares[name]:g} each",
+            else f"to begin with on {most}{count} GPUs, {shares[name]:g} each",
         )
 
     student, oracle, teacher = map(plan, POOLS)

@@ -22,18 +22,19 @@ class Store:
 
     def keep(self, owner: OpenPart, call: Call, output: Output, ref: Ref, num_bytes: int) -> None:
         """A call left something."""
-        self.let_go(owner, call, output)
-        owner.refs[call, output] = ref
-        owner.stored[call, output] = num_bytes
-        self.held += num_bytes
+        key, kind = (call, output), (call.stage, output)
+        self.held += num_bytes - owner.stored.get(key, 0)
+        owner.refs[key] = ref
+        owner.stored[key] = num_bytes
         each = num_bytes / len(call.rows)
-        kind = call.stage, output
-        self.row_bytes[kind] = max(each, self.row_bytes.get(kind, 0.0))
+        if each > self.row_bytes.get(kind, 0.0):
+            self.row_bytes[kind] = each
 
     def let_go(self, owner: OpenPart, call: Call, output: Output) -> None:
         """Nobody asks for it any more, or it is lost."""
-        owner.refs.pop((call, output), None)
-        self.held -= owner.stored.pop((call, output), 0)
+        key = call, output
+        owner.refs.pop(key, None)
+        self.held -= owner.stored.pop(key, 0)
 
     def has_room_for(self, rows: int) -> bool:
         """Whether so many rows can be drawn beside what is held."""

@@ -54,9 +54,8 @@ def count(log: Path, gate: Path) -> None:
             write_down(log, "refine", prompts)
             return super().refine(prompts, *rest, **options)
 
-    jobs.on_ray.Student = CountedStudent  # type: ignore[misc]
-    jobs.on_ray.Oracle = CountedOracle  # type: ignore[misc]
-    jobs.on_ray.Teacher = CountedTeacher  # type: ignore[misc]
+    kinds = {"student": CountedStudent, "oracle": CountedOracle, "teacher": CountedTeacher}
+    jobs.on_ray.actor_classes = lambda _: kinds  # type: ignore[assignment]
 
 
 if __name__ == "__main__":

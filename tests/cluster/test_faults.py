@@ -17,6 +17,8 @@ import torch
 from PIL import Image
 
 from actors.oracle import Oracle
+from actors.roles import actor_classes
+from actors.settings import ModelSettings
 from actors.student import Student
 from actors.teacher import Teacher
 from jobs.job import Job
@@ -35,6 +37,15 @@ def struck(kind: type, method: str, strike: Strike) -> type:
         return original(self, prompts, *rest, rows_at_once=rows_at_once)
 
     return type(kind.__name__, (kind,), {method: do})
+
+
+def play(patch: pytest.MonkeyPatch, **roles: type) -> None:
+    """Have these classes play their roles on the real Ray."""
+
+    def kinds(models: ModelSettings) -> dict[str, type]:
+        return {**actor_classes(models), **roles}
+
+    patch.setattr("jobs.on_ray.actor_classes", kinds)
 
 
 def at_its_threshold(done: tuple[Job, Progress], out: Path) -> dict[str, Any]:
@@ -69,9 +80,12 @@ def test_a_poison_row_of_each_pool_fails_alone_and_a_retry_mends_it(
 
     fields = {**at_its_threshold(done, tmp_path / "out"), "max_attempts": 1, "max_failed": 3}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("jobs.on_ray.Student", struck(Student, "draw", poison(drawn)))
-        patch.setattr("jobs.on_ray.Oracle", struck(Oracle, "score", poison(scored)))
-        patch.setattr("jobs.on_ray.Teacher", struck(Teacher, "refine", kill))
+        play(
+            patch,
+            student=struck(Student, "draw", poison(drawn)),
+            oracle=struck(Oracle, "score", poison(scored)),
+            teacher=struck(Teacher, "refine", kill),
+        )
         job, progress = run_here(**fields)
     assert progress.failed_rows == 3
     rows = rows_of(job.output.path)
@@ -113,7 +127,7 @@ def test_an_actor_that_raises_at_everything_and_one_that_hangs_change_no_byte(
             os.kill(stopped[0], signal.SIGSTOP)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("jobs.on_ray.Student", struck(Student, "draw", broken))
+        play(patch, student=struck(Student, "draw", broken))
         run_here(
             watch=stop,
             call_timeout_seconds=20,
@@ -142,7 +156,7 @@ def test_a_device_without_room_computes_fewer_rows_at_once(
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("jobs.on_ray.Teacher", struck(Teacher, "refine", full))
+        play(patch, teacher=struck(Teacher, "refine", full))
         job, progress = run_here(**at_its_threshold(done, tmp_path / "out"))
     assert progress.failed_rows == 0
     told = [record.get("smaller_batches") for record in job.output.records().values()]

@@ -25,14 +25,6 @@ Loaded = Callable[..., Diffusion]
 Note = Callable[[str, str, float | bool], None]
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--write-families",
-        action="store_true",
-        help=f"Write what the tests of the families measure to {FIGURES.name}.",
-    )
-
-
 @pytest.fixture(scope="session")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
     """The folder of a tiny pipeline, by its name in `tiny.BUILDERS`."""

@@ -46,6 +46,11 @@ def outlook(
     )
 
 
+def elastic(look: Outlook) -> Outlook:
+    """The same on a cluster that may grow to so many GPUs."""
+    return replace(look, capacity=replace(look.capacity, elastic=True))
+
+
 def sizes_of(look: Outlook) -> tuple[int, ...]:
     return tuple(decide(look).sizes.values())
 
@@ -157,3 +162,41 @@ def test_four_thousand_gpus_are_decided_quickly() -> None:
     look = outlook((600, 300, 3496), gpus=4096, rows=1e7, waiting=0, room=0)
     decision = decide(look)
     assert 600 < decision.sizes["student"] < 700
+
+
+@pytest.mark.parametrize(
+    ("rejected", "waiting", "teachers"),
+    [
+        (0.0, 0, 0),
+        (0.05, 0, 1),  # 0.8 busy
+        (0.3, 0, 6),  # 5.03 busy: they stay
+        (0.6, 0, 11),  # 10.06 busy
+        (1.0, 0, 14),  # 16.8 busy, and there is no room for more
+        (0.3, 3000, 11),  # what waits already is spread over the time that is left
+    ],
+)
+def test_on_a_cluster_that_grows_teachers_follow_the_fraction(
+    rejected: float, waiting: float, teachers: int
+) -> None:
+    look = elastic(outlook((1, 1, 6), gpus=15, rejected=rejected, waiting=waiting))
+    assert sizes_of(look) == (1, 1, teachers)
+
+
+def test_a_need_that_wavers_around_a_whole_number_moves_nobody() -> None:
+    for size in (5, 6):
+        for rejected in (0.297, 0.298, 0.299, 0.302):  # 4.98 to 5.07 teachers busy
+            look = elastic(outlook((1, 1, size), gpus=15, rejected=rejected, waiting=0))
+            assert decide(look).reason == ""
+
+
+def test_no_node_is_asked_for_that_would_load_until_everything_is_drawn() -> None:
+    look = elastic(outlook((1, 1, 2), gpus=15, rows=400, waiting=0, load=60.0))
+    assert sizes_of(look) == (1, 1, 2)
+    assert sizes_of(replace(look, teacher=replace(look.teacher, load_seconds=5.0))) == (1, 1, 6)
+
+
+def test_what_has_nothing_more_to_do_gives_its_node_back() -> None:
+    look = elastic(outlook((2, 1, 4), gpus=15, rows=0, waiting=0, queued=0, free_in=(9.0,) * 4))
+    busy = replace(look, teacher=replace(look.teacher, running=3))
+    assert sizes_of(busy) == (0, 1, 3)
+    assert sizes_of(replace(busy, student=replace(look.student, minimum=1))) == (1, 1, 3)

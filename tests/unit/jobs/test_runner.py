@@ -376,6 +376,47 @@ def test_a_disk_that_is_full_ends_the_job_in_a_sentence_and_finished_parts_stay(
     assert list(verify(job.output)) == []
 
 
+SMALL_DISK = """
+mount -t tmpfs -o size=24000 tmpfs "$2"
+"$0" -c "$SCRIPT" "$1" "$2"
+ls "$2/records" "$2/data"
+mount -o remount,size=16m "$2"
+"$0" -c "$SCRIPT" "$1" "$2"
+cp -r "$2" "$3"
+"""
+RUN = """
+import sys
+from pathlib import Path
+from actors.errors import OutputFailedError
+from tests.unit.jobs.local import local_job, run
+try:
+    print("done:", run(local_job(Path(sys.argv[1]), Path(sys.argv[2]))).resumed_rows, "were there")
+except OutputFailedError as error:
+    print(error)
+"""
+
+
+def test_a_small_file_system_fills_up_and_with_room_the_job_goes_on(tmp_path: Path) -> None:
+    """One of its own, which no other process sees."""
+    source = write_prompts(tmp_path / "p.csv", 12)
+    run(local_job(source, tmp_path / "peace"))
+    (tmp_path / "out").mkdir()
+    alone = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
+    folders = [tmp_path / "out", tmp_path / "k"]
+    ended = subprocess.run(
+        [*alone, "bash", "-ec", SMALL_DISK, sys.executable, source, *folders],
+        capture_output=True, text=True, check=True, cwd=ROOT, env={**os.environ, "SCRIPT": RUN},
+    )  # fmt: skip
+    said, _, rest = ended.stdout.partition("\n")
+    assert "part 1 cannot be written" in said, ended.stderr
+    assert "has no room left. Make room there" in said
+    assert rest.split()[-4:] == ["done:", "4", "were", "there"]
+    assert rest.count("part-") == 2, "one part and its record; no half a file"
+    kept = local_job(source, tmp_path / "k")
+    assert bytes_of(kept) == bytes_of(local_job(source, tmp_path / "peace"))
+    assert list(verify(kept.output)) == []
+
+
 def test_a_folder_that_cannot_be_made_is_told_in_a_sentence(tmp_path: Path) -> None:
     source = write_prompts(tmp_path / "p.csv", 4)
     with pytest.raises(OutputFailedError, match=r"/proc/nowhere/out' is gone\."):

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from actors.settings import PoolSettings, PoolsSettings
 from jobs.sizes import Loads, PoolPlans, plan_pools
@@ -106,3 +107,33 @@ def test_few_cores_keep_their_sizes_and_many_are_balanced() -> None:
 def test_sizes_that_contradict_each_other_are_refused(fields: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="size"):
         PoolSettings(**fields)
+
+
+def test_a_cluster_that_grows_is_planned_as_large_as_its_pools_may_become() -> None:
+    pools = PoolsSettings(
+        grow=True, student=PoolSettings(max_size=2), teacher=PoolSettings(max_size=6)
+    )
+    labelled = plan_pools(pools, 8, 1, {"student": 1.0})
+    assert labelled.capacity is not None
+    assert {tuple(sorted(d.pools)): d.count for d in labelled.capacity.devices} == {
+        ("oracle", "student"): 2,
+        ("teacher",): 6,
+    }
+    assert labelled.teacher.node_label == {"bottega-pool": "teacher"}
+    plain = plan_pools(pools, 8, 0)
+    assert plain.capacity is not None
+    assert plain.capacity.count == 8
+    assert plain.teacher.node_label == {}
+
+
+def test_a_cluster_that_grows_begins_with_the_teachers_that_are_needed() -> None:
+    pools = PoolsSettings(
+        grow=True, student=PoolSettings(max_size=2), teacher=PoolSettings(max_size=30)
+    )
+    few = plan_pools(pools, 8, 1, loads=Loads(student=1, oracle=0.2, teacher=16, rejected=0.1))
+    assert few.sizes == {"student": 2, "oracle": 1, "teacher": 4}  # 3.2 busy
+
+
+def test_how_far_a_cluster_may_grow_has_to_be_said() -> None:
+    with pytest.raises(ValidationError, match=r"grow: how far\? Give pools\.teacher\.max_size"):
+        PoolsSettings(grow=True, student=PoolSettings(size=1))
