@@ -189,9 +189,11 @@ def _on_gpus(
         busy = sizes["student"] / loads.student * loads.rejected * loads.teacher
         fewest, _ = limits(pools.teacher)
         sizes["teacher"] = max(fewest, min(sizes["teacher"], ceil(busy)))
-    actors = max(2 * count, sum(sizes.values()))
     # Where all have room on one GPU together there is nothing to hand over.
     together = count == 1 and capacity.fits(dict.fromkeys(POOLS, 1))
+    if together:
+        sizes = {name: limits(own, least=1)[0] for name, own in settings.items()}
+    actors = max(2 * count, sum(sizes.values()))
     fixed = together or all(own.size is not None for own in settings.values())
 
     most = "at most " if pools.grow else ""

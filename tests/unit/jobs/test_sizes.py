@@ -35,6 +35,17 @@ def test_gpus_and_their_cores_are_not_oversubscribed(gpus: int, cores: int) -> N
     assert min(plans.student.size, plans.oracle.size, plans.teacher.size) >= 1
 
 
+@given(st.integers(1, 16), st.floats(0.001, 1.0))
+def test_a_teacher_that_will_be_needed_is_there_or_may_come(gpus: int, rejected: float) -> None:
+    """Or the first rejected rows would wait for it for ever."""
+    loads = Loads(student=7, oracle=2, teacher=106, rejected=rejected)
+    plans = plan_pools(NONE, cpus=64, gpus=gpus, loads=loads)
+    assert plans.teacher.size >= 1 or plans.capacity is not None
+    assert plans.student.size >= 1
+    assert plans.oracle.size >= 1
+    assert total(plans, "gpus") <= gpus
+
+
 def test_what_the_job_file_says_goes_first() -> None:
     pools = PoolsSettings(teacher=PoolSettings(size=3, gpus_per_actor=0.25, threads_per_actor=2))
     for gpus in (0, 8):
