@@ -55,10 +55,10 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
     (home / ".ray").mkdir()
     (home / ".ray/auth_token").write_text(TOKEN)
     (home / ".ray/auth_token").chmod(0o600)
-    port, dashboard = _free_ports(2)
+    port, dashboard, agent = _free_ports(3)
     command = yaml.safe_load(CONFIG.read_text())["head_start_ray_commands"][-1]
-    own = f"--port={port} --dashboard-port={dashboard} --num-cpus=1 --object-store-memory=100000000"
-    own += " --block"
+    own = f"--port={port} --dashboard-port={dashboard} --dashboard-agent-listen-port={agent} "
+    own += "--num-cpus=1 --object-store-memory=100000000 --block"
     command = re.sub(r"--autoscaling-config=\S+", own, command).replace("--port=6379", "")
     with (home / "log").open("wb") as log:
         process = subprocess.Popen(
