@@ -225,7 +225,9 @@ def run(job: Job, prompts: Path, setting: Setting, folder: Path) -> Found:
     log, out, accepted = folder / "log", folder / "out", folder / "accepted"
     for each in (log, accepted):
         each.mkdir(parents=True)
+    # Importing ray.data sets up its log: what is set before is lost.
     context = ray.data.DataContext.get_current()
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     context.enable_progress_bars = False
     context.execution_options.preserve_order = False
     before = context.target_max_block_size, context.autoscaling_config
@@ -402,7 +404,6 @@ def main() -> None:
     parser.add_argument("--short", action="store_true", help="a look at whether it works")
     given = parser.parse_args()
     logging.getLogger("bottega").setLevel(logging.ERROR)
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
     case = CASES[given.case]
     if given.sweep:
         case = scaled(case, 4)

@@ -55,7 +55,6 @@ def job(folders: Folders, home: Path, student: str, teacher: str, **more: Any) -
             {"rollback": {"sigma": 0.7}},
             r"rollback\.sigma is for x = \(1-s\)",
         ),
-        ("flux", "flux", {"a_teacher": {"width": 34}}, "multiple of 4.*Try"),
         ("flux", "flux", {"a_teacher": {"prompt_tokens": 513}}, "reads at most 512"),
         (
             "stable-diffusion",
@@ -144,6 +143,13 @@ def test_the_size_of_a_model_is_in_its_files(folders: Folders) -> None:
         assert model_shape(settings, folders(name)).width == width
     with pytest.raises(UserError, match="no size of its own"):
         shape_of(settings_for(folders("sana"), width=None), folders("sana"), {})
+
+
+def test_a_size_that_the_network_cannot_cut_into_patches_is_refused(folders: Folders) -> None:
+    """Of real models: 1016 pixels of FLUX, which wants a multiple of 16."""
+    settings = settings_for(folders("flux")).model_copy(update={"width": 34})
+    with pytest.raises(UserError, match=r"34 pixels is not a multiple of 4.*Try"):
+        model_shape(settings, folders("flux"))
 
 
 def test_every_family_has_a_tiny_pipeline(folders: Folders) -> None:
