@@ -39,6 +39,11 @@ def show(console: Console, found: Forecast) -> None:
         f"of the wall time {duration(plan.ready_seconds)} pass before the first part begins; a "
         f"student or a teacher is at work in {plan.efficiency:.0%} of the GPUs' time"
     )
+    if plan.alone_seconds > 1.02 * plan.wall_seconds:
+        say(
+            "student and teacher share a GPU, and each is taken to be as fast as if it were alone: "
+            f"it may be up to {duration(plan.alone_seconds)}"
+        )
     console.print(_sizes(plan.timeline))
     console.print(_budgets(found.budgets, found.teacher_only, prices))
     if prices.are_examples:

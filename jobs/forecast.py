@@ -107,6 +107,7 @@ def _plan_as_json(plan: Plan, prices: Prices) -> dict[str, Any]:
         "nfe": plan.nfe,
         "ready_seconds": plan.ready_seconds,
         "wall_seconds": plan.wall_seconds,
+        "alone_seconds": plan.alone_seconds,
         "gpu_hours": plan.gpu_hours,
         "at_work_hours": plan.at_work_hours,
         "busy_hours": dict(plan.busy_hours),

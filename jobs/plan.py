@@ -111,7 +111,13 @@ class Plan:
     def efficiency(self) -> float:
         """The fraction of the GPUs' time in which a student or a teacher was at work."""
         paid = sum(self.gpu_hours.values())
-        return self.at_work_hours / paid if paid else 0.0
+        return min(1.0, self.at_work_hours / paid) if paid else 0.0
+
+    @property
+    def alone_seconds(self) -> float:
+        """The wall time, if students and teachers that share a GPU took turns."""
+        gpus = sum(self.gpus.values())
+        return max(self.wall_seconds, self.ready_seconds + 3600 * self.at_work_hours / gpus)
 
 
 def ask(
@@ -181,10 +187,9 @@ def fewest_gpus(question: Question, deadline_seconds: float, most: int = MAX_GPU
         plans[count] = make_plan(question.on({gpu: count}), quick=True)
         return plans[count].wall_seconds <= deadline_seconds
 
-    # No number of GPUs does the work of more than the deadline's seconds of each.
+    # A good guess: so many do the work if none is ever idle.
     work = 3600 * make_plan(question, quick=True).at_work_hours
-    low = min(most, max(1, ceil(work / deadline_seconds)))
-    high = low
+    low, high = 1, min(most, max(1, ceil(work / deadline_seconds)))
     while not ends_in_time(high):
         if high == most:
             raise SpecError(
@@ -257,7 +262,7 @@ def _busy_in_the_middle(hands: PlannedHands, num_gpus: int) -> float:
     first, last = (draws[len(draws) // 5], draws[-1]) if len(draws) >= MIN_DRAWS else (None, whole)
     since, work = first or (0.0, 0.0)
     seconds = num_gpus * (last[0] - since)
-    return min(1.0, (last[1] - work) / seconds) if seconds > 0 else 1.0
+    return (last[1] - work) / seconds if seconds > 0 else 1.0
 
 
 def _crew(job: Job, hands: PlannedHands, plans: PoolPlans, num_gpus: int) -> Crew:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import floor
 
 from actors.facts import CallFacts
 from actors.settings import OracleSettings
@@ -45,10 +44,11 @@ class PlannedHands(LightHands):
         self.busy_seconds = dict.fromkeys(shares, 0.0)
         """By pool: how long its actors were at work, together."""
         self.at_work_seconds = 0.0
-        """GPU-seconds in which a student or a teacher was at work; the oracle is beside them."""
+        """GPU-seconds of students and teachers at work; the oracle is small, and beside them."""
         self.draws: list[tuple[float, float]] = []
         """For each call that draws: when it began, and `at_work_seconds` by then."""
-        self._gpus_of_actor = {pool: _blocked(shares[pool]) for pool in ("student", "teacher")}
+        # An actor at work keeps its GPU busy, if it has one, also where it may take half of it.
+        self._keeps_busy = {pool: max(1.0, shares[pool]) for pool in ("student", "teacher")}
         self._stages, self._oracle, self._shares = times, oracle, shares
         self._free = {gpu: float(count) for gpu, count in gpus.items()}
         self._gpu_of: dict[str, str] = {}
@@ -95,7 +95,7 @@ class PlannedHands(LightHands):
         timing = self._stages.pools[actor.pool]
         seconds = timing.seconds(len(call.rows), work.rows_at_once, key, gpu)
         self.busy_seconds[actor.pool] += seconds
-        self.at_work_seconds += seconds * self._gpus_of_actor.get(actor.pool, 0.0)
+        self.at_work_seconds += seconds * self._keeps_busy.get(actor.pool, 0.0)
         if call.stage is Stage.DRAW:
             self.draws.append((self.now(), self.at_work_seconds))
         return seconds, None
@@ -122,8 +122,3 @@ class PlannedHands(LightHands):
         rows, stage = len(work.call.rows), work.call.stage
         stored = tuple(rows * self._row_bytes[output] for output in OUTPUTS.get(stage, ()))
         return CallFacts(rows, seconds, stored, self._evaluations.get(stage, 0))
-
-
-def _blocked(share: float) -> float:
-    """Of a GPU, by an actor at work: one with 0.9 has it for itself, two of 0.45 share it."""
-    return share if share >= 1 or share == 0 else 1 / floor(1 / share)

@@ -191,3 +191,12 @@ def test_a_plan_leaves_the_log_as_it_was() -> None:
     before = logger.level
     make_plan(question(100))
     assert logger.level == before
+
+
+def test_a_shared_gpu_is_told_with_the_time_of_taking_turns() -> None:
+    """One GPU, all three on it: the student's 100 s and the teacher's 300 s."""
+    one = make_plan(question(1000, gpus=1))
+    assert one.wall_seconds == pytest.approx(300, rel=0.15)
+    assert one.alone_seconds == pytest.approx(100 + 300, rel=0.15)
+    many = make_plan(question(1000, gpus=4))
+    assert many.alone_seconds == many.wall_seconds
