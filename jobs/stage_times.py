@@ -190,7 +190,8 @@ def _check_same_models(models: ModelSettings, before: dict[str, Any], folder: Pa
     for role, settings in models:
         new = settings.model_dump(mode="json", exclude=MAY_DIFFER)
         old = before["spec"]["models"][role]
-        changed = [name for name in new if name not in old or old[name] != new[name]]
+        # What this job leaves to the model has become a number in the one that ran.
+        changed = [name for name in new if new[name] is not None and old.get(name) != new[name]]
         path = Path(settings.path).expanduser()
         if settings.path and path.is_dir():
             if fingerprint(path) != before["identity"]["model_files"][role]:
