@@ -80,7 +80,7 @@ def right(image: dict[str, Any], prompt: str) -> bool:
 def run_the_python_of_the_readme(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`show` would open a window."""
     shown: list[Image.Image] = []
-    monkeypatch.setattr(Image.Image, "show", shown.append)
+    monkeypatch.setattr(Image.Image, "show", lambda picture: shown.append(picture))
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", folder / "cache")
     monkeypatch.chdir(folder)
     (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
