@@ -43,18 +43,18 @@ CASES: dict[str, dict[str, Any]] = {
         "job": {"strategy": "regenerate", "budget": {"refine": 0.3}},
     },
     "SDXL-Lightning -> SDXL, 8 GPUs, 30 % regenerated": {
-        "preset": "timed-sdxl", "gpus": 8, "rows": 2_400, "speed": 10,
+        "preset": "timed-sdxl", "gpus": 8, "rows": 6_000, "speed": 20,
         "job": {"strategy": "regenerate", "budget": {"refine": 0.3}},
     },
     "SD-Turbo -> SD1.5, 16 GPUs, half refined, 10 % noise, 2 % stragglers": {
-        "preset": "timed", "gpus": 16, "rows": 9_000, "speed": 3,
+        "preset": "timed", "gpus": 16, "rows": 16_000, "speed": 3,
         "job": {"budget": {"refine": 0.5}},
         "timed": {"noise": 0.1, "straggler_fraction": 0.02, "straggler_factor": 3.0},
     },
     "SD-Turbo -> SD1.5, 8 GPUs, p from 0.05 to 0.75 halfway": {
-        "preset": "timed", "gpus": 8, "rows": 5_000, "speed": 4,
+        "preset": "timed", "gpus": 8, "rows": 8_000, "speed": 4,
         "job": {"strategy": "regenerate", "budget": {"threshold": 0.5}},
-        "rejected": [[0, 0.05], [2_500, 0.75]],
+        "rejected": [[0, 0.05], [4_000, 0.75]],
     },
 }  # fmt: skip
 
