@@ -111,7 +111,12 @@ def test_a_killed_driver_takes_its_ray_with_it_and_the_same_command_continues(
     while not out.record_file(0).exists():
         assert process.poll() is None, (tmp_path / "log").read_text()
         time.sleep(0.05)
-    below = psutil.Process(process.pid).children(recursive=True)
+    # Ray's agents hold no model, and look for their node only once in a while.
+    below = [
+        child
+        for child in psutil.Process(process.pid).children(recursive=True)
+        if not child.name().endswith("Agent")
+    ]
     process.kill()
     assert process.wait() == -signal.SIGKILL
     assert psutil.wait_procs(below, timeout=60)[1] == [], "a process holds memory or a GPU"
