@@ -162,6 +162,22 @@ def simulator() -> list[str]:
     ]
 
 
+def plan_check() -> list[str]:
+    """Plans, and what became of them."""
+    if (case := found("plan_check")) is None:
+        return []
+    lines = [
+        "| case | planned s | real s | real over planned | an actor loads s | calls took, times |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, run in case["cases"].items():
+        lines.append(
+            f"| {name} | {run['planned']:.1f} | {run['real']:.1f} | {run['ratio']:.3f} | "
+            f"{run['load_seconds']:.1f} | {run['calls']:.3f} |"
+        )
+    return lines
+
+
 TABLES = {
     "pools_on_gpus": pools_on_gpus,
     "ray_data": ray_data,
@@ -170,6 +186,7 @@ TABLES = {
     "driver": driver,
     "driver_memory": driver_memory,
     "simulator": simulator,
+    "plan_check": plan_check,
 }
 
 
