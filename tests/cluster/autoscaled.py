@@ -4,8 +4,8 @@ Run by test_autoscaling.py in namespaces of its own: an end of the process ends 
 
     python -m tests.cluster.autoscaled FOLDER
 
-prints one JSON object: `nodes`, a list of [seconds, students, teachers]; `ended`, when the job had;
-`timeline`, as the job wrote it.
+writes one JSON object to FOLDER/found.json: `nodes`, a list of [seconds, students, teachers];
+`ended`, when the job had; `timeline`, as the job wrote it.
 """
 
 from __future__ import annotations
@@ -158,7 +158,8 @@ def main() -> None:
         watching.join()
     lines = (folder / "out" / "timeline.jsonl").read_text().splitlines()
     timeline = [json.loads(line) for line in lines]
-    json.dump({"nodes": seen, "ended": ended, "timeline": timeline}, sys.stdout)
+    found = {"nodes": seen, "ended": ended, "timeline": timeline}
+    (folder / "found.json").write_text(json.dumps(found))  # Ray itself writes to stdout
 
 
 if __name__ == "__main__":

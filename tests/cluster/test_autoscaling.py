@@ -31,7 +31,7 @@ def test_teacher_nodes_come_when_more_is_rejected_and_are_gone_after_the_job(
         command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False
     )
     assert done.returncode == 0, done.stderr[-4000:]
-    found = json.loads(done.stdout)
+    found = json.loads((tmp_path / "found.json").read_text())
     wanted = [entry["sizes"]["teacher"] for entry in found["timeline"]]
     assert wanted[0] <= 2 < max(wanted) <= MOST["teacher"]
     grown = next(e for e in found["timeline"] if e["sizes"]["teacher"] == max(wanted))

@@ -90,20 +90,26 @@ def with_failures(job: Job, folder: OutputFolder, index: int, failed: set[int]) 
 def test_a_folder_that_vanishes_ends_the_job_and_finished_parts_stay(
     done: tuple[Job, Progress], run_here: RunJob, tmp_path: Path
 ) -> None:
+    """It vanishes when the job goes on after its first part, before anything more is drawn."""
     job, _ = done
     out, away = tmp_path / "out", tmp_path / "away"
+    copytree(job.output.path, out)
+    folder = OutputFolder(out)
+    for index in (1, 2):
+        folder.record_file(index).unlink()
+        folder.part_file(index).unlink()
 
     def vanish(_crew: Any) -> None:
-        if (out / "records/part-00000000.json").is_file():
+        if not away.exists():
             out.rename(away)
 
+    kept = folder.part_file(0).stat().st_mtime_ns
     with pytest.raises(OutputFailedError, match=r"/out' is gone\. Bring it back"):
         run_here(watch=vanish, input=job.spec.input, output=str(out), **FIELDS)
     assert not out.exists()
     away.rename(out)
-    kept = OutputFolder(out).part_file(0).stat().st_mtime_ns
     run_here(input=job.spec.input, output=str(out), **FIELDS)
-    assert OutputFolder(out).part_file(0).stat().st_mtime_ns == kept
+    assert folder.part_file(0).stat().st_mtime_ns == kept
     assert hashes(out) == hashes(job.output.path)
 
 
