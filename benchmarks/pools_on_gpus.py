@@ -48,7 +48,7 @@ CASES = {
         Case(name="sdxl-16", models="timed-sdxl", gpus=16, rows=18432, speed=40),
     )
 }
-"""The bound of each is a minute, of `moving` two: an actor's process takes real seconds to start."""
+"""The bound of each is a minute; of `moving` two, as actors take real seconds to start here."""
 
 
 def scaled(case: Case, by: int) -> Case:
