@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from actors.facts import CallFacts
-from actors.models.diffusion import Pictures, best_device, padded
+from actors.images import Pictures
+from actors.models.diffusion import best_device, padded
 from actors.models.oracles import open_oracle
 from actors.settings import OracleSettings
 

@@ -1,4 +1,4 @@
-"""What the teacher is to do. Light: it loads without torch, and so does what only plans a job."""
+"""What student and teacher are to do. Light: it loads without torch, and so does a plan."""
 
 from __future__ import annotations
 
@@ -7,6 +7,32 @@ from typing import Literal
 
 Strategy = Literal["refine", "regenerate"]
 Through = Literal["latents", "pixels"]
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What the pictures of the input are for; a row of `task: generate` has none.
+
+    `task`: edit starts from the row's picture, noised to `strength` (SDEdit, arXiv 2108.01073);
+    control draws from noise and hands the picture to a ControlNet (arXiv 2302.05543). `canny`: the
+    two thresholds of its edges, where the picture is a photograph and the network knows edges.
+    """
+
+    task: Literal["edit", "control"]
+    strength: float = 1.0
+    canny: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """What the student does with a prompt: `draws` pictures of it."""
+
+    draws: int = 1
+    given: Given | None = None
+
+
+FROM_PROMPTS = Drawing()
+"""One picture of each prompt, from the prompt alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,3 +48,4 @@ class Refinement:
     strength: float
     steps: int
     through: Through
+    given: Given | None = None

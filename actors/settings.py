@@ -186,6 +186,16 @@ class LoraSettings(Settings):
     scale: float = Field(default=1.0, description="How much of the change is applied.")
 
 
+class ControlNetSettings(Settings):
+    """A network beside the denoiser that is shown a picture of edges, depth or segments."""
+
+    path: Annotated[str, Field(min_length=1)] = Field(
+        description="A folder with its config.json and .safetensors, or a hub id."
+    )
+    revision: str | None = Field(default=None, description="The hub revision (commit) to load.")
+    scale: float = Field(default=1.0, ge=0, le=10, description="How much it is listened to.")
+
+
 class SchedulerSettings(Settings):
     """A scheduler that takes the place of the pipeline's own, with its settings kept otherwise."""
 
@@ -230,6 +240,9 @@ class DiffusionSettings(Settings):
     lora: LoraSettings | None = Field(
         default=None,
         description="For a student that is a LoRA on its teacher (LCM-LoRA, Hyper-SD, Lightning).",
+    )
+    controlnet: ControlNetSettings | None = Field(
+        default=None, description="With task: control only, and then for student and teacher."
     )
     scheduler: SchedulerSettings | None = Field(
         default=None, description="Default: the scheduler that the folder names."

@@ -8,7 +8,9 @@ from time import perf_counter
 import torch
 
 from actors.facts import CallFacts
-from actors.models.diffusion import Diffusion, Pictures
+from actors.images import Pictures
+from actors.models.diffusion import Diffusion
+from actors.refinement import FROM_PROMPTS, Drawing
 from actors.seeds import stage_seed
 from actors.settings import StudentSettings
 
@@ -16,35 +18,55 @@ from actors.settings import StudentSettings
 class Student:
     """A plain class; `actors.pool` makes Ray actors of it."""
 
-    def __init__(self, settings: StudentSettings, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        settings: StudentSettings,
+        drawing: Drawing = FROM_PROMPTS,
+        threads: int | None = None,
+    ) -> None:
         if threads:
             torch.set_num_threads(threads)
-        self.settings = settings
+        self.settings, self.drawing = settings, drawing
         self.diffusion = Diffusion(settings)
 
     def ready(self) -> None:
         """Returns when the model is loaded."""
 
     def draw(
-        self, prompts: Sequence[str], seeds: Sequence[int], rows_at_once: int | None = None
+        self,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        images: Sequence[bytes | str] | None = None,
+        rows_at_once: int | None = None,
     ) -> tuple[torch.Tensor, Pictures, CallFacts]:
-        """Draw one picture for each prompt.
+        """Draw each prompt, as often as the `Drawing` says; a row's drawings are neighbours.
 
-        seeds: the rows' seeds. rows_at_once: rows computed together, `batch_size` unless the
-        device has too little memory; the last bits of a row may depend on it.
-        Returns latents (rows, channels, height, width) on the CPU, scaled as diffusers' pipelines
-        return them; pictures (rows, height, width, 3) uint8; facts.
+        seeds: the rows' seeds. images: the rows' own pictures, where the task has them.
+        rows_at_once: pictures computed together, `batch_size` unless the device has too little
+        memory; the last bits of a picture may depend on it.
+        Returns latents (rows * draws, channels, height, width) on the CPU, scaled as diffusers'
+        pipelines return them; pictures (rows * draws, height, width, 3) uint8; facts.
         """
         start = perf_counter()
-        noise = [stage_seed(seed, "student") for seed in seeds]
-        latents = self.diffusion.draw(prompts, noise, self.settings.steps, rows_at_once)
+        draws = self.drawing.draws
+        texts = [prompt for prompt in prompts for _ in range(draws)]
+        noise = [stage_seed(seed, name) for seed in seeds for name in _stages(draws)]
+        pictured = [image for image in images or () for _ in range(draws)]
+        latents = self.diffusion.draw_anew(
+            texts, noise, self.settings.steps, self.drawing.given, pictured, rows_at_once
+        )
         pictures = self.diffusion.decode(latents, rows_at_once)
         latents = latents.cpu()
         facts = CallFacts(
             rows=len(prompts),
             seconds=perf_counter() - start,
             stored_bytes=(latents.nbytes, pictures.nbytes),
-            evaluations=self.diffusion.evaluations,
+            evaluations=self.diffusion.evaluations * draws,
             truncated=self.diffusion.cut_short(prompts),
         )
         return latents, pictures, facts
+
+
+def _stages(draws: int) -> list[str]:
+    """The names of the drawings' noises. The first is that of a job with one drawing a row."""
+    return ["student", *(f"student/{number}" for number in range(1, draws))]

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from actors.facts import CallFacts
-from actors.models.diffusion import Diffusion, Pictures
+from actors.images import Pictures
+from actors.models.diffusion import Diffusion
 from actors.refinement import Refinement
 from actors.seeds import stage_seed
 from actors.settings import TeacherSettings
@@ -36,20 +37,23 @@ class Teacher:
         seeds: Sequence[int],
         picks: Sequence[tuple[int, int]],
         *starts: torch.Tensor | Pictures,
+        images: Sequence[bytes | str] | None = None,
         rows_at_once: int | None = None,
     ) -> tuple[Pictures, CallFacts]:
         """Improve the student's picture of each prompt, as the `Refinement` says.
 
         starts: what the student's calls returned, each (rows, ...): latents or pictures, as
         `through` says; none for `regenerate`. picks: for each row, which of `starts` and which row
-        of it. seeds: the rows' seeds. rows_at_once: as for `Student.draw`.
+        of it. seeds: the rows' seeds. images, rows_at_once: as for `Student.draw`.
         Returns pictures (rows, height, width, 3) uint8; facts.
         """
         start = perf_counter()
         noise = [stage_seed(seed, "teacher") for seed in seeds]
         plan = self.refinement
         if plan.strategy == "regenerate":
-            latents = self.diffusion.draw(prompts, noise, plan.steps, rows_at_once)
+            latents = self.diffusion.draw_anew(
+                prompts, noise, plan.steps, plan.given, images or (), rows_at_once
+            )
         else:
             chosen = [starts[which][row] for which, row in picks]
             latents = self.diffusion.refine(
@@ -59,6 +63,7 @@ class Teacher:
                 plan.strength,
                 plan.steps,
                 rows_at_once,
+                self.diffusion.conditions(plan.given, images or ()),
             )
         pictures = self.diffusion.decode(latents, rows_at_once)
         facts = CallFacts(

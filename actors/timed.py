@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from actors.facts import CallFacts
 from actors.models.profiles import Timing, chance
-from actors.refinement import Refinement
+from actors.refinement import FROM_PROMPTS, Drawing, Refinement
 from actors.settings import (
     DiffusionSettings,
     ModelSettings,
@@ -104,25 +104,36 @@ def share_below(threshold: float, rejected: float) -> float:
 class TimedStudent:
     """See `actors.student.Student`."""
 
-    def __init__(self, settings: StudentSettings, threads: int | None = None) -> None:
-        self.settings = settings
+    def __init__(
+        self,
+        settings: StudentSettings,
+        drawing: Drawing = FROM_PROMPTS,
+        threads: int | None = None,
+    ) -> None:
+        self.settings, self.drawing = settings, drawing
         self._clock = _Clock(timing_of(settings))
 
     def ready(self) -> None:
         """Returns when the time to load is over."""
 
     def draw(
-        self, prompts: Sequence[str], seeds: Sequence[int], rows_at_once: int | None = None
+        self,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        images: Sequence[bytes | str] | None = None,
+        rows_at_once: int | None = None,
     ) -> tuple[Latents, Pictures, CallFacts]:
-        """A grey picture for each prompt, and latents of zeros."""
+        """Grey pictures for each prompt, all of a row alike, and latents of zeros."""
         start, size = perf_counter(), rows_at_once or self.settings.batch_size
-        latents, pictures = _latents(self.settings, seeds), _pictures(self.settings, seeds)
-        self._clock.take(start, len(seeds), size, key=seeds[0])
+        draws = self.drawing.draws
+        each = [seed for seed in seeds for _ in range(draws)]
+        latents, pictures = _latents(self.settings, each), _pictures(self.settings, each)
+        self._clock.take(start, len(each), size, key=seeds[0])
         facts = CallFacts(
             rows=len(prompts),
             seconds=perf_counter() - start,
             stored_bytes=(latents.nbytes, pictures.nbytes),
-            evaluations=self.settings.steps * self.settings.evaluations_per_step,
+            evaluations=self.settings.steps * self.settings.evaluations_per_step * draws,
         )
         return latents, pictures, facts
 
@@ -145,6 +156,7 @@ class TimedTeacher:
         seeds: Sequence[int],
         picks: Sequence[tuple[int, int]],
         *starts: Latents,
+        images: Sequence[bytes | str] | None = None,
         rows_at_once: int | None = None,
     ) -> tuple[Pictures, CallFacts]:
         """A grey picture for each prompt. Raises ValueError for another row's latents."""

@@ -66,8 +66,9 @@ class Outlook:
 
     `rejected`: the fraction of rows. `rows_to_draw`: that no student has finished yet. `waiting`:
     rejected rows that wait for a teacher. `room`: how many more may come to wait before the
-    students must pause. `teachers_free_in`: seconds until each teacher has nothing more to do, or
-    has loaded; needed once everything is drawn.
+    students must pause. `draws`: pictures that are scored of each drawn row. `teachers_free_in`:
+    seconds until each teacher has nothing more to do, or has loaded; needed once everything is
+    drawn.
     """
 
     capacity: Capacity
@@ -78,6 +79,7 @@ class Outlook:
     rows_to_draw: float
     waiting: float
     room: float = inf
+    draws: int = 1
     teachers_free_in: Sequence[float] = ()
 
     @property
@@ -201,9 +203,10 @@ class _Pricing:
         """Oracles that would be busy all the time."""
         look = self.outlook
         rows = students / look.student.row_seconds
+        pictures = rows * look.draws
         if look.rejected:
-            rows += min(teachers / look.teacher.row_seconds, rows * 10)
-        return rows * look.oracle.row_seconds
+            pictures += min(teachers / look.teacher.row_seconds, rows * 10)
+        return pictures * look.oracle.row_seconds
 
     def oracles_for(self, students: int, teachers: int) -> int:
         load = self.oracle_load(students, teachers)

@@ -128,7 +128,8 @@ class Balancer:
         self.window = max(MIN_WINDOW_ROWS, drawn * teacher.load_seconds)
         rejected = self._rejection.mean
         drawing = (student.queued + student.running) * student.call_rows
-        judged_soon = (oracle.queued + oracle.running) * oracle.call_rows * rejected
+        draws = self._job.spec.draws
+        judged_soon = (oracle.queued + oracle.running) * oracle.call_rows / draws * rejected
         pinned = max(0, teacher.running - teacher.size)
         waiting = (teacher.queued + pinned) * teacher.call_rows + judged_soon
         rows_to_draw = rows_unopened + drawing
@@ -145,6 +146,7 @@ class Balancer:
             rejected=rejected,
             rows_to_draw=rows_to_draw,
             waiting=waiting,
+            draws=draws,
             room=inf if rows_unopened + student.queued * student.call_rows == 0 else room,
             teachers_free_in=() if rows_to_draw else self._teachers_free_in(teacher),
         )

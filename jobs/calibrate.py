@@ -152,7 +152,7 @@ def refine_fraction(job: Job, seconds: dict[str, float]) -> float:
     if budget.nfe is not None:
         return min(1.0, (budget.nfe - job.student_nfe) / job.teacher_nfe)
     assert budget.gpu_seconds is not None
-    everywhere = seconds["draw"] + seconds["score"]
+    everywhere = seconds["draw"] + job.spec.draws * seconds["score"]
     if budget.gpu_seconds < everywhere:
         raise SpecError(
             f"budget.gpu_seconds: {budget.gpu_seconds:g} is less than drawing and scoring alone "
@@ -170,11 +170,15 @@ def fraction_below(scores: Sequence[float], threshold: float) -> float:
 def _seconds_per_row(
     job: Job, crew: Crew, sample: Part, listener: Listener | None = None
 ) -> dict[str, float]:
-    """Actor-seconds a row of each stage; the teacher is timed on two batches of the sample."""
+    """Actor-seconds a row of each stage, of scoring a picture.
+
+    The teacher is timed on two batches of the sample.
+    """
     rows = 2 * job.spec.models.teacher.batch_size
     few = Part(
         0, 0, sample.table.slice(0, rows), sample.prompts[:rows], sample.seeds[:rows],
         {row: why for row, why in sample.unusable.items() if row < rows},
+        sample.images and sample.images[:rows],
     )  # fmt: skip
     _drive(job, crew, few, inf, listener)
     scored = crew.rows[Stage.SCORE_DRAWN] + crew.rows[Stage.SCORE_REFINED]

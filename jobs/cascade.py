@@ -12,6 +12,9 @@ What a batch holds is a function of the part, never of timing (DESIGN.md, sectio
 - the teacher's are the rejected rows in row order, cut every `teacher_batch`; one is sent as soon
   as every row before its last is known to be accepted, rejected or failed.
 
+With `draws` the student draws each row several times, and the best scored drawing is the row's from
+then on: the threshold, the teacher and the dataset see no other.
+
 A call is known by its stage and its rows, so that a repeated call is the same call. A call that
 fails is repeated, then halved until the row that breaks it stands alone; that row fails, its
 neighbours do not. An output that was lost is made again, by the same call, with the same bytes.
@@ -25,7 +28,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from math import isfinite
+from math import inf, isfinite
 from typing import Literal
 
 
@@ -125,7 +128,7 @@ class Abandon:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """`call` came back. The oracle's calls bring `scores`, one a row."""
+    """`call` came back. The oracle's calls bring `scores`: of drawn rows `draws` a row, in turn."""
 
     call: Call
     scores: tuple[float, ...] = ()
@@ -200,8 +203,22 @@ class Rules:
     through: Literal["latents", "pixels"] = "latents"
     keep: Literal["teacher", "best"] = "teacher"
     save_student: bool = False
+    draws: int = 1
+    """Pictures that the student draws of each row: row n of a DRAW has places n * draws and on."""
     max_attempts: int = 3
     """Times that a call may fail before it is halved, or its only row given up."""
+
+
+def best_draws(scores: Sequence[float], draws: int) -> list[int]:
+    """For each row of a SCORE_DRAWN, which of its drawings scored best; the first of equals.
+
+    What is no score (nan) is best only where nothing else is.
+    """
+    valued = [score if isfinite(score) else -inf for score in scores]
+    return [
+        max(range(draws), key=valued[first : first + draws].__getitem__)
+        for first in range(0, len(scores), draws)
+    ]
 
 
 BETWEEN = tuple(stage for stage in Stage if stage not in (Stage.DRAW, Stage.COMMIT))
@@ -271,6 +288,8 @@ class Cascade:
         self._failed = row_set(sorted(self.errors))
         self._waiting = row_set(range(num_rows)) & ~self._kept & ~self._failed
         """Rows that have no score yet and may get one."""
+        self._best_draw = [0] * num_rows
+        """By row, once it is scored: which of its drawings is kept."""
         self._judged: RowSet = 0
         """Rows that have the score of the student's picture."""
         self._below: RowSet = 0
@@ -372,6 +391,20 @@ class Cascade:
         """Whether the row's output of `stage` was ever made."""
         return self._made[stage][row] is not None
 
+    def places(self, call: Call, row: int, place: int) -> range:
+        """Where a row that is number `place` of a source of `call` is in the source's output.
+
+        Of several drawings the oracle gets all, and what follows gets the best.
+        """
+        draws = self.rules.draws
+        if draws == 1 or self._input_from.get(call.stage) is not Stage.DRAW:
+            return range(place, place + 1)
+        first = place * draws
+        if call.stage is Stage.SCORE_DRAWN:
+            return range(first, first + draws)
+        best = first + self._best_draw[row]
+        return range(best, best + 1)
+
     def input_of(self, stage: Stage) -> Output:
         """Which output of its sources a stage takes."""
         return self._input[stage]
@@ -410,7 +443,7 @@ class Cascade:
             # A drawing that is made again, because its outputs were lost, has its scores.
             self._issue_of(call, SCORED_BY[stage], rows)
         elif stage is Stage.SCORE_DRAWN:
-            self._judge_drawn(call, self._scored(call, scores))
+            self._judge_drawn(call, self._scored(call, self._best_of(call, scores)))
         elif stage is Stage.SCORE_REFINED:
             self._judge_refined(call, self._scored(call, scores))
         elif stage is Stage.COMMIT:
@@ -433,6 +466,16 @@ class Cascade:
         made = _Made(call, call.row_set)
         for row in call.rows:
             makers[row] = made
+
+    def _best_of(self, call: Call, scores: Sequence[float]) -> Sequence[float]:
+        """Of each row's drawings the best score; which it is of is kept in mind."""
+        draws = self.rules.draws
+        if draws == 1:
+            return scores
+        best = best_draws(scores, draws)
+        for row, which in zip(call.rows, best, strict=True):
+            self._best_draw[row] = which
+        return [scores[place * draws + which] for place, which in enumerate(best)]
 
     def _scored(self, call: Call, scores: Sequence[float]) -> Scores:
         """The scores of the rows that have not failed meanwhile; what is no score fails its row."""

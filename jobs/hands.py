@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any, Protocol
 
-from jobs.cascade import Call
+from jobs.cascade import Call, Stage
 from jobs.open_part import OpenPart, Ref, picks
 from jobs.parts import RowResult
 
@@ -78,13 +78,26 @@ class Work:
 
     @property
     def picks(self) -> list[tuple[int, int]]:
-        """For each row, which of `inputs` it takes and which row of it."""
-        return picks(self.call)
+        """For each row, which of `inputs` it takes and which row of it; of a SCORE_DRAWN, for each
+        drawing of each row."""
+        return picks(self.owner.cascade, self.call)
 
     @property
     def prompts(self) -> list[str]:
-        """The rows' prompts."""
-        return [self.owner.part.prompts[row] for row in self.call.rows]
+        """The rows' prompts; of a SCORE_DRAWN, one for each drawing."""
+        prompts = [self.owner.part.prompts[row] for row in self.call.rows]
+        draws = self.owner.cascade.rules.draws
+        if draws == 1 or self.call.stage is not Stage.SCORE_DRAWN:
+            return prompts
+        return [prompt for prompt in prompts for _ in range(draws)]
+
+    @property
+    def images(self) -> list[Any] | None:
+        """The rows' own pictures, for those calls that take them: bytes of files, or paths."""
+        images = self.owner.part.images
+        if images is None or self.call.stage not in (Stage.DRAW, Stage.REFINE):
+            return None
+        return [images[row] for row in self.call.rows]
 
     @property
     def seeds(self) -> list[int]:

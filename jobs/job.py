@@ -16,7 +16,7 @@ from actors.models.folders import check_folder
 from actors.models.oracles import files as oracle_sources
 from actors.models.pairing import check_roles, fitted, share_latents
 from actors.redact import redacted
-from actors.refinement import Refinement, Strategy, Through
+from actors.refinement import Drawing, Refinement, Through
 from actors.rollback import MIXING, Noise, Schedule, default_steps, strength_for
 from actors.settings import PLACES, ModelSettings, TeacherSettings
 from actors.timed import VARIANCES, identities
@@ -26,6 +26,7 @@ from jobs.parts import OutputFolder, check_names
 from jobs.prompts import Prompts
 from jobs.readers import check_apart
 from jobs.spec import NOT_IN_THE_BYTES, JobSpec, Rollback, make_spec
+from jobs.tasks import given_of
 
 log = logging.getLogger("bottega.job")
 
@@ -44,10 +45,16 @@ class Job:
     """Role -> hash of the model's files."""
 
     @property
+    def drawing(self) -> Drawing:
+        """What the student is to do."""
+        spec = self.spec
+        return Drawing(spec.draws, given_of(spec.task, spec.edit, spec.control))
+
+    @property
     def student_nfe(self) -> int:
-        """Network evaluations of one drawing."""
+        """Network evaluations of all drawings of a row by the student."""
         student = self.spec.models.student
-        return student.steps * student.evaluations_per_step
+        return student.steps * student.evaluations_per_step * self.spec.draws
 
     @property
     def teacher_nfe(self) -> int:
@@ -65,6 +72,7 @@ class Job:
             through=self.refinement.through,
             keep=spec.keep,
             save_student=spec.save_student,
+            draws=spec.draws,
             max_attempts=spec.max_attempts,
         )
 
@@ -215,7 +223,7 @@ def resolve(spec: JobSpec) -> Job:
     if spec.models.timed:
         models, files, through = spec.models, identities(spec.models), "latents"
     else:
-        models, files, through = _looked_at(spec.models, spec.strategy)
+        models, files, through = _looked_at(spec)
     spec = spec.model_copy(update={"models": models})
     refinement = _refinement(spec, through)
     output = OutputFolder(Path(spec.output).expanduser().resolve())
@@ -224,16 +232,15 @@ def resolve(spec: JobSpec) -> Job:
     return job
 
 
-def _looked_at(
-    models: ModelSettings, strategy: Strategy
-) -> tuple[ModelSettings, dict[str, str], Through]:
+def _looked_at(spec: JobSpec) -> tuple[ModelSettings, dict[str, str], Through]:
     """The models pinned, a hash of each one's files, and what student and teacher share."""
+    models = spec.models
     student, student_files = sources.resolved(models.student)
     teacher, teacher_files = sources.resolved(models.teacher)
     oracle, oracle_files = oracle_sources.resolved(models.oracle)
     files = {"student": student_files, "oracle": oracle_files, "teacher": teacher_files}
     at, teacher_at = check_folder(student), check_folder(teacher)
-    check_roles(at, teacher_at, strategy)
+    check_roles(at, teacher_at, spec.strategy, spec.task)
     shared = share_latents(student, at, teacher, teacher_at)
     known = ModelSettings(
         student=fitted(student, at), oracle=oracle, teacher=fitted(teacher, teacher_at)
@@ -243,9 +250,12 @@ def _looked_at(
 
 def planned_refinement(spec: JobSpec, through: Through = "latents") -> Refinement:
     """What the teacher is to do; its files are looked at only for a rollback to a noise level."""
+    given = given_of(spec.task, spec.edit, spec.control)
     strength = _strength(spec)
+    if given and given.task == "edit" and spec.strategy == "regenerate":
+        strength = given.strength
     steps = spec.teacher_steps or default_steps(strength, spec.models.teacher.steps)
-    return Refinement(spec.strategy, strength, steps, through)
+    return Refinement(spec.strategy, strength, steps, through, given)
 
 
 def _refinement(spec: JobSpec, through: Through) -> Refinement:

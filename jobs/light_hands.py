@@ -26,7 +26,7 @@ class LightHands(SimulatedHands):
     def scores(self, owner: OpenPart, call: Call) -> Sequence[float]:
         """The scores of drawn rows: evenly in [0, 1), so that a threshold of 0.3 rejects 0.3.
 
-        By the row's number, whenever and wherever it is scored.
+        By the row's number, whenever and wherever it is scored; of all its drawings the same.
         """
         first = owner.part.first_row
         return [EVENLY[(first + row) % NUM_SCORES] for row in call.rows]
@@ -54,7 +54,9 @@ class LightHands(SimulatedHands):
         facts = self.facts(work, asked.seconds)
         outputs = [object() for _ in OUTPUTS[call.stage]]
         if call.stage is Stage.SCORE_DRAWN:
-            return Answer(asked.ticket, (self.scores(work.owner, call), facts))
+            draws = work.owner.cascade.rules.draws
+            scores = [score for score in self.scores(work.owner, call) for _ in range(draws)]
+            return Answer(asked.ticket, (scores, facts))
         if call.stage is Stage.SCORE_REFINED:
             return Answer(asked.ticket, ((1.0,) * rows, facts))
         return Answer(asked.ticket, facts, outputs)

@@ -63,7 +63,7 @@ class RayHands:
         kinds = actor_classes(models)
         self._job, self._plans = job, plans
         self._actors: dict[str, tuple[Any, tuple[Any, ...]]] = {
-            "student": (_actor(kinds["student"], plans.student), (models.student,)),
+            "student": (_actor(kinds["student"], plans.student), (models.student, job.drawing)),
             "oracle": (_actor(kinds["oracle"], plans.oracle), (models.oracle,)),
             "teacher": (_actor(kinds["teacher"], plans.teacher), (models.teacher, job.refinement)),
         }
@@ -121,6 +121,7 @@ class RayHands:
     def ask_actor(self, handle: RayActor, work: Work) -> ObjectRef[Any]:
         """References go to Ray as top-level arguments: it moves them before the call starts."""
         inputs = list(work.inputs)
+        more: dict[str, Any] = {"rows_at_once": work.rows_at_once}
         match work.call.stage:
             case Stage.DRAW:
                 arguments = [work.prompts, work.seeds]
@@ -128,7 +129,9 @@ class RayHands:
                 arguments = [work.prompts, work.seeds, work.picks, *inputs]
             case _:
                 arguments = [work.prompts, work.picks, *inputs]
-        refs = handle.method.remote(*arguments, rows_at_once=work.rows_at_once)
+        if work.images is not None:
+            more["images"] = work.images
+        refs = handle.method.remote(*arguments, **more)
         return self._ticket(refs if isinstance(refs, list) else [refs], inputs)
 
     def handle_files(self, work: Work) -> ObjectRef[Any]:

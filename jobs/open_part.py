@@ -54,8 +54,10 @@ class OpenPart:
         }
 
 
-def picks(call: Call) -> list[tuple[int, int]]:
-    """Where each row's input is: (which of the call's sources, which row of it).
+def picks(cascade: Cascade, call: Call) -> list[tuple[int, int]]:
+    """Where each row's input is: (which of the call's sources, which picture of it).
+
+    The oracle has as many inputs for a drawn row as it has drawings, one after the other.
 
     For a commit the inputs are whole files' lists, and `row_results` says what is where.
     """
@@ -67,7 +69,13 @@ def picks(call: Call) -> list[tuple[int, int]]:
         for which, source in enumerate(call.sources)
         for place, row in enumerate(source.rows)
     }
-    return [places[row] for row in call.rows]
+    if cascade.rules.draws == 1:
+        return [places[row] for row in call.rows]
+    found = []
+    for row in call.rows:
+        which, place = places[row]
+        found += [(which, there) for there in cascade.places(call, row, place)]
+    return found
 
 
 def row_results(

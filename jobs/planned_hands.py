@@ -65,6 +65,7 @@ class PlannedHands(LightHands):
             # A PNG of a photograph takes about two thirds of its pixels.
             Output.FILES: 2 * pixels,
         }
+        self._draws = job.spec.draws
         self._evaluations = {Stage.DRAW: job.student_nfe, Stage.REFINE: job.teacher_nfe}
 
     def start_actor(self, pool: str) -> tuple[SimulatedActor, object]:
@@ -93,12 +94,17 @@ class PlannedHands(LightHands):
         gpu = self._gpu_of[actor.name]
         key = owner.part.seeds[call.rows[0]]
         timing = self._stages.pools[actor.pool]
-        seconds = timing.seconds(len(call.rows), work.rows_at_once, key, gpu)
+        seconds = timing.seconds(self._pictures(call), work.rows_at_once, key, gpu)
         self.busy_seconds[actor.pool] += seconds
         self.at_work_seconds += seconds * self._keeps_busy.get(actor.pool, 0.0)
         if call.stage is Stage.DRAW:
             self.draws.append((self.now(), self.at_work_seconds))
         return seconds, None
+
+    def _pictures(self, call: Call) -> int:
+        """That a call draws, scores or improves."""
+        several = call.stage in (Stage.DRAW, Stage.SCORE_DRAWN)
+        return len(call.rows) * (self._draws if several else 1)
 
     def file_seconds(self, work: Work) -> float:
         """By the number of pictures."""
@@ -119,6 +125,8 @@ class PlannedHands(LightHands):
 
     def facts(self, work: Work, seconds: float) -> CallFacts:
         """With the evaluations and the bytes that the job's settings come to."""
-        rows, stage = len(work.call.rows), work.call.stage
-        stored = tuple(rows * self._row_bytes[output] for output in OUTPUTS.get(stage, ()))
+        stage = work.call.stage
+        pictures = self._pictures(work.call)
+        rows = pictures if stage is Stage.SCORE_DRAWN else len(work.call.rows)
+        stored = tuple(pictures * self._row_bytes[output] for output in OUTPUTS.get(stage, ()))
         return CallFacts(rows, seconds, stored, self._evaluations.get(stage, 0))

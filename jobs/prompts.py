@@ -20,6 +20,7 @@ from actors.seeds import MAX_SEED, row_seed
 from jobs.readers import find_files, open_file
 from jobs.rows import as_seed, is_text, problem_with_prompt, with_valid_text
 from jobs.spec import JobSpec
+from jobs.tasks import folder_of, is_picture, read_images
 
 MAX_PART_BYTES = 2**30
 """Of the input's own columns; Arrow's text columns end at twice that."""
@@ -30,6 +31,7 @@ class Part:
     """Consecutive rows of the input: the unit of work, of resume and of commit.
 
     `table` has the input's own columns. `unusable`: rows that cannot be drawn, with the reason.
+    `images`: the rows' own pictures, where the task has them: the bytes of a file, or its path.
     """
 
     index: int
@@ -38,6 +40,7 @@ class Part:
     prompts: Sequence[str]
     seeds: Sequence[int]
     unusable: dict[int, str]
+    images: Sequence[bytes | str] | None = None
 
 
 class Prompts:
@@ -60,7 +63,7 @@ class Prompts:
 
     def _check_columns(self) -> None:
         spec, name = self.spec, self._readers[0].file
-        for role in ("prompt_column", "id_column", "seed_column"):
+        for role in ("prompt_column", "image_column", "id_column", "seed_column"):
             column = getattr(spec, role)
             if column is not None and column not in self.schema.names:
                 raise InputError(
@@ -68,6 +71,7 @@ class Prompts:
                     f"The columns there: {', '.join(self.schema.names)}. Name one of them."
                 )
         self._check_kind("prompt_column", "text", is_text)
+        self._check_kind("image_column", "bytes or paths of pictures", is_picture)
         self._check_kind("id_column", "text or integers", lambda k: is_text(k) or _is_integer(k))
         # Floats are refused: 2^53 + 1 would be rounded to another seed, and nobody would know.
         self._check_kind(
@@ -134,7 +138,7 @@ class Prompts:
             raise InputError(f"input {self.spec.input!r} has no rows. Is it the right one?")
         wanted = [self.num_rows * i // count for i in range(count)]
         spec = self.spec
-        roles = (spec.prompt_column, spec.id_column, spec.seed_column)
+        roles = (spec.prompt_column, spec.image_column, spec.id_column, spec.seed_column)
         columns = list(dict.fromkeys(column for column in roles if column))
         picked, first = [], 0
         for reader, size in zip(self._readers, self._rows_in_files, strict=True):
@@ -210,7 +214,12 @@ class Prompts:
             elif seed is None:
                 unusable.setdefault(row, f"seed {_short(value)} is not an integer in 0..{MAX_SEED}")
             seeds.append(seed or 0)
-        return Part(index, first, table, prompts, seeds, unusable)
+        images = self._images(table, unusable) if spec.image_column else None
+        return Part(index, first, table, prompts, seeds, unusable, images)
+
+    def _images(self, table: pa.Table, unusable: dict[int, str]) -> Sequence[bytes | str]:
+        column = table.column(self.spec.image_column).to_pylist()
+        return read_images(column, folder_of(self.spec.input), unusable.setdefault)
 
 
 def _short(value: Any) -> str:

@@ -32,6 +32,7 @@ from jobs.cascade import (
     Release,
     Rules,
     Stage,
+    best_draws,
 )
 from jobs.crew import Crew
 from jobs.drivers import signed_in
@@ -228,9 +229,13 @@ class Runner:
     def _judged(self, event: Event, rules: Rules) -> None:
         """Learn from the oracle."""
         if isinstance(event, Done) and event.call.stage is Stage.SCORE_DRAWN:
-            rejected = sum(score < rules.threshold for score in event.scores)
+            draws, scores = rules.draws, event.scores
+            best = [
+                scores[row * draws + which] for row, which in enumerate(best_draws(scores, draws))
+            ]
+            rejected = sum(score < rules.threshold for score in best)
             assert self._balancer is not None
-            self._rejection.add(len(event.scores), rejected, self._balancer.window)
+            self._rejection.add(len(best), rejected, self._balancer.window)
 
     def _may_open(self, crew: Crew, most_rows: float) -> bool:
         return not self._open or (self._open_rows < most_rows and crew.wants_rows)

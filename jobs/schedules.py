@@ -73,6 +73,7 @@ class Small:
     save_student: bool
     unusable: frozenset[int]
     poison: tuple[Poison, ...]
+    draws: int = 1
     gpus: int | None = None
     """With them the pools are balanced; else their sizes stay."""
 
@@ -86,6 +87,7 @@ class Small:
                 "models": {"preset": "shapes", **settings},
                 "strategy": self.strategy,
                 "keep": self.keep,
+                "draws": self.draws,
                 "save_student": self.save_student,
                 "rows_per_part": self.rows_per_part,
                 "max_attempts": max_attempts,
@@ -171,4 +173,5 @@ def _small_job(number: int) -> Small:
         unusable=frozenset(row for row in rows if random.random() < 0.05),
         poison=tuple(poison),
     )
-    return replace(small, gpus=random.choice([None, sum(small.sizes), sum(small.sizes) + 2]))
+    gpus = random.choice([None, sum(small.sizes), sum(small.sizes) + 2])
+    return replace(small, gpus=gpus, draws=Random(f"draws {number}").choice([1, 1, 3]))

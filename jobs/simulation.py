@@ -351,8 +351,10 @@ def _made(work: Work) -> list[list[Any]]:
     taken = [contents[which][row] for which, row in work.picks]
     match work.call.stage:
         case Stage.DRAW:
-            pairs = list(zip(work.seeds, work.prompts, strict=True))
-            return [[("latents", *pair) for pair in pairs], [("drawn", *pair) for pair in pairs]]
+            draws = range(work.owner.cascade.rules.draws)
+            rows = zip(work.seeds, work.prompts, strict=True)
+            drawn = [(*row, which) for row in rows for which in draws]
+            return [[("latents", *each) for each in drawn], [("drawn", *each) for each in drawn]]
         case Stage.REFINE:
             starts = taken or [None] * len(work.seeds)
             return [[("refined", *pair) for pair in zip(work.seeds, starts, strict=True)]]

@@ -75,13 +75,15 @@ class PoolPlans:
 class Loads:
     """What is thought of the work before it begins: of one row in each pool, in any unit.
 
-    `rejected`: the fraction of rows that the teacher will get.
+    `rejected`: the fraction of rows that the teacher will get. `draws`: pictures that are scored of
+    each drawn row.
     """
 
     student: float = 1.0
     oracle: float = 0.25
     teacher: float = 8.0
     rejected: float = 0.3
+    draws: int = 1
 
 
 def guess_loads(job: Job) -> Loads:
@@ -91,10 +93,11 @@ def guess_loads(job: Job) -> Loads:
     if budget.nfe is not None:
         rejected = min(1.0, max(0.0, budget.nfe - job.student_nfe) / job.teacher_nfe)
     return Loads(
-        student=OTHER_EVALUATIONS + job.student_nfe,
+        student=OTHER_EVALUATIONS * job.spec.draws + job.student_nfe,
         oracle=ORACLE_EVALUATIONS,
         teacher=OTHER_EVALUATIONS + job.teacher_nfe,
         rejected=rejected,
+        draws=job.spec.draws,
     )
 
 
@@ -234,7 +237,8 @@ def _first_sizes(
         beside = {name: sizes[name] for name in ("student", "oracle")}
         sizes["teacher"] = fitting("teacher", beside) if loads.rejected else fewest["teacher"]
         drawn = sizes["student"] / loads.student
-        scored = drawn + min(drawn * loads.rejected, sizes["teacher"] / loads.teacher)
+        refined = min(drawn * loads.rejected, sizes["teacher"] / loads.teacher)
+        scored = drawn * loads.draws + refined
         wanted = max(fewest["oracle"], min(most["oracle"], ceil(scored * loads.oracle * SPARE)))
         without_teachers = {name: sizes[name] for name in ("student", "teacher")}
         sizes["oracle"] = min(wanted, fitting("oracle", without_teachers))

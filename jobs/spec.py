@@ -18,6 +18,7 @@ from actors.models.presets import CATALOGUE, PRESETS
 from actors.redact import has_secret_url
 from actors.seeds import MAX_SEED
 from actors.settings import ModelSettings, PoolsSettings, Settings
+from jobs.tasks import Control, Edit, Task, check_task
 from jobs.yaml_file import read_mapping
 
 ImageFormat = Literal["png", "jpeg", "webp"]
@@ -82,6 +83,18 @@ class JobSpec(Settings):
         description="Prompts: a file, folder or glob of parquet, csv, tsv, jsonl or txt."
     )
     prompt_column: str = Field(default="prompt", description="The column with the prompts.")
+    task: Task = Field(
+        default="generate",
+        description="generate: a picture from each prompt. edit: each row's picture changed "
+        "towards its prompt. control: drawn from the prompt, led by each row's picture.",
+    )
+    image_column: str | None = Field(
+        default=None,
+        description="With edit and control: the column of pictures. Bytes, Hugging Face's "
+        "structs, or paths, relative to the input's folder.",
+    )
+    edit: Edit | None = Field(default=None, description="With `task: edit`.")
+    control: Control | None = Field(default=None, description="With `task: control`.")
     id_column: str | None = Field(
         default=None, description="A column that names rows. Default: the row's number."
     )
@@ -95,6 +108,13 @@ class JobSpec(Settings):
     )
     budget: Budget = Field(
         default_factory=lambda: Budget(refine=0.3), description="What to spend on the teacher."
+    )
+    draws: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="Pictures that the student draws of each prompt. The oracle keeps the best of "
+        "them, and only then the threshold applies; all of them count in `nfe`.",
     )
     strategy: Literal["refine", "regenerate"] = Field(
         default="refine",
@@ -213,6 +233,7 @@ class JobSpec(Settings):
                 f"stall_timeout_seconds ({self.stall_timeout_seconds:g}): the job would end before "
                 "a hung actor is replaced"
             )
+        check_task(self.task, self.image_column, self.edit, self.control, self.models)
         timed = self.models.oracle.timed
         if timed and isinstance(timed.rejected, tuple) and self.seed_column is None:
             raise ValueError(

@@ -176,7 +176,7 @@ def _from_records(spec: JobSpec, refinement: Refinement, output: OutputFolder) -
 
     return StageTimes(
         student=timing("student", rows, spec.models.student.steps / old["student"]["steps"]),
-        oracle=timing("oracle", rows + refined),
+        oracle=timing("oracle", rows * before["spec"]["draws"] + refined),
         teacher=timing("teacher", refined, refinement.steps / steps),
         teacher_alone=timing("teacher", refined, spec.models.teacher.steps / steps),
         source=f"the records of {output.path} ({rows:,} rows, {refined:,} of them refined)",

@@ -12,22 +12,20 @@ from math import inf
 from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from diffusers import AutoPipelineForImage2Image
 from PIL import Image
 
 from actors.errors import ModelError
+from actors.images import Pictures, prepared
 from actors.models.families import draws, family_of, refines, shape_of
 from actors.models.folders import check_folder
 from actors.models.loading import load_pipeline
 from actors.models.schedulers import noise_of_each_row
 from actors.models.timesteps import keep_to_the_number
+from actors.refinement import Given
 from actors.rollback import steps_to_ask_for
 from actors.settings import DiffusionSettings
-
-Pictures = npt.NDArray[np.uint8]
-"""(rows, height, width, 3), uint8 RGB."""
 
 T = TypeVar("T")
 
@@ -85,11 +83,12 @@ class Diffusion:
         seeds: Sequence[int],
         steps: int,
         rows_at_once: int | None = None,
+        conditions: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Draw from noise, `rows_at_once` (the batch size by default) rows together.
 
         Returns latents: (rows, channels, height, width), on the device. `seeds` are the stage's
-        own (`actors.seeds.stage_seed`), one a row.
+        own (`actors.seeds.stage_seed`), one a row. conditions: see `conditions`.
         """
         if not self._draws:
             raise ModelError(f"a {type(self.pipe).__name__} only refines: it needs a picture.")
@@ -98,7 +97,8 @@ class Diffusion:
         more = {"timesteps": list(timesteps)} if timesteps else {"num_inference_steps": steps}
 
         def batch(rows: slice, size: int) -> torch.Tensor:
-            return self._call(self.pipe, prompts[rows], seeds[rows], size, more)
+            own = self._condition("image", conditions, rows, size)
+            return self._call(self.pipe, prompts[rows], seeds[rows], size, more | own)
 
         return self._in_batches(batch, len(prompts), rows_at_once)
 
@@ -110,6 +110,7 @@ class Diffusion:
         strength: float,
         steps: int,
         rows_at_once: int | None = None,
+        conditions: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Noise `start` to `strength` and denoise from there in `steps` steps; see `draw`.
 
@@ -121,7 +122,7 @@ class Diffusion:
 
         def batch(rows: slice, size: int) -> torch.Tensor:
             image = torch.stack(padded(list(start[rows]), size))
-            more = {
+            more = self._condition("control_image", conditions, rows, size) | {
                 "image": image.to(self.device, self.denoiser.dtype),
                 "strength": strength,
                 "num_inference_steps": steps_to_ask_for(strength, steps, self.family.rounding),
@@ -129,6 +130,46 @@ class Diffusion:
             return self._call(self._img2img, prompts[rows], seeds[rows], size, more)
 
         return self._in_batches(batch, len(prompts), rows_at_once)
+
+    def draw_anew(
+        self,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        steps: int,
+        given: Given | None,
+        images: Sequence[bytes | str],
+        rows_at_once: int | None = None,
+    ) -> torch.Tensor:
+        """Draw as the task wants it: from noise, or from the rows' own pictures; see `draw`.
+
+        images: a file's bytes or its path for each row; none if nothing is `given`.
+        """
+        if given is None or given.task == "control":
+            conditions = self.conditions(given, images)
+            return self.draw(prompts, seeds, steps, rows_at_once, conditions)
+        start = self.encode(prepared(images, given, *self.size), rows_at_once)
+        return self.refine(prompts, seeds, start, given.strength, steps, rows_at_once)
+
+    def conditions(self, given: Given | None, images: Sequence[bytes | str]) -> torch.Tensor | None:
+        """What a ControlNet is told of each row: (rows, 3, height, width) in 0..1; or nothing."""
+        if given is None or given.task != "control":
+            return None
+        pictures = torch.from_numpy(prepared(images, given, *self.size))
+        return pictures.permute(0, 3, 1, 2).float() / 255
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of a picture, in pixels."""
+        return self.shape.width, self.shape.height
+
+    def _condition(
+        self, name: str, conditions: torch.Tensor | None, rows: slice, size: int
+    ) -> dict[str, Any]:
+        controlnet = self.settings.controlnet
+        if conditions is None or controlnet is None:
+            return {}
+        told = torch.stack(padded(list(conditions[rows]), size))
+        return {name: told, "controlnet_conditioning_scale": controlnet.scale}
 
     def _image_to_image(self) -> Any:
         if not self._refines:
@@ -271,10 +312,9 @@ class Diffusion:
         return torch.cat(in_batches(batch, len(pictures), size))
 
     def _resized(self, picture: Pictures) -> Pictures:
-        size = (self.shape.width, self.shape.height)
-        if picture.shape[1::-1] == size:
+        if picture.shape[1::-1] == self.size:
             return picture
-        image = Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS)
+        image = Image.fromarray(picture).resize(self.size, Image.Resampling.LANCZOS)
         return np.asarray(image, dtype=np.uint8)
 
     def _upcast_vae(self) -> Any:

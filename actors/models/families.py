@@ -23,11 +23,11 @@ class Family:
     `text_to_image`, `image_to_image`: diffusers' classes; None where diffusers has none.
     `doubles_above`: the guidance scale above which a step takes two network evaluations; None where
     the network takes the scale as an input. `rounding`: how img2img gets from a strength to steps.
-    `own_pixels`: width and height by default; None where the network's `sample_size` says them.
-    `patch`: latent cells that the network takes as one. `most_tokens`: of the prompt, where there
-    is a choice. `by_row`: the prompt's embeddings are as
-    long as the prompt, and a batch is padded to its longest: so that a row does not depend on its
-    neighbours, each is computed alone.
+    `controlled`: whether both have a variant with a ControlNet. `own_pixels`: width and height by
+    default; None where the network's `sample_size` says them. `patch`: latent cells that the
+    network takes as one. `most_tokens`: of the prompt, where there is a choice. `by_row`: the
+    prompt's embeddings are as long as the prompt, and a batch is padded to its longest: so that a
+    row does not depend on its neighbours, each is computed alone.
     """
 
     name: str
@@ -41,6 +41,7 @@ class Family:
     patch: int = 1
     most_tokens: int | None = None
     by_row: bool = False
+    controlled: bool = False
 
     def evaluations_per_step(self, guidance_scale: float, denoiser: dict[str, Any]) -> int:
         """`denoiser`: its config.json."""
@@ -54,6 +55,7 @@ FAMILIES = (
         name="stable-diffusion",
         text_to_image=("StableDiffusionPipeline",),
         image_to_image=("StableDiffusionImg2ImgPipeline",),
+        controlled=True,
         denoiser="unet",
         noise="diffusion",
         rounding="down",
@@ -62,6 +64,7 @@ FAMILIES = (
         name="stable-diffusion-xl",
         text_to_image=("StableDiffusionXLPipeline",),
         image_to_image=("StableDiffusionXLImg2ImgPipeline",),
+        controlled=True,
         denoiser="unet",
         noise="diffusion",
         rounding="down",

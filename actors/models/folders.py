@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from actors.errors import ModelError
 from actors.models.checks import PICKLES, check_components, read_config, refuse_code
 from actors.settings import (
+    ControlNetSettings,
     DenoiserSettings,
     DiffusionSettings,
     MemberSettings,
@@ -29,6 +30,7 @@ S = TypeVar(
     OracleSettings,
     MemberSettings,
     DenoiserSettings,
+    ControlNetSettings,
 )
 
 DESCRIPTIONS = ("*.json", "*.txt", "*.model")

@@ -15,8 +15,8 @@ from actors.errors import ModelError
 from actors.models.checks import components, read_config
 from actors.models.families import Family, family_of
 from actors.models.schedulers import as_wanted
-from actors.models.sources import denoiser_folder, lora_file
-from actors.settings import DiffusionSettings
+from actors.models.sources import lora_file, network_folder
+from actors.settings import ControlNetSettings, DenoiserSettings, DiffusionSettings
 
 log = logging.getLogger("bottega.models")
 
@@ -35,6 +35,7 @@ def load_pipeline(settings: DiffusionSettings, folder: Path, device: torch.devic
             **_denoiser(settings, family),
         )
         _fuse_lora(pipe, settings)
+        pipe = _with_control(pipe, settings)
     except (OSError, ValueError, KeyError, SafetensorError, UnpicklingError) as error:
         raise ModelError(f"cannot load the pipeline {settings.path!r}: {error}") from error
     pipe.scheduler = as_wanted(pipe.scheduler, settings.scheduler)
@@ -66,18 +67,34 @@ def _left_out(folder: Path) -> dict[str, Any]:
 def _denoiser(settings: DiffusionSettings, family: Family) -> dict[str, Any]:
     if settings.denoiser is None:
         return {}
-    folder = denoiser_folder(settings.denoiser)
+    return {family.denoiser: _network(settings.denoiser, "denoiser", settings)}
+
+
+def _network(
+    network: DenoiserSettings | ControlNetSettings, what: str, settings: DiffusionSettings
+) -> Any:
+    folder = network_folder(network, what)
     name = read_config(folder / "config.json").get("_class_name")
     kind = getattr(diffusers, str(name), None)
     if kind is None or not hasattr(kind, "from_pretrained"):
         raise ModelError(
-            f"denoiser {settings.denoiser.path!r} is a {name!r}, which diffusers "
-            f"{diffusers.__version__} does not have."
+            f"{what} {network.path!r} is a {name!r}, which diffusers {diffusers.__version__} does "
+            "not have."
         )
-    network = kind.from_pretrained(
-        folder, dtype=getattr(torch, settings.dtype), use_safetensors=True
-    )
-    return {family.denoiser: network}
+    return kind.from_pretrained(folder, dtype=getattr(torch, settings.dtype), use_safetensors=True)
+
+
+def _with_control(pipe: Any, settings: DiffusionSettings) -> Any:
+    """The same pipeline, which listens to a ControlNet."""
+    if settings.controlnet is None:
+        return pipe
+    network = _network(settings.controlnet, "controlnet", settings)
+    if not isinstance(network, diffusers.ControlNetModel):
+        raise ModelError(
+            f"controlnet {settings.controlnet.path!r} is a {type(network).__name__}, and a "
+            "ControlNetModel is needed."
+        )
+    return diffusers.AutoPipelineForText2Image.from_pipe(pipe, controlnet=network)
 
 
 def _fuse_lora(pipe: Any, settings: DiffusionSettings) -> None:

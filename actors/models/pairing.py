@@ -16,7 +16,7 @@ from actors.models.families import (
     shape_of,
 )
 from actors.models.folders import same_autoencoder
-from actors.models.sources import denoiser_folder
+from actors.models.sources import network_folder
 from actors.settings import DiffusionSettings, StudentSettings, TeacherSettings
 
 S = TypeVar("S", StudentSettings, TeacherSettings)
@@ -25,7 +25,7 @@ S = TypeVar("S", StudentSettings, TeacherSettings)
 def network_config(settings: DiffusionSettings, folder: Path) -> dict[str, Any]:
     """config.json of the UNet or transformer: the pipeline's own, or the one in its place."""
     if settings.denoiser:
-        return read_config(denoiser_folder(settings.denoiser) / "config.json")
+        return read_config(network_folder(settings.denoiser, "denoiser") / "config.json")
     return read_config(folder / family_of(folder).denoiser / "config.json")
 
 
@@ -51,8 +51,24 @@ def fitted(settings: S, folder: Path) -> S:
     return settings.model_copy(update={"guidance_passes": passes})
 
 
-def check_roles(student: Path, teacher: Path, strategy: str) -> None:
+def check_roles(student: Path, teacher: Path, strategy: str, task: str = "generate") -> None:
     """Refuse folders whose pipelines cannot do what the job wants of them."""
+    if task == "edit":
+        for role, folder in (("student", student), ("teacher", teacher)):
+            if not refines(folder):
+                raise SpecError(
+                    f"task: edit, and diffusers has no image-to-image pipeline for the {role}, a "
+                    f"{pipeline_class(folder)}. Choose another model."
+                )
+        return
+    if task == "control":
+        for role, folder in (("student", student), ("teacher", teacher)):
+            if not family_of(folder).controlled:
+                raise SpecError(
+                    f"task: control, and the {role} is a {pipeline_class(folder)}, for which "
+                    "diffusers does not have both kinds of ControlNet pipeline (drawing, and "
+                    "image-to-image). Choose a Stable Diffusion 1, 2 or XL."
+                )
     if not draws(student):
         raise SpecError(
             f"models.student: a {pipeline_class(student)} only refines pictures, and a student has "

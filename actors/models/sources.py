@@ -12,6 +12,7 @@ from actors.errors import ModelError
 from actors.models.checks import check_file, check_weights, read_config, refuse_code
 from actors.models.folders import check_folder, fingerprint, hash_files, hub_snapshot, pinned
 from actors.settings import (
+    ControlNetSettings,
     DenoiserSettings,
     DiffusionSettings,
     LoraSettings,
@@ -30,9 +31,13 @@ def resolved(settings: S) -> tuple[S, str]:
     folder = check_folder(settings)
     files, update = [fingerprint(folder)], dict[str, Any]()
     if settings.denoiser:
-        network = denoiser_folder(settings.denoiser)
+        network = network_folder(settings.denoiser, "denoiser")
         files.append(fingerprint(network))
         update["denoiser"] = pinned(settings.denoiser, network)
+    if settings.controlnet:
+        network = network_folder(settings.controlnet, "controlnet")
+        files.append(fingerprint(network))
+        update["controlnet"] = pinned(settings.controlnet, network)
     if settings.lora:
         file = lora_file(settings.lora)
         files.append(hash_files([("lora", file)]))
@@ -47,12 +52,15 @@ def _pinned_lora(lora: LoraSettings, file: Path) -> LoraSettings:
     return lora.model_copy(update={"revision": snapshot.name})
 
 
-def denoiser_folder(denoiser: DenoiserSettings) -> Path:
-    """The folder of a UNet or transformer, refused if it is half-copied or brings code."""
-    folder = Path(denoiser.path).expanduser()
+def network_folder(network: DenoiserSettings | ControlNetSettings, what: str) -> Path:
+    """The folder of one network, refused if it is half-copied or brings code.
+
+    what: the field's name, for messages.
+    """
+    folder = Path(network.path).expanduser()
     if not folder.is_dir():
-        _refuse_unless_hub_id(denoiser.path, "denoiser")
-        folder = hub_snapshot(denoiser.path, denoiser.revision, ["*.json", "*.safetensors"])
+        _refuse_unless_hub_id(network.path, what)
+        folder = hub_snapshot(network.path, network.revision, ["*.json", "*.safetensors"])
     refuse_code(folder)
     read_config(folder / "config.json")
     check_weights(folder, allow_pickle=False)

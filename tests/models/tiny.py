@@ -15,6 +15,7 @@ from diffusers import (
     AutoencoderDC,
     AutoencoderKL,
     AutoencoderKLQwenImage,
+    ControlNetModel,
     DDIMScheduler,
     DPMSolverMultistepScheduler,
     EulerDiscreteScheduler,
@@ -402,4 +403,16 @@ def build(name: str, folder: Path) -> Path:
     """The pipeline of this name, saved in `folder`."""
     torch.manual_seed(0)
     BUILDERS[name]().save_pretrained(folder)
+    return folder
+
+
+def controlnet(pipeline: Path, folder: Path) -> Path:
+    """A ControlNet for the UNet of a tiny pipeline, saved in `folder`; it has a say."""
+    torch.manual_seed(1)
+    network = UNet2DConditionModel.from_pretrained(pipeline, subfolder="unet")
+    # As many halvings as the autoencoder has: one.
+    made = ControlNetModel.from_unet(network, conditioning_embedding_out_channels=(4, 8))
+    for weights in made.parameters():
+        torch.nn.init.normal_(weights, std=0.1)  # those that begin with zero would say nothing
+    made.save_pretrained(folder)
     return folder

@@ -14,7 +14,7 @@ from actors.settings import OracleSettings, ScorerSettings
 if TYPE_CHECKING:
     import torch
 
-    from actors.models.diffusion import Pictures
+    from actors.images import Pictures
 
 
 class Scorer(Protocol):

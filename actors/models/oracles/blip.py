@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from transformers import BlipForImageTextRetrieval
 
-from actors.models.diffusion import Pictures
+from actors.images import Pictures
 from actors.models.oracles.files import check_scorer
 from actors.models.oracles.loading import open_model, open_processor, open_tokenizer
 from actors.settings import ScorerSettings

@@ -17,7 +17,7 @@ from torchvision.transforms.v2 import functional as transforms
 from transformers import CLIPModel
 
 from actors.errors import ModelError
-from actors.models.diffusion import Pictures
+from actors.images import Pictures
 from actors.models.oracles.files import AESTHETIC_HEAD, check_scorer
 from actors.models.oracles.heads import RowByRow
 from actors.models.oracles.loading import (

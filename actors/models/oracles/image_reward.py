@@ -25,7 +25,7 @@ from PIL import Image
 from transformers import BertTokenizer, modeling_utils, pytorch_utils
 
 from actors.errors import ModelError
-from actors.models.diffusion import Pictures
+from actors.images import Pictures
 from actors.models.oracles.files import MED_CONFIG, check_scorer, reward_weights, tokenizer_folder
 from actors.models.oracles.heads import RowByRow
 from actors.models.oracles.loading import UNREADABLE, read_tensors, refuse_missing

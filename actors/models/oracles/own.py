@@ -22,7 +22,7 @@ from actors.errors import ModelError
 from actors.settings import ORACLE_KINDS, ScorerSettings
 
 if TYPE_CHECKING:
-    from actors.models.diffusion import Pictures
+    from actors.images import Pictures
 
 ENTRY_POINTS = "bottega.oracles"
 

@@ -25,9 +25,9 @@ from jobs.cascade import (
     Rules,
     Stage,
     State,
+    best_draws,
 )
-
-SCORERS = {Stage.SCORE_DRAWN, Stage.SCORE_REFINED}
+from jobs.open_part import picks
 
 
 @dataclass
@@ -35,13 +35,19 @@ class World:
     """Carries calls out at once or never, and watches the object store that they share."""
 
     cascade: Cascade
-    student_scores: list[float]
+    draw_scores: list[list[float]]
+    """Of each row's drawings."""
     teacher_scores: list[float]
     poison: dict[int, Stage] = field(default_factory=dict)
     todo: list[Call] = field(default_factory=list)
     stored: set[tuple[Call, Output]] = field(default_factory=set)
     done_calls: Counter[Call] = field(default_factory=Counter)
     abandoned: str | None = None
+
+    @property
+    def student_scores(self) -> list[float]:
+        """Of each row's best drawing."""
+        return [max(each) for each in self.draw_scores]
 
     def carry_out(self, instructions: list[Instruction]) -> None:
         for instruction in instructions:
@@ -62,11 +68,34 @@ class World:
         if any(self.poison.get(row) is call.stage for row in call.rows):
             self.carry_out(self.cascade.handle(Failed(call, "poison")))
             return
-        table = self.student_scores if call.stage is Stage.SCORE_DRAWN else self.teacher_scores
-        scores = tuple(table[row] for row in call.rows) if call.stage in SCORERS else ()
+        scores: tuple[float, ...] = ()
+        if call.stage is Stage.SCORE_DRAWN:
+            scores = tuple(score for row in call.rows for score in self.draw_scores[row])
+        elif call.stage is Stage.SCORE_REFINED:
+            scores = tuple(self.teacher_scores[row] for row in call.rows)
+        self.check_picks(call)
         self.done_calls[call] += 1
         self.stored |= {(call, output) for output in OUTPUTS.get(call.stage, ())}
         self.carry_out(self.cascade.handle(Done(call, scores)))
+
+    def check_picks(self, call: Call) -> None:
+        """Each row has the output of its own drawing: all of them to be scored, then the best."""
+        draws = self.cascade.rules.draws
+        made = [
+            [
+                (row, which)
+                for row in source.rows
+                for which in range(draws if source.stage is Stage.DRAW else 1)
+            ]
+            for source in call.sources
+        ]
+        found = [made[which][place] for which, place in picks(self.cascade, call)]
+        if found and call.stage is Stage.SCORE_DRAWN:
+            assert found == [(row, which) for row in call.rows for which in range(draws)]
+        elif found:
+            from_student = call.sources[0].stage is Stage.DRAW
+            best = [each.index(max(each)) for each in self.draw_scores]
+            assert found == [(row, best[row] if from_student else 0) for row in call.rows]
 
     def fail(self, call: Call, blame: bool) -> None:
         self.todo.remove(call)
@@ -97,13 +126,16 @@ def worlds(draw: st.DrawFn, poisoned: bool = False) -> World:
         through=draw(st.sampled_from(["latents", "pixels"])),
         keep=draw(st.sampled_from(["teacher", "best"])),
         save_student=draw(st.booleans()),
+        draws=draw(st.integers(1, 3)),
     )
     rows = st.integers(0, num_rows - 1)
     unusable = draw(st.dictionaries(rows, st.just("the prompt is empty"), max_size=4))
     stages = st.sampled_from([s for s in Stage if s is not Stage.COMMIT])
     return World(
         Cascade(num_rows, rules, unusable),
-        student_scores=draw(scores),
+        draw_scores=[
+            list(each) for each in zip(*(draw(scores) for _ in range(rules.draws)), strict=True)
+        ],
         teacher_scores=draw(scores),
         poison=draw(st.dictionaries(rows, stages, max_size=3)) if poisoned else {},
     )
@@ -241,7 +273,7 @@ def _reaches(world: World, row: int, stage: Stage) -> bool:
 
 def test_teacher_starts_before_the_part_is_drawn() -> None:
     rules = Rules(threshold=0.5, student_batch=2, teacher_batch=2)
-    world = World(Cascade(8, rules), [0.1] * 8, [0.9] * 8)
+    world = World(Cascade(8, rules), [[0.1]] * 8, [0.9] * 8)
     world.carry_out(world.cascade.start())
     world.answer(Call(Stage.DRAW, (0, 1)))
     world.answer(Call(Stage.SCORE_DRAWN, (0, 1)))
@@ -251,7 +283,7 @@ def test_teacher_starts_before_the_part_is_drawn() -> None:
 
 def test_a_commit_that_keeps_failing_abandons_the_part() -> None:
     rules = Rules(threshold=0.5, student_batch=2, teacher_batch=2, max_attempts=2)
-    world = World(Cascade(2, rules), [0.9] * 2, [0.9] * 2)
+    world = World(Cascade(2, rules), [[0.9]] * 2, [0.9] * 2)
     world.carry_out(world.cascade.start())
     while not any(call.stage is Stage.COMMIT for call in world.todo):
         world.answer(world.todo[0])
@@ -264,7 +296,7 @@ def test_a_commit_that_keeps_failing_abandons_the_part() -> None:
 @pytest.mark.parametrize("keep", ["teacher", "best"])
 def test_a_tie_keeps_the_teacher(keep: str) -> None:
     rules = Rules(threshold=0.5, student_batch=1, teacher_batch=1, keep=keep)  # type: ignore[arg-type]
-    world = World(Cascade(1, rules), [0.4], [0.4])
+    world = World(Cascade(1, rules), [[0.4]], [0.4])
     world.carry_out(world.cascade.start())
     while world.todo:
         world.answer(world.todo[0])
@@ -292,7 +324,7 @@ def test_a_rejected_row_that_fails_keeps_its_place_in_the_teachers_batch() -> No
         threshold=0.5, student_batch=1, teacher_batch=2, save_student=True, max_attempts=1
     )
     for early in (True, False):
-        world = World(Cascade(4, rules), [0.1] * 4, [0.9] * 4, poison={1: Stage.ENCODE_DRAWN})
+        world = World(Cascade(4, rules), [[0.1]] * 4, [0.9] * 4, poison={1: Stage.ENCODE_DRAWN})
         world.carry_out(world.cascade.start())
         first = [Call(stage, (1,)) for stage in (Stage.DRAW, Stage.SCORE_DRAWN, Stage.ENCODE_DRAWN)]
         for call in first if early else []:
@@ -309,7 +341,7 @@ def test_a_rejected_row_that_fails_keeps_its_place_in_the_teachers_batch() -> No
 def test_a_score_that_is_no_number_fails_its_row_alone(stage: Stage) -> None:
     rules = Rules(threshold=0.5, student_batch=2, teacher_batch=2)
     student = [math.nan if stage is Stage.SCORE_DRAWN else 0.1, 0.2]
-    world = World(Cascade(2, rules), student, [math.inf, 0.9])
+    world = World(Cascade(2, rules), [[one] for one in student], [math.inf, 0.9])
     world.carry_out(world.cascade.start())
     while world.todo:
         world.answer(world.todo[0])
@@ -321,8 +353,28 @@ def test_a_score_that_is_no_number_fails_its_row_alone(stage: Stage) -> None:
 
 
 def test_bad_luck_without_end_is_blamed_in_the_end() -> None:
-    world = World(Cascade(1, Rules(threshold=0.5, student_batch=1, teacher_batch=1)), [0.9], [0.9])
+    world = World(
+        Cascade(1, Rules(threshold=0.5, student_batch=1, teacher_batch=1)), [[0.9]], [0.9]
+    )
     world.carry_out(world.cascade.start())
     for _ in range(MAX_UNLUCKY + world.cascade.rules.max_attempts):
         world.fail(Call(Stage.DRAW, (0,)), blame=False)
     assert world.cascade.rows[0].state is State.FAILED
+
+
+def test_the_best_drawing_is_the_first_of_equals_and_never_one_without_a_score() -> None:
+    nan = math.nan
+    scores = (0.1, 0.9, 0.2, 0.5, 0.5, 0.1, nan, -3.0, nan, nan, nan, nan)
+    assert best_draws(scores, 3) == [1, 0, 1, 0]
+
+
+def test_a_row_fails_only_if_none_of_its_drawings_has_a_score() -> None:
+    cascade = Cascade(2, Rules(threshold=0.5, student_batch=2, teacher_batch=2, draws=2))
+    (draw,) = cascade.start()
+    assert isinstance(draw, Call)
+    (score,) = cascade.handle(Done(draw))
+    assert isinstance(score, Call)
+    cascade.handle(Done(score, (math.nan, 0.7, math.nan, math.inf)))
+    good, bad = cascade.rows
+    assert (good.state, good.student_score) == (State.ACCEPTED, 0.7)
+    assert bad.error == "score drawn: the oracle gave nan, which is no score"

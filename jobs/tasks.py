@@ -1,0 +1,127 @@
+"""What a job makes of its rows: pictures from prompts, edits of pictures, or controlled ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from glob import has_magic
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+from pydantic import Field, model_validator
+
+from actors.refinement import Given
+from actors.settings import ModelSettings, Settings
+from jobs.rows import is_text
+
+Task = Literal["generate", "edit", "control"]
+
+
+class Edit(Settings):
+    """How `task: edit` starts from a row's picture."""
+
+    strength: float = Field(
+        default=0.8,
+        ge=0.05,
+        le=1,
+        description="The fraction of the timesteps that the row's picture is noised to, for the "
+        "student, and for a teacher that regenerates. Less keeps more of it.",
+    )
+
+
+class Control(Settings):
+    """What `task: control` does with a row's picture before a ControlNet sees it."""
+
+    preprocess: Literal["none", "canny"] = Field(
+        default="none",
+        description="none: the column has what the ControlNet takes (edges, depth, segments); "
+        "canny: it has photographs, and the edges are found here.",
+    )
+    low: int = Field(default=100, ge=0, le=1000, description="Canny's lower threshold.")
+    high: int = Field(default=200, ge=0, le=1000, description="Canny's upper threshold.")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Control:
+        if self.low > self.high:
+            raise ValueError(f"low {self.low} is above high {self.high}")
+        return self
+
+
+def check_task(
+    task: Task,
+    image_column: str | None,
+    edit: Edit | None,
+    control: Control | None,
+    models: ModelSettings,
+) -> None:
+    """Refuse fields that contradict the task. Raises ValueError that begins with the field."""
+    if (task == "generate") != (image_column is None):
+        if image_column is None:
+            raise ValueError(f"image_column: task: {task} needs it; name the column of pictures")
+        raise ValueError("image_column: it goes with task: edit or task: control")
+    for name, given in (("edit", edit), ("control", control)):
+        if given is not None and task != name:
+            raise ValueError(f"{name}: it goes with task: {name}, and this is task: {task}")
+    if models.timed:
+        return
+    for role, model in (("student", models.student), ("teacher", models.teacher)):
+        if (task == "control") != (model.controlnet is not None):
+            needs = "needs one" if task == "control" else "has no use for one"
+            raise ValueError(f"models.{role}.controlnet: task: {task} {needs}")
+    scheduler = models.student.scheduler
+    if task == "edit" and scheduler and scheduler.timesteps:
+        raise ValueError(
+            "models.student.scheduler.timesteps: they are of a whole drawing, and an edit starts "
+            "on the way"
+        )
+
+
+def given_of(task: Task, edit: Edit | None, control: Control | None) -> Given | None:
+    """What student and teacher are told of the rows' pictures."""
+    if task == "edit":
+        return Given("edit", strength=(edit or Edit()).strength)
+    if task == "control":
+        told = control or Control()
+        return Given("control", canny=(told.low, told.high) if told.preprocess == "canny" else None)
+    return None
+
+
+# ---- the rows' pictures
+
+
+def is_picture(kind: pa.DataType) -> bool:
+    """Whether a column can hold pictures: bytes, paths, or Hugging Face's structs of both."""
+    if pa.types.is_struct(kind):
+        return {kind.field(place).name for place in range(kind.num_fields)} >= {"bytes", "path"}
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or is_text(kind))
+
+
+def folder_of(pattern: str) -> Path:
+    """The folder that paths in an input are relative to: the one that `input` names, or is in."""
+    path = Path(pattern).expanduser()
+    if path.is_dir():
+        return path.absolute()
+    steps = list(path.absolute().parts)
+    whole = next((n for n, step in enumerate(steps) if has_magic(step)), len(steps) - 1)
+    return Path(*steps[:whole])
+
+
+def read_images(
+    column: Sequence[Any], folder: Path, problem: Callable[[int, str], None]
+) -> list[bytes | str]:
+    """The rows' pictures: the bytes of a file, or its path; of a row with a `problem`, nothing."""
+    return [_image(row, value, folder, problem) for row, value in enumerate(column)]
+
+
+def _image(row: int, value: Any, folder: Path, problem: Callable[[int, str], None]) -> bytes | str:
+    if isinstance(value, dict):
+        value = value["bytes"] or value["path"]
+    if not value:
+        problem(row, "the picture is null" if value is None else "the picture is empty")
+        return b""
+    if isinstance(value, bytes):
+        return value
+    if "://" in value or "\0" in value:
+        problem(row, f"the picture {value[:100]!r} is no path of this machine. Mount or copy it")
+        return b""
+    return str(folder / Path(value).expanduser())

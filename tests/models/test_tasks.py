@@ -1,0 +1,323 @@
+"""Several drawings, editing and control: against diffusers' own calls, one prompt at a time."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import cv2
+import diffusers
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from actors.errors import InputError, ModelError
+from actors.images import open_image, prepared
+from actors.models.presets import PRESETS
+from actors.refinement import Drawing, Given, Refinement
+from actors.rollback import steps_to_ask_for
+from actors.seeds import stage_seed
+from actors.settings import StudentSettings, TeacherSettings
+from actors.student import Student
+from actors.teacher import Teacher
+from tests.models.conftest import Folders, settings_for
+from tests.models.tiny import controlnet
+
+PROMPTS = ["a cat", "a very long red boat", "dog"]
+SEEDS = [5, 6, 7]
+EDITED = ("stable-diffusion", "stable-diffusion-xl", "stable-diffusion-3", "flux", "qwen-image")
+CONTROLLED = ("stable-diffusion", "stable-diffusion-xl")
+
+
+def picture(seed: int, side: int = 32) -> Image.Image:
+    """Smooth enough that neighbouring pixels are alike."""
+    rng = np.random.default_rng(seed)
+    small = Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8))
+    return small.resize((side, side), Image.Resampling.BICUBIC)
+
+
+def png(image: Image.Image) -> bytes:
+    file = BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
+
+
+IMAGES = [png(picture(seed)) for seed in SEEDS]
+
+
+def student_of(folder: Path, drawing: Drawing, **fields: Any) -> Student:
+    settings = settings_for(folder, batch_size=4, **fields)
+    return Student(StudentSettings(**settings.model_dump()), drawing)
+
+
+def teacher_of(folder: Path, refinement: Refinement, **fields: Any) -> Teacher:
+    settings = settings_for(folder, batch_size=4, **fields)
+    return Teacher(TeacherSettings(**settings.model_dump()), refinement)
+
+
+def worst(ours: torch.Tensor, theirs: list[torch.Tensor]) -> float:
+    return max(float((one - other[0]).abs().max()) for one, other in zip(ours, theirs, strict=True))
+
+
+# ---- several drawings
+
+
+def test_several_drawings_are_neighbours_and_the_first_is_that_of_a_job_with_one() -> None:
+    settings = PRESETS["shapes"].student.model_copy(update={"steps": 2, "batch_size": 4})
+    prompts = ["a small red circle on a gray background", "a large blue ring on a white background"]
+    one, pictures, alone = Student(settings, threads=1).draw(prompts, [1, 2])
+    three, more, facts = Student(settings, Drawing(3), threads=1).draw(prompts, [1, 2])
+    assert three.shape == (6, 4, 16, 16)
+    assert torch.equal(three[::3], one)
+    assert np.array_equal(more[::3], pictures)
+    assert len({latents.numpy().tobytes() for latents in three}) == 6
+    assert facts.evaluations == 3 * alone.evaluations
+    assert facts.rows == 2
+    assert facts.stored_bytes == (three.nbytes, more.nbytes)
+
+
+def test_long_prompts_are_told_by_row_however_many_drawings_there_are(folders: Folders) -> None:
+    student = student_of(folders("stable-diffusion"), Drawing(2))
+    _, _, facts = student.draw(["a cat", "long " * 40, "dog"], SEEDS)
+    assert facts.truncated == (1,)
+
+
+# ---- editing
+
+
+@pytest.mark.parametrize("name", EDITED)
+def test_an_edit_is_diffusers_image_to_image_from_the_rows_picture(
+    name: str, folders: Folders
+) -> None:
+    """From the mean of what the autoencoder says, where diffusers takes a sample."""
+    given = Given("edit", strength=0.5)
+    student = student_of(folders(name), Drawing(1, given))
+    ours, pictures, facts = student.draw(PROMPTS, SEEDS, IMAGES)
+    assert (
+        facts.evaluations == 3 * student.diffusion.settings.evaluations_per_step or name == "flux"
+    )
+    pipe: Any = diffusers.AutoPipelineForImage2Image.from_pipe(
+        diffusers.DiffusionPipeline.from_pretrained(folders(name))
+    )
+    rounding = student.diffusion.family.rounding
+    arguments: dict[str, Any] = {"guidance_scale": 3.0}
+    if name == "qwen-image":
+        arguments = {"true_cfg_scale": 3.0, "negative_prompt": " "}
+    if rounding == "up":
+        arguments |= {"width": 32, "height": 32}
+    theirs = []
+    for prompt, seed, image in zip(PROMPTS, SEEDS, IMAGES, strict=True):
+        opened = np.asarray(Image.open(BytesIO(image)))[None]
+        latents = pipe(
+            prompt,
+            image=student.diffusion.encode(opened),
+            strength=0.5,
+            num_inference_steps=steps_to_ask_for(0.5, 3, rounding),
+            generator=torch.Generator().manual_seed(stage_seed(seed, "student")),
+            output_type="latent",
+            **arguments,
+        ).images
+        theirs.append(student.diffusion._unpacked(latents))
+    assert worst(ours, theirs) < 1e-3
+    again, _, _ = student.draw(PROMPTS, SEEDS, IMAGES[::-1])
+    assert worst(ours[::2], [each[None] for each in again[::2]]) > 0.05, "the picture decides"
+    assert pictures.shape == (3, 32, 32, 3)
+
+
+def test_little_strength_keeps_the_picture(folders: Folders) -> None:
+    near, far = (
+        student_of(folders("stable-diffusion"), Drawing(1, Given("edit", strength))).draw(
+            PROMPTS, SEEDS, IMAGES
+        )[0]
+        for strength in (0.05, 1.0)
+    )
+    start = student_of(folders("stable-diffusion"), Drawing()).diffusion.encode(
+        np.stack([np.asarray(Image.open(BytesIO(image))) for image in IMAGES])
+    )
+    assert (near - start).abs().mean() < (far - start).abs().mean() / 2
+
+
+def test_a_teacher_that_regenerates_an_edit_starts_from_the_rows_picture(folders: Folders) -> None:
+    """As the student would with the same settings, but for the noise: nothing of its picture."""
+    given = Given("edit", strength=0.5)
+    teacher = teacher_of(
+        folders("stable-diffusion"), Refinement("regenerate", 0.5, 3, "latents", given)
+    )
+    made, facts = teacher.refine(PROMPTS, SEEDS, [], images=IMAGES)
+    assert facts.evaluations == 6
+    latents = teacher.diffusion.draw_anew(
+        PROMPTS, [stage_seed(seed, "teacher") for seed in SEEDS], 3, given, IMAGES
+    )
+    assert np.array_equal(made, teacher.diffusion.decode(latents))
+    other, _ = teacher.refine(PROMPTS, SEEDS, [], images=IMAGES[::-1])
+    assert not np.array_equal(made[0], other[0])
+
+
+def test_a_refined_edit_starts_from_the_students_picture(folders: Folders) -> None:
+    given = Given("edit", strength=0.5)
+    student = student_of(folders("stable-diffusion"), Drawing(1, given))
+    latents, _, _ = student.draw(PROMPTS, SEEDS, IMAGES)
+    teacher = teacher_of(
+        folders("stable-diffusion"), Refinement("refine", 0.5, 3, "latents", given)
+    )
+    picks = [(0, 0), (0, 1), (0, 2)]
+    made, _ = teacher.refine(PROMPTS, SEEDS, picks, latents, images=IMAGES)
+    plain = teacher_of(folders("stable-diffusion"), Refinement("refine", 0.5, 3, "latents"))
+    same, _ = plain.refine(PROMPTS, SEEDS, picks, latents)
+    assert np.array_equal(made, same)
+
+
+# ---- control
+
+
+@pytest.fixture(scope="module", params=CONTROLLED)
+def controlled(
+    request: pytest.FixtureRequest, folders: Folders, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, Any]]:
+    """A pipeline's folder, and the settings of a ControlNet for it."""
+    folder = folders(request.param)
+    network = controlnet(folder, tmp_path_factory.mktemp("controlnet") / request.param)
+    return folder, {"controlnet": {"path": str(network), "scale": 0.7}}
+
+
+def plain_pipe(kind: Any, folder: Path, fields: dict[str, Any]) -> Any:
+    pipe: Any = kind.from_pipe(
+        diffusers.DiffusionPipeline.from_pretrained(folder),
+        controlnet=diffusers.ControlNetModel.from_pretrained(fields["controlnet"]["path"]),
+    )
+    pipe.set_progress_bar_config(disable=True)
+    assert "ControlNet" in type(pipe).__name__
+    return pipe
+
+
+def test_control_is_what_diffusers_draws_with_a_controlnet(
+    controlled: tuple[Path, dict[str, Any]],
+) -> None:
+    folder, fields = controlled
+    student = student_of(folder, Drawing(1, Given("control")), **fields)
+    ours, _, facts = student.draw(PROMPTS, SEEDS, IMAGES)
+    assert facts.evaluations == 6
+    pipe = plain_pipe(diffusers.AutoPipelineForText2Image, folder, fields)
+    theirs = [
+        pipe(
+            prompt,
+            image=Image.open(BytesIO(image)),
+            generator=torch.Generator().manual_seed(stage_seed(seed, "student")),
+            num_inference_steps=3,
+            guidance_scale=3.0,
+            controlnet_conditioning_scale=0.7,
+            width=32,
+            height=32,
+            output_type="latent",
+        ).images
+        for prompt, seed, image in zip(PROMPTS, SEEDS, IMAGES, strict=True)
+    ]
+    assert worst(ours, theirs) < 1e-3
+    without, _, _ = student_of(folder, Drawing()).draw(PROMPTS, SEEDS)
+    assert worst(ours, [each[None] for each in without]) > 0.05, "the picture decides"
+
+
+def test_a_controlled_refinement_is_diffusers_image_to_image_with_a_controlnet(
+    controlled: tuple[Path, dict[str, Any]],
+) -> None:
+    folder, fields = controlled
+    teacher = teacher_of(
+        folder, Refinement("refine", 0.6, 4, "latents", Given("control")), **fields
+    )
+    start = torch.randn(3, 4, 16, 16, generator=torch.Generator().manual_seed(1))
+    made, facts = teacher.refine(PROMPTS, SEEDS, [(0, 0), (0, 1), (0, 2)], start, images=IMAGES)
+    assert facts.evaluations == 8
+    pipe = plain_pipe(diffusers.AutoPipelineForImage2Image, folder, fields)
+    for row, (prompt, seed, image) in enumerate(zip(PROMPTS, SEEDS, IMAGES, strict=True)):
+        latents = pipe(
+            prompt,
+            image=start[row : row + 1],
+            control_image=Image.open(BytesIO(image)),
+            generator=torch.Generator().manual_seed(stage_seed(seed, "teacher")),
+            strength=0.6,
+            num_inference_steps=steps_to_ask_for(0.6, 4),
+            guidance_scale=3.0,
+            controlnet_conditioning_scale=0.7,
+            output_type="latent",
+        ).images
+        theirs = teacher.diffusion.decode(latents)[0]
+        assert np.abs(made[row].astype(int) - theirs.astype(int)).max() <= 1
+
+
+def test_a_controlled_row_does_not_depend_on_its_neighbours(
+    controlled: tuple[Path, dict[str, Any]],
+) -> None:
+    folder, fields = controlled
+    student = student_of(folder, Drawing(1, Given("control")), **fields)
+    together, _, _ = student.draw(PROMPTS, SEEDS, IMAGES)
+    turned, _, _ = student.draw(PROMPTS[::-1], SEEDS[::-1], IMAGES[::-1])
+    alone, _, _ = student.draw(PROMPTS[1:2], SEEDS[1:2], IMAGES[1:2])
+    assert torch.equal(turned.flip(0), together)
+    assert torch.equal(alone[0], together[1])
+
+
+def test_a_controlnet_of_another_kind_is_refused(folders: Folders) -> None:
+    folder = folders("stable-diffusion")
+    with pytest.raises(ModelError, match="is a UNet2DConditionModel, and a ControlNetModel"):
+        student_of(folder, Drawing(), controlnet={"path": str(folder / "unet")})
+
+
+# ---- the rows' pictures
+
+
+def test_a_path_and_its_bytes_are_the_same_picture(tmp_path: Path) -> None:
+    file = tmp_path / "one.png"
+    file.write_bytes(IMAGES[0])
+    assert np.array_equal(open_image(str(file), 32, 32), open_image(IMAGES[0], 32, 32))
+    assert np.array_equal(open_image(IMAGES[0], 32, 32), np.asarray(picture(SEEDS[0])))
+    assert open_image(IMAGES[0], 48, 16).shape == (16, 48, 3)
+
+
+def test_edges_are_cannys() -> None:
+    given = Given("control", canny=(100, 200))
+    white = Image.new("RGB", (32, 32), "white")
+    white.paste("black", (8, 8, 24, 24))
+    (edges,) = prepared([png(white)], given, 32, 32)
+    assert np.array_equal(edges[..., 0], cv2.Canny(np.asarray(white), 100, 200))
+    assert np.array_equal(edges[..., 0], edges[..., 2])
+    assert edges[8, 16].max() == 255 or edges[7, 16].max() == 255
+    assert edges[16, 16].max() == 0
+
+
+def test_pictures_are_upright_and_on_white() -> None:
+    lying = Image.new("RGB", (8, 4), "black")
+    lying.putpixel((0, 0), (255, 0, 0))
+    file, exif = BytesIO(), Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees
+    lying.save(file, "PNG", exif=exif)
+    upright = open_image(file.getvalue(), 4, 8)
+    assert tuple(upright[0, 3]) == (255, 0, 0)
+    clear = Image.new("RGBA", (8, 8), (0, 0, 0, 0))
+    assert open_image(png(clear), 8, 8).min() == 255
+
+
+def test_a_depth_map_of_16_bits_keeps_its_depths() -> None:
+    depth = np.linspace(0, 65535, 64).reshape(8, 8).astype(np.uint16)
+    opened = open_image(png(Image.fromarray(depth)), 8, 8)
+    assert np.abs(opened[..., 0] - depth / 257).max() <= 0.5
+
+
+def bomb() -> bytes:
+    """A tiny file of a picture with too many pixels."""
+    return png(Image.new("1", (12_000, 12_000)))
+
+
+@pytest.mark.parametrize(
+    ("image", "why"),
+    [
+        (b"no picture", r"of 10 bytes cannot be read: cannot identify"),
+        (IMAGES[0][:100], r"cannot be read"),
+        ("/nowhere/at/all.png", r"'/nowhere/at/all.png' cannot be read: .*No such file"),
+        (bomb(), r"cannot be read: .*decompression bomb"),
+    ],
+)
+def test_a_picture_that_cannot_be_read_says_why(image: bytes | str, why: str) -> None:
+    with pytest.raises(InputError, match=why):
+        open_image(image, 32, 32)
