@@ -24,7 +24,7 @@ def prepared(images: Sequence[bytes | str], given: Given, width: int, height: in
     """
     opened = [open_image(image, width, height) for image in images]
     if given.canny:
-        opened = [_edges(picture, *given.canny) for picture in opened]
+        opened = [edges_of(picture, *given.canny) for picture in opened]
     return np.stack(opened)
 
 
@@ -59,7 +59,7 @@ def _as_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _edges(picture: Pictures, low: int, high: int) -> Pictures:
+def edges_of(picture: Pictures, low: int, high: int) -> Pictures:
     """Canny's edges, white on black, as ControlNets of that name were trained on."""
     import cv2
 

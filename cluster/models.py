@@ -79,6 +79,8 @@ def _drawing(settings: DiffusionSettings) -> str:
         parts.append(f"LoRA {settings.lora.path}")
     if settings.denoiser:
         parts.append(f"network {settings.denoiser.path}")
+    if settings.controlnet:
+        parts.append(f"ControlNet {settings.controlnet.path}")
     parts.append(f"scheduler {_scheduler(settings)}")
     values = {name: getattr(settings, name) for name in OPTIONS}
     parts += [

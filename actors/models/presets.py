@@ -6,6 +6,7 @@ Those of real models are data: presets.yaml, beside this file.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import yaml
 from pydantic import Field, model_validator
@@ -13,6 +14,7 @@ from pydantic import Field, model_validator
 from actors.refinement import Strategy
 from actors.settings import (
     IMAGE_REWARD,
+    ControlNetSettings,
     ModelSettings,
     OracleSettings,
     Settings,
@@ -72,6 +74,22 @@ class Preset(Settings):
         return ModelSettings(student=self.student, oracle=self.oracle, teacher=self.teacher)
 
 
+def _shapes(about: str, controlnet: ControlNetSettings | None = None) -> Preset:
+    shape: dict[str, Any] = {"batch_size": 16, "controlnet": controlnet}
+    return Preset(
+        about=about,
+        student=StudentSettings(
+            path=str(SHAPES_WEIGHTS / "student"), steps=2, guidance_scale=1.0, **shape
+        ),
+        oracle=OracleSettings(path=str(SHAPES_WEIGHTS / "oracle"), batch_size=16),
+        teacher=TeacherSettings(
+            path=str(SHAPES_WEIGHTS / "teacher"), steps=25, guidance_scale=1.5, **shape
+        ),
+        rollback={"strength": 0.6},
+        tested="its own weights, in whole jobs",
+    )
+
+
 def _timed(student: str, teacher: str, steps: int, batch_size: int, side: int) -> Preset:
     """Stand-ins that take the time of two published profiles (docs/plan.md)."""
     shape = {"batch_size": batch_size, "width": side, "height": side, "dtype": "float16"}
@@ -122,17 +140,10 @@ def _of_real_models() -> dict[str, Preset]:
 
 
 CATALOGUE: dict[str, Preset] = {
-    "shapes": Preset(
-        about="the embedded set, trained here; docs/embedded.md says what it reaches",
-        student=StudentSettings(
-            path=str(SHAPES_WEIGHTS / "student"), steps=2, guidance_scale=1.0, batch_size=16
-        ),
-        oracle=OracleSettings(path=str(SHAPES_WEIGHTS / "oracle"), batch_size=16),
-        teacher=TeacherSettings(
-            path=str(SHAPES_WEIGHTS / "teacher"), steps=25, guidance_scale=1.5, batch_size=16
-        ),
-        rollback={"strength": 0.6},
-        tested="its own weights, in whole jobs",
+    "shapes": _shapes("the embedded set, trained here; docs/embedded.md says what it reaches"),
+    "shapes-control": _shapes(
+        "the embedded set with a ControlNet that is shown Canny's edges; for task: control",
+        ControlNetSettings(path=str(SHAPES_WEIGHTS / "control")),
     ),
     **_of_real_models(),
     "timed": _timed("sd-turbo", "sd-1.5", steps=1, batch_size=16, side=512),

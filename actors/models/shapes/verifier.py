@@ -26,6 +26,7 @@ from actors.models.shapes.world import (
     SIZES,
     Caption,
     Picture,
+    Scene,
     Size,
     coverage,
 )
@@ -38,6 +39,9 @@ LEAST_MATCH: Final = 0.78
 
 LEAST_OFFSET_SEEN: Final = 10.0
 """A relation holds from this offset on, in pixels: half of what `world.place` keeps."""
+
+FARTHEST_PLACE: Final = 5.0
+"""An object is where it belongs up to this distance, in pixels: a quarter of a cell."""
 
 SIZE_TOLERANCE: Final = 1.75
 """How far a radius may be from its size's, in pixels."""
@@ -132,6 +136,28 @@ def judge(sight: Sight, caption: Caption) -> Verdict:
     }
     verdicts = (_compare(chosen, caption) for chosen in permutations(found, num_things))
     return Verdict(common | max(verdicts, key=lambda parts: sum(parts.values())))
+
+
+def is_scene(sight: Sight, scene: Scene) -> bool:
+    """Whether a picture shows every object of a scene where it belongs, and nothing else.
+
+    For pictures that were edited, or led by edges: a caption alone says little of places.
+    """
+    left = list(sight.objects)
+    if sight.background != scene.background or len(left) != len(scene.placed):
+        return False
+    for placed in scene.placed:
+        thing = placed.thing
+        there = [
+            seen
+            for seen in left
+            if (seen.color, seen.shape, seen.size) == (thing.color, thing.shape, thing.size)
+            and np.hypot(seen.x - placed.x, seen.y - placed.y) <= FARTHEST_PLACE
+        ]
+        if not there:
+            return False
+        left.remove(there[0])
+    return True
 
 
 def _compare(chosen: tuple[Seen | None, ...], caption: Caption) -> dict[str, bool]:

@@ -122,7 +122,15 @@ class Parts:
         pipeline.save_pretrained(folder, safe_serialization=True)
         for part, dtype in halves:
             part.to(dtype)
-        _forget_paths(folder)
+        forget_paths(folder)
+
+
+def load(folder: Path) -> Parts:
+    """The parts of a pipeline that was saved, in float32."""
+    pipe = StableDiffusionPipeline.from_pretrained(folder, dtype=torch.float32)
+    return Parts(
+        vae=pipe.vae, tokenizer=pipe.tokenizer, text_encoder=pipe.text_encoder, unet=pipe.unet
+    )
 
 
 def tokenize(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
@@ -139,7 +147,7 @@ def tokenize(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
     return ids
 
 
-def _forget_paths(folder: Path) -> None:
+def forget_paths(folder: Path) -> None:
     """Take out of the configurations what loaders warn about and where this machine kept it."""
     for file in sorted(folder.rglob("*.json")):
         content = json.loads(file.read_text())

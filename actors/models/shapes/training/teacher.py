@@ -35,7 +35,7 @@ EVALUATE_EVERY = 250
 GUIDANCE = 1.5
 
 
-def _times(generator: torch.Generator) -> Tensor:
+def sample_times(generator: torch.Generator) -> Tensor:
     """One timestep from each 64th of their distribution: less variance than independent draws.
 
     The power favours noisy timesteps, where it is decided which object goes where: of uniform
@@ -73,10 +73,10 @@ def train(shop: Workshop, vae: AutoencoderTiny) -> Parts:
     parts = Parts(vae=vae, tokenizer=tokenizer, text_encoder=encoder, unet=unet)
     if progress.step < NUM_STEPS:
         captions, clean = latents.cached(shop, vae)
-        states = _read(parts, captions)
+        states = read(parts, captions)
         layout_captions, layouts = latents.layouts(shop, vae)
-        layout_states = _read(parts, layout_captions)
-        empty = _read(parts, [""])
+        layout_states = read(parts, layout_captions)
+        empty = read(parts, [""])
         alphas_cumprod = pipelines.alphas_cumprod()
         running = 1.0
         for step in progress.steps(NUM_STEPS):
@@ -86,7 +86,7 @@ def train(shop: Workshop, vae: AutoencoderTiny) -> Parts:
             )
             rows = torch.from_numpy(rng.integers(len(clean), size=BATCH))
             kept = torch.from_numpy(rng.random(BATCH) >= DROPPED)
-            times = _times(generator)
+            times = sample_times(generator)
             batch = clean[rows].float()
             noise = torch.randn(batch.shape, generator=generator)
             noisy, target = velocity(batch, noise, alphas_cumprod[times])
@@ -126,7 +126,7 @@ def train(shop: Workshop, vae: AutoencoderTiny) -> Parts:
     return parts
 
 
-def _read(parts: Parts, captions: list[str]) -> Tensor:
+def read(parts: Parts, captions: list[str]) -> Tensor:
     """What the text encoder says, once and for all: (captions, tokens, width) bfloat16."""
     chunks = [captions[i : i + 500] for i in range(0, len(captions), 500)]
     return torch.cat([parts.encode_text(chunk).bfloat16() for chunk in chunks])

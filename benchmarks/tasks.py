@@ -1,0 +1,233 @@
+"""Editing, control and several drawings on the embedded set: what the pair adds, at which cost.
+
+    python benchmarks/tasks.py              # some ten minutes on two cores
+    python benchmarks/tasks.py edit --rows 64
+
+Whole jobs on Ray: the student alone, the pair at several budgets, and the teacher alone, which
+edits and draws anew. A picture is right if the verifier finds all that the target caption says; in
+place if also every object lies where the row's picture has it. Captions are none of the training's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from io import BytesIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+from timed_jobs import write_result
+
+from actors.models.shapes import verifier, world
+from actors.models.shapes.world import Caption, Scene
+from cluster.session import Resources, ray_session
+from jobs.crew import Crew
+from jobs.job import resolve
+from jobs.on_ray import RayHands
+from jobs.runner import run_job
+from jobs.sizes import plan_pools
+from jobs.spec import make_spec
+
+SEED = 501
+SPLIT = "validation"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A prompt, the picture beside it if there is one, and the scene that is wanted."""
+
+    target: Caption
+    picture: world.Picture | None
+    scene: Scene | None
+
+
+def edit_row(rng: np.random.Generator) -> Row:
+    """A right picture, and a caption in which one colour, shape, size or the background differs."""
+    while True:
+        caption = world.sample_caption(rng)
+        target = changed(caption, rng)
+        if world.split_of(str(target)) == SPLIT and len(set(target.things)) == len(target.things):
+            break
+    scene = world.place(caption, rng)
+    wanted = [
+        replace(placed, thing=thing, radius=world.RADII[thing.size])
+        for placed, thing in zip(scene.placed, target.things, strict=True)
+    ]
+    return Row(target, world.render(scene), Scene(tuple(wanted), target.background))
+
+
+def changed(caption: Caption, rng: np.random.Generator) -> Caption:
+    """The caption with one thing changed."""
+    choices: dict[str, tuple[str, ...]] = {
+        "color": tuple(world.COLORS),
+        "shape": world.SHAPES,
+        "size": world.SIZES,
+        "background": tuple(world.BACKGROUNDS),
+    }
+    what = list(choices)[rng.integers(len(choices))]
+    where = int(rng.integers(len(caption.things)))
+    subject: Any = caption if what == "background" else caption.things[where]
+    others = [choice for choice in choices[what] if choice != getattr(subject, what)]
+    other: dict[str, Any] = {what: others[rng.integers(len(others))]}
+    if what == "background":
+        return replace(caption, **other)
+    things = list(caption.things)
+    things[where] = replace(things[where], **other)
+    return replace(caption, things=tuple(things))
+
+
+def control_row(rng: np.random.Generator) -> Row:
+    """A caption, and a right picture of it whose edges are shown."""
+    (caption,) = world.sample_captions(rng, 1, SPLIT)
+    scene = world.place(caption, rng)
+    return Row(caption, world.render(scene), scene)
+
+
+def plain_row(rng: np.random.Generator) -> Row:
+    """A caption."""
+    return Row(world.sample_captions(rng, 1, SPLIT)[0], None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """`fields`: of the job file, for each way to run it."""
+
+    make: Callable[[np.random.Generator], Row]
+    ways: dict[str, dict[str, Any]]
+
+
+def ways(**fields: Any) -> dict[str, dict[str, Any]]:
+    """The student alone, the pair at three budgets, and the teacher alone."""
+    anew = {"strategy": "regenerate", "budget": {"refine": 1.0}}
+    return {
+        "student": {**fields, "budget": {"refine": 0.0}},
+        **{f"pair, {p:.0%} refined": {**fields, "budget": {"refine": p}} for p in (0.15, 0.3, 0.5)},
+        "teacher": {**fields, **anew},
+    }
+
+
+TASKS = {
+    "edit": Task(
+        edit_row, ways(task="edit", image_column="picture", models="shapes", edit={"strength": 0.8})
+    ),
+    "control": Task(
+        control_row,
+        ways(
+            task="control",
+            image_column="picture",
+            models="shapes-control",
+            control={"preprocess": "canny"},
+        ),
+    ),
+    "draws": Task(
+        plain_row,
+        {
+            f"{name}, {draws} drawings": {**fields, "draws": draws}
+            for draws in (1, 2, 4)
+            for name, fields in list(ways(models="shapes").items())[:3:2]
+        },
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Of one way: fractions of all rows; network evaluations and actor-seconds a row."""
+
+    right: float
+    in_place: float | None
+    nfe: float
+    seconds: float
+    refined: float
+
+
+def measure(have: Resources, rows: list[Row], fields: dict[str, Any], folder: Path) -> Figures:
+    """Run a job and look at its pictures."""
+    source, output = folder / "rows.parquet", folder / "out"
+    columns: dict[str, list[Any]] = {"prompt": [str(row.target) for row in rows]}
+    if rows[0].picture is not None:
+        columns["picture"] = [_png(row.picture) for row in rows if row.picture is not None]
+    pq.write_table(pa.table(columns), source)
+    job = resolve(make_spec({"input": str(source), "output": str(output), "seed": SEED, **fields}))
+    plans = plan_pools(job.spec.pools, have.cpus, have.gpus)
+    run_job(job, lambda: Crew(job, RayHands(job, plans), plans.sizes, task_slots=2))
+    made = pq.read_table(output / "data").to_pylist()
+    sights = [verifier.look(_open(each["image"]["bytes"])) for each in made]
+    right = [
+        verifier.judge(sight, row.target).right for sight, row in zip(sights, rows, strict=True)
+    ]
+    in_place = [
+        verifier.is_scene(sight, row.scene)
+        for sight, row in zip(sights, rows, strict=True)
+        if row.scene is not None
+    ]
+    records = [json.loads(file.read_text()) for file in (output / "records").iterdir()]
+    spent = sum(
+        seconds
+        for record in records
+        for pool, seconds in record["seconds"].items()
+        if pool != "files"
+    )
+    return Figures(
+        right=float(np.mean(right)),
+        in_place=float(np.mean(in_place)) if in_place else None,
+        nfe=float(np.mean([each["nfe"] for each in made])),
+        seconds=spent / len(rows),
+        refined=float(np.mean([each["teacher_score"] is not None for each in made])),
+    )
+
+
+def _png(picture: world.Picture) -> bytes:
+    file = BytesIO()
+    Image.fromarray(picture).save(file, "PNG")
+    return file.getvalue()
+
+
+def _open(png: bytes) -> world.Picture:
+    return np.asarray(Image.open(BytesIO(png)).convert("RGB"))
+
+
+def main() -> None:
+    """A line for each way."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("tasks", nargs="*", choices=[[], *TASKS], metavar="task")
+    parser.add_argument("--rows", type=int, default=512)
+    args = parser.parse_args()
+    logging.disable()
+    results: dict[str, Any] = {"rows": args.rows}
+    with ray_session(None) as have:
+        for name in args.tasks or TASKS:
+            task, rng = TASKS[name], np.random.default_rng(SEED)
+            rows = [task.make(rng) for _ in range(args.rows)]
+            print(f"\n{name}, {args.rows} rows")
+            print(f"{'':28}  right  in place  evaluations  actor-seconds a row", flush=True)
+            results[name] = {}
+            for way, fields in task.ways.items():
+                with TemporaryDirectory() as folder:
+                    found = measure(have, rows, fields, Path(folder))
+                place = "" if found.in_place is None else f"{found.in_place:.1%}"
+                print(
+                    f"{way:28} {found.right:6.1%} {place:>9} {found.nfe:12.2f} "
+                    f"{found.seconds:20.3f}",
+                    flush=True,
+                )
+                results[name][way] = {
+                    "right": round(found.right, 4),
+                    "in_place": found.in_place and round(found.in_place, 4),
+                    "nfe": round(found.nfe, 3),
+                    "actor_seconds": round(found.seconds, 4),
+                    "refined": round(found.refined, 4),
+                }
+    write_result("tasks", results)
+
+
+if __name__ == "__main__":
+    main()
