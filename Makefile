@@ -45,6 +45,7 @@ benchmarks: $(STAMP)
 	-$(BIN)/python benchmarks/simulator.py
 	-$(BIN)/python benchmarks/driver_memory.py
 	-$(BIN)/python benchmarks/plan_check.py
+	-$(BIN)/python benchmarks/tasks.py
 	$(BIN)/python benchmarks/figures.py
 
 # Which settings of Ray Data are best: `make benchmarks` runs the three that this finds. 15 minutes.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from errno import EACCES, EISDIR, ENAMETOOLONG, ENOENT, ENOTDIR
 from io import BytesIO
 from warnings import catch_warnings
 
@@ -17,21 +18,37 @@ Pictures = npt.NDArray[np.uint8]
 """(rows, height, width, 3), uint8 RGB."""
 
 
-def prepared(images: Sequence[bytes | str], given: Given, width: int, height: int) -> Pictures:
+Unreadable = tuple[tuple[int, str], ...]
+"""Which of some pictures cannot be read, and why."""
+
+LASTING = (None, ENOENT, ENOTDIR, EISDIR, EACCES, ENAMETOOLONG)
+"""Errors of a picture that will be the same the next time. Others are the file system's."""
+
+
+def prepared(
+    images: Sequence[bytes | str], given: Given, width: int, height: int
+) -> tuple[Pictures, Unreadable]:
     """The rows' pictures as student and teacher take them: (rows, height, width, 3), uint8.
 
-    images: each the bytes of a file, or its path. Raises InputError for one that cannot be read.
+    images: each the bytes of a file, or its path. One that cannot be read is white, and told of:
+    of a million pictures some are broken, and that is no fault of the actor or of its neighbours.
     """
-    opened = [open_image(image, width, height) for image in images]
-    if given.canny:
-        opened = [edges_of(picture, *given.canny) for picture in opened]
-    return np.stack(opened)
+    pictures = np.full((len(images), height, width, 3), 255, np.uint8)
+    unreadable = []
+    for place, image in enumerate(images):
+        try:
+            opened = open_image(image, width, height)
+        except InputError as error:
+            unreadable.append((place, str(error)))
+            continue
+        pictures[place] = edges_of(opened, *given.canny) if given.canny else opened
+    return pictures, tuple(unreadable)
 
 
 def open_image(image: bytes | str, width: int, height: int) -> Pictures:
     """One picture, (height, width, 3) uint8: upright, on white where it is transparent, resized.
 
-    Resized as diffusers' pipelines do, to the very size, whatever its shape was.
+    Resized as diffusers' pipelines do, to the very size, whatever its shape was. Raises InputError.
     """
     named = repr(image) if isinstance(image, str) else f"of {len(image)} bytes"
     bombs = (Image.DecompressionBombWarning, Image.DecompressionBombError)
@@ -42,6 +59,8 @@ def open_image(image: bytes | str, width: int, height: int) -> Pictures:
         ):
             picture = _as_rgb(ImageOps.exif_transpose(file))
     except (OSError, ValueError, SyntaxError, *bombs) as error:
+        if getattr(error, "errno", None) not in LASTING:
+            raise
         raise InputError(f"the picture {named} cannot be read: {error}") from error
     if picture.size != (width, height):
         picture = picture.resize((width, height), Image.Resampling.LANCZOS)

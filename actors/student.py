@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from time import perf_counter
 
+import numpy as np
 import torch
 
 from actors.facts import CallFacts
-from actors.images import Pictures
+from actors.images import Pictures, Unreadable, prepared
 from actors.models.diffusion import Diffusion
 from actors.refinement import FROM_PROMPTS, Drawing
 from actors.seeds import stage_seed
@@ -51,9 +52,14 @@ class Student:
         draws = self.drawing.draws
         texts = [prompt for prompt in prompts for _ in range(draws)]
         noise = [stage_seed(seed, name) for seed in seeds for name in _stages(draws)]
-        pictured = [image for image in images or () for _ in range(draws)]
+        given = self.drawing.given
+        own: Pictures | None = None
+        unreadable: Unreadable = ()
+        if given is not None and images is not None:
+            own, unreadable = prepared(images, given, *self.diffusion.size)
+            own = np.repeat(own, draws, axis=0)
         latents = self.diffusion.draw_anew(
-            texts, noise, self.settings.steps, self.drawing.given, pictured, rows_at_once
+            texts, noise, self.settings.steps, given, own, rows_at_once
         )
         pictures = self.diffusion.decode(latents, rows_at_once)
         latents = latents.cpu()
@@ -63,6 +69,7 @@ class Student:
             stored_bytes=(latents.nbytes, pictures.nbytes),
             evaluations=self.diffusion.evaluations * draws,
             truncated=self.diffusion.cut_short(prompts),
+            unreadable=unreadable,
         )
         return latents, pictures, facts
 

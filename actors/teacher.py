@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from actors.errors import InputError
 from actors.facts import CallFacts
-from actors.images import Pictures
-from actors.models.diffusion import Diffusion
+from actors.images import Pictures, prepared
+from actors.models.diffusion import Diffusion, conditions_of
 from actors.refinement import Refinement
 from actors.seeds import stage_seed
 from actors.settings import TeacherSettings
@@ -50,9 +51,14 @@ class Teacher:
         start = perf_counter()
         noise = [stage_seed(seed, "teacher") for seed in seeds]
         plan = self.refinement
+        own: Pictures | None = None
+        if plan.given is not None and images is not None:
+            own, unreadable = prepared(images, plan.given, *self.diffusion.size)
+            if unreadable:
+                raise InputError(unreadable[0][1])  # the student could read it
         if plan.strategy == "regenerate":
             latents = self.diffusion.draw_anew(
-                prompts, noise, plan.steps, plan.given, images or (), rows_at_once
+                prompts, noise, plan.steps, plan.given, own, rows_at_once
             )
         else:
             chosen = [starts[which][row] for which, row in picks]
@@ -63,7 +69,7 @@ class Teacher:
                 plan.strength,
                 plan.steps,
                 rows_at_once,
-                self.diffusion.conditions(plan.given, images or ()),
+                conditions_of(plan.given, own),
             )
         pictures = self.diffusion.decode(latents, rows_at_once)
         facts = CallFacts(

@@ -1,7 +1,7 @@
-"""Puts what the benchmarks found into docs/performance.md: `python benchmarks/figures.py`.
+"""Puts what the benchmarks found into the pages of docs/: `python benchmarks/figures.py`.
 
-The page has a place for each table, between a comment with its name and `<!-- end -->`. A table
-says only what is in benchmarks/results/; a benchmark that was not run has no lines there.
+A page has a place for each table, between a comment with its name and `<!-- end -->`. A table says
+only what is in benchmarks/results/; a benchmark that was not run has no lines there.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from timed_jobs import RESULTS
 
-PAGE = Path(__file__).parent.parent / "docs/performance.md"
+DOCS = Path(__file__).parent.parent / "docs"
 
 CASES = ("sd-8", "sd-16", "sdxl-8", "sdxl-16", "moving")
 
@@ -178,28 +178,52 @@ def plan_check() -> list[str]:
     return lines
 
 
+def tasks() -> list[str]:
+    """Editing, control and several drawings on the embedded set."""
+    if (case := found("tasks")) is None:
+        return []
+    lines = [
+        f"{case['rows']} rows.",
+        "",
+        "| task | how | right | in place | evaluations a row | actor-seconds a row |",
+        "|---|---|---|---|---|---|",
+    ]
+    for task in ("edit", "control", "draws"):
+        for way, one in case.get(task, {}).items():
+            place = "" if one["in_place"] is None else f"{one['in_place']:.1%}"
+            lines.append(
+                f"| {task} | {way} | {one['right']:.1%} | {place} | {one['nfe']:.2f} | "
+                f"{one['actor_seconds']:.3f} |"
+            )
+    return lines
+
+
 TABLES = {
-    "pools_on_gpus": pools_on_gpus,
-    "ray_data": ray_data,
-    "object_store": object_store,
-    "authors_way": authors_way,
-    "driver": driver,
-    "driver_memory": driver_memory,
-    "simulator": simulator,
-    "plan_check": plan_check,
+    "performance.md": {
+        "pools_on_gpus": pools_on_gpus,
+        "ray_data": ray_data,
+        "object_store": object_store,
+        "authors_way": authors_way,
+        "driver": driver,
+        "driver_memory": driver_memory,
+        "simulator": simulator,
+        "plan_check": plan_check,
+    },
+    "tasks.md": {"tasks": tasks},
 }
 
 
 def main() -> None:
-    """Write the tables into the page."""
-    page = PAGE.read_text()
-    for name, table in TABLES.items():
-        before, mark, rest = page.partition(f"<!-- {name} -->\n")
-        if not mark:
-            raise SystemExit(f"{PAGE} has no <!-- {name} -->")
-        _, end, after = rest.partition("<!-- end -->")
-        page = before + mark + "\n".join(["", *table(), ""]) + "\n" + end + after
-    PAGE.write_text(page)
+    """Write the tables into the pages."""
+    for file, tables in TABLES.items():
+        page = (DOCS / file).read_text()
+        for name, table in tables.items():
+            before, mark, rest = page.partition(f"<!-- {name} -->\n")
+            if not mark:
+                raise SystemExit(f"{file} has no <!-- {name} -->")
+            _, end, after = rest.partition("<!-- end -->")
+            page = before + mark + "\n".join(["", *table(), ""]) + "\n" + end + after
+        (DOCS / file).write_text(page)
 
 
 if __name__ == "__main__":

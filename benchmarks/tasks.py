@@ -14,7 +14,7 @@ import argparse
 import json
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -145,7 +145,7 @@ class Figures:
     right: float
     in_place: float | None
     nfe: float
-    seconds: float
+    actor_seconds: float
     refined: float
 
 
@@ -180,7 +180,7 @@ def measure(have: Resources, rows: list[Row], fields: dict[str, Any], folder: Pa
         right=float(np.mean(right)),
         in_place=float(np.mean(in_place)) if in_place else None,
         nfe=float(np.mean([each["nfe"] for each in made])),
-        seconds=spent / len(rows),
+        actor_seconds=spent / len(rows),
         refined=float(np.mean([each["teacher_score"] is not None for each in made])),
     )
 
@@ -216,15 +216,11 @@ def main() -> None:
                 place = "" if found.in_place is None else f"{found.in_place:.1%}"
                 print(
                     f"{way:28} {found.right:6.1%} {place:>9} {found.nfe:12.2f} "
-                    f"{found.seconds:20.3f}",
+                    f"{found.actor_seconds:20.3f}",
                     flush=True,
                 )
                 results[name][way] = {
-                    "right": round(found.right, 4),
-                    "in_place": found.in_place and round(found.in_place, 4),
-                    "nfe": round(found.nfe, 3),
-                    "actor_seconds": round(found.seconds, 4),
-                    "refined": round(found.refined, 4),
+                    what: value and round(value, 4) for what, value in asdict(found).items()
                 }
     write_result("tasks", results)
 

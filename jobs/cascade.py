@@ -128,10 +128,14 @@ class Abandon:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """`call` came back. The oracle's calls bring `scores`: of drawn rows `draws` a row, in turn."""
+    """`call` came back. The oracle's calls bring `scores`: of drawn rows `draws` a row, in turn.
+
+    `hopeless`: rows of which nothing can be made, with the reason, and that nobody need try again.
+    """
 
     call: Call
     scores: tuple[float, ...] = ()
+    hopeless: tuple[tuple[int, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,6 +348,8 @@ class Cascade:
             if self._failures:
                 self._attempts.pop(call, None)
                 self._failures.pop(call, None)
+            for row, reason in event.hopeless:
+                self._fail(row, call.stage, reason)
             self._finished(call, event.scores)
         self._advance()
         self._release(call)

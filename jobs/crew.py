@@ -411,7 +411,10 @@ class Crew:
         for output, ref, num_bytes in made:
             self.store.keep(owner, call, output, ref, num_bytes)
         self._note(work, facts)
-        return Done(call, tuple(answer.value[0]) if is_scores else ())
+        if is_scores:
+            return Done(call, tuple(answer.value[0]))
+        hopeless = tuple((call.rows[place], why) for place, why in facts.unreadable)
+        return Done(call, hopeless=hopeless)
 
     def _note(self, work: Work, facts: CallFacts) -> None:
         stage, owner = work.call.stage, work.owner

@@ -17,7 +17,7 @@ from diffusers import AutoPipelineForImage2Image
 from PIL import Image
 
 from actors.errors import ModelError
-from actors.images import Pictures, prepared
+from actors.images import Pictures
 from actors.models.families import draws, family_of, refines, shape_of
 from actors.models.folders import check_folder
 from actors.models.loading import load_pipeline
@@ -57,6 +57,13 @@ def generators(seeds: Sequence[int]) -> list[torch.Generator]:
     return [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
 
 
+def conditions_of(given: Given | None, pictures: Pictures | None) -> torch.Tensor | None:
+    """What a ControlNet is told of each row: (rows, 3, height, width) in 0..1; or nothing."""
+    if given is None or pictures is None or given.task != "control":
+        return None
+    return torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
+
+
 class Diffusion:
     """One loaded pipeline.
 
@@ -88,7 +95,7 @@ class Diffusion:
         """Draw from noise, `rows_at_once` (the batch size by default) rows together.
 
         Returns latents: (rows, channels, height, width), on the device. `seeds` are the stage's
-        own (`actors.seeds.stage_seed`), one a row. conditions: see `conditions`.
+        own (`actors.seeds.stage_seed`), one a row. conditions: see `conditions_of`.
         """
         if not self._draws:
             raise ModelError(f"a {type(self.pipe).__name__} only refines: it needs a picture.")
@@ -137,25 +144,18 @@ class Diffusion:
         seeds: Sequence[int],
         steps: int,
         given: Given | None,
-        images: Sequence[bytes | str],
+        pictures: Pictures | None,
         rows_at_once: int | None = None,
     ) -> torch.Tensor:
         """Draw as the task wants it: from noise, or from the rows' own pictures; see `draw`.
 
-        images: a file's bytes or its path for each row; none if nothing is `given`.
+        pictures: of the rows, as `actors.images.prepared` made them of what is `given`.
         """
-        if given is None or given.task == "control":
-            conditions = self.conditions(given, images)
+        if given is None or pictures is None or given.task == "control":
+            conditions = conditions_of(given, pictures)
             return self.draw(prompts, seeds, steps, rows_at_once, conditions)
-        start = self.encode(prepared(images, given, *self.size), rows_at_once)
+        start = self.encode(pictures, rows_at_once)
         return self.refine(prompts, seeds, start, given.strength, steps, rows_at_once)
-
-    def conditions(self, given: Given | None, images: Sequence[bytes | str]) -> torch.Tensor | None:
-        """What a ControlNet is told of each row: (rows, 3, height, width) in 0..1; or nothing."""
-        if given is None or given.task != "control":
-            return None
-        pictures = torch.from_numpy(prepared(images, given, *self.size))
-        return pictures.permute(0, 3, 1, 2).float() / 255
 
     @property
     def size(self) -> tuple[int, int]:

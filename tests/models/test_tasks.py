@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -147,8 +148,9 @@ def test_a_teacher_that_regenerates_an_edit_starts_from_the_rows_picture(folders
     )
     made, facts = teacher.refine(PROMPTS, SEEDS, [], images=IMAGES)
     assert facts.evaluations == 6
+    own, _ = prepared(IMAGES, given, 32, 32)
     latents = teacher.diffusion.draw_anew(
-        PROMPTS, [stage_seed(seed, "teacher") for seed in SEEDS], 3, given, IMAGES
+        PROMPTS, [stage_seed(seed, "teacher") for seed in SEEDS], 3, given, own
     )
     assert np.array_equal(made, teacher.diffusion.decode(latents))
     other, _ = teacher.refine(PROMPTS, SEEDS, [], images=IMAGES[::-1])
@@ -279,11 +281,33 @@ def test_edges_are_cannys() -> None:
     given = Given("control", canny=(100, 200))
     white = Image.new("RGB", (32, 32), "white")
     white.paste("black", (8, 8, 24, 24))
-    (edges,) = prepared([png(white)], given, 32, 32)
+    (edges,), _ = prepared([png(white)], given, 32, 32)
     assert np.array_equal(edges[..., 0], cv2.Canny(np.asarray(white), 100, 200))
     assert np.array_equal(edges[..., 0], edges[..., 2])
     assert edges[8, 16].max() == 255 or edges[7, 16].max() == 255
     assert edges[16, 16].max() == 0
+
+
+def test_a_picture_that_cannot_be_read_harms_no_neighbour(folders: Folders) -> None:
+    student = student_of(folders("stable-diffusion"), Drawing(2, Given("edit", strength=0.5)))
+    good, _, nothing = student.draw(PROMPTS, SEEDS, IMAGES)
+    bad, _, facts = student.draw(PROMPTS, SEEDS, [IMAGES[0], b"broken", IMAGES[2]])
+    assert nothing.unreadable == ()
+    ((place, why),) = facts.unreadable
+    assert place == 1
+    assert why.startswith("the picture of 6 bytes cannot be read: cannot identify")
+    assert torch.equal(bad[[0, 1, 4, 5]], good[[0, 1, 4, 5]])
+
+
+def test_a_file_system_that_fails_is_no_broken_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The call fails then, and is tried again."""
+
+    def stale(*_: object) -> None:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    monkeypatch.setattr(Image, "open", stale)
+    with pytest.raises(OSError, match="Stale"):
+        prepared(["/far/away.png"], Given("edit"), 32, 32)
 
 
 def test_pictures_are_upright_and_on_white() -> None:

@@ -378,3 +378,34 @@ def test_a_row_fails_only_if_none_of_its_drawings_has_a_score() -> None:
     good, bad = cascade.rows
     assert (good.state, good.student_score) == (State.ACCEPTED, 0.7)
     assert bad.error == "score drawn: the oracle gave nan, which is no score"
+
+
+@given(worlds(), st.data())
+def test_a_hopeless_row_fails_at_once_and_its_neighbours_end_as_ever(
+    world: World, data: st.DataObject
+) -> None:
+    """Nothing is repeated or halved for it, and nothing asks for what was made of it."""
+    num_rows = world.cascade.num_rows
+    hopeless = data.draw(st.sets(st.integers(0, num_rows - 1), max_size=3))
+    unusable = {n for n, row in enumerate(world.cascade.rows) if row.state is State.FAILED}
+    world.carry_out(world.cascade.start())
+    while world.todo:
+        call = world.todo[data.draw(st.integers(0, len(world.todo) - 1))]
+        if call.stage is not Stage.DRAW:
+            assert not hopeless & set(call.rows) or call.stage is Stage.COMMIT
+            world.answer(call)
+            continue
+        world.todo.remove(call)
+        world.done_calls[call] += 1
+        world.stored |= {(call, output) for output in OUTPUTS[call.stage]}
+        told = tuple((row, "broken") for row in call.rows if row in hopeless)
+        world.carry_out(world.cascade.handle(Done(call, hopeless=told)))
+    assert world.cascade.done
+    assert max(world.done_calls.values()) == 1
+    for number, row in enumerate(world.cascade.rows):
+        if number in unusable:
+            assert row.error == "the prompt is empty"
+        elif number in hopeless:
+            assert (row.state, row.error) == (State.FAILED, "draw: broken")
+        else:
+            assert (row.state, row.source) == expected(world, number)

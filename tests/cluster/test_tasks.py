@@ -1,0 +1,104 @@
+"""Editing, control and several drawings as whole jobs on a real Ray, with the embedded models."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from actors.models.shapes import verifier, world
+from tests.cluster.conftest import CAPTIONS, RunJob, hashes
+
+STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+
+
+def scenes(captions: list[str]) -> list[world.Scene]:
+    rng = np.random.default_rng(5)
+    return [world.place(world.parse(caption), rng) for caption in captions]
+
+
+def png(picture: world.Picture) -> bytes:
+    file = BytesIO()
+    Image.fromarray(picture).save(file, "PNG")
+    return file.getvalue()
+
+
+def write_input(folder: Path, captions: list[str], pictures: pa.Array) -> str:
+    file = folder / "rows.parquet"
+    pq.write_table(pa.table({"prompt": captions, "picture": pictures}), file)
+    return str(file)
+
+
+def rows_of(folder: Path) -> list[dict[str, Any]]:
+    return pq.read_table(folder / "data").to_pylist()  # type: ignore[no-any-return]
+
+
+def sight(row: dict[str, Any]) -> verifier.Sight:
+    picture = Image.open(BytesIO(row["image"]["bytes"])).convert("RGB")
+    return verifier.look(np.asarray(picture))
+
+
+def test_an_edit_with_several_drawings_and_a_broken_picture(
+    run_here: RunJob, tmp_path: Path
+) -> None:
+    """The broken row fails alone and at once; other pools make the same bytes."""
+    pictures = [{"bytes": png(world.render(scene))} for scene in scenes(CAPTIONS[:12])]
+    (tmp_path / "one.png").write_bytes(pictures[0]["bytes"])
+    pictures[0] = {"path": "one.png"}  # type: ignore[dict-item]
+    pictures[5] = {"bytes": b"no picture"}
+    pictures[9] = {}
+    targets = [*CAPTIONS[1:12], CAPTIONS[0]]
+    fields: dict[str, Any] = {
+        "input": write_input(tmp_path, targets, pa.array(pictures, STRUCT)),
+        "task": "edit",
+        "image_column": "picture",
+        "draws": 2,
+        "budget": {"refine": 0.5},
+        "max_failed": 0.5,
+    }
+    run_here(output=str(tmp_path / "out"), **fields)
+    rows = rows_of(tmp_path / "out")
+    errors = {place: row["error"] for place, row in enumerate(rows) if row["error"]}
+    assert errors.keys() == {5, 9}
+    assert errors[5].startswith("draw: the picture of 10 bytes cannot be read")
+    assert errors[9] == "the picture is null"
+    refined = [row for row in rows if row["teacher_score"] is not None]
+    assert 3 <= len(refined) <= 7
+    for row in rows:
+        if row["error"] is None:
+            # Two drawings of two steps; three steps of the teacher, with guidance.
+            assert row["nfe"] == 4 + (row["teacher_score"] is not None) * 6
+    assert rows[0]["picture"]["path"] == "one.png"
+    sizes = {"student": {"size": 2}, "oracle": {"size": 1}, "teacher": {"size": 2}}
+    run_here(output=str(tmp_path / "again"), **{**fields, "pools": sizes})
+    assert hashes(tmp_path / "again") == hashes(tmp_path / "out")
+
+
+def test_edges_say_where_things_are(run_here: RunJob, tmp_path: Path) -> None:
+    """The same captions without them put things where the seed says."""
+    wanted = scenes(CAPTIONS[:16])
+    pictures = pa.array([png(world.render(scene)) for scene in wanted])
+    source = write_input(tmp_path, CAPTIONS[:16], pictures)
+    run_here(
+        input=source,
+        output=str(tmp_path / "led"),
+        task="control",
+        image_column="picture",
+        control={"preprocess": "canny"},
+        models={"preset": "shapes-control", "student": {"batch_size": 8}},
+        teacher_steps=12,
+        budget={"refine": 0.5},
+    )
+    run_here(input=source, output=str(tmp_path / "free"), budget={"refine": 0.5})
+
+    def num_in_place(folder: Path) -> int:
+        pairs = zip(rows_of(folder), wanted, strict=True)
+        return sum(verifier.is_scene(sight(row), scene) for row, scene in pairs)
+
+    assert num_in_place(tmp_path / "led") >= 10
+    assert num_in_place(tmp_path / "free") <= 4
