@@ -271,7 +271,13 @@ class DiffusionSettings(Settings):
         description="Tokens that a large text encoder (T5, Gemma, Qwen) reads of a prompt. Fewer "
         "are faster. Default: what diffusers' pipeline reads.",
     )
-    guidance_passes: Literal[1, 2] | None = Field(
+    image_guidance_scale: float | None = Field(
+        default=None,
+        ge=1,
+        description="For editors that follow an instruction: how much of the row's picture stays. "
+        "Default: 1.5, as diffusers'.",
+    )
+    guidance_passes: Literal[1, 2, 3] | None = Field(
         default=None,
         description="Network evaluations of one step. Default: by the family and the guidance.",
     )

@@ -84,8 +84,11 @@ class Work:
 
     @property
     def prompts(self) -> list[str]:
-        """The rows' prompts; of a SCORE_DRAWN, one for each drawing."""
-        prompts = [self.owner.part.prompts[row] for row in self.call.rows]
+        """The rows' prompts, or for the oracle their targets; of a SCORE_DRAWN, one a drawing."""
+        part = self.owner.part
+        scores = self.call.stage in (Stage.SCORE_DRAWN, Stage.SCORE_REFINED)
+        texts = part.targets if scores and part.targets else part.prompts
+        prompts = [texts[row] for row in self.call.rows]
         draws = self.owner.cascade.rules.draws
         if draws == 1 or self.call.stage is not Stage.SCORE_DRAWN:
             return prompts

@@ -12,6 +12,7 @@ from typing import Any
 
 from actors.errors import OutputError, SpecError
 from actors.models import sources
+from actors.models.families import family_of
 from actors.models.folders import check_folder
 from actors.models.oracles import files as oracle_sources
 from actors.models.pairing import check_roles, fitted, share_latents
@@ -221,19 +222,20 @@ def resolve(spec: JobSpec) -> Job:
     check_names(prompts.schema.names, spec.seed_column)
     through: Through
     if spec.models.timed:
-        models, files, through = spec.models, identities(spec.models), "latents"
+        models, files, through, instructed = spec.models, identities(spec.models), "latents", False
     else:
-        models, files, through = _looked_at(spec)
+        models, files, through, instructed = _looked_at(spec)
     spec = spec.model_copy(update={"models": models})
-    refinement = _refinement(spec, through)
+    refinement = _refinement(spec, through, instructed)
     output = OutputFolder(Path(spec.output).expanduser().resolve())
     job = Job(spec, prompts, output, refinement, files)
     _check_budget(job)
     return job
 
 
-def _looked_at(spec: JobSpec) -> tuple[ModelSettings, dict[str, str], Through]:
-    """The models pinned, a hash of each one's files, and what student and teacher share."""
+def _looked_at(spec: JobSpec) -> tuple[ModelSettings, dict[str, str], Through, bool]:
+    """The models pinned, a hash of each one's files, what student and teacher share, and whether
+    they follow instructions."""
     models = spec.models
     student, student_files = sources.resolved(models.student)
     teacher, teacher_files = sources.resolved(models.teacher)
@@ -245,21 +247,26 @@ def _looked_at(spec: JobSpec) -> tuple[ModelSettings, dict[str, str], Through]:
     known = ModelSettings(
         student=fitted(student, at), oracle=oracle, teacher=fitted(teacher, teacher_at)
     )
-    return known, files, "latents" if shared else "pixels"
+    return known, files, "latents" if shared else "pixels", family_of(teacher_at).instructed
 
 
-def planned_refinement(spec: JobSpec, through: Through = "latents") -> Refinement:
-    """What the teacher is to do; its files are looked at only for a rollback to a noise level."""
+def planned_refinement(
+    spec: JobSpec, through: Through = "latents", instructed: bool = False
+) -> Refinement:
+    """What the teacher is to do; its files are looked at only for a rollback to a noise level.
+
+    instructed: whether it edits by an instruction, and so from noise.
+    """
     given = given_of(spec.task, spec.edit, spec.control)
     strength = _strength(spec)
-    if given and given.task == "edit" and spec.strategy == "regenerate":
+    if given and given.task == "edit" and spec.strategy == "regenerate" and not instructed:
         strength = given.strength
     steps = spec.teacher_steps or default_steps(strength, spec.models.teacher.steps)
     return Refinement(spec.strategy, strength, steps, through, given)
 
 
-def _refinement(spec: JobSpec, through: Through) -> Refinement:
-    planned = planned_refinement(spec, through)
+def _refinement(spec: JobSpec, through: Through, instructed: bool) -> Refinement:
+    planned = planned_refinement(spec, through, instructed)
     most = floor(planned.strength * _schedule(spec.models.teacher).num_timesteps)
     if planned.steps > most:
         raise SpecError(

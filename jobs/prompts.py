@@ -32,6 +32,7 @@ class Part:
 
     `table` has the input's own columns. `unusable`: rows that cannot be drawn, with the reason.
     `images`: the rows' own pictures, where the task has them: the bytes of a file, or its path.
+    `targets`: what the oracle is told in place of the prompts.
     """
 
     index: int
@@ -41,6 +42,7 @@ class Part:
     seeds: Sequence[int]
     unusable: dict[int, str]
     images: Sequence[bytes | str] | None = None
+    targets: Sequence[str] | None = None
 
 
 class Prompts:
@@ -63,7 +65,7 @@ class Prompts:
 
     def _check_columns(self) -> None:
         spec, name = self.spec, self._readers[0].file
-        for role in ("prompt_column", "image_column", "id_column", "seed_column"):
+        for role in ("prompt_column", "image_column", "target_column", "id_column", "seed_column"):
             column = getattr(spec, role)
             if column is not None and column not in self.schema.names:
                 raise InputError(
@@ -71,6 +73,7 @@ class Prompts:
                     f"The columns there: {', '.join(self.schema.names)}. Name one of them."
                 )
         self._check_kind("prompt_column", "text", is_text)
+        self._check_kind("target_column", "text", is_text)
         self._check_kind("image_column", "bytes or paths of pictures", is_picture)
         self._check_kind("id_column", "text or integers", lambda k: is_text(k) or _is_integer(k))
         # Floats are refused: 2^53 + 1 would be rounded to another seed, and nobody would know.
@@ -138,7 +141,10 @@ class Prompts:
             raise InputError(f"input {self.spec.input!r} has no rows. Is it the right one?")
         wanted = [self.num_rows * i // count for i in range(count)]
         spec = self.spec
-        roles = (spec.prompt_column, spec.image_column, spec.id_column, spec.seed_column)
+        roles = (
+            *(spec.prompt_column, spec.image_column, spec.target_column),
+            *(spec.id_column, spec.seed_column),
+        )
         columns = list(dict.fromkeys(column for column in roles if column))
         picked, first = [], 0
         for reader, size in zip(self._readers, self._rows_in_files, strict=True):
@@ -196,12 +202,7 @@ class Prompts:
     def _as_part(self, index: int, first: int, table: pa.Table, numbers: Sequence[int]) -> Part:
         spec = self.spec
         table, unusable = with_valid_text(table)
-        prompts: list[str] = []
-        for row, prompt in enumerate(table.column(spec.prompt_column).to_pylist()):
-            problem = problem_with_prompt(prompt)
-            if problem:
-                unusable.setdefault(row, problem)
-            prompts.append("" if problem else prompt)
+        prompts = _texts(table, spec.prompt_column, unusable)
         nothing = [None] * len(prompts)
         ids = table.column(spec.id_column).to_pylist() if spec.id_column else numbers
         given = table.column(spec.seed_column).to_pylist() if spec.seed_column else nothing
@@ -215,11 +216,23 @@ class Prompts:
                 unusable.setdefault(row, f"seed {_short(value)} is not an integer in 0..{MAX_SEED}")
             seeds.append(seed or 0)
         images = self._images(table, unusable) if spec.image_column else None
-        return Part(index, first, table, prompts, seeds, unusable, images)
+        targets = _texts(table, spec.target_column, unusable) if spec.target_column else None
+        return Part(index, first, table, prompts, seeds, unusable, images, targets)
 
     def _images(self, table: pa.Table, unusable: dict[int, str]) -> Sequence[bytes | str]:
         column = table.column(self.spec.image_column).to_pylist()
         return read_images(column, folder_of(self.spec.input), unusable.setdefault)
+
+
+def _texts(table: pa.Table, column: str, unusable: dict[int, str]) -> list[str]:
+    """A column of prompts; what cannot be one is noted in `unusable`."""
+    texts: list[str] = []
+    for row, text in enumerate(table.column(column).to_pylist()):
+        problem = problem_with_prompt(text)
+        if problem:
+            unusable.setdefault(row, problem)
+        texts.append("" if problem else text)
+    return texts
 
 
 def _short(value: Any) -> str:

@@ -93,6 +93,11 @@ class JobSpec(Settings):
         description="With edit and control: the column of pictures. Bytes, Hugging Face's "
         "structs, or paths, relative to the input's folder.",
     )
+    target_column: str | None = Field(
+        default=None,
+        description="With edit, where the prompts are instructions (make it red): the column that "
+        "says what is to be seen then (a red car), for the oracle. Default: the prompts.",
+    )
     edit: Edit | None = Field(default=None, description="With `task: edit`.")
     control: Control | None = Field(default=None, description="With `task: control`.")
     id_column: str | None = Field(
@@ -233,7 +238,14 @@ class JobSpec(Settings):
                 f"stall_timeout_seconds ({self.stall_timeout_seconds:g}): the job would end before "
                 "a hung actor is replaced"
             )
-        check_task(self.task, self.image_column, self.edit, self.control, self.models)
+        check_task(
+            self.task,
+            self.image_column,
+            self.target_column,
+            self.edit,
+            self.control,
+            self.models,
+        )
         timed = self.models.oracle.timed
         if timed and isinstance(timed.rejected, tuple) and self.seed_column is None:
             raise ValueError(

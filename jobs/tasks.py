@@ -50,6 +50,7 @@ class Control(Settings):
 def check_task(
     task: Task,
     image_column: str | None,
+    target_column: str | None,
     edit: Edit | None,
     control: Control | None,
     models: ModelSettings,
@@ -59,6 +60,8 @@ def check_task(
         if image_column is None:
             raise ValueError(f"image_column: task: {task} needs it; name the column of pictures")
         raise ValueError("image_column: it goes with task: edit or task: control")
+    if target_column is not None and task != "edit":
+        raise ValueError(f"target_column: it goes with task: edit, and this is task: {task}")
     for name, given in (("edit", edit), ("control", control)):
         if given is not None and task != name:
             raise ValueError(f"{name}: it goes with task: {name}, and this is task: {task}")
@@ -107,13 +110,15 @@ def folder_of(pattern: str) -> Path:
 
 
 def read_images(
-    column: Sequence[Any], folder: Path, problem: Callable[[int, str], None]
+    column: Sequence[Any], folder: Path, problem: Callable[[int, str], object]
 ) -> list[bytes | str]:
     """The rows' pictures: the bytes of a file, or its path; of a row with a `problem`, nothing."""
     return [_image(row, value, folder, problem) for row, value in enumerate(column)]
 
 
-def _image(row: int, value: Any, folder: Path, problem: Callable[[int, str], None]) -> bytes | str:
+def _image(
+    row: int, value: Any, folder: Path, problem: Callable[[int, str], object]
+) -> bytes | str:
     if isinstance(value, dict):
         value = value["bytes"] or value["path"]
     if not value:

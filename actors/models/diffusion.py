@@ -58,8 +58,8 @@ def generators(seeds: Sequence[int]) -> list[torch.Generator]:
 
 
 def conditions_of(given: Given | None, pictures: Pictures | None) -> torch.Tensor | None:
-    """What a ControlNet is told of each row: (rows, 3, height, width) in 0..1; or nothing."""
-    if given is None or pictures is None or given.task != "control":
+    """What is shown of each row at every step: (rows, 3, height, width) in 0..1; or nothing."""
+    if given is None or pictures is None:
         return None
     return torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
 
@@ -151,7 +151,7 @@ class Diffusion:
 
         pictures: of the rows, as `actors.images.prepared` made them of what is `given`.
         """
-        if given is None or pictures is None or given.task == "control":
+        if given is None or pictures is None or given.task == "control" or self.family.instructed:
             conditions = conditions_of(given, pictures)
             return self.draw(prompts, seeds, steps, rows_at_once, conditions)
         start = self.encode(pictures, rows_at_once)
@@ -165,11 +165,17 @@ class Diffusion:
     def _condition(
         self, name: str, conditions: torch.Tensor | None, rows: slice, size: int
     ) -> dict[str, Any]:
-        controlnet = self.settings.controlnet
-        if conditions is None or controlnet is None:
+        """What a ControlNet, or an editor that follows instructions, is shown of a batch."""
+        settings = self.settings
+        if conditions is None:
             return {}
-        told = torch.stack(padded(list(conditions[rows]), size))
-        return {name: told, "controlnet_conditioning_scale": controlnet.scale}
+        shown: dict[str, Any] = {name: torch.stack(padded(list(conditions[rows]), size))}
+        if settings.controlnet:
+            return shown | {"controlnet_conditioning_scale": settings.controlnet.scale}
+        if self.family.instructed:
+            scale = settings.image_guidance_scale
+            return shown | ({} if scale is None else {"image_guidance_scale": scale})
+        return {}
 
     def _image_to_image(self) -> Any:
         if not self._refines:

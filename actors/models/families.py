@@ -23,9 +23,10 @@ class Family:
     `text_to_image`, `image_to_image`: diffusers' classes; None where diffusers has none.
     `doubles_above`: the guidance scale above which a step takes two network evaluations; None where
     the network takes the scale as an input. `rounding`: how img2img gets from a strength to steps.
-    `controlled`: whether both have a variant with a ControlNet. `own_pixels`: width and height by
-    default; None where the network's `sample_size` says them. `patch`: latent cells that the
-    network takes as one. `most_tokens`: of the prompt, where there is a choice. `by_row`: the
+    `controlled`: whether both have a variant with a ControlNet. `instructed`: whether it changes a
+    picture, which it is shown at every step, as its prompt tells it to. `own_pixels`: width and
+    height by default; None where the network's `sample_size` says them. `patch`: latent cells that
+    the network takes as one. `most_tokens`: of the prompt, where there is a choice. `by_row`: the
     prompt's embeddings are as long as the prompt, and a batch is padded to its longest: so that a
     row does not depend on its neighbours, each is computed alone.
     """
@@ -42,11 +43,14 @@ class Family:
     most_tokens: int | None = None
     by_row: bool = False
     controlled: bool = False
+    instructed: bool = False
 
     def evaluations_per_step(self, guidance_scale: float, denoiser: dict[str, Any]) -> int:
         """`denoiser`: its config.json."""
         if self.doubles_above is None or denoiser.get("time_cond_proj_dim") is not None:
             return 1  # The scale is an input of the network.
+        if self.instructed:
+            return 3 if guidance_scale > 1 else 1  # With both, with the picture, with neither.
         return 2 if guidance_scale > self.doubles_above else 1
 
 
@@ -68,6 +72,17 @@ FAMILIES = (
         denoiser="unet",
         noise="diffusion",
         rounding="down",
+    ),
+    Family(
+        name="instruct-pix2pix",
+        text_to_image=(
+            "StableDiffusionInstructPix2PixPipeline",
+            "StableDiffusionXLInstructPix2PixPipeline",
+        ),
+        denoiser="unet",
+        noise="diffusion",
+        rounding="down",
+        instructed=True,
     ),
     Family(
         name="stable-diffusion-3",

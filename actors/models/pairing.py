@@ -45,6 +45,11 @@ def fitted(settings: S, folder: Path) -> S:
             f"prompt_tokens: {settings.prompt_tokens}, and {settings.path!r} ({family.name}) "
             f"{rule}."
         )
+    if settings.image_guidance_scale and not family.instructed:
+        raise ModelError(
+            f"image_guidance_scale: {settings.path!r} ({family.name}) follows no instructions; "
+            "leave it out."
+        )
     passes = settings.guidance_passes or family.evaluations_per_step(
         settings.guidance_scale, network_config(settings, folder)
     )
@@ -53,6 +58,10 @@ def fitted(settings: S, folder: Path) -> S:
 
 def check_roles(student: Path, teacher: Path, strategy: str, task: str = "generate") -> None:
     """Refuse folders whose pipelines cannot do what the job wants of them."""
+    instructed = [family_of(folder).instructed for folder in (student, teacher)]
+    if any(instructed):
+        _check_editors(instructed, strategy, task)
+        return
     if task == "edit":
         for role, folder in (("student", student), ("teacher", teacher)):
             if not refines(folder):
@@ -83,6 +92,25 @@ def check_roles(student: Path, teacher: Path, strategy: str, task: str = "genera
         raise SpecError(
             f"strategy: regenerate, and the teacher, a {pipeline_class(teacher)}, only refines "
             "pictures. Set strategy: refine."
+        )
+
+
+def _check_editors(instructed: list[bool], strategy: str, task: str) -> None:
+    """Of models that change a picture as they are told; diffusers starts them from noise only."""
+    if task != "edit":
+        raise SpecError(
+            f"task: {task}, and a model that follows instructions edits. Set it to edit."
+        )
+    if not all(instructed):
+        other = "teacher" if instructed[0] else "student"
+        raise SpecError(
+            f"models.{other}: an editor that follows instructions (make it red) goes with another "
+            "such, and not with a model that is told what to paint (a red car)."
+        )
+    if strategy == "refine":
+        raise SpecError(
+            "strategy: refine, and diffusers starts editors that follow instructions from noise "
+            "only. Set strategy: regenerate."
         )
 
 

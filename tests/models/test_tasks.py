@@ -14,8 +14,9 @@ import pytest
 import torch
 from PIL import Image
 
-from actors.errors import InputError, ModelError
+from actors.errors import InputError, ModelError, SpecError
 from actors.images import open_image, prepared
+from actors.models.pairing import check_roles
 from actors.models.presets import PRESETS
 from actors.refinement import Drawing, Given, Refinement
 from actors.rollback import steps_to_ask_for
@@ -169,6 +170,55 @@ def test_a_refined_edit_starts_from_the_students_picture(folders: Folders) -> No
     plain = teacher_of(folders("stable-diffusion"), Refinement("refine", 0.5, 3, "latents"))
     same, _ = plain.refine(PROMPTS, SEEDS, picks, latents)
     assert np.array_equal(made, same)
+
+
+def test_an_editor_that_follows_instructions_is_shown_the_picture(folders: Folders) -> None:
+    """As diffusers' own call does it, and the same for a teacher that edits anew."""
+    folder, given = folders("instruct-pix2pix"), Given("edit")
+    fields = {"image_guidance_scale": 1.2}
+    student = student_of(folder, Drawing(1, given), **fields)
+    ours, pictures, facts = student.draw(PROMPTS, SEEDS, IMAGES)
+    assert facts.evaluations == 3 * 3
+    assert pictures.shape == (3, 32, 32, 3)
+    pipe: Any = diffusers.DiffusionPipeline.from_pretrained(folder)
+    theirs = [
+        pipe(
+            prompt,
+            image=Image.open(BytesIO(image)),
+            generator=torch.Generator().manual_seed(stage_seed(seed, "student")),
+            num_inference_steps=3,
+            guidance_scale=3.0,
+            image_guidance_scale=1.2,
+            output_type="latent",
+        ).images
+        for prompt, seed, image in zip(PROMPTS, SEEDS, IMAGES, strict=True)
+    ]
+    assert worst(ours, theirs) < 1e-3
+    teacher = teacher_of(folder, Refinement("regenerate", 1.0, 3, "latents", given), **fields)
+    made, _ = teacher.refine(PROMPTS, SEEDS, [], images=IMAGES)
+    other, _ = teacher.refine(PROMPTS, SEEDS, [], images=IMAGES[::-1])
+    assert not np.array_equal(made[0], other[0])
+    assert np.array_equal(made[1], other[1])
+
+
+@pytest.mark.parametrize(
+    ("student", "teacher", "strategy", "task", "why"),
+    [
+        ("instruct-pix2pix", "instruct-pix2pix", "refine", "edit", "Set strategy: regenerate"),
+        ("instruct-pix2pix", "instruct-pix2pix", "regenerate", "generate", "Set it to edit"),
+        ("instruct-pix2pix", "stable-diffusion", "regenerate", "edit", "models.teacher: an editor"),
+        ("stable-diffusion", "instruct-pix2pix", "regenerate", "edit", "models.student: an editor"),
+        ("sana-sprint", "stable-diffusion", "refine", "edit", "pipeline for the student, a SanaS"),
+        ("stable-diffusion", "sana", "regenerate", "edit", "pipeline for the teacher, a SanaP"),
+        ("stable-diffusion", "flux", "refine", "control", "the teacher is a FluxPipeline"),
+    ],
+)
+def test_models_that_cannot_do_the_task_are_refused(
+    student: str, teacher: str, strategy: str, task: str, why: str, folders: Folders
+) -> None:
+    with pytest.raises(SpecError, match=why):
+        check_roles(folders(student), folders(teacher), strategy, task)
+    check_roles(folders("instruct-pix2pix"), folders("instruct-pix2pix"), "regenerate", "edit")
 
 
 # ---- control

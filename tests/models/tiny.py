@@ -30,6 +30,7 @@ from diffusers import (
     SCMScheduler,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
+    StableDiffusionInstructPix2PixPipeline,
     StableDiffusionPipeline,
     StableDiffusionXLImg2ImgPipeline,
     StableDiffusionXLPipeline,
@@ -167,6 +168,20 @@ def stable_diffusion_xl() -> StableDiffusionXLPipeline:
         ),
         scheduler=EulerDiscreteScheduler(**BETAS, steps_offset=1, timestep_spacing="leading"),
         add_watermarker=False,
+    )
+
+
+def instruct_pix2pix() -> StableDiffusionInstructPix2PixPipeline:
+    """Its UNet is shown a picture's latents beside its own."""
+    return StableDiffusionInstructPix2PixPipeline(
+        vae=autoencoder(4),
+        text_encoder=clip(),
+        tokenizer=clip_tokenizer(),
+        unet=unet(in_channels=8),
+        scheduler=EulerDiscreteScheduler(**BETAS, steps_offset=1, timestep_spacing="leading"),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
     )
 
 
@@ -390,6 +405,7 @@ BUILDERS: dict[str, Callable[[], Any]] = {
     "stable-diffusion": stable_diffusion,
     "stable-diffusion-xl": stable_diffusion_xl,
     "sdxl-refiner": sdxl_refiner,
+    "instruct-pix2pix": instruct_pix2pix,
     "stable-diffusion-3": stable_diffusion_3,
     "flux": flux,
     "sana": sana,

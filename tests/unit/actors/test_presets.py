@@ -14,7 +14,7 @@ from cluster.models import describe
 from jobs.spec import make_spec
 
 ROOT = Path(__file__).parents[3]
-REAL = [name for name in CATALOGUE if name != "shapes" and not name.startswith("timed")]
+REAL = [name for name in CATALOGUE if not name.startswith(("shapes", "timed"))]
 
 
 @pytest.mark.parametrize("name", REAL)
@@ -23,7 +23,7 @@ def test_a_preset_says_where_from_and_under_which_licence(name: str) -> None:
     preset = CATALOGUE[name]
     places = {source.at for source in preset.sources}
     for settings in (preset.student, preset.teacher):
-        parts = [settings, settings.lora, settings.denoiser]
+        parts = [settings, settings.lora, settings.denoiser, settings.controlnet]
         assert {part.path for part in parts if part} <= places
         assert settings.width
         assert settings.height

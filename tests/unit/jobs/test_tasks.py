@@ -11,7 +11,10 @@ import pytest
 
 from actors.errors import SpecError
 from actors.refinement import Drawing, Given
+from jobs.cascade import Call, Cascade, Rules, Stage
+from jobs.hands import Work
 from jobs.job import planned_refinement
+from jobs.open_part import OpenPart
 from jobs.spec import JobSpec, make_spec
 from jobs.tasks import folder_of, given_of
 from tests.unit.jobs.local import local_job
@@ -30,6 +33,7 @@ def spec(**fields: Any) -> JobSpec:
     [
         ({"task": "edit"}, "image_column: task: edit needs it"),
         ({"image_column": "image"}, "image_column: it goes with task: edit or task: control"),
+        ({"target_column": "t"}, "target_column: it goes with task: edit"),
         ({"edit": {"strength": 0.5}}, "edit: it goes with task: edit, and this is task: generate"),
         (
             {"task": "edit", "image_column": "i", "control": {}},
@@ -139,6 +143,18 @@ def test_a_column_of_numbers_holds_no_pictures(tmp_path: Path) -> None:
     assert "image_column 'picture'" in told
     assert "holds int64, and must hold bytes or paths of pictures" in told
     assert "image_column 'image' is not in" in refusal(file, task="edit", image_column="image")
+
+
+def test_the_oracle_is_told_the_target_and_the_models_the_instruction(tmp_path: Path) -> None:
+    file = tmp_path / "p.csv"
+    file.write_text("prompt,target,picture\nmake it red,a red car,1.png\nadd snow,,2.png\n")
+    part = only_part(file, **EDIT, target_column="target")
+    assert part.targets == ["a red car", ""]
+    assert part.unusable == {1: "the prompt is empty"}
+    owner = OpenPart(part, Cascade(2, Rules(threshold=0.5, student_batch=2, teacher_batch=2)))
+    told = {stage: Work(owner, Call(stage, (0,))).prompts for stage in Stage}
+    assert told[Stage.DRAW] == told[Stage.REFINE] == ["make it red"]
+    assert told[Stage.SCORE_DRAWN] == told[Stage.SCORE_REFINED] == ["a red car"]
 
 
 def test_without_a_task_a_row_has_no_picture(tmp_path: Path) -> None:

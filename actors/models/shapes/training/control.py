@@ -110,7 +110,8 @@ def train(shop: Workshop, master: Parts) -> ControlNetModel:
             if step % 50 == 0:
                 shop.log("control", step=step, loss=running)
     control.load_state_dict(average.weights)
-    return control.eval()
+    control.eval()
+    return control
 
 
 def save(shop: Workshop, control: ControlNetModel) -> None:
