@@ -9,7 +9,7 @@ from warnings import catch_warnings
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from actors.errors import InputError
 from actors.refinement import Given
@@ -61,7 +61,10 @@ def open_image(image: bytes | str, width: int, height: int) -> Pictures:
     except (OSError, ValueError, SyntaxError, *bombs) as error:
         if getattr(error, "errno", None) not in LASTING:
             raise
-        raise InputError(f"the picture {named} cannot be read: {error}") from error
+        # Pillow names an object in memory, and a row's error must be the same on every cluster.
+        unknown = isinstance(error, UnidentifiedImageError)
+        reason = "it is in no format that Pillow knows" if unknown else error
+        raise InputError(f"the picture {named} cannot be read: {reason}") from error
     if picture.size != (width, height):
         picture = picture.resize((width, height), Image.Resampling.LANCZOS)
     return np.asarray(picture, dtype=np.uint8)

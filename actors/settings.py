@@ -5,19 +5,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from actors.models.profiles import Curve, curve_of, published
+from actors.strict import Settings
+from actors.timed_settings import TimedDiffusionSettings, TimedOracleSettings, TimedSettings
 
 DType = Literal["float32", "float16", "bfloat16"]
 SchedulerName = Literal[
     "ddim", "ddpm", "dpm-multistep", "euler", "euler-ancestral", "flow-euler", "flow-heun",
     "flow-lcm", "heun", "lcm", "pndm", "tcd", "unipc",
 ]  # fmt: skip
-
-Fraction = Annotated[float, Field(ge=0, le=1)]
 
 ALLOW_PICKLE = (
     "Load weights from pickles (.bin) where there are no .safetensors. A pickle can run code on "
@@ -26,144 +25,6 @@ ALLOW_PICKLE = (
 
 PLACES = frozenset({"path", "file", "revision", "allow_pickle", "timed"})
 """Fields that say where a model's files are, or what stands in for them, and not what they are."""
-
-
-class Settings(BaseModel):
-    """Frozen, and strict about names: a misspelt field is an error, not a default."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_bool_is_a_number(cls, value: Any, info: ValidationInfo) -> Any:
-        # YAML reads `yes` as true, and Python takes true for 1: `refine: yes` would refine all.
-        kind = cls.model_fields[str(info.field_name)].annotation
-        if isinstance(value, bool) and {int, float} & {kind, *get_args(kind)}:
-            raise ValueError("input should be a number, and not true or false")
-        return value
-
-
-BatchSize = Annotated[int, Field(ge=1)]
-BatchSeconds = Annotated[float, Field(ge=0)]
-
-
-class TimedSettings(Settings):
-    """A stand-in that takes time instead of computing (actors/timed.py)."""
-
-    seconds: dict[str, Annotated[dict[BatchSize, BatchSeconds], Field(min_length=1)]] = Field(
-        default_factory=dict,
-        description="Seconds of a whole batch by its size, as {1: 0.1, 16: 0.8}; or by type of "
-        "GPU, as {A100: {1: 0.1}, H100: {1: 0.05}}. Between two sizes, in proportion.",
-    )
-    gpu: str | None = Field(
-        default=None,
-        description="Whose seconds an actor takes if it cannot tell its GPU by the node's label "
-        "ray.io/accelerator-type. Default: the first type.",
-    )
-    load_seconds: float = Field(
-        default=10.0, ge=0, description="From an actor's start to its model."
-    )
-    noise: float = Field(
-        default=0.0,
-        ge=0,
-        lt=1,
-        description="A call takes up to this fraction more or less; by the rows' seeds.",
-    )
-    straggler_fraction: float = Field(
-        default=0.0, ge=0, le=1, description="The fraction of calls that are late."
-    )
-    straggler_factor: float = Field(
-        default=5.0, ge=1, description="How many times as long a late one is."
-    )
-    speed: float = Field(
-        default=1.0,
-        gt=0,
-        description="So many times as fast as real: 10 makes ten seconds one.",
-    )
-
-    @field_validator("seconds", mode="before")
-    @classmethod
-    def _of_any_gpu(cls, value: Any) -> Any:
-        """{1: 0.1} is {any: {1: 0.1}}."""
-        if isinstance(value, dict) and not any(isinstance(v, dict) for v in value.values()):
-            return {ANY_GPU: value} if value else {}
-        return value
-
-    @model_validator(mode="after")
-    def _known_gpu(self) -> TimedSettings:
-        curves = self.curves
-        if not curves:
-            raise ValueError("how long does a batch take? Give seconds, or the name of a profile")
-        if self.gpu is not None and self.gpu not in curves:
-            raise ValueError(f"gpu {self.gpu!r} is none of those timed: {', '.join(curves)}")
-        return self
-
-    @property
-    def curves(self) -> dict[str, Curve]:
-        """Seconds of a batch, by type of GPU; the one to take by default is the first."""
-        timed = {gpu: curve_of(sizes) for gpu, sizes in self.seconds.items()}
-        return dict(sorted(timed.items(), key=lambda item: item[0] != self.gpu))
-
-
-ANY_GPU = "any"
-"""The type of a GPU whose type was not said."""
-
-
-class TimedDiffusionSettings(TimedSettings):
-    """A stand-in for a student or a teacher."""
-
-    profile: str | None = Field(
-        default=None,
-        description="A published profile in place of `seconds`: sd-turbo, sdxs or sdxl-lightning "
-        "for a student, sd-1.5 or sdxl for a teacher (docs/plan.md).",
-    )
-
-    @model_validator(mode="after")
-    def _profile_or_seconds(self) -> TimedDiffusionSettings:
-        if bool(self.profile) == bool(self.seconds):
-            raise ValueError("give either profile or seconds")
-        return self
-
-    @property
-    def curves(self) -> dict[str, Curve]:
-        """See TimedSettings."""
-        if self.profile is None:
-            return super().curves
-        if self.profile not in published():
-            names = ", ".join(published())
-            raise ValueError(f"{self.profile!r} is no published profile; there are {names}")
-        found = published()[self.profile].curves
-        return dict(sorted(found.items(), key=lambda item: item[0] != self.gpu))
-
-    def steps(self, own: int) -> int:
-        """The steps that the seconds are of: the profile's, or else the model's `own`."""
-        return own if self.profile is None else published()[self.profile].steps
-
-
-class TimedOracleSettings(TimedSettings):
-    """A stand-in for an oracle. Its scores are 0 to 1, by the rows' seeds."""
-
-    seconds: dict[str, Annotated[dict[BatchSize, BatchSeconds], Field(min_length=1)]] = Field(
-        default_factory=lambda: {ANY_GPU: {1: 0.02}},
-        description="As for a student. Default: {1: 0.02}, which is what DiffServe says of its "
-        "discriminator; larger batches in proportion.",
-    )
-    rejected: Fraction | tuple[tuple[Annotated[int, Field(ge=0)], Fraction], ...] = Field(
-        default=0.5,
-        description="The fraction of drawn pictures that score below 0.5, so that budget: "
-        "{threshold: 0.5} refines it. Or a schedule over the rows, as [[0, 0.05], [5000, 0.75]]: "
-        "from row 5000 on, 0.75; rows are counted by their seeds, and seed_column names a column "
-        "of row numbers.",
-    )
-
-    @field_validator("rejected", mode="after")
-    @classmethod
-    def _in_order(cls, value: Any) -> Any:
-        if isinstance(value, tuple):
-            firsts = [first for first, _ in value]
-            if firsts[:1] != [0] or firsts != sorted(set(firsts)):
-                raise ValueError("a schedule begins at row 0, and its rows go up")
-        return value
 
 
 class DenoiserSettings(Settings):
@@ -449,76 +310,3 @@ class ModelSettings(Settings):
     def timed(self) -> bool:
         """Whether these are stand-ins, which take time instead of computing."""
         return self.student.timed is not None
-
-
-class PoolSettings(Settings):
-    """How many actors of one kind there are, and what each one needs."""
-
-    size: int | None = Field(
-        default=None,
-        ge=1,
-        description="Actors, from the beginning to the end. Default: the number follows what is "
-        "measured (docs/balance.md).",
-    )
-    min_size: int = Field(default=0, ge=0, description="No fewer actors than this, without `size`.")
-    max_size: int | None = Field(
-        default=None, ge=1, description="No more actors than this, without `size`."
-    )
-    gpus_per_actor: float | None = Field(
-        default=None,
-        ge=0.0,
-        description="GPUs of one actor; 0.5 lets two share one. Default where there are GPUs: 0.9 "
-        "for student and teacher and 0.1 for the oracle, which so finds room beside them; on a "
-        "single GPU 0.45, 0.45 and 0.1.",
-    )
-    threads_per_actor: int = Field(
-        default=1,
-        ge=1,
-        description="torch's threads in one actor. On CPUs it changes the last bits of a picture, "
-        "so it belongs to the job, and not to the machine.",
-    )
-    node_label: dict[str, str] = Field(
-        default_factory=dict,
-        description="Only nodes with these Ray labels, for example {bottega-pool: teacher}.",
-    )
-
-    @field_validator("gpus_per_actor")
-    @classmethod
-    def _whole_above_one(cls, value: float | None) -> float | None:
-        if value and value > 1 and value % 1:
-            raise ValueError("input should be a whole number above 1: only one GPU can be shared")
-        return value
-
-    @model_validator(mode="after")
-    def _no_contradictions(self) -> PoolSettings:
-        if self.size is not None and (self.min_size or self.max_size is not None):
-            raise ValueError("size fixes the pool; give it, or min_size and max_size, not both")
-        if self.max_size is not None and self.max_size < self.min_size:
-            raise ValueError(f"max_size {self.max_size} is less than min_size {self.min_size}")
-        return self
-
-
-class PoolsSettings(Settings):
-    """The three pools."""
-
-    student: PoolSettings = Field(default_factory=PoolSettings, description="The student's pool.")
-    oracle: PoolSettings = Field(default_factory=PoolSettings, description="The oracle's pool.")
-    teacher: PoolSettings = Field(default_factory=PoolSettings, description="The teacher's pool.")
-    grow: bool = Field(
-        default=False,
-        description="The cluster has an autoscaler: ask it for nodes as they are needed, for at "
-        "most `max_size` actors of student and teacher, and give them back (docs/balance.md).",
-    )
-
-    @property
-    def by_name(self) -> dict[str, PoolSettings]:
-        """The pools."""
-        return {"student": self.student, "oracle": self.oracle, "teacher": self.teacher}
-
-    @model_validator(mode="after")
-    def _grows_so_far(self) -> PoolsSettings:
-        bounded = {name for name, pool in self.by_name.items() if pool.size or pool.max_size}
-        endless = [name for name in ("student", "teacher") if name not in bounded]
-        if self.grow and endless:
-            raise ValueError(f"grow: how far? Give pools.{endless[0]}.max_size")
-        return self

@@ -32,7 +32,7 @@ import ray
 from actors.models.profiles import Timing
 from actors.timed import score_of, timing_of
 from cluster.session import Resources, ray_session
-from jobs.cascade import Call, Stage
+from jobs.calls import Call, Stage
 from jobs.crew import POOL_OF, Crew
 from jobs.hands import Work
 from jobs.job import Job, resolve

@@ -10,8 +10,8 @@ from math import inf
 from typing import Any
 
 from jobs.balance import Outlook, PoolFacts, decide
+from jobs.calls import Output, Stage
 from jobs.capacity import Capacity
-from jobs.cascade import Output, Stage
 from jobs.crew import Crew
 from jobs.job import Job
 from jobs.measures import Rejection

@@ -15,7 +15,8 @@ from math import inf
 from typing import Any
 
 from actors.errors import JobError, SpecError
-from jobs.cascade import Call, Cascade, Done, Instruction, Release, Stage
+from jobs.calls import Call, Done, Instruction, Release, Stage
+from jobs.cascade import Cascade
 from jobs.crew import Crew
 from jobs.job import Job
 from jobs.open_part import OpenPart

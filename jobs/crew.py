@@ -18,8 +18,8 @@ from math import ceil, inf, log2
 from actors.errors import InterruptedJobError, StalledError
 from actors.facts import CallFacts
 from actors.pool import Pool, PoolCall, Worker
+from jobs.calls import OUTPUTS, Call, Done, Event, Failed, Lost, Output, Release, Stage
 from jobs.capacity import Capacity
-from jobs.cascade import OUTPUTS, Call, Done, Event, Failed, Lost, Output, Release, Stage
 from jobs.hands import Answer, Hands, Kind, Trouble, Work
 from jobs.job import Job
 from jobs.measures import Pace

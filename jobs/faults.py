@@ -23,8 +23,8 @@ from time import process_time
 from traceback import format_exc
 from typing import Any
 
+from jobs.calls import Call, Stage
 from jobs.capacity import Capacity, Devices
-from jobs.cascade import Call, Stage
 from jobs.crew import Crew
 from jobs.faulty_hands import FaultyHands, RestartError
 from jobs.runner import Runner

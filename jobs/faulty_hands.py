@@ -11,7 +11,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from actors.errors import BottegaError
-from jobs.cascade import Call, Stage
+from jobs.calls import Call, Stage
 from jobs.hands import Answer, Kind, Trouble, Work
 from jobs.schedules import POOLS, Breaks, Fault
 from jobs.simulation import DRIVER_NODE, SimulatedActor, SimulatedHands, SimulatedRef, Times

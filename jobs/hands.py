@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any, Protocol
 
-from jobs.cascade import Call, Stage
+from jobs.calls import Call, Stage
 from jobs.open_part import OpenPart, Ref, picks
 from jobs.parts import RowResult
 
@@ -47,7 +47,7 @@ class Answer:
     """What came back for a ticket.
 
     `outputs`: references to what the call left in the object store, in the order of
-    `cascade.OUTPUTS`. `value`: (scores, CallFacts) of an oracle, a part's record of a commit,
+    `calls.OUTPUTS`. `value`: (scores, CallFacts) of an oracle, a part's record of a commit,
     None of an actor that has loaded, CallFacts of everything else.
     """
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from random import Random
 from typing import Any
 
-from jobs.cascade import OUTPUTS, Call, Stage
+from jobs.calls import OUTPUTS, Call, Stage
 from jobs.hands import Answer, Trouble, Work
 from jobs.open_part import OpenPart
 from jobs.simulation import Asked, SimulatedHands, SimulatedPrompts

@@ -27,7 +27,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.errors import BottegaError
 from actors.roles import actor_classes
-from jobs.cascade import Stage
+from jobs.calls import Stage
 from jobs.hands import Answer, Kind, Trouble, Work
 from jobs.images import encode
 from jobs.job import Job

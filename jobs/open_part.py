@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from jobs.cascade import Call, Cascade, Output, Stage, State
+from jobs.calls import Call, Output, Stage
+from jobs.cascade import Cascade, State
 from jobs.parts import RowResult
 from jobs.prompts import Part
 

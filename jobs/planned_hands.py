@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from actors.facts import CallFacts
 from actors.settings import OracleSettings
 from actors.timed import DEFAULT_SIDE, score_of
-from jobs.cascade import OUTPUTS, Call, Output, Stage
+from jobs.calls import OUTPUTS, Call, Output, Stage
 from jobs.hands import Trouble, Work
 from jobs.job import Job
 from jobs.light_hands import LightHands

@@ -21,19 +21,9 @@ from typing import Any
 from actors.errors import OutputFailedError, TooManyFailuresError
 from jobs.balancer import Balancer
 from jobs.calibrate import NOTHING_TO_CALIBRATE, calibrate, describe
+from jobs.calls import Abandon, Call, Done, Event, Instruction, Release, Stage
 from jobs.card import card
-from jobs.cascade import (
-    Abandon,
-    Call,
-    Cascade,
-    Done,
-    Event,
-    Instruction,
-    Release,
-    Rules,
-    Stage,
-    best_draws,
-)
+from jobs.cascade import Cascade, Rules, best_draws
 from jobs.crew import Crew
 from jobs.drivers import signed_in
 from jobs.ids import check_ids

@@ -7,7 +7,7 @@ from enum import StrEnum
 from functools import cache
 from random import Random
 
-from jobs.cascade import Stage
+from jobs.calls import Stage
 from jobs.spec import JobSpec, make_spec
 
 POOLS = ("student", "oracle", "teacher")

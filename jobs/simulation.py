@@ -26,7 +26,7 @@ import pyarrow as pa
 
 from actors.facts import CallFacts
 from actors.refinement import Refinement
-from jobs.cascade import OUTPUTS, Call, Output, Stage
+from jobs.calls import OUTPUTS, Call, Output, Stage
 from jobs.hands import Answer, Kind, Trouble, Work
 from jobs.job import Job
 from jobs.parts import OutputFolder

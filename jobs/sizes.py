@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil, floor
 
-from actors.settings import PoolSettings, PoolsSettings
+from actors.pool_settings import PoolSettings, PoolsSettings
 from jobs.capacity import UNITS, Capacity, Devices, devices_needed
 from jobs.job import Job
 

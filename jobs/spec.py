@@ -15,9 +15,11 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 
 from actors.errors import SpecError
 from actors.models.presets import CATALOGUE, PRESETS
+from actors.pool_settings import PoolsSettings
 from actors.redact import has_secret_url
 from actors.seeds import MAX_SEED
-from actors.settings import ModelSettings, PoolsSettings, Settings
+from actors.settings import ModelSettings
+from actors.strict import Settings
 from jobs.tasks import Control, Edit, Task, check_task
 from jobs.yaml_file import read_mapping
 

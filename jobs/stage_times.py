@@ -14,8 +14,9 @@ from actors.errors import SpecError
 from actors.models.folders import fingerprint
 from actors.models.profiles import Profile, Timing, curve_of, read_profiles
 from actors.refinement import Refinement
-from actors.settings import ANY_GPU, ModelSettings, OracleSettings, TimedOracleSettings
+from actors.settings import ModelSettings, OracleSettings
 from actors.timed import DEFAULT_SIDE, timing_of
+from actors.timed_settings import ANY_GPU, TimedOracleSettings
 from jobs.parts import OutputFolder
 from jobs.spec import ImageFormat, JobSpec
 

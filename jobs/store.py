@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import inf
 
-from jobs.cascade import OUTPUTS, Call, Output, Stage
+from jobs.calls import OUTPUTS, Call, Output, Stage
 from jobs.open_part import OpenPart, Ref
 
 BUDGET = 0.5

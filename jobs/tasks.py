@@ -11,7 +11,8 @@ import pyarrow as pa
 from pydantic import Field, model_validator
 
 from actors.refinement import Given
-from actors.settings import ModelSettings, Settings
+from actors.settings import ModelSettings
+from actors.strict import Settings
 from jobs.rows import is_text
 
 Task = Literal["generate", "edit", "control"]

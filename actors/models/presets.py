@@ -17,10 +17,10 @@ from actors.settings import (
     ControlNetSettings,
     ModelSettings,
     OracleSettings,
-    Settings,
     StudentSettings,
     TeacherSettings,
 )
+from actors.strict import Settings
 
 SHAPES_WEIGHTS = Path(__file__).parent / "shapes" / "weights"
 

@@ -24,7 +24,7 @@ from actors.seeds import stage_seed
 from actors.settings import StudentSettings, TeacherSettings
 from actors.student import Student
 from actors.teacher import Teacher
-from tests.models.conftest import Folders, settings_for
+from tests.models.conftest import Folders, Note, settings_for
 from tests.models.tiny import controlnet
 
 PROMPTS = ["a cat", "a very long red boat", "dog"]
@@ -172,14 +172,21 @@ def test_a_refined_edit_starts_from_the_students_picture(folders: Folders) -> No
     assert np.array_equal(made, same)
 
 
-def test_an_editor_that_follows_instructions_is_shown_the_picture(folders: Folders) -> None:
+def test_an_editor_that_follows_instructions_is_shown_the_picture(
+    folders: Folders, note: Note
+) -> None:
     """As diffusers' own call does it, and the same for a teacher that edits anew."""
-    folder, given = folders("instruct-pix2pix"), Given("edit")
+    name, given = "instruct-pix2pix", Given("edit")
+    folder = folders(name)
     fields = {"image_guidance_scale": 1.2}
     student = student_of(folder, Drawing(1, given), **fields)
     ours, pictures, facts = student.draw(PROMPTS, SEEDS, IMAGES)
-    assert facts.evaluations == 3 * 3
+    note(name, "steps of a drawing", facts.evaluations == 3 * 3)
     assert pictures.shape == (3, 32, 32, 3)
+    turned, _, _ = student.draw(PROMPTS[::-1], SEEDS[::-1], IMAGES[::-1])
+    note(name, "same bits whatever the neighbours", torch.equal(turned.flip(0), ours))
+    alone, _, _ = student.draw(PROMPTS[:1], SEEDS[:1], IMAGES[:1], rows_at_once=1)
+    note(name, "batches of 1 and 8", worst(alone, [ours[:1]]))
     pipe: Any = diffusers.DiffusionPipeline.from_pretrained(folder)
     theirs = [
         pipe(
@@ -193,12 +200,14 @@ def test_an_editor_that_follows_instructions_is_shown_the_picture(folders: Folde
         ).images
         for prompt, seed, image in zip(PROMPTS, SEEDS, IMAGES, strict=True)
     ]
-    assert worst(ours, theirs) < 1e-3
+    note(name, "draw", worst(ours, theirs))
     teacher = teacher_of(folder, Refinement("regenerate", 1.0, 3, "latents", given), **fields)
     made, _ = teacher.refine(PROMPTS, SEEDS, [], images=IMAGES)
     other, _ = teacher.refine(PROMPTS, SEEDS, [], images=IMAGES[::-1])
     assert not np.array_equal(made[0], other[0])
     assert np.array_equal(made[1], other[1])
+    beside, _ = teacher.refine(PROMPTS, SEEDS, [(0, 0), (0, 1), (0, 2)], ours, images=IMAGES)
+    note(name, "regenerating ignores the start", np.array_equal(beside, made))
 
 
 @pytest.mark.parametrize(
@@ -345,7 +354,7 @@ def test_a_picture_that_cannot_be_read_harms_no_neighbour(folders: Folders) -> N
     assert nothing.unreadable == ()
     ((place, why),) = facts.unreadable
     assert place == 1
-    assert why.startswith("the picture of 6 bytes cannot be read: cannot identify")
+    assert why.startswith("the picture of 6 bytes cannot be read: it is in no format")
     assert torch.equal(bad[[0, 1, 4, 5]], good[[0, 1, 4, 5]])
 
 
@@ -386,7 +395,7 @@ def bomb() -> bytes:
 @pytest.mark.parametrize(
     ("image", "why"),
     [
-        (b"no picture", r"of 10 bytes cannot be read: cannot identify"),
+        (b"no picture", r"of 10 bytes cannot be read: it is in no format"),
         (IMAGES[0][:100], r"cannot be read"),
         ("/nowhere/at/all.png", r"'/nowhere/at/all.png' cannot be read: .*No such file"),
         (bomb(), r"cannot be read: .*decompression bomb"),

@@ -45,6 +45,8 @@ def test_an_option_that_is_on_has_a_reason(name: str) -> None:
 def test_a_job_of_a_preset_improves_as_the_preset_does(name: str) -> None:
     preset = CATALOGUE[name]
     fields = {"input": "prompts.txt", "output": "out", "models": name}
+    if preset.student.controlnet:
+        fields |= {"task": "control", "image_column": "picture"}
     spec = make_spec(fields)
     assert spec.strategy == preset.strategy
     rollback = spec.rollback.model_dump(exclude_none=True) if spec.rollback else None

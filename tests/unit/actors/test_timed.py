@@ -12,8 +12,9 @@ import pytest
 from actors.models.presets import PRESETS
 from actors.refinement import Refinement
 from actors.roles import actor_classes
-from actors.settings import OracleSettings, StudentSettings, TimedOracleSettings
+from actors.settings import OracleSettings, StudentSettings
 from actors.timed import TimedOracle, TimedStudent, TimedTeacher, score_of, timing_of
+from actors.timed_settings import TimedOracleSettings
 
 ZERO = PRESETS["timed-zero"]
 SEEDS = [5, 2**63 - 1, 0, 77]

@@ -16,7 +16,7 @@ import numpy as np
 
 from actors.errors import OutputFailedError
 from actors.refinement import Refinement
-from jobs.cascade import Call, Done, Event, Failed, Output, Release, Stage
+from jobs.calls import Call, Done, Event, Failed, Output, Release, Stage
 from jobs.crew import Crew
 from jobs.images import encode_one
 from jobs.job import Job

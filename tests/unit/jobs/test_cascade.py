@@ -10,23 +10,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.cascade import (
-    MAX_UNLUCKY,
+from jobs.calls import (
     OUTPUTS,
     Abandon,
     Call,
-    Cascade,
     Done,
     Failed,
     Instruction,
     Lost,
     Output,
     Release,
-    Rules,
     Stage,
-    State,
-    best_draws,
 )
+from jobs.cascade import MAX_UNLUCKY, Cascade, Rules, State, best_draws
 from jobs.open_part import picks
 
 

@@ -6,7 +6,8 @@ from math import inf
 
 import pyarrow as pa
 
-from jobs.cascade import Call, Cascade, Done, Instruction, Rules, Stage
+from jobs.calls import Call, Done, Instruction, Stage
+from jobs.cascade import Cascade, Rules
 from jobs.crew import OpenPart, row_results
 from jobs.prompts import Part
 

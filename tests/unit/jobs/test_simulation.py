@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from actors.errors import JobError, PoolFailedError, StalledError
-from jobs.cascade import Call, Stage
+from jobs.calls import Call, Stage
 from jobs.crew import Crew
 from jobs.faults import run_trial
 from jobs.hands import Kind, Trouble, Work

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from actors.settings import PoolSettings, PoolsSettings
+from actors.pool_settings import PoolSettings, PoolsSettings
 from jobs.sizes import Loads, PoolPlans, plan_pools
 
 NONE = PoolsSettings()

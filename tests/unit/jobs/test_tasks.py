@@ -11,7 +11,8 @@ import pytest
 
 from actors.errors import SpecError
 from actors.refinement import Drawing, Given
-from jobs.cascade import Call, Cascade, Rules, Stage
+from jobs.calls import Call, Stage
+from jobs.cascade import Cascade, Rules
 from jobs.hands import Work
 from jobs.job import planned_refinement
 from jobs.open_part import OpenPart

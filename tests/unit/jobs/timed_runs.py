@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import Any
 
+from jobs.calls import Call
 from jobs.capacity import Capacity, Devices
-from jobs.cascade import Call
 from jobs.crew import Crew
 from jobs.hands import Trouble, Work
 from jobs.light_hands import LightHands

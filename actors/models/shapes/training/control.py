@@ -101,7 +101,8 @@ def train(shop: Workshop, master: Parts) -> ControlNetModel:
             ) -> Tensor:
                 with torch.autocast("cpu", torch.bfloat16):
                     predicted = replica(noisy[share], times[share], texts[share], shown[share])
-                return (predicted.float() - target[share]).square().mean()
+                loss: Tensor = (predicted.float() - target[share]).square().mean()
+                return loss
 
             loss = replicas.backward(loss_of, BATCH)
             common.clip_and_step(replicas.module, optimizer, 1.0)

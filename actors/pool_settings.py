@@ -1,0 +1,80 @@
+"""What each of the three actor pools is told: how many actors, and what each of them takes."""
+
+from __future__ import annotations
+
+from pydantic import Field, field_validator, model_validator
+
+from actors.strict import Settings
+
+
+class PoolSettings(Settings):
+    """How many actors of one kind there are, and what each one needs."""
+
+    size: int | None = Field(
+        default=None,
+        ge=1,
+        description="Actors, from the beginning to the end. Default: the number follows what is "
+        "measured (docs/balance.md).",
+    )
+    min_size: int = Field(default=0, ge=0, description="No fewer actors than this, without `size`.")
+    max_size: int | None = Field(
+        default=None, ge=1, description="No more actors than this, without `size`."
+    )
+    gpus_per_actor: float | None = Field(
+        default=None,
+        ge=0.0,
+        description="GPUs of one actor; 0.5 lets two share one. Default where there are GPUs: 0.9 "
+        "for student and teacher and 0.1 for the oracle, which so finds room beside them; on a "
+        "single GPU 0.45, 0.45 and 0.1.",
+    )
+    threads_per_actor: int = Field(
+        default=1,
+        ge=1,
+        description="torch's threads in one actor. On CPUs it changes the last bits of a picture, "
+        "so it belongs to the job, and not to the machine.",
+    )
+    node_label: dict[str, str] = Field(
+        default_factory=dict,
+        description="Only nodes with these Ray labels, for example {bottega-pool: teacher}.",
+    )
+
+    @field_validator("gpus_per_actor")
+    @classmethod
+    def _whole_above_one(cls, value: float | None) -> float | None:
+        if value and value > 1 and value % 1:
+            raise ValueError("input should be a whole number above 1: only one GPU can be shared")
+        return value
+
+    @model_validator(mode="after")
+    def _no_contradictions(self) -> PoolSettings:
+        if self.size is not None and (self.min_size or self.max_size is not None):
+            raise ValueError("size fixes the pool; give it, or min_size and max_size, not both")
+        if self.max_size is not None and self.max_size < self.min_size:
+            raise ValueError(f"max_size {self.max_size} is less than min_size {self.min_size}")
+        return self
+
+
+class PoolsSettings(Settings):
+    """The three pools."""
+
+    student: PoolSettings = Field(default_factory=PoolSettings, description="The student's pool.")
+    oracle: PoolSettings = Field(default_factory=PoolSettings, description="The oracle's pool.")
+    teacher: PoolSettings = Field(default_factory=PoolSettings, description="The teacher's pool.")
+    grow: bool = Field(
+        default=False,
+        description="The cluster has an autoscaler: ask it for nodes as they are needed, for at "
+        "most `max_size` actors of student and teacher, and give them back (docs/balance.md).",
+    )
+
+    @property
+    def by_name(self) -> dict[str, PoolSettings]:
+        """The pools."""
+        return {"student": self.student, "oracle": self.oracle, "teacher": self.teacher}
+
+    @model_validator(mode="after")
+    def _grows_so_far(self) -> PoolsSettings:
+        bounded = {name for name, pool in self.by_name.items() if pool.size or pool.max_size}
+        endless = [name for name in ("student", "teacher") if name not in bounded]
+        if self.grow and endless:
+            raise ValueError(f"grow: how far? Give pools.{endless[0]}.max_size")
+        return self
