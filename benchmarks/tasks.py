@@ -116,7 +116,7 @@ def ways(**fields: Any) -> dict[str, dict[str, Any]]:
 
 TASKS = {
     "edit": Task(
-        edit_row, ways(task="edit", image_column="picture", models="shapes", edit={"strength": 0.8})
+        edit_row, ways(task="edit", image_column="picture", models="shapes", edit={"strength": 0.6})
     ),
     "control": Task(
         control_row,
