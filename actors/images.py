@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import struct
 from collections.abc import Sequence
-from errno import EACCES, EISDIR, ENAMETOOLONG, ENOENT, ENOTDIR
+from errno import EISDIR, ENAMETOOLONG, ENOENT, ENOTDIR
 from io import BytesIO
+from stat import S_ISREG
 from warnings import catch_warnings
 
 import numpy as np
@@ -21,8 +24,17 @@ Pictures = npt.NDArray[np.uint8]
 Unreadable = tuple[tuple[int, str], ...]
 """Which of some pictures cannot be read, and why."""
 
-LASTING = (None, ENOENT, ENOTDIR, EISDIR, EACCES, ENAMETOOLONG)
+FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")
+"""What is opened. Pillow knows more, and hands some of them to other programs (EPS)."""
+
+LASTING = (None, ENOENT, ENOTDIR, EISDIR, ENAMETOOLONG)
 """Errors of a picture that will be the same the next time. Others are the file system's."""
+
+BROKEN = (
+    *(OSError, ValueError, SyntaxError, TypeError, LookupError, EOFError, OverflowError),
+    *(struct.error, Image.DecompressionBombWarning, Image.DecompressionBombError),
+)
+"""All that Pillow raises at broken files."""
 
 
 def prepared(
@@ -48,29 +60,40 @@ def prepared(
 def open_image(image: bytes | str, width: int, height: int) -> Pictures:
     """One picture, (height, width, 3) uint8: upright, on white where it is transparent, resized.
 
-    Resized as diffusers' pipelines do, to the very size, whatever its shape was. Raises InputError.
+    Resized as diffusers' pipelines do, to the very size, whatever its shape was. Raises InputError
+    for what is no picture, with a reason that is the same on every cluster; an OSError where the
+    file system is at fault.
     """
-    named = repr(image) if isinstance(image, str) else f"of {len(image)} bytes"
-    bombs = (Image.DecompressionBombWarning, Image.DecompressionBombError)
     try:
         with (
             catch_warnings(action="error", category=Image.DecompressionBombWarning),
-            Image.open(image if isinstance(image, str) else BytesIO(image)) as file,
+            Image.open(_file(image), formats=FORMATS) as file,
         ):
             picture = _as_rgb(ImageOps.exif_transpose(file))
-    except (OSError, ValueError, SyntaxError, *bombs) as error:
+    except UnidentifiedImageError as error:
+        raise InputError(f"the picture is none of {', '.join(FORMATS)}") from error
+    except BROKEN as error:
         if getattr(error, "errno", None) not in LASTING:
             raise
-        # Pillow names an object in memory, and a row's error must be the same on every cluster.
-        unknown = isinstance(error, UnidentifiedImageError)
-        reason = "it is in no format that Pillow knows" if unknown else error
-        raise InputError(f"the picture {named} cannot be read: {reason}") from error
+        # Without the path: the row has it, and it may be another on the next cluster.
+        reason = (isinstance(error, OSError) and error.strerror) or str(error)
+        raise InputError(f"the picture cannot be read: {reason[:200]}") from error
     if picture.size != (width, height):
         picture = picture.resize((width, height), Image.Resampling.LANCZOS)
     return np.asarray(picture, dtype=np.uint8)
 
 
+def _file(image: bytes | str) -> str | BytesIO:
+    if isinstance(image, bytes):
+        return BytesIO(image)
+    if not S_ISREG(os.stat(image).st_mode):
+        raise ValueError("it is no file")  # a pipe would keep the actor waiting
+    return image
+
+
 def _as_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "F":
+        raise ValueError("its pixels are floats; save it with 8 or 16 bits a pixel")
     if image.mode.startswith("I"):
         # Depth maps come in 16 bits a pixel; Pillow would cut off everything above 255.
         grey = (np.asarray(image, dtype=np.float64) / 257).round().clip(0, 255).astype(np.uint8)

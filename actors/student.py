@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from time import perf_counter
 
-import numpy as np
 import torch
 
 from actors.facts import CallFacts
@@ -57,7 +56,6 @@ class Student:
         unreadable: Unreadable = ()
         if given is not None and images is not None:
             own, unreadable = prepared(images, given, *self.diffusion.size)
-            own = np.repeat(own, draws, axis=0)
         latents = self.diffusion.draw_anew(
             texts, noise, self.settings.steps, given, own, rows_at_once
         )

@@ -3,8 +3,8 @@
 Models of published sizes with random weights (benchmarks/gpu_models.py, and ImageReward at its
 size). For each batch size: pictures per second, peak memory, the share of the card's matrix rate as
 measured in the same run, and the time in which no kernel runs. Beside them, in the same run: plain
-diffusers, one prompt at a time and in batches; and each of our options, as a ratio. And whether a
-row has the same bits whatever its neighbours.
+diffusers, one prompt at a time and in batches, drawing and image-to-image; each of our options as a
+ratio to it. And whether a row has the same bits whatever its neighbours.
 
 Without a GPU it runs tiny models only (`--models tiny`), which shows that it runs, and no speed.
 """
@@ -17,13 +17,14 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from inspect import signature
 from pathlib import Path
 from statistics import median
 from time import perf_counter
 from typing import Any
 
 import torch
-from diffusers import DiffusionPipeline
+from diffusers import AutoPipelineForImage2Image, DiffusionPipeline
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -36,6 +37,7 @@ from tests.models.test_image_reward import make_folder
 PROMPTS = ["a small red circle left of a large blue square", "a dog on a mat", "two birds"]
 STUDENT = {"steps": 4, "guidance_scale": 1.0}
 TEACHER = {"steps": 25, "guidance_scale": 7.5}
+ROLES: dict[str, dict[str, Any]] = {"student": STUDENT, "teacher": TEACHER}
 STRENGTH = 0.6
 
 Line = dict[str, Any]
@@ -130,30 +132,51 @@ def refining(model: Diffusion) -> Callable[[], object]:
     return lambda: model.decode(model.refine(prompts, seeds, start, STRENGTH, steps))
 
 
-def plain(name: str, folder: Path, device: torch.device, at_once: int, batch: int) -> Any:
-    """The same drawing as a user of diffusers writes it, `at_once` prompts a call."""
+def plain(
+    name: str, folder: Path, device: torch.device, role: str, at_once: int, batch: int
+) -> Callable[[], object]:
+    """The same as a user of diffusers writes it, `at_once` prompts a call."""
     _, dtype, side = MODELS[name]
     pipe: Any = DiffusionPipeline.from_pretrained(folder, dtype=getattr(torch, dtype)).to(device)
-    pipe.set_progress_bar_config(disable=True)
+    told: dict[str, Any] = {"num_inference_steps": STUDENT["steps"], "width": side, "height": side}
+    told["guidance_scale"] = ROLES[role]["guidance_scale"]
     prompts, seeds = rows(batch)
-    told = {"num_inference_steps": STUDENT["steps"], "guidance_scale": STUDENT["guidance_scale"]}
+    if role == "teacher":
+        noise = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+        start = pipe(prompts, generator=noise, output_type="latent", **told).images
+        pipe = AutoPipelineForImage2Image.from_pipe(pipe)
+        known = signature(pipe.__call__).parameters
+        told = {key: value for key, value in told.items() if key in known}
+        told |= {"num_inference_steps": TEACHER["steps"], "strength": STRENGTH}
+    pipe.set_progress_bar_config(disable=True)
 
     def call() -> None:
         for first in range(0, batch, at_once):
             part = slice(first, first + at_once)
             noise = [torch.Generator("cpu").manual_seed(seed) for seed in seeds[part]]
-            pipe(prompts[part], generator=noise, width=side, height=side, **told)
+            more = {"image": start[part]} if role == "teacher" else {}
+            pipe(prompts[part], generator=noise, **told, **more)
 
     return call
 
 
-def same_bits(model: Diffusion) -> bool:
+def same_bits(model: Diffusion, role: str) -> bool:
     """Whether a row is the same to the bit whatever its neighbours and its place."""
     prompts, seeds = rows(model.settings.batch_size)
     steps = min(4, model.settings.steps)
-    together = model.draw(prompts, seeds, steps)
-    turned = model.draw(prompts[::-1], seeds[::-1], steps).flip(0)
-    alone = model.draw(prompts[:1], seeds[:1], steps)
+    start = model.draw(prompts, seeds, 1)
+
+    def made(order: slice) -> torch.Tensor:
+        texts, noise = prompts[order], seeds[order]
+        if role == "student":
+            latents = model.draw(texts, noise, steps)
+        else:
+            turned = start.flip(0) if order.step else start[order]
+            latents = model.refine(texts, noise, turned, STRENGTH, steps)
+        return torch.from_numpy(model.decode(latents))
+
+    together = made(slice(None))
+    turned, alone = made(slice(None, None, -1)).flip(0), made(slice(1))
     return torch.equal(together, turned) and torch.equal(together[:1], alone)
 
 
@@ -164,50 +187,50 @@ def measure(
     _, dtype, _ = MODELS[name]
     lines: list[Line] = []
 
-    def add(what: str, batch: int, make: Callable[[], Callable[[], object]], **more: Any) -> None:
+    def add(what: str, batch: int, make: Callable[[], Callable[[], object]], **more: Any) -> Line:
         try:
             line = meter.line(make(), batch, dtype)
         except torch.OutOfMemoryError:
             line = {"pictures_per_second": None}
+        if more.get("beside") and line["pictures_per_second"]:
+            line["times_plain"] = line["pictures_per_second"] / more["beside"]
         lines.append({"model": name, "what": what, "batch": batch, **line, **more})
         print_line(lines[-1])
         gc.collect()
         if meter.is_gpu:
             torch.cuda.empty_cache()
+        return lines[-1]
 
-    first = batches[0]
-    add(
-        "plain diffusers, one prompt a call",
-        first,
-        lambda: plain(name, folder, meter.device, 1, first),
-    )
-    options = {"ours": {}, "ours, channels last": {"channels_last": True}}
+    options: dict[str, dict[str, Any]] = {
+        "ours": {},
+        "ours, channels last": {"channels_last": True},
+    }
     if compiled:
         options["ours, compiled"] = {"compile": True}
         options["ours, compiled, channels last"] = {"compile": True, "channels_last": True}
-    for batch in batches:
+    first = batches[0]
+    for role, making in (("student", drawing), ("teacher", refining)):
         add(
-            "plain diffusers, a batch a call",
-            batch,
-            lambda b=batch: plain(name, folder, meter.device, b, b),
+            f"{role}, plain diffusers, one prompt a call",
+            first,
+            lambda role=role: plain(name, folder, meter.device, role, 1, first),
         )
-        for what, more in options.items():
-            student = Diffusion(settings_for(name, folder, batch, **STUDENT, **more))
-            add(
-                f"student, {what}",
+        for batch in batches:
+            beside = add(
+                f"{role}, plain diffusers, a batch a call",
                 batch,
-                lambda s=student: drawing(s),
-                same_bits=same_bits(student),
-            )
-            del student
-            teacher = Diffusion(settings_for(name, folder, batch, **TEACHER, **more))
-            add(
-                f"teacher, {what}",
-                batch,
-                lambda t=teacher: refining(t),
-                same_bits=same_bits(teacher),
-            )
-            del teacher
+                lambda role=role, b=batch: plain(name, folder, meter.device, role, b, b),
+            )["pictures_per_second"]
+            for what, more in options.items():
+                model = Diffusion(settings_for(name, folder, batch, **ROLES[role], **more))
+                add(
+                    f"{role}, {what}",
+                    batch,
+                    lambda making=making, model=model: making(model),
+                    same_bits=same_bits(model, role),
+                    beside=beside,
+                )
+                del model
     return lines
 
 
@@ -238,6 +261,7 @@ FORMS = {
     "share_of_matrix_rate": "{:.0%} of the matrix rate",
     "peak_gib": "{:.1f} GiB",
     "idle_share": "{:.0%} idle",
+    "times_plain": "{:.2f} times plain diffusers in such batches",
     "same_bits": "same bits: {}",
 }
 
@@ -255,7 +279,7 @@ def print_line(line: Line) -> None:
 def main(arguments: Sequence[str] | None = None) -> list[Line]:
     """Measures, prints, and with --json writes the lines."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=["sd15", "sdxl"])
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=["sd15", "sdxl", "sd35"])
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 4, 16])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--compile", action="store_true", help="Measure torch.compile too.")

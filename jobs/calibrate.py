@@ -179,7 +179,7 @@ def _seconds_per_row(
     few = Part(
         0, 0, sample.table.slice(0, rows), sample.prompts[:rows], sample.seeds[:rows],
         {row: why for row, why in sample.unusable.items() if row < rows},
-        sample.images and sample.images[:rows],
+        sample.images,
         sample.targets and sample.targets[:rows],
     )  # fmt: skip
     _drive(job, crew, few, inf, listener)

@@ -38,6 +38,7 @@ def card(job: Job) -> str:
             *lines,
             f"| mean network evaluations a picture | {mean:.2f} |",
             "",
+            f"Task: {_task(job)}.",
             f"Teacher: {how.strategy}, strength {how.strength:.3g}, {how.steps} steps.",
             f"Threshold: {describe(written['calibration'])}." if "calibration" in written else "",
             "",
@@ -47,3 +48,16 @@ def card(job: Job) -> str:
             "",
         ]
     )
+
+
+def _task(job: Job) -> str:
+    """What was made of a row, in a few words."""
+    spec, given = job.spec, job.drawing.given
+    told = {
+        "generate": "pictures from prompts",
+        "edit": f"edits of the pictures in `{spec.image_column}`",
+        "control": f"pictures led by those in `{spec.image_column}`, by a ControlNet",
+    }[spec.task]
+    if given and given.canny:
+        told += f" that is shown their edges (Canny, {given.canny[0]} and {given.canny[1]})"
+    return told + (f"; the best of {spec.draws} drawings" if spec.draws > 1 else "")

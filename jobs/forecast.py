@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.errors import SpecError
-from jobs.job import planned_refinement
+from jobs.job import as_planned
 from jobs.plan import Plan, Question, ask, budget_table, fewest_gpus, make_plan, teacher_only
 from jobs.prices import Prices, read_duration, read_gpus, read_prices
 from jobs.spec import JobSpec
@@ -45,7 +45,7 @@ class Forecast:
 
 def forecast(spec: JobSpec, options: Options) -> Forecast:
     """Simulate what the options ask for. Raises a UserError."""
-    times = stage_times(spec, planned_refinement(spec), options.profile, options.measured)
+    times = stage_times(spec, as_planned(spec), options.profile, options.measured)
     prices = read_prices(options.prices)
     gpus = read_gpus(options.gpus or USUAL_GPUS, usual=times.usual_gpu)
     question = ask(spec, times, gpus, options.rows)

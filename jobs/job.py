@@ -15,10 +15,17 @@ from actors.models import sources
 from actors.models.families import family_of
 from actors.models.folders import check_folder
 from actors.models.oracles import files as oracle_sources
-from actors.models.pairing import check_roles, fitted, share_latents
+from actors.models.pairing import check_roles, fitted, follows_instructions, share_latents
 from actors.redact import redacted
 from actors.refinement import Drawing, Refinement, Through
-from actors.rollback import MIXING, Noise, Schedule, default_steps, strength_for
+from actors.rollback import (
+    MIXING,
+    Noise,
+    Schedule,
+    default_steps,
+    steps_to_ask_for,
+    strength_for,
+)
 from actors.settings import PLACES, ModelSettings, TeacherSettings
 from actors.timed import VARIANCES, identities
 from jobs.cascade import Rules
@@ -32,6 +39,9 @@ from jobs.tasks import given_of
 log = logging.getLogger("bottega.job")
 
 DEFAULT_ROLLBACK = Rollback(strength=0.6)
+
+NEAR_STRENGTH = 0.05
+"""A start so near to the one that was asked for is not told of."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +91,7 @@ class Job:
         """Everything that the output's bytes depend on. A resumed run must have the same.
 
         Model files count by their content, so that the same models at another path are the same.
+        Of pictures that the input names by their paths, only the paths count.
         """
         spec = self.spec.model_dump(mode="json", exclude=set(NOT_IN_THE_BYTES))
         _take_places_out(spec["models"])
@@ -169,7 +180,10 @@ class Job:
 
     def about(self) -> dict[str, Any]:
         """For people, in job.json: how it was resolved, and the versions it ran with."""
-        packages = ("bottega", "ray", "torch", "diffusers", "transformers", "pyarrow")
+        packages = (
+            *("bottega", "ray", "torch", "diffusers", "transformers", "pyarrow"),
+            *("numpy", "pillow", "opencv-python-headless"),
+        )
         return {
             "name": self.spec.name,
             "models": {
@@ -230,6 +244,7 @@ def resolve(spec: JobSpec) -> Job:
     output = OutputFolder(Path(spec.output).expanduser().resolve())
     job = Job(spec, prompts, output, refinement, files)
     _check_budget(job)
+    _check_edit(spec, instructed)
     return job
 
 
@@ -263,6 +278,11 @@ def planned_refinement(
         strength = given.strength
     steps = spec.teacher_steps or default_steps(strength, spec.models.teacher.steps)
     return Refinement(spec.strategy, strength, steps, through, given)
+
+
+def as_planned(spec: JobSpec) -> Refinement:
+    """What the teacher is to do, as far as that is known without fetching models."""
+    return planned_refinement(spec, instructed=follows_instructions(spec.models.teacher))
 
 
 def _refinement(spec: JobSpec, through: Through, instructed: bool) -> Refinement:
@@ -311,10 +331,39 @@ def _check_mixing(spec: JobSpec, schedule: Schedule, name: str, noise: Noise) ->
         )
 
 
+def _check_edit(spec: JobSpec, instructed: bool) -> None:
+    """Refuse a start that the student's few steps cannot reach; tell of one that they miss."""
+    given = given_of(spec.task, spec.edit, spec.control)
+    if given is None or given.task != "edit" or spec.models.timed:
+        return
+    if instructed:
+        if spec.edit is not None:
+            raise SpecError(
+                "edit: it says nothing to models that follow instructions. Leave it out."
+            )
+        return
+    from actors.models.schedulers import most_steps
+
+    student = spec.models.student
+    rounding = family_of(check_folder(student)).rounding
+    asked, most = steps_to_ask_for(given.strength, student.steps, rounding), most_steps(student)
+    if asked > most:
+        raise SpecError(
+            f"edit.strength: {given.strength:g} in {student.steps} steps needs a schedule of "
+            f"{asked} steps, and the student's has at most {most}. Raise it, or lower "
+            "models.student.steps."
+        )
+    if abs(student.steps / asked - given.strength) > NEAR_STRENGTH:
+        log.warning(
+            "edit.strength is %g; with %d steps the student starts at %.2f, the nearest that its "
+            "schedules have", given.strength, student.steps, student.steps / asked,
+        )  # fmt: skip
+
+
 def _check_budget(job: Job) -> None:
     nfe = job.spec.budget.nfe
     if nfe is not None and nfe < job.student_nfe:
         raise SpecError(
             f"budget.nfe: {nfe:g} is less than the student alone takes ({job.student_nfe} network "
-            "evaluations a picture). Raise it, or lower models.student.steps."
+            "evaluations a picture). Raise it, or lower models.student.steps or draws."
         )

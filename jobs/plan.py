@@ -18,7 +18,7 @@ from actors.settings import OracleSettings
 from actors.timed import score_of, share_below
 from jobs.calibrate import calibrate, refine_fraction, threshold_for
 from jobs.crew import Crew
-from jobs.job import Job, planned_refinement
+from jobs.job import Job, as_planned
 from jobs.planned_hands import PlannedHands
 from jobs.prices import MAX_GPUS
 from jobs.prompts import Prompts
@@ -258,7 +258,7 @@ def _simulate(question: Question) -> _Run:
 
 
 def _busy_in_the_middle(hands: PlannedHands, num_gpus: int) -> float:
-    draws, whole = hands.draws, (hands.now(), hands.at_work_seconds)
+    draws, whole = hands.drawn_at, (hands.now(), hands.at_work_seconds)
     first, last = (draws[len(draws) // 5], draws[-1]) if len(draws) >= MIN_DRAWS else (None, whole)
     since, work = first or (0.0, 0.0)
     seconds = num_gpus * (last[0] - since)
@@ -295,7 +295,7 @@ def _shares(plans: PoolPlans) -> dict[str, float]:
 def _job(question: Question, output: SimulatedOutput) -> Job:
     spec = question.spec
     prompts = question.prompts or SimulatedPrompts(spec, question.num_rows, frozenset())
-    return Job(spec, prompts, output, planned_refinement(spec), {})
+    return Job(spec, prompts, output, as_planned(spec), {})
 
 
 def _scorer(question: Question) -> OracleSettings | None:

@@ -45,7 +45,7 @@ class PlannedHands(LightHands):
         """By pool: how long its actors were at work, together."""
         self.at_work_seconds = 0.0
         """GPU-seconds of students and teachers at work; the oracle is small, and beside them."""
-        self.draws: list[tuple[float, float]] = []
+        self.drawn_at: list[tuple[float, float]] = []
         """For each call that draws: when it began, and `at_work_seconds` by then."""
         # An actor at work keeps its GPU busy, if it has one, also where it may take half of it.
         self._keeps_busy = {pool: max(1.0, shares[pool]) for pool in ("student", "teacher")}
@@ -98,7 +98,7 @@ class PlannedHands(LightHands):
         self.busy_seconds[actor.pool] += seconds
         self.at_work_seconds += seconds * self._keeps_busy.get(actor.pool, 0.0)
         if call.stage is Stage.DRAW:
-            self.draws.append((self.now(), self.at_work_seconds))
+            self.drawn_at.append((self.now(), self.at_work_seconds))
         return seconds, None
 
     def _pictures(self, call: Call) -> int:

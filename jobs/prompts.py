@@ -20,7 +20,7 @@ from actors.seeds import MAX_SEED, row_seed
 from jobs.readers import find_files, open_file
 from jobs.rows import as_seed, is_text, problem_with_prompt, with_valid_text
 from jobs.spec import JobSpec
-from jobs.tasks import folder_of, is_picture, read_images
+from jobs.tasks import RowImages, folder_of, is_picture
 
 MAX_PART_BYTES = 2**30
 """Of the input's own columns; Arrow's text columns end at twice that."""
@@ -31,7 +31,7 @@ class Part:
     """Consecutive rows of the input: the unit of work, of resume and of commit.
 
     `table` has the input's own columns. `unusable`: rows that cannot be drawn, with the reason.
-    `images`: the rows' own pictures, where the task has them: the bytes of a file, or its path.
+    `images`: the rows' own pictures, where the task has them.
     `targets`: what the oracle is told in place of the prompts.
     """
 
@@ -41,7 +41,7 @@ class Part:
     prompts: Sequence[str]
     seeds: Sequence[int]
     unusable: dict[int, str]
-    images: Sequence[bytes | str] | None = None
+    images: RowImages | None = None
     targets: Sequence[str] | None = None
 
 
@@ -215,13 +215,13 @@ class Prompts:
             elif seed is None:
                 unusable.setdefault(row, f"seed {_short(value)} is not an integer in 0..{MAX_SEED}")
             seeds.append(seed or 0)
-        images = self._images(table, unusable) if spec.image_column else None
+        images = None
+        if spec.image_column:
+            images = RowImages(table.column(spec.image_column), folder_of(spec.input))
+            for row, problem in images.problems():
+                unusable.setdefault(row, problem)
         targets = _texts(table, spec.target_column, unusable) if spec.target_column else None
         return Part(index, first, table, prompts, seeds, unusable, images, targets)
-
-    def _images(self, table: pa.Table, unusable: dict[int, str]) -> Sequence[bytes | str]:
-        column = table.column(self.spec.image_column).to_pylist()
-        return read_images(column, folder_of(self.spec.input), unusable.setdefault)
 
 
 def _texts(table: pa.Table, column: str, unusable: dict[int, str]) -> list[str]:

@@ -32,7 +32,7 @@ from jobs.measures import Rejection
 from jobs.open_part import OpenPart
 from jobs.parts import rows_to_keep
 from jobs.progress import LISTENER_SECONDS, Listener, Progress
-from jobs.prompts import Part
+from jobs.prompts import MAX_PART_BYTES, Part
 from jobs.report import report
 from jobs.sizes import guess_loads
 
@@ -43,6 +43,9 @@ LEAST_REJECTED = 0.02
 
 MOST_BUFFERED_ROWS = 50_000
 """Rows of open parts that only wait: the driver remembers each of them."""
+
+MOST_OPEN_BYTES = 2 * MAX_PART_BYTES
+"""Of the input's own columns in open parts, which are in the driver's memory: pictures, say."""
 
 MIN_ROWS_BEFORE_GIVING_UP = 100
 """Where `max_failed` is a fraction: a few failed rows at the very start do not end a job."""
@@ -157,6 +160,7 @@ class Runner:
         self._failed_rows = sum(record["failed"] for record in resumed)
         self._open: dict[int, OpenPart] = {}
         self._open_rows = 0
+        self._open_bytes = 0
         self._to_draw = {n: there[n]["failed"] if retry else _rows_in(job, n) for n in self.todo}
         """Rows of the parts that are not open yet, by part."""
         self._unopened_rows = sum(self._to_draw.values())
@@ -187,6 +191,7 @@ class Runner:
                 opened = self._opened(part, rules)
                 self._open[part.index] = opened
                 self._open_rows += len(part.prompts)
+                self._open_bytes += part.table.nbytes
                 self._unopened_rows -= self._to_draw.pop(part.index)
                 self._carry_out(opened, opened.cascade.start())
             if not self._open:
@@ -228,7 +233,10 @@ class Runner:
             self._rejection.add(len(best), rejected, self._balancer.window)
 
     def _may_open(self, crew: Crew, most_rows: float) -> bool:
-        return not self._open or (self._open_rows < most_rows and crew.wants_rows)
+        if not self._open:
+            return True
+        has_room = self._open_rows < most_rows and self._open_bytes < MOST_OPEN_BYTES
+        return has_room and crew.wants_rows
 
     def _most_rows(self, crew: Crew, rules: Rules) -> float:
         """Rows of open parts that feed every actor twice over, and the balance's buffer.
@@ -262,6 +270,7 @@ class Runner:
         assert owner.record is not None
         del self._open[owner.part.index]
         self._open_rows -= owner.cascade.num_rows
+        self._open_bytes -= owner.part.table.nbytes
         self._parts_done += 1
         self._done_rows += owner.record["rows"]
         self._failed_rows += owner.record["failed"]

@@ -169,6 +169,7 @@ def _from_records(spec: JobSpec, refinement: Refinement, output: OutputFolder) -
         )
     old = before["spec"]["models"]
     steps: int = before["refinement"]["steps"]
+    drawn: int = rows * before["spec"]["draws"]
 
     def timing(pool: str, count: int, share: float = 1.0) -> Timing:
         size: int = old[pool]["batch_size"]
@@ -176,8 +177,8 @@ def _from_records(spec: JobSpec, refinement: Refinement, output: OutputFolder) -
         return Timing(curves={ANY_GPU: curve}, load_seconds=LOAD_SECONDS, share=share)
 
     return StageTimes(
-        student=timing("student", rows, spec.models.student.steps / old["student"]["steps"]),
-        oracle=timing("oracle", rows * before["spec"]["draws"] + refined),
+        student=timing("student", drawn, spec.models.student.steps / old["student"]["steps"]),
+        oracle=timing("oracle", drawn + refined),
         teacher=timing("teacher", refined, refinement.steps / steps),
         teacher_alone=timing("teacher", refined, spec.models.teacher.steps / steps),
         source=f"the records of {output.path} ({rows:,} rows, {refined:,} of them refined)",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator
 from glob import has_magic
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pyarrow as pa
+import pyarrow.compute as compute
 from pydantic import Field, model_validator
 
 from actors.refinement import Given
@@ -45,6 +46,8 @@ class Control(Settings):
     def _in_order(self) -> Control:
         if self.low > self.high:
             raise ValueError(f"low {self.low} is above high {self.high}")
+        if self.preprocess == "none" and {"low", "high"} & self.model_fields_set:
+            raise ValueError("low and high go with preprocess: canny")
         return self
 
 
@@ -96,38 +99,56 @@ def given_of(task: Task, edit: Edit | None, control: Control | None) -> Given | 
 def is_picture(kind: pa.DataType) -> bool:
     """Whether a column can hold pictures: bytes, paths, or Hugging Face's structs of both."""
     if pa.types.is_struct(kind):
-        return {kind.field(place).name for place in range(kind.num_fields)} >= {"bytes", "path"}
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or is_text(kind))
+        inner = {kind.field(place).name: kind.field(place).type for place in range(kind.num_fields)}
+        both = {"bytes", "path"} <= inner.keys()
+        return both and _is_binary(inner["bytes"]) and is_text(inner["path"])
+    return _is_binary(kind) or is_text(kind)
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
 def folder_of(pattern: str) -> Path:
     """The folder that paths in an input are relative to: the one that `input` names, or is in."""
-    path = Path(pattern).expanduser()
+    path = Path(pattern).expanduser().absolute()
     if path.is_dir():
-        return path.absolute()
-    steps = list(path.absolute().parts)
-    whole = next((n for n, step in enumerate(steps) if has_magic(step)), len(steps) - 1)
+        return path
+    steps = path.parts
+    whole = len(steps) - 1
+    if not path.exists():
+        whole = next((n for n, step in enumerate(steps) if has_magic(step)), whole)
     return Path(*steps[:whole])
 
 
-def read_images(
-    column: Sequence[Any], folder: Path, problem: Callable[[int, str], object]
-) -> list[bytes | str]:
-    """The rows' pictures: the bytes of a file, or its path; of a row with a `problem`, nothing."""
-    return [_image(row, value, folder, problem) for row, value in enumerate(column)]
+class RowImages:
+    """The rows' own pictures, in the table that they came in: none is copied before it is drawn."""
 
+    def __init__(self, column: pa.ChunkedArray, folder: Path) -> None:
+        self._column, self._folder = column, folder
 
-def _image(
-    row: int, value: Any, folder: Path, problem: Callable[[int, str], object]
-) -> bytes | str:
-    if isinstance(value, dict):
-        value = value["bytes"] or value["path"]
-    if not value:
-        problem(row, "the picture is null" if value is None else "the picture is empty")
-        return b""
-    if isinstance(value, bytes):
-        return value
-    if "://" in value or "\0" in value:
-        problem(row, f"the picture {value[:100]!r} is no path of this machine. Mount or copy it")
-        return b""
-    return str(folder / Path(value).expanduser())
+    def __getitem__(self, row: int) -> bytes | str:
+        """The bytes of a file, or its path."""
+        value = self._column[row].as_py()
+        if isinstance(value, dict):
+            value = value["bytes"] or value["path"]
+        return value if isinstance(value, bytes) else str(self._folder / value)
+
+    def problems(self) -> Iterator[tuple[int, str]]:
+        """The rows that have no picture, with the reason."""
+        column = self._column
+        if pa.types.is_struct(column.type):
+            inside, paths = (compute.struct_field(column, name) for name in ("bytes", "path"))
+            has_bytes = compute.fill_null(compute.greater(compute.binary_length(inside), 0), False)
+            column = compute.if_else(has_bytes, "bytes", paths)
+        empty = compute.equal(compute.binary_length(column), 0)
+        for row, (is_null, is_empty) in enumerate(
+            zip(compute.is_null(column).to_pylist(), empty.to_pylist(), strict=True)
+        ):
+            if is_null or is_empty:
+                yield row, f"the picture is {'null' if is_null else 'empty'}"
+        if is_text(column.type):
+            for row, path in enumerate(column.to_pylist()):
+                if path and ("://" in path or "\0" in path):
+                    what = f"the picture {path[:100]!r} is no path of this machine"
+                    yield row, f"{what}. Mount or copy it"

@@ -58,10 +58,10 @@ def generators(seeds: Sequence[int]) -> list[torch.Generator]:
 
 
 def conditions_of(given: Given | None, pictures: Pictures | None) -> torch.Tensor | None:
-    """What is shown of each row at every step: (rows, 3, height, width) in 0..1; or nothing."""
-    if given is None or pictures is None:
+    """What a ControlNet is shown of each row: (rows, 3, height, width), uint8; or nothing."""
+    if given is None or pictures is None or given.task != "control":
         return None
-    return torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
+    return torch.from_numpy(pictures).permute(0, 3, 1, 2)
 
 
 class Diffusion:
@@ -77,7 +77,7 @@ class Diffusion:
         self.device = best_device()
         self.pipe: Any = load_pipeline(settings, folder, self.device)
         keep_to_the_number(self.pipe.scheduler)
-        self._draws, self._refines = draws(folder), refines(folder)
+        self._can_draw, self._can_refine = draws(folder), refines(folder)
         self._img2img: Any = None
         self.denoiser = getattr(self.pipe, self.family.denoiser)
         self.shape = shape_of(settings, folder, dict(self.denoiser.config))
@@ -95,9 +95,10 @@ class Diffusion:
         """Draw from noise, `rows_at_once` (the batch size by default) rows together.
 
         Returns latents: (rows, channels, height, width), on the device. `seeds` are the stage's
-        own (`actors.seeds.stage_seed`), one a row. conditions: see `conditions_of`.
+        own (`actors.seeds.stage_seed`), one a row. conditions: what each row's network is shown at
+        every step: see `conditions_of`; or, of an editor that follows instructions, latents.
         """
-        if not self._draws:
+        if not self._can_draw:
             raise ModelError(f"a {type(self.pipe).__name__} only refines: it needs a picture.")
         scheduler = self.settings.scheduler
         timesteps = scheduler.timesteps if scheduler else None
@@ -149,12 +150,26 @@ class Diffusion:
     ) -> torch.Tensor:
         """Draw as the task wants it: from noise, or from the rows' own pictures; see `draw`.
 
-        pictures: of the rows, as `actors.images.prepared` made them of what is `given`.
+        pictures: of the rows, as `actors.images.prepared` made them of what is `given`; as many
+        prompts for each as the row has drawings.
         """
-        if given is None or pictures is None or given.task == "control" or self.family.instructed:
+        if given is None:
+            return self.draw(prompts, seeds, steps, rows_at_once)
+        assert pictures is not None, f"task {given.task} without pictures"
+        draws = len(prompts) // len(pictures)
+        if given.task == "control":
             conditions = conditions_of(given, pictures)
-            return self.draw(prompts, seeds, steps, rows_at_once, conditions)
-        start = self.encode(pictures, rows_at_once)
+            assert conditions is not None
+            shown = conditions.repeat_interleave(draws, dim=0)
+            return self.draw(prompts, seeds, steps, rows_at_once, shown)
+        start = self.encode(pictures, rows_at_once).repeat_interleave(draws, dim=0)
+        if self.family.instructed:
+            # The pipeline would encode pictures in the network's precision, which some
+            # autoencoders do not bear. It takes latents too, as the autoencoder gives them, and in
+            # the autoencoder's precision hands them on.
+            self.pipe.vae.to(self.denoiser.dtype)
+            shown = start / self._scale() + self._shift()
+            return self.draw(prompts, seeds, steps, rows_at_once, shown)
         return self.refine(prompts, seeds, start, given.strength, steps, rows_at_once)
 
     @property
@@ -169,7 +184,9 @@ class Diffusion:
         settings = self.settings
         if conditions is None:
             return {}
-        shown: dict[str, Any] = {name: torch.stack(padded(list(conditions[rows]), size))}
+        told = torch.stack(padded(list(conditions[rows]), size))
+        # Of pictures only a batch at a time is made of floats.
+        shown: dict[str, Any] = {name: told.float() / 255 if told.dtype == torch.uint8 else told}
         if settings.controlnet:
             return shown | {"controlnet_conditioning_scale": settings.controlnet.scale}
         if self.family.instructed:
@@ -178,7 +195,7 @@ class Diffusion:
         return {}
 
     def _image_to_image(self) -> Any:
-        if not self._refines:
+        if not self._can_refine:
             raise ModelError(
                 f"diffusers has no image-to-image pipeline for a {type(self.pipe).__name__}: it "
                 "can draw anew (strategy: regenerate) and not refine."

@@ -23,7 +23,7 @@ class Family:
     `text_to_image`, `image_to_image`: diffusers' classes; None where diffusers has none.
     `doubles_above`: the guidance scale above which a step takes two network evaluations; None where
     the network takes the scale as an input. `rounding`: how img2img gets from a strength to steps.
-    `controlled`: whether both have a variant with a ControlNet. `instructed`: whether it changes a
+    `controlled`: whether a ControlNet can lead it here. `instructed`: whether it changes a
     picture, which it is shown at every step, as its prompt tells it to. `own_pixels`: width and
     height by default; None where the network's `sample_size` says them. `patch`: latent cells that
     the network takes as one. `most_tokens`: of the prompt, where there is a choice. `by_row`: the

@@ -89,11 +89,6 @@ def _with_control(pipe: Any, settings: DiffusionSettings) -> Any:
     if settings.controlnet is None:
         return pipe
     network = _network(settings.controlnet, "controlnet", settings)
-    if not isinstance(network, diffusers.ControlNetModel):
-        raise ModelError(
-            f"controlnet {settings.controlnet.path!r} is a {type(network).__name__}, and a "
-            "ControlNetModel is needed."
-        )
     return diffusers.AutoPipelineForText2Image.from_pipe(pipe, controlnet=network)
 
 

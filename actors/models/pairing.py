@@ -50,10 +50,35 @@ def fitted(settings: S, folder: Path) -> S:
             f"image_guidance_scale: {settings.path!r} ({family.name}) follows no instructions; "
             "leave it out."
         )
+    if settings.controlnet:
+        _check_controlnet(settings, folder)
     passes = settings.guidance_passes or family.evaluations_per_step(
         settings.guidance_scale, network_config(settings, folder)
     )
     return settings.model_copy(update={"guidance_passes": passes})
+
+
+def _check_controlnet(settings: DiffusionSettings, folder: Path) -> None:
+    """Refuse a network that is no ControlNet, or one of another model. Raises ModelError."""
+    assert settings.controlnet is not None
+    path = settings.controlnet.path
+    config = read_config(network_folder(settings.controlnet, "controlnet") / "config.json")
+    kind, wanted = config.get("_class_name"), "ControlNetModel"
+    if kind != wanted:
+        raise ModelError(f"controlnet {path!r} is a {kind}, and a {wanted} is needed.")
+    name = "cross_attention_dim"  # of the text that both read; it tells the families apart
+    own, other = network_config(settings, folder).get(name), config.get(name)
+    if own != other:
+        raise ModelError(
+            f"controlnet {path!r} reads text {other} wide, and {settings.path!r} has it {own} "
+            "wide: it is one for another model. Choose one that was trained with this one."
+        )
+
+
+def follows_instructions(settings: DiffusionSettings) -> bool:
+    """Whether a model edits by an instruction, as far as that is known without the hub."""
+    folder = Path(settings.path).expanduser()
+    return bool(settings.path) and folder.is_dir() and family_of(folder).instructed
 
 
 def check_roles(student: Path, teacher: Path, strategy: str, task: str = "generate") -> None:
@@ -74,9 +99,8 @@ def check_roles(student: Path, teacher: Path, strategy: str, task: str = "genera
         for role, folder in (("student", student), ("teacher", teacher)):
             if not family_of(folder).controlled:
                 raise SpecError(
-                    f"task: control, and the {role} is a {pipeline_class(folder)}, for which "
-                    "diffusers does not have both kinds of ControlNet pipeline (drawing, and "
-                    "image-to-image). Choose a Stable Diffusion 1, 2 or XL."
+                    f"task: control, and the {role} is a {pipeline_class(folder)}. ControlNets "
+                    "are supported with Stable Diffusion 1, 2 and XL: choose one of these."
                 )
     if not draws(student):
         raise SpecError(

@@ -95,6 +95,12 @@ def schedule_of(settings: DiffusionSettings) -> Schedule:
     return Schedule(family.noise, int(scheduler.config.num_train_timesteps), levels)
 
 
+def most_steps(settings: DiffusionSettings) -> int:
+    """The longest schedule that a model's scheduler makes: of LCM, the steps it was trained at."""
+    config = scheduler_in(check_folder(settings), settings.scheduler).config
+    return min(config["num_train_timesteps"], config.get("original_inference_steps") or 10**9)
+
+
 def _noise_levels(scheduler: Any, family: Family, shape: Shape) -> list[float]:
     if family.noise == "diffusion":
         return [float(1 - a) for a in scheduler.alphas_cumprod]

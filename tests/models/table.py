@@ -40,7 +40,7 @@ def page() -> str:
 
 
 def families() -> Iterable[str]:
-    """A row for each family, and one for SDXL's refiner."""
+    """A row for each family, one for SDXL's refiner, and those that a ControlNet leads."""
     written = json.loads(FIGURES.read_text(encoding="utf-8"))
     versions = ", ".join(f"{name} {version}" for name, version in written["versions"].items())
     yield f"Tested with {versions}.\n"
@@ -52,11 +52,15 @@ def families() -> Iterable[str]:
     yield _row(
         "SDXL's refiner", ["StableDiffusionXLImg2ImgPipeline"], written["families"]["sdxl-refiner"]
     )
+    for name, prefix in (("stable-diffusion", ""), ("stable-diffusion-xl", "XL")):
+        kinds = ("ControlNetPipeline", "ControlNetImg2ImgPipeline")
+        led = f"{name}, led by a ControlNet"
+        yield _row(led, [f"StableDiffusion{prefix}{k}" for k in kinds], written["families"][led])
 
 
 def _row(name: str, pipelines: list[str], figures: dict[str, float | bool]) -> str:
     steps = [figures[key] for key in figures if key.startswith("steps")]
-    shown = {**figures, "steps of a refinement": all(steps)}
+    shown = {**figures, **({"steps of a refinement": all(steps)} if steps else {})}
     cells = [_cell(shown.get(figure)) for figure in COLUMNS.values()]
     return f"| {name} | {', '.join(f'`{p}`' for p in pipelines)} | {' | '.join(cells)} |"
 

@@ -34,7 +34,7 @@ PROMPTS = [
     "日本の絵",
 ]
 SEEDS = [11, 22, 33, 44, 55, 66, 77, 88]
-FAMILIES = [name for name in BUILDERS if name != "instruct-pix2pix"]
+FAMILIES = [name for name in BUILDERS if not name.startswith("instruct")]
 """All that draw without a picture; the other is in test_tasks.py."""
 DRAWING = [name for name in FAMILIES if name != "sdxl-refiner"]
 ROUNDS_DOWN = ["stable-diffusion", "stable-diffusion-xl", "sdxl-refiner"]
@@ -311,14 +311,17 @@ def test_a_scheduler_of_the_settings_is_diffusers_own(
     assert difference(model.draw(PROMPTS[:4], SEEDS[:4], 3)[1:2], expected) < 1e-4
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 @pytest.mark.parametrize("name", DRAWING)
-def test_half_precision_draws(name: str, loaded: Loaded) -> None:
-    model = loaded(name, dtype="bfloat16", batch_size=2)
+def test_half_precision_draws(name: str, dtype: str, loaded: Loaded) -> None:
+    model = loaded(name, dtype=dtype, batch_size=2)
     latents = model.draw(PROMPTS[:2], SEEDS[:2], 3)
     assert torch.isfinite(latents).all()
     assert torch.equal(model.draw(PROMPTS[1::-1], SEEDS[1::-1], 3).flip(0), latents)
     pictures = model.decode(latents)
-    assert model.encode(pictures).dtype == torch.bfloat16
+    assert model.encode(pictures).dtype == getattr(torch, dtype)
+    upcast = dtype == "float16" and bool(model.pipe.vae.config.get("force_upcast"))
+    assert (model.pipe.vae.dtype == torch.float32) == upcast
     if name in REFINING:
         refined = model.refine(PROMPTS[:2], SEEDS[:2], latents, 0.5, 2)
         assert torch.isfinite(refined).all()

@@ -26,8 +26,9 @@ def test_every_line_is_measured(tmp_path: Path) -> None:
         ["--models", "tiny", "--batches", "2", "--repeats", "1", "--no-oracle", "--json", str(file)]
     )
     assert {line["what"] for line in lines} >= {
-        "plain diffusers, one prompt a call",
-        "plain diffusers, a batch a call",
+        "student, plain diffusers, one prompt a call",
+        "student, plain diffusers, a batch a call",
+        "teacher, plain diffusers, a batch a call",
         "student, ours",
         "teacher, ours",
         "student, ours, channels last",
@@ -35,6 +36,7 @@ def test_every_line_is_measured(tmp_path: Path) -> None:
     assert all(line["pictures_per_second"] > 0 for line in lines)
     assert all(line["share_of_matrix_rate"] > 0 for line in lines)
     assert all(line.get("same_bits", True) for line in lines)
+    assert {"times_plain" in line for line in lines if "ours" in line["what"]} == {True}
     assert json.loads(file.read_text())["lines"] == lines
 
 

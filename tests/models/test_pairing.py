@@ -154,7 +154,7 @@ def test_a_size_that_the_network_cannot_cut_into_patches_is_refused(folders: Fol
 
 def test_every_family_has_a_tiny_pipeline(folders: Folders) -> None:
     names = [
-        "stable-diffusion", "stable-diffusion-xl", "stable-diffusion-3", "flux", "sana",
-        "sana-sprint", "z-image", "qwen-image",
+        "stable-diffusion", "stable-diffusion-xl", "instruct-pix2pix", "stable-diffusion-3",
+        "flux", "sana", "sana-sprint", "z-image", "qwen-image",
     ]  # fmt: skip
     assert [family_of(folders(name)) for name in names] == list(FAMILIES)

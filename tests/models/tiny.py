@@ -33,6 +33,7 @@ from diffusers import (
     StableDiffusionInstructPix2PixPipeline,
     StableDiffusionPipeline,
     StableDiffusionXLImg2ImgPipeline,
+    StableDiffusionXLInstructPix2PixPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
     ZImagePipeline,
@@ -153,6 +154,14 @@ def stable_diffusion() -> StableDiffusionPipeline:
     )
 
 
+XL = {
+    "cross_attention_dim": 64,
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 8,
+    "projection_class_embeddings_input_dim": 6 * 8 + 32,
+}
+
+
 def stable_diffusion_xl() -> StableDiffusionXLPipeline:
     return StableDiffusionXLPipeline(
         vae=autoencoder(4, scaling_factor=0.13025),
@@ -160,14 +169,19 @@ def stable_diffusion_xl() -> StableDiffusionXLPipeline:
         text_encoder_2=clip(CLIPTextModelWithProjection),
         tokenizer=clip_tokenizer(),
         tokenizer_2=clip_tokenizer(),
-        unet=unet(
-            cross_attention_dim=64,
-            addition_embed_type="text_time",
-            addition_time_embed_dim=8,
-            projection_class_embeddings_input_dim=6 * 8 + 32,
-        ),
+        unet=unet(**XL),
         scheduler=EulerDiscreteScheduler(**BETAS, steps_offset=1, timestep_spacing="leading"),
         add_watermarker=False,
+    )
+
+
+def instruct_pix2pix_xl() -> StableDiffusionXLInstructPix2PixPipeline:
+    """The same of SDXL."""
+    made = stable_diffusion_xl()
+    parts = {**made.components, "unet": unet(**{**XL, "in_channels": 8})}
+    names = ("image_encoder", "feature_extractor")
+    return StableDiffusionXLInstructPix2PixPipeline(
+        **{name: part for name, part in parts.items() if name not in names}, add_watermarker=False
     )
 
 
@@ -406,6 +420,7 @@ BUILDERS: dict[str, Callable[[], Any]] = {
     "stable-diffusion-xl": stable_diffusion_xl,
     "sdxl-refiner": sdxl_refiner,
     "instruct-pix2pix": instruct_pix2pix,
+    "instruct-pix2pix-xl": instruct_pix2pix_xl,
     "stable-diffusion-3": stable_diffusion_3,
     "flux": flux,
     "sana": sana,

@@ -16,6 +16,7 @@ from jobs.cascade import Cascade, Rules
 from jobs.hands import Work
 from jobs.job import planned_refinement
 from jobs.open_part import OpenPart
+from jobs.prompts import Part
 from jobs.spec import JobSpec, make_spec
 from jobs.tasks import folder_of, given_of
 from tests.unit.jobs.local import local_job
@@ -69,6 +70,10 @@ def spec(**fields: Any) -> JobSpec:
             },
             "control: low 300 is above high 200",
         ),
+        (
+            {"task": "control", "image_column": "i", "models": CONTROLLED, "control": {"low": 9}},
+            "control: low and high go with preprocess: canny",
+        ),
         ({"draws": 0}, "draws: input should be greater than or equal to 1"),
     ],
 )
@@ -114,16 +119,26 @@ def with_images(folder: Path, images: pa.Array) -> Path:
 EDIT = {"task": "edit", "image_column": "picture"}
 
 
+def images_of(part: Part) -> list[bytes | str | None]:
+    """Of the rows that have one."""
+    assert part.images is not None
+    rows = range(part.table.num_rows)
+    return [None if row in part.unusable else part.images[row] for row in rows]
+
+
 def test_pictures_come_as_bytes_as_paths_and_as_hugging_face_has_them(tmp_path: Path) -> None:
     here, elsewhere = str(tmp_path / "one.png"), "/data/two.png"
     raw = pa.array([b"1", None, b""])
     part = only_part(with_images(tmp_path, raw), **EDIT)
-    assert part.images == [b"1", b"", b""]
+    assert images_of(part) == [b"1", None, None]
     assert part.unusable == {1: "the picture is null", 2: "the picture is empty"}
     paths = pa.array(["one.png", elsewhere, "https://example.org/three.png"])
     part = only_part(with_images(tmp_path, paths), **EDIT)
-    assert part.images == [here, elsewhere, b""]
+    assert images_of(part) == [here, elsewhere, None]
     assert "is no path of this machine. Mount or copy it" in part.unusable[2]
+    odd = pa.array(["~lock.png", "a\0b", ""])
+    part = only_part(with_images(tmp_path, odd), **EDIT)
+    assert images_of(part) == [str(tmp_path / "~lock.png"), None, None]
     structs = pa.array(
         [
             {"bytes": b"1", "path": "one.png"},
@@ -133,9 +148,15 @@ def test_pictures_come_as_bytes_as_paths_and_as_hugging_face_has_them(tmp_path: 
         pa.struct([("bytes", pa.binary()), ("path", pa.string())]),
     )
     part = only_part(with_images(tmp_path, structs), **EDIT)
-    assert part.images == [b"1", here, b""]
+    assert images_of(part) == [b"1", here, None]
     assert part.unusable == {2: "the picture is null"}
     assert part.table.column("picture").to_pylist()[0]["bytes"] == b"1", "it stays in the dataset"
+
+
+def test_a_struct_of_other_things_holds_no_pictures(tmp_path: Path) -> None:
+    kind = pa.struct([("bytes", pa.list_(pa.uint8())), ("path", pa.string())])
+    told = refusal(with_images(tmp_path, pa.array([None] * 3, kind)), **EDIT)
+    assert "and must hold bytes or paths of pictures" in told
 
 
 def test_a_column_of_numbers_holds_no_pictures(tmp_path: Path) -> None:
@@ -167,3 +188,7 @@ def test_paths_are_relative_to_the_folder_of_the_input(tmp_path: Path) -> None:
     for pattern in ("", "p.csv", "*.csv", "*/p.csv", "**/more/*.csv"):
         assert folder_of(str(tmp_path / pattern)) == tmp_path, pattern
     assert folder_of(str(tmp_path / "some/[a-z]/p.csv")) == tmp_path / "some"
+    odd = tmp_path / "set[1]"
+    odd.mkdir()
+    (odd / "p.csv").touch()
+    assert folder_of(str(odd / "p.csv")) == odd

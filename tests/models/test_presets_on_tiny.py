@@ -1,0 +1,190 @@
+"""What the presets of real models ask of diffusers, on tiny pipelines of the same classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from shutil import copytree
+from types import SimpleNamespace
+from typing import Any
+
+import diffusers
+import huggingface_hub.constants
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from actors.errors import ModelError
+from actors.models.diffusion import Diffusion
+from actors.models.loading import _place
+from actors.models.presets import CATALOGUE, PRESETS
+from actors.models.schedulers import CLASSES
+from actors.models.sources import resolved
+from actors.rollback import steps_to_ask_for
+from actors.settings import DiffusionSettings
+from cluster.models import app
+from tests.models.conftest import Folders, settings_for
+
+PROMPT, SEED = "a red cat on a mat", 21
+TINY = {
+    "stable-diffusion-v1-5/": "stable-diffusion",
+    "sd2-community/": "stable-diffusion",
+    "stabilityai/stable-diffusion-xl": "stable-diffusion-xl",
+    "Qwen/": "qwen-image",
+}
+"""By how a preset's path begins: which tiny pipeline is of its classes."""
+
+
+def cases() -> dict[str, tuple[str, DiffusionSettings]]:
+    """Every model of a preset that is told a scheduler, each way once."""
+    found: dict[str, tuple[str, DiffusionSettings]] = {}
+    for name, preset in CATALOGUE.items():
+        for role, settings in (("student", preset.student), ("teacher", preset.teacher)):
+            tiny = [tiny for start, tiny in TINY.items() if settings.path.startswith(start)]
+            told = f"{tiny}, {settings.scheduler}, {settings.guidance_scale}"
+            if settings.scheduler and tiny:
+                found.setdefault(f"{role}: {told}", (f"{name} {role} {tiny[0]}", settings))
+    return {label: (label.split()[-1], settings) for label, settings in found.values()}
+
+
+CASES = cases()
+
+
+def plain(folder: Path, settings: DiffusionSettings) -> Any:
+    """diffusers' pipeline with the preset's scheduler, as its documentation puts one in."""
+    pipe: Any = diffusers.DiffusionPipeline.from_pretrained(folder)
+    pipe.set_progress_bar_config(disable=True)
+    wanted = settings.scheduler
+    assert wanted is not None
+    kind = getattr(diffusers, CLASSES[wanted.name]) if wanted.name else type(pipe.scheduler)
+    pipe.scheduler = kind.from_config(pipe.scheduler.config, **wanted.options)
+    return pipe
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_presets_scheduler_draws_and_refines_as_diffusers_does(
+    case: str, folders: Folders
+) -> None:
+    tiny, settings = CASES[case]
+    scheduler = settings.scheduler
+    assert scheduler is not None
+    model = Diffusion(
+        settings_for(
+            folders(tiny),
+            batch_size=2,
+            steps=settings.steps,
+            guidance_scale=settings.guidance_scale,
+            scheduler=scheduler,
+        )
+    )
+    arguments: dict[str, Any] = {"guidance_scale": settings.guidance_scale}
+    if tiny == "qwen-image":
+        arguments = {"true_cfg_scale": settings.guidance_scale}
+    if scheduler.eta is not None:
+        arguments["eta"] = scheduler.eta
+    pipe = plain(folders(tiny), settings)
+    if "student" in case:
+        steps = {"num_inference_steps": settings.steps}
+        if scheduler.timesteps:
+            steps = {"timesteps": list(scheduler.timesteps)}  # type: ignore[dict-item]
+        ours = model.draw([PROMPT], [SEED], settings.steps)
+        arguments |= {"width": 32, "height": 32, **steps}
+    else:
+        start = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(4))
+        ours = model.refine([PROMPT], [SEED], start, 0.6, 7)
+        pipe = diffusers.AutoPipelineForImage2Image.from_pipe(pipe)
+        asked = steps_to_ask_for(0.6, 7)
+        arguments |= {"image": start, "strength": 0.6, "num_inference_steps": asked}
+    passes = model.family.evaluations_per_step(settings.guidance_scale, dict(model.denoiser.config))
+    assert model.evaluations == passes * (settings.steps if "student" in case else 7)
+    theirs = pipe(
+        PROMPT, generator=torch.Generator().manual_seed(SEED), output_type="latent", **arguments
+    ).images
+    assert float((ours - model._unpacked(theirs)).abs().max()) < 1e-3
+
+
+# ---- from the hub
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The hub's cache, and no hub."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    return tmp_path
+
+
+def in_cache(hub: Path, name: str, folder: Path, commit: str) -> None:
+    """As `snapshot_download` leaves a model's files."""
+    home = hub / f"models--{name.replace('/', '--')}"
+    copytree(folder, home / "snapshots" / commit)
+    (home / "refs").mkdir()
+    (home / "refs" / "main").write_text(commit)
+
+
+def test_a_hub_id_is_pinned_to_its_commit_and_loads(hub: Path, folders: Folders) -> None:
+    """So that a resumed job, and every actor, has the same files."""
+    commit = "ab" * 20
+    in_cache(hub, "owner/tiny", folders("stable-diffusion"), commit)
+    local, same_files = resolved(settings_for(folders("stable-diffusion")))
+    found, files = resolved(settings_for(Path("owner/tiny")))
+    assert (found.path, found.revision) == ("owner/tiny", commit)
+    assert files == same_files
+    (hub / "models--owner--tiny/refs/main").write_text("cd" * 20)  # it moved on since
+    ours = Diffusion(found.model_copy(update={"batch_size": 1})).draw([PROMPT], [SEED], 2)
+    again = Diffusion(local.model_copy(update={"batch_size": 1})).draw([PROMPT], [SEED], 2)
+    assert torch.equal(ours, again)
+
+
+def test_a_hub_id_that_is_not_there_says_so(hub: Path) -> None:
+    with pytest.raises(ModelError, match="'owner/none' is no folder here, and the hub did not"):
+        resolved(settings_for(Path("owner/none")))
+
+
+# ---- where weights lie
+
+
+@pytest.mark.parametrize("offload", ["none", "model", "sequential"])
+def test_weights_go_where_the_option_says(offload: str) -> None:
+    """By diffusers' own methods; there is no GPU here to see more of it."""
+    called: list[str] = []
+    pipe = SimpleNamespace(
+        to=lambda device: called.append(f"to {device}"),
+        enable_model_cpu_offload=lambda device: called.append(f"model {device}"),
+        enable_sequential_cpu_offload=lambda device: called.append(f"sequential {device}"),
+    )
+    settings = settings_for(Path("-"), offload=offload)
+    _place(pipe, settings, torch.device("cuda"))
+    assert called == [f"{'to' if offload == 'none' else offload} cuda"]
+
+
+# ---- the command
+
+
+def test_the_command_lists_every_preset_with_its_licences() -> None:
+    shown = CliRunner().invoke(app, [])
+    assert shown.exit_code == 0
+    for name, preset in CATALOGUE.items():
+        assert name in shown.output.splitlines()
+        assert all(source.licence in shown.output for source in preset.sources)
+
+
+def test_the_command_checks_a_presets_files_and_loads_them() -> None:
+    shown = CliRunner().invoke(app, ["check", "shapes-control"])
+    assert shown.exit_code == 0, shown.output
+    assert shown.output.count("files complete") == 3
+    assert shown.output.count("stable-diffusion, 64 x 64") == 2
+
+
+def test_the_command_tells_of_missing_files(
+    folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(copytree(folders("stable-diffusion"), tmp_path / "half"))
+    next((folder / "unet").glob("*.safetensors")).unlink()
+    half = CATALOGUE["shapes"].model_copy(
+        update={"student": PRESETS["shapes"].student.model_copy(update={"path": str(folder)})}
+    )
+    monkeypatch.setitem(CATALOGUE, "half", half)
+    end = CliRunner().invoke(app, ["check", "half"])
+    assert end.exit_code != 0
+    assert isinstance(end.exception, ModelError)
+    assert "unet" in str(end.exception)
