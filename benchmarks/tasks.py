@@ -14,7 +14,7 @@ import argparse
 import json
 import logging
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,7 +27,8 @@ from PIL import Image
 from timed_jobs import RESULTS, write_result
 
 from actors.models.shapes import verifier, world
-from actors.models.shapes.world import Caption, Scene
+from actors.models.shapes.edits import PicturedRow, control_row, edit_row
+from actors.models.shapes.world import Caption
 from cluster.session import Resources, ray_session
 from jobs.crew import Crew
 from jobs.job import resolve
@@ -39,70 +40,23 @@ from jobs.spec import make_spec
 RESULT = RESULTS / "tasks.json"
 
 SEED = 501
-SPLIT = "validation"
+SPLIT: world.Split = "validation"
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A prompt, the picture beside it if there is one, and the scene that is wanted."""
-
-    target: Caption
-    picture: world.Picture | None
-    scene: Scene | None
+Row = Caption | PicturedRow
+"""A caption alone, or with a picture."""
 
 
-def edit_row(rng: np.random.Generator) -> Row:
-    """A right picture, and a caption in which one colour, shape, size or the background differs."""
-    while True:
-        caption = world.sample_caption(rng)
-        target = changed(caption, rng)
-        if world.split_of(str(target)) == SPLIT and len(set(target.things)) == len(target.things):
-            break
-    scene = world.place(caption, rng)
-    wanted = [
-        replace(placed, thing=thing, radius=world.RADII[thing.size])
-        for placed, thing in zip(scene.placed, target.things, strict=True)
-    ]
-    return Row(target, world.render(scene), Scene(tuple(wanted), target.background))
-
-
-def changed(caption: Caption, rng: np.random.Generator) -> Caption:
-    """The caption with one thing changed."""
-    choices: dict[str, tuple[str, ...]] = {
-        "color": tuple(world.COLORS),
-        "shape": world.SHAPES,
-        "size": world.SIZES,
-        "background": tuple(world.BACKGROUNDS),
-    }
-    what = list(choices)[rng.integers(len(choices))]
-    where = int(rng.integers(len(caption.things)))
-    subject: Any = caption if what == "background" else caption.things[where]
-    others = [choice for choice in choices[what] if choice != getattr(subject, what)]
-    other: dict[str, Any] = {what: others[rng.integers(len(others))]}
-    if what == "background":
-        return replace(caption, **other)
-    things = list(caption.things)
-    things[where] = replace(things[where], **other)
-    return replace(caption, things=tuple(things))
-
-
-def control_row(rng: np.random.Generator) -> Row:
-    """A caption, and a right picture of it whose edges are shown."""
-    (caption,) = world.sample_captions(rng, 1, SPLIT)
-    scene = world.place(caption, rng)
-    return Row(caption, world.render(scene), scene)
-
-
-def plain_row(rng: np.random.Generator) -> Row:
+def plain_row(rng: np.random.Generator, split: world.Split) -> Caption:
     """A caption."""
-    return Row(world.sample_captions(rng, 1, SPLIT)[0], None, None)
+    return world.sample_captions(rng, 1, split)[0]
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
     """`fields`: of the job file, for each way to run it."""
 
-    make: Callable[[np.random.Generator], Row]
+    make: Callable[[np.random.Generator, world.Split], Row]
     ways: dict[str, dict[str, Any]]
 
 
@@ -154,9 +108,11 @@ class Figures:
 def measure(have: Resources, rows: list[Row], fields: dict[str, Any], folder: Path) -> Figures:
     """Run a job and look at its pictures."""
     source, output = folder / "rows.parquet", folder / "out"
-    columns: dict[str, list[Any]] = {"prompt": [str(row.target) for row in rows]}
-    if rows[0].picture is not None:
-        columns["picture"] = [_png(row.picture) for row in rows if row.picture is not None]
+    targets = [row.target if isinstance(row, PicturedRow) else row for row in rows]
+    pictured = [row for row in rows if isinstance(row, PicturedRow)]
+    columns: dict[str, list[Any]] = {"prompt": [str(target) for target in targets]}
+    if pictured:
+        columns["picture"] = [row.png for row in pictured]
     pq.write_table(pa.table(columns), source)
     job = resolve(make_spec({"input": str(source), "output": str(output), "seed": SEED, **fields}))
     plans = plan_pools(job.spec.pools, have.cpus, have.gpus)
@@ -164,12 +120,11 @@ def measure(have: Resources, rows: list[Row], fields: dict[str, Any], folder: Pa
     made = pq.read_table(output / "data").to_pylist()
     sights = [verifier.look(_open(each["image"]["bytes"])) for each in made]
     right = [
-        verifier.judge(sight, row.target).right for sight, row in zip(sights, rows, strict=True)
+        verifier.judge(sight, target).right for sight, target in zip(sights, targets, strict=True)
     ]
     in_place = [
         verifier.is_scene(sight, row.scene)
-        for sight, row in zip(sights, rows, strict=True)
-        if row.scene is not None
+        for sight, row in zip(sights, pictured, strict=bool(pictured))
     ]
     records = [json.loads(file.read_text()) for file in (output / "records").iterdir()]
     spent = sum(
@@ -185,12 +140,6 @@ def measure(have: Resources, rows: list[Row], fields: dict[str, Any], folder: Pa
         actor_seconds=spent / len(rows),
         refined=float(np.mean([each["teacher_score"] is not None for each in made])),
     )
-
-
-def _png(picture: world.Picture) -> bytes:
-    file = BytesIO()
-    Image.fromarray(picture).save(file, "PNG")
-    return file.getvalue()
 
 
 def _open(png: bytes) -> world.Picture:
@@ -212,7 +161,7 @@ def main() -> None:
     with ray_session(None) as have:
         for name in args.tasks or TASKS:
             task, rng = TASKS[name], np.random.default_rng(SEED)
-            rows = [task.make(rng) for _ in range(args.rows)]
+            rows = [task.make(rng, SPLIT) for _ in range(args.rows)]
             print(f"\n{name}, {args.rows} rows")
             print(f"{'':28}  right  in place  evaluations  actor-seconds a row", flush=True)
             results[name] = {}

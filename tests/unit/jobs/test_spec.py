@@ -10,6 +10,7 @@ import pytest
 
 from actors.errors import SpecError
 from actors.models.presets import PRESETS
+from jobs.prompts import Prompts
 from jobs.reference import page
 from jobs.spec import JobSpec, load_spec, make_spec
 
@@ -44,6 +45,14 @@ rows_per_part: 256
 
 def test_the_demos_job_file_is_valid() -> None:
     assert load_spec(ROOT / "examples/shapes.yaml").name == "shapes-demo"
+
+
+def test_the_edits_of_the_examples_are_a_job() -> None:
+    job = load_spec(ROOT / "examples/edit.yaml", input=str(ROOT / "examples/edits.parquet"))
+    (part,) = Prompts(job).parts()
+    assert part.unusable == {}
+    assert part.images is not None
+    assert len(part.prompts) == 48
 
 
 def test_a_preset_can_be_changed_in_part() -> None:
