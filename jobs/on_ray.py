@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 import ray
@@ -155,6 +155,9 @@ class RayHands:
 
     def wait(self, timeout_seconds: float) -> list[Answer]:
         """One answer wakes us; all the others that are there already are taken along."""
+        if not self._waiting:
+            sleep(timeout_seconds)  # Ray, asked to wait for nothing, comes back at once
+            return []
         ready, rest = ray.wait(list(self._waiting), num_returns=1, timeout=timeout_seconds)
         if ready and rest:
             ready += ray.wait(rest, num_returns=len(rest), timeout=0)[0]
