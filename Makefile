@@ -40,7 +40,6 @@ benchmarks: $(STAMP)
 	-$(BIN)/python benchmarks/object_store.py
 	-$(BIN)/python benchmarks/pools_on_gpus.py sdxl-8 --splits 1
 	-$(BIN)/python benchmarks/pools_on_gpus.py sd-16 --splits 1
-	-$(BIN)/python benchmarks/ray_data.py sd-8 --best 1
 	-$(BIN)/python benchmarks/driver.py
 	-$(BIN)/python benchmarks/simulator.py
 	-$(BIN)/python benchmarks/driver_memory.py
