@@ -98,7 +98,8 @@ def schedule_of(settings: DiffusionSettings) -> Schedule:
 def most_steps(settings: DiffusionSettings) -> int:
     """The longest schedule that a model's scheduler makes: of LCM, the steps it was trained at."""
     config = scheduler_in(check_folder(settings), settings.scheduler).config
-    return min(config["num_train_timesteps"], config.get("original_inference_steps") or 10**9)
+    trained, known = config["num_train_timesteps"], config.get("original_inference_steps")
+    return int(min(trained, known or trained))
 
 
 def _noise_levels(scheduler: Any, family: Family, shape: Shape) -> list[float]:
