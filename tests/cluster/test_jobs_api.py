@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import HTTPError, URLError
@@ -146,10 +147,12 @@ def test_a_stranger_cannot_see_or_stop_jobs(head: Head) -> None:
 def test_the_dashboard_is_on_the_loopback_interface(head: Head) -> None:
     port = int(head.address.rsplit(":", 1)[1])
     below = psutil.Process(head.process.pid).children(recursive=True)
-    listening = {
-        connection.laddr.ip
-        for process in below
-        for connection in process.net_connections("tcp")
-        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
-    }
+    listening = set()
+    for process in below:
+        with suppress(psutil.NoSuchProcess):  # one that has ended since
+            listening |= {
+                connection.laddr.ip
+                for connection in process.net_connections("tcp")
+                if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
+            }
     assert listening == {"127.0.0.1"}
