@@ -29,7 +29,7 @@ train: $(STAMP)
 embedded: $(STAMP)
 	$(BIN)/python benchmarks/embedded.py
 
-# What docs/performance.md says of pools on GPUs, measured again, the most important first: some 25
+# What docs/performance.md says of pools on GPUs, measured again, the most important first: 70
 # minutes on a machine that does nothing else. What fails does not keep the rest from running.
 benchmarks: $(STAMP)
 	-$(BIN)/python benchmarks/pools_on_gpus.py moving

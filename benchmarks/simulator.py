@@ -81,7 +81,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=10_000_000)
     parser.add_argument("--gpus", type=int, default=4096)
     parser.add_argument("--refine", type=float, default=0.3)
-    parser.add_argument("--rows-per-part", type=int, default=4096)
+    parser.add_argument("--rows-per-part", type=int, default=8192)
     args = parser.parse_args()
     logging.disable()
     # What is scheduled has no cycles, and to look for some takes a seventh of the time.
