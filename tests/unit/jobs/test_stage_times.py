@@ -122,6 +122,18 @@ def test_records_give_seconds_a_row_and_the_fraction_that_was_refined(tmp_path: 
 
 
 @pytest.mark.usefixtures("_same_files")
+def test_records_give_seconds_a_picture_where_each_row_was_drawn_several_times(
+    tmp_path: Path,
+) -> None:
+    """The plan asks for four pictures a row itself."""
+    job = spec(tmp_path, draws=4)
+    write_job(tmp_path / "out", job)
+    found = times(job)
+    assert found.student.seconds(16, 16, 0) == 50.0 / 400 * 16
+    assert found.oracle.seconds(17, 17, 0) == pytest.approx(12.5 / 425 * 17)
+
+
+@pytest.mark.usefixtures("_same_files")
 def test_records_of_other_models_say_nothing_of_these(tmp_path: Path) -> None:
     write_job(tmp_path / "out", spec(tmp_path))
     other = {"preset": "shapes", "teacher": {"dtype": "float16"}}
