@@ -2,7 +2,8 @@
 
     python -m tests.chaos.counting LOG GATE run job.yaml ...
 
-A line of LOG for each call of an actor: the method, the node, and the rows' prompts. Teachers do
+A line of LOG for each call of an actor: the method, the node, and the rows' prompts; and one for
+each student that has loaded. Students draw once two of them have, so that both draw. Teachers do
 not load before the file GATE is there: so what students made waits in the object store.
 """
 
@@ -35,7 +36,13 @@ def count(log: Path, gate: Path) -> None:
     """Have the crew's hands use what counts."""
 
     class CountedStudent(Student):
+        def __init__(self, *settings: Any, **options: Any) -> None:
+            super().__init__(*settings, **options)
+            write_down(log, "load", ())
+
         def draw(self, prompts: Sequence[str], seeds: Sequence[int], **options: Any) -> Any:
+            while log.read_text().count('["load"') < 2:
+                time.sleep(0.05)
             write_down(log, "draw", prompts)
             return super().draw(prompts, seeds, **options)
 
