@@ -86,7 +86,7 @@ TASKS = {
     "draws": Task(
         plain_row,
         {
-            f"{name}, {draws} drawings": {**fields, "draws": draws}
+            f"{name}, draws: {draws}": {**fields, "draws": draws}
             for draws in (1, 2, 4)
             for name, fields in list(ways(models="shapes").items())[:3:2]
         },
