@@ -48,12 +48,12 @@ BROKEN = {
     ),
     "an answer that comes twice is taken twice": (
         "jobs/crew.py",
-        "sent = self._sent.pop(answer.ticket, None)",
-        "sent = self._sent.get(answer.ticket)",
+        "sent = self._sent.pop(ticket, None)",
+        "sent = self._sent.get(ticket)",
     ),
     "a late answer of an actor that was given up is taken": (
         "jobs/crew.py",
-        "            self._sent.pop(sent.ticket, None)\n",
+        "            self._over(sent.ticket)\n",
         "",
     ),
     "of a dead actor's calls only the oldest is made again": (

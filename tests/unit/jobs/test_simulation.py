@@ -17,6 +17,7 @@ from jobs.runner import Runner
 from jobs.schedules import Breaks, Fault, Poison, Schedule, Small, make_schedule
 from jobs.simulation import SimulatedActor, SimulatedHands, Times, simulated_job
 from jobs.spec import make_spec
+from tests.chaos.broken import BROKEN, ROOT
 
 NUM_SCHEDULES = 2400
 NUM_SLICES = 8
@@ -242,3 +243,9 @@ class _FullDisk(SimulatedHands):
 def test_a_part_that_cannot_be_written_ends_the_job_after_so_many_attempts() -> None:
     with pytest.raises(JobError, match="part 0 cannot be written: No space left on device"):
         _run(_FullDisk(Times(), num_nodes=1))
+
+
+def test_what_is_broken_on_purpose_is_still_there_to_be_broken() -> None:
+    """`python -m tests.chaos.broken` takes minutes; the code moves on meanwhile."""
+    for name, (file, before, _) in BROKEN.items():
+        assert (ROOT / file).read_text().count(before) == 1, name
