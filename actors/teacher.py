@@ -52,7 +52,9 @@ class Teacher:
         noise = [stage_seed(seed, "teacher") for seed in seeds]
         plan = self.refinement
         own: Pictures | None = None
-        if plan.given is not None and images is not None:
+        # A refined edit starts from the student's picture: the row's own has had its say.
+        is_shown = plan.given and (plan.strategy == "regenerate" or plan.given.task == "control")
+        if plan.given and is_shown and images is not None:
             own, unreadable = prepared(images, plan.given, *self.diffusion.size)
             if unreadable:
                 raise InputError(unreadable[0][1])  # the student could read it
