@@ -224,10 +224,10 @@ class Runner:
     def _judged(self, event: Event, rules: Rules) -> None:
         """Learn from the oracle."""
         if isinstance(event, Done) and event.call.stage is Stage.SCORE_DRAWN:
-            draws, scores = rules.draws, event.scores
-            best = [
-                scores[row * draws + which] for row, which in enumerate(best_draws(scores, draws))
-            ]
+            draws, best = rules.draws, event.scores
+            if draws > 1:
+                drawn = best_draws(best, draws)
+                best = tuple(best[row * draws + which] for row, which in enumerate(drawn))
             rejected = sum(score < rules.threshold for score in best)
             assert self._balancer is not None
             self._rejection.add(len(best), rejected, self._balancer.window)
