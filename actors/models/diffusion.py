@@ -96,7 +96,8 @@ class Diffusion:
 
         Returns latents: (rows, channels, height, width), on the device. `seeds` are the stage's
         own (`actors.seeds.stage_seed`), one a row. conditions: what each row's network is shown at
-        every step: see `conditions_of`; or, of an editor that follows instructions, latents.
+        every step: see `conditions_of`; or, of an editor, latents or pictures, as its family is
+        `shown` them.
         """
         if not self._can_draw:
             raise ModelError(f"a {type(self.pipe).__name__} only refines: it needs a picture.")
@@ -162,15 +163,20 @@ class Diffusion:
             assert conditions is not None
             shown = conditions.repeat_interleave(draws, dim=0)
             return self.draw(prompts, seeds, steps, rows_at_once, shown)
-        start = self.encode(pictures, rows_at_once).repeat_interleave(draws, dim=0)
-        if self.family.instructed:
-            # The pipeline would encode pictures in the network's precision, which some
-            # autoencoders do not bear. It takes latents too, as the autoencoder gives them, and in
-            # the autoencoder's precision hands them on.
-            self.pipe.vae.to(self.denoiser.dtype)
-            shown = start / self._scale() + self._shift()
+        if self.family.shown == "pictures":
+            shown = torch.from_numpy(pictures).repeat_interleave(draws, dim=0)
             return self.draw(prompts, seeds, steps, rows_at_once, shown)
-        return self.refine(prompts, seeds, start, given.strength, steps, rows_at_once)
+        start = self.encode(pictures, rows_at_once).repeat_interleave(draws, dim=0)
+        if self.family.shown is None:
+            return self.refine(prompts, seeds, start, given.strength, steps, rows_at_once)
+        # The pipeline would encode pictures in the network's precision, which some autoencoders do
+        # not bear, or bring them to another size. It takes latents too, and in the autoencoder's
+        # precision hands them on.
+        if self.pipe.vae.dtype != self.denoiser.dtype:
+            self.pipe.vae.to(self.denoiser.dtype)
+        if self.family.shown == "plain latents":
+            start = start / self._scale() + self._shift()
+        return self.draw(prompts, seeds, steps, rows_at_once, start)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -185,14 +191,14 @@ class Diffusion:
         if conditions is None:
             return {}
         told = torch.stack(padded(list(conditions[rows]), size))
+        if self.family.shown == "pictures":
+            return {name: [Image.fromarray(picture.numpy()) for picture in told]}
         # Of pictures only a batch at a time is made of floats.
         shown: dict[str, Any] = {name: told.float() / 255 if told.dtype == torch.uint8 else told}
         if settings.controlnet:
             return shown | {"controlnet_conditioning_scale": settings.controlnet.scale}
-        if self.family.instructed:
-            scale = settings.image_guidance_scale
-            return shown | ({} if scale is None else {"image_guidance_scale": scale})
-        return {}
+        scale = settings.image_guidance_scale
+        return shown | ({} if scale is None else {"image_guidance_scale": scale})
 
     def _image_to_image(self) -> Any:
         if not self._can_refine:
@@ -240,18 +246,16 @@ class Diffusion:
         wanted: dict[str, Any] = {
             "width": self.shape.width,
             "height": self.shape.height,
+            "max_area": self.shape.width * self.shape.height,
             "max_sequence_length": settings.prompt_tokens,
             "eta": settings.scheduler.eta if settings.scheduler else None,
         }
         known = signature(pipe.__call__).parameters
         arguments = {k: v for k, v in wanted.items() if v is not None and k in known}
-        if self.family.name == "qwen-image":
+        arguments[self.family.guidance] = settings.guidance_scale
+        if self.family.guidance == "true_cfg_scale" and settings.guidance_scale > 1:
             # Its `guidance_scale` is for networks that take it as an input; none is published.
-            arguments["true_cfg_scale"] = settings.guidance_scale
-            if settings.guidance_scale > 1:
-                arguments["negative_prompt"] = [" "] * size
-        else:
-            arguments["guidance_scale"] = settings.guidance_scale
+            arguments["negative_prompt"] = [" "] * size
         if "use_resolution_binning" in known:
             arguments["use_resolution_binning"] = False  # The size that was asked for.
         if "intermediate_timesteps" in known and settings.steps != 2:
@@ -275,6 +279,8 @@ class Diffusion:
         The pipeline reads their beginning. An encoder's limit is its tokenizer's, or the
         `max_sequence_length` that the pipeline has by default (256 in Stable Diffusion 3).
         """
+        if self.family.shown == "pictures":
+            return ()  # The pipeline reads all of it, whatever its `max_sequence_length`.
         asked = signature(self.pipe.__call__).parameters.get("max_sequence_length")
         most = (self.settings.prompt_tokens or asked.default) if asked else inf
         names = ("tokenizer", "tokenizer_2", "tokenizer_3")

@@ -15,18 +15,21 @@ from actors.models.checks import read_config
 from actors.rollback import Noise, Rounding
 from actors.settings import DiffusionSettings
 
+Shown = Literal["pictures", "latents", "plain latents"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
     """What Bottega has to know of a family.
 
     `text_to_image`, `image_to_image`: diffusers' classes; None where diffusers has none.
-    `doubles_above`: the guidance scale above which a step takes two network evaluations; None where
-    the network takes the scale as an input. `rounding`: how img2img gets from a strength to steps.
-    `controlled`: whether a ControlNet can lead it here. `instructed`: whether it changes a
-    picture, which it is shown at every step, as its prompt tells it to. `own_pixels`: width and
-    height by default; None where the network's `sample_size` says them. `patch`: latent cells that
-    the network takes as one. `most_tokens`: of the prompt, where there is a choice. `by_row`: the
+    `guidance`: what the pipeline calls the guidance scale. `doubles_above`: the scale above which a
+    step takes `guided_passes` network evaluations; None where the network takes the scale as an
+    input. `rounding`: how img2img gets from a strength to steps. `controlled`: whether a ControlNet
+    can lead it here. `shown`: of an editor, which changes a picture as its prompt tells it to: how
+    its pipeline takes that picture; plain latents are not scaled. `own_pixels`: width and height by
+    default; None where the network's `sample_size` says them. `patch`: latent cells that the
+    network takes as one. `most_tokens`: of the prompt, where there is a choice. `by_row`: the
     prompt's embeddings are as long as the prompt, and a batch is padded to its longest: so that a
     row does not depend on its neighbours, each is computed alone.
     """
@@ -37,21 +40,31 @@ class Family:
     denoiser: Literal["unet", "transformer"] = "transformer"
     noise: Noise = "flow"
     rounding: Rounding = "up"
+    guidance: Literal["guidance_scale", "true_cfg_scale"] = "guidance_scale"
     doubles_above: float | None = 1.0
+    guided_passes: int = 2
     own_pixels: int | None = None
     patch: int = 1
     most_tokens: int | None = None
     by_row: bool = False
     controlled: bool = False
-    instructed: bool = False
+    shown: Shown | None = None
+
+    @property
+    def instructed(self) -> bool:
+        """Whether it edits a picture, which it is shown at every step, as its prompt tells it."""
+        return self.shown is not None
+
+    @property
+    def weighs_the_picture(self) -> bool:
+        """Whether it is guided by the picture too: by both, by the picture alone, by neither."""
+        return self.guided_passes == 3
 
     def evaluations_per_step(self, guidance_scale: float, denoiser: dict[str, Any]) -> int:
         """`denoiser`: its config.json."""
         if self.doubles_above is None or denoiser.get("time_cond_proj_dim") is not None:
             return 1  # The scale is an input of the network.
-        if self.instructed:
-            return 3 if guidance_scale > 1 else 1  # With both, with the picture, with neither.
-        return 2 if guidance_scale > self.doubles_above else 1
+        return self.guided_passes if guidance_scale > self.doubles_above else 1
 
 
 FAMILIES = (
@@ -82,7 +95,8 @@ FAMILIES = (
         denoiser="unet",
         noise="diffusion",
         rounding="down",
-        instructed=True,
+        guided_passes=3,
+        shown="plain latents",
     ),
     Family(
         name="stable-diffusion-3",
@@ -99,6 +113,15 @@ FAMILIES = (
         own_pixels=1024,
         patch=2,
         most_tokens=512,
+    ),
+    Family(
+        name="flux-kontext",
+        text_to_image=("FluxKontextPipeline",),
+        doubles_above=None,
+        own_pixels=1024,
+        patch=2,
+        most_tokens=512,
+        shown="latents",
     ),
     Family(name="sana", text_to_image=("SanaPipeline",), most_tokens=300),
     Family(
@@ -122,10 +145,20 @@ FAMILIES = (
         name="qwen-image",
         text_to_image=("QwenImagePipeline",),
         image_to_image=("QwenImageImg2ImgPipeline",),
+        guidance="true_cfg_scale",
         own_pixels=1024,
         patch=2,
         most_tokens=1024,
         by_row=True,
+    ),
+    Family(
+        name="qwen-image-edit",
+        text_to_image=("QwenImageEditPipeline", "QwenImageEditPlusPipeline"),
+        guidance="true_cfg_scale",
+        own_pixels=1024,
+        patch=2,
+        by_row=True,
+        shown="pictures",
     ),
 )
 

@@ -45,9 +45,9 @@ def fitted(settings: S, folder: Path) -> S:
             f"prompt_tokens: {settings.prompt_tokens}, and {settings.path!r} ({family.name}) "
             f"{rule}."
         )
-    if settings.image_guidance_scale and not family.instructed:
+    if settings.image_guidance_scale and not family.weighs_the_picture:
         raise ModelError(
-            f"image_guidance_scale: {settings.path!r} ({family.name}) follows no instructions; "
+            f"image_guidance_scale: {settings.path!r} ({family.name}) is not guided by a picture; "
             "leave it out."
         )
     if settings.controlnet:

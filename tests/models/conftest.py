@@ -58,11 +58,15 @@ def note(request: pytest.FixtureRequest) -> Iterator[Note]:
     """
     written = json.loads(FIGURES.read_text()) if FIGURES.is_file() else {}
     is_writing = bool(request.config.getoption("--write-families"))
+    measured: dict[tuple[str, str], list[float]] = {}  # a family may have several pipelines
 
     def check(family: str, what: str, figure: float | bool) -> None:
         if is_writing:
             figures = written.setdefault("families", {}).setdefault(family, {})
-            figures[what] = figure if isinstance(figure, bool) else _with_room(figure)
+            all_of_them = measured.setdefault((family, what), [])
+            all_of_them.append(figure)
+            is_yes = isinstance(figure, bool)
+            figures[what] = all(all_of_them) if is_yes else _with_room(max(all_of_them))
             return
         promised = written["families"][family][what]
         if isinstance(figure, bool):

@@ -21,7 +21,7 @@ from actors.models.diffusion import Diffusion
 from actors.settings import SchedulerSettings, TeacherSettings
 from actors.teacher import Refinement, Teacher
 from tests.models.conftest import Folders, Loaded, Note, settings_for
-from tests.models.tiny import BUILDERS
+from tests.models.tiny import BUILDERS, EDITORS
 
 PROMPTS = [
     "a red cat",
@@ -34,8 +34,8 @@ PROMPTS = [
     "日本の絵",
 ]
 SEEDS = [11, 22, 33, 44, 55, 66, 77, 88]
-FAMILIES = [name for name in BUILDERS if not name.startswith("instruct")]
-"""All that draw without a picture; the other is in test_tasks.py."""
+FAMILIES = [name for name in BUILDERS if name not in EDITORS]
+"""All that draw without a picture; the others are in test_editors.py."""
 DRAWING = [name for name in FAMILIES if name != "sdxl-refiner"]
 ROUNDS_DOWN = ["stable-diffusion", "stable-diffusion-xl", "sdxl-refiner"]
 REFINING = [name for name in FAMILIES if not name.startswith("sana")]

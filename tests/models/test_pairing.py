@@ -155,6 +155,6 @@ def test_a_size_that_the_network_cannot_cut_into_patches_is_refused(folders: Fol
 def test_every_family_has_a_tiny_pipeline(folders: Folders) -> None:
     names = [
         "stable-diffusion", "stable-diffusion-xl", "instruct-pix2pix", "stable-diffusion-3",
-        "flux", "sana", "sana-sprint", "z-image", "qwen-image",
+        "flux", "flux-kontext", "sana", "sana-sprint", "z-image", "qwen-image", "qwen-image-edit",
     ]  # fmt: skip
     assert [family_of(folders(name)) for name in names] == list(FAMILIES)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 from contextlib import suppress
-from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ from actors.seeds import stage_seed
 from actors.settings import StudentSettings, TeacherSettings
 from actors.student import Student
 from actors.teacher import Teacher
-from jobs.job import Job, as_planned, resolve
+from jobs.job import Job, resolve
 from jobs.spec import make_spec
 from tests.models.conftest import Folders, Note, settings_for
 from tests.models.tiny import controlnet
@@ -189,64 +188,9 @@ def test_a_refined_edit_starts_from_the_students_picture(folders: Folders) -> No
     assert np.array_equal(made, same)
 
 
-@pytest.mark.parametrize("name", ["instruct-pix2pix", "instruct-pix2pix-xl"])
-def test_an_editor_that_follows_instructions_is_shown_the_picture(
-    name: str, folders: Folders, note: Note
-) -> None:
-    """As diffusers' own call does it, and the same for a teacher that edits anew."""
-    folder, name, given = folders(name), "instruct-pix2pix", Given("edit")
-    fields = {"image_guidance_scale": 1.2, "batch_size": 8}
-    student = student_of(folder, Drawing(1, given), **fields)
-    ours, pictures, facts = student.draw(PROMPTS, SEEDS, IMAGES)
-    note(name, "steps of a drawing", facts.evaluations == 3 * 3)
-    assert pictures.shape == (3, 32, 32, 3)
-    turned, _, _ = student.draw(PROMPTS[::-1], SEEDS[::-1], IMAGES[::-1])
-    note(name, "same bits whatever the neighbours", torch.equal(turned.flip(0), ours))
-    alone, _, _ = student.draw(PROMPTS[:1], SEEDS[:1], IMAGES[:1], rows_at_once=1)
-    note(name, "batches of 1 and 8", worst(alone, [ours[:1]]))
-    pipe: Any = diffusers.DiffusionPipeline.from_pretrained(folder)
-    size = {"width": 32, "height": 32} if folder.name.endswith("xl") else {}
-    theirs = [
-        pipe(
-            prompt,
-            image=Image.open(BytesIO(image)),
-            generator=torch.Generator().manual_seed(stage_seed(seed, "student")),
-            num_inference_steps=3,
-            guidance_scale=3.0,
-            image_guidance_scale=1.2,
-            output_type="latent",
-            **size,
-        ).images
-        for prompt, seed, image in zip(PROMPTS, SEEDS, IMAGES, strict=True)
-    ]
-    note(name, "draw", worst(ours, theirs))
-    teacher = teacher_of(folder, Refinement("regenerate", 1.0, 3, "latents", given), **fields)
-    made, _ = teacher.refine(PROMPTS, SEEDS, [], images=IMAGES)
-    other, _ = teacher.refine(PROMPTS, SEEDS, [], images=IMAGES[::-1])
-    assert not np.array_equal(made[0], other[0])
-    assert np.array_equal(made[1], other[1])
-    beside, _ = teacher.refine(PROMPTS, SEEDS, [(0, 0), (0, 1), (0, 2)], ours, images=IMAGES)
-    note(name, "regenerating ignores the start", np.array_equal(beside, made))
-
-
-@pytest.mark.parametrize("name", ["instruct-pix2pix", "instruct-pix2pix-xl"])
-def test_an_editor_in_half_precision_edits_again_and_again(name: str, folders: Folders) -> None:
-    """Its autoencoder is computed in float32 from the first picture on, its network is not."""
-    student = student_of(folders(name), Drawing(1, Given("edit")), dtype="float16")
-    first, pictures, _ = student.draw(PROMPTS, SEEDS, IMAGES)
-    again, same, _ = student.draw(PROMPTS, SEEDS, IMAGES)
-    assert first.dtype == torch.float16
-    assert torch.equal(first, again)
-    assert np.array_equal(pictures, same)
-
-
 @pytest.mark.parametrize(
     ("student", "teacher", "strategy", "task", "why"),
     [
-        ("instruct-pix2pix", "instruct-pix2pix", "refine", "edit", "Set strategy: regenerate"),
-        ("instruct-pix2pix", "instruct-pix2pix", "regenerate", "generate", "Set it to edit"),
-        ("instruct-pix2pix", "stable-diffusion", "regenerate", "edit", "models.teacher: an editor"),
-        ("stable-diffusion", "instruct-pix2pix", "regenerate", "edit", "models.student: an editor"),
         ("sana-sprint", "stable-diffusion", "refine", "edit", "pipeline for the student, a SanaS"),
         ("stable-diffusion", "sana", "regenerate", "edit", "pipeline for the teacher, a SanaP"),
         ("stable-diffusion", "flux", "refine", "control", "the teacher is a FluxPipeline"),
@@ -257,7 +201,6 @@ def test_models_that_cannot_do_the_task_are_refused(
 ) -> None:
     with pytest.raises(SpecError, match=why):
         check_roles(folders(student), folders(teacher), strategy, task)
-    check_roles(folders("instruct-pix2pix"), folders("instruct-pix2pix"), "regenerate", "edit")
 
 
 # ---- control
@@ -410,18 +353,6 @@ def test_a_start_that_the_students_steps_cannot_reach_is_refused(
     assert "edit.strength" not in caplog.text
     resolved_edit(folder, tmp_path, 0.9)
     assert "edit.strength is 0.9; with 2 steps the student starts at 0.67" in caplog.text
-
-
-def test_an_editor_that_follows_instructions_edits_from_noise(
-    folders: Folders, tmp_path: Path
-) -> None:
-    folder = folders("instruct-pix2pix")
-    job = resolved_edit(folder, tmp_path, None)
-    assert (job.refinement.strength, job.refinement.steps) == (1.0, 10)
-    assert (job.student_nfe, job.teacher_nfe) == (2 * 3, 10 * 3)
-    assert as_planned(job.spec) == replace(job.refinement, through="latents")
-    with pytest.raises(SpecError, match="edit: it says nothing to models that follow"):
-        resolved_edit(folder, tmp_path, 0.5)
 
 
 # ---- the rows' pictures

@@ -20,8 +20,11 @@ from diffusers import (
     DPMSolverMultistepScheduler,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
+    FluxKontextPipeline,
     FluxPipeline,
     FluxTransformer2DModel,
+    QwenImageEditPipeline,
+    QwenImageEditPlusPipeline,
     QwenImagePipeline,
     QwenImageTransformer2DModel,
     SanaPipeline,
@@ -50,6 +53,9 @@ from transformers import (
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2Tokenizer,
+    Qwen2VLImageProcessor,
+    Qwen2VLProcessor,
+    Qwen2VLVideoProcessor,
     Qwen3Config,
     Qwen3Model,
     T5Config,
@@ -100,8 +106,15 @@ def qwen_tokenizer() -> Qwen2Tokenizer:
     from transformers.convert_slow_tokenizer import bytes_to_unicode
 
     vocab = {one: place for place, one in enumerate(bytes_to_unicode().values())}
-    vocab["<|endoftext|>"] = len(vocab)
-    tokenizer = Qwen2Tokenizer(vocab=vocab, merges=[])
+    special = [
+        "<|endoftext|>",
+        "<|vision_start|>",
+        "<|image_pad|>",
+        "<|video_pad|>",
+        "<|vision_end|>",
+    ]
+    vocab |= {one: len(vocab) + place for place, one in enumerate(special)}
+    tokenizer = Qwen2Tokenizer(vocab=vocab, merges=[], additional_special_tokens=special[1:])
     tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}{% endfor %}:"
     return tokenizer
 
@@ -270,6 +283,11 @@ def flux() -> FluxPipeline:
     )
 
 
+def flux_kontext() -> FluxKontextPipeline:
+    """The same parts; it is shown a picture's latents beside its own."""
+    return FluxKontextPipeline(**flux().components)
+
+
 def _sana_parts(**more: Any) -> dict[str, Any]:
     vocab = {one: place for place, one in enumerate(("<pad>", "<eos>", "<bos>", "<unk>", "▁"))}
     vocab |= {one: len(vocab) + place for place, one in enumerate(LETTERS)}
@@ -368,9 +386,10 @@ def z_image() -> ZImagePipeline:
     )
 
 
-def qwen_image() -> QwenImagePipeline:
+def _qwen_parts(halvings: int, width: int) -> dict[str, Any]:
+    tokenizer = qwen_tokenizer()
     text = {
-        "vocab_size": len(qwen_tokenizer()),
+        "vocab_size": len(tokenizer),
         "hidden_size": 16,
         "intermediate_size": 16,
         "num_hidden_layers": 2,
@@ -385,8 +404,10 @@ def qwen_image() -> QwenImagePipeline:
         "num_heads": 2,
         "out_hidden_size": 16,
     }
-    return QwenImagePipeline(
-        transformer=QwenImageTransformer2DModel(
+    marks = {"image_token_id": "<|image_pad|>", "vision_start_token_id": "<|vision_start|>"}
+    tokens = {name: tokenizer.convert_tokens_to_ids(token) for name, token in marks.items()}
+    return {
+        "transformer": QwenImageTransformer2DModel(
             patch_size=2,
             in_channels=64,
             out_channels=16,
@@ -396,23 +417,47 @@ def qwen_image() -> QwenImagePipeline:
             joint_attention_dim=16,
             axes_dims_rope=(8, 4, 4),
         ),
-        vae=AutoencoderKLQwenImage(
-            base_dim=6,
+        "vae": AutoencoderKLQwenImage(
+            base_dim=width,
             z_dim=16,
-            dim_mult=[1, 1],
+            dim_mult=[1] * (halvings + 1),
             num_res_blocks=1,
-            temperal_downsample=[False],
+            temperal_downsample=[False] * halvings,
             latents_mean=[0.1 * place for place in range(16)],
             latents_std=[1.0 + 0.1 * place for place in range(16)],
         ),
-        text_encoder=Qwen2_5_VLForConditionalGeneration(
-            Qwen2_5_VLConfig(text_config=text, vision_config=vision)
+        "text_encoder": Qwen2_5_VLForConditionalGeneration(
+            Qwen2_5_VLConfig(text_config=text, vision_config=vision, **tokens)
         ),
-        tokenizer=qwen_tokenizer(),
-        scheduler=FlowMatchEulerDiscreteScheduler(
+        "tokenizer": tokenizer,
+        "scheduler": FlowMatchEulerDiscreteScheduler(
             use_dynamic_shifting=True, base_shift=0.5, max_shift=0.9, shift_terminal=0.02
         ),
+    }
+
+
+def qwen_image() -> QwenImagePipeline:
+    return QwenImagePipeline(**_qwen_parts(halvings=1, width=6))
+
+
+def _qwen_edit_parts() -> dict[str, Any]:
+    """The pipelines bring a picture to a million pixels: these are few cells of 32 pixels each."""
+    few = {"min_pixels": 28 * 28, "max_pixels": 56 * 56}
+    processor = Qwen2VLProcessor(
+        image_processor=Qwen2VLImageProcessor(**few),
+        tokenizer=qwen_tokenizer(),
+        video_processor=Qwen2VLVideoProcessor(),
     )
+    return _qwen_parts(halvings=5, width=2) | {"processor": processor}
+
+
+def qwen_image_edit() -> QwenImageEditPipeline:
+    """Its text encoder sees the picture too."""
+    return QwenImageEditPipeline(**_qwen_edit_parts())
+
+
+def qwen_image_edit_plus() -> QwenImageEditPlusPipeline:
+    return QwenImageEditPlusPipeline(**_qwen_edit_parts())
 
 
 BUILDERS: dict[str, Callable[[], Any]] = {
@@ -423,11 +468,24 @@ BUILDERS: dict[str, Callable[[], Any]] = {
     "instruct-pix2pix-xl": instruct_pix2pix_xl,
     "stable-diffusion-3": stable_diffusion_3,
     "flux": flux,
+    "flux-kontext": flux_kontext,
     "sana": sana,
     "sana-sprint": sana_sprint,
     "z-image": z_image,
     "qwen-image": qwen_image,
+    "qwen-image-edit": qwen_image_edit,
+    "qwen-image-edit-plus": qwen_image_edit_plus,
 }
+
+
+EDITORS = (
+    "instruct-pix2pix",
+    "instruct-pix2pix-xl",
+    "flux-kontext",
+    "qwen-image-edit",
+    "qwen-image-edit-plus",
+)
+"""Those that are shown a picture, and told in words what to make of it."""
 
 
 def build(name: str, folder: Path) -> Path:

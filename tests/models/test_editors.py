@@ -1,0 +1,189 @@
+"""Editors that follow instructions: against diffusers' own calls, one picture at a time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from actors.errors import ModelError, SpecError
+from actors.models.pairing import check_roles, fitted
+from actors.refinement import Drawing, Given, Refinement
+from actors.seeds import stage_seed
+from actors.settings import StudentSettings
+from jobs.job import as_planned
+from tests.models.conftest import Folders, Note, settings_for
+from tests.models.test_tasks import (
+    PROMPTS,
+    SEEDS,
+    picture,
+    png,
+    resolved_edit,
+    student_of,
+    teacher_of,
+    worst,
+)
+from tests.models.tiny import EDITORS
+
+GIVEN = Given("edit")
+
+
+def side(name: str) -> int:
+    """Of the tests' pictures, in pixels; Qwen-Image-Edit's tiny autoencoder has cells of 32."""
+    return 128 if name.startswith("qwen") else 32
+
+
+def images(name: str) -> list[bytes]:
+    return [png(picture(seed, side(name))) for seed in SEEDS]
+
+
+def fields_of(name: str) -> dict[str, Any]:
+    """A job's settings of this editor."""
+    own = {"image_guidance_scale": 1.2} if name.startswith("instruct") else {}
+    return {"width": side(name), "height": side(name), "batch_size": 8, **own}
+
+
+def plain_arguments(name: str) -> dict[str, Any]:
+    """What a user of diffusers writes to get the tests' pictures."""
+    size = {"width": side(name), "height": side(name)}
+    if name.startswith("qwen"):
+        return size | {"true_cfg_scale": 3.0, "negative_prompt": " "}
+    guided = {"guidance_scale": 3.0}
+    if name == "flux-kontext":
+        return size | guided | {"max_area": side(name) ** 2, "_auto_resize": False}
+    # The one of Stable Diffusion takes its size from the picture.
+    return guided | {"image_guidance_scale": 1.2} | (size if name.endswith("xl") else {})
+
+
+def family(name: str) -> str:
+    """The name of the family, which has the figures of both its pipelines."""
+    return name.removesuffix("-xl").removesuffix("-plus")
+
+
+@pytest.mark.parametrize("name", EDITORS)
+def test_an_editor_is_shown_the_picture_as_diffusers_shows_it(
+    name: str, folders: Folders, note: Note
+) -> None:
+    student = student_of(folders(name), Drawing(1, GIVEN), **fields_of(name))
+    ours, pictures, facts = student.draw(PROMPTS, SEEDS, images(name))
+    passes = {"instruct-pix2pix": 3, "flux-kontext": 1, "qwen-image-edit": 2}[family(name)]
+    note(family(name), "steps of a drawing", facts.evaluations == 3 * passes)
+    assert pictures.shape == (3, side(name), side(name), 3)
+    pipe: Any = diffusers.DiffusionPipeline.from_pretrained(folders(name))
+    pipe.set_progress_bar_config(disable=True)
+    theirs = [
+        pipe(
+            prompt=prompt,
+            image=Image.open(BytesIO(image)),
+            generator=torch.Generator().manual_seed(stage_seed(seed, "student")),
+            num_inference_steps=3,
+            output_type="latent",
+            **plain_arguments(name),
+        ).images
+        for prompt, seed, image in zip(PROMPTS, SEEDS, images(name), strict=True)
+    ]
+    off = worst(ours, [student.diffusion._unpacked(latents) for latents in theirs])
+    note(family(name), "draw", off)
+    other, _, _ = student.draw(PROMPTS, SEEDS, images(name)[::-1])
+    assert worst(ours[:1], [other[:1]]) > 10 * off, "the picture decides"
+    assert torch.equal(ours[1], other[1]), "each row is shown its own"
+
+
+@pytest.mark.parametrize("name", EDITORS)
+def test_an_edited_row_does_not_depend_on_its_neighbours(
+    name: str, folders: Folders, note: Note
+) -> None:
+    student = student_of(folders(name), Drawing(2, GIVEN), **fields_of(name))
+    ours, _, _ = student.draw(PROMPTS, SEEDS, images(name))
+    turned, _, _ = student.draw(PROMPTS[::-1], SEEDS[::-1], images(name)[::-1])
+    same = torch.equal(turned.view(3, 2, *ours.shape[1:]).flip(0).flatten(0, 1), ours)
+    note(family(name), "same bits whatever the neighbours", same)
+    alone, _, _ = student.draw(PROMPTS[:1], SEEDS[:1], images(name)[:1], rows_at_once=1)
+    note(family(name), "batches of 1 and 8", worst(alone, [ours[:1], ours[1:2]]))
+    assert not torch.equal(ours[0], ours[1]), "two drawings of one row"
+
+
+@pytest.mark.parametrize("name", EDITORS)
+def test_a_teacher_edits_the_rows_picture_anew(name: str, folders: Folders, note: Note) -> None:
+    anew = Refinement("regenerate", 1.0, 3, "latents", GIVEN)
+    teacher = teacher_of(folders(name), anew, **fields_of(name))
+    made, _ = teacher.refine(PROMPTS, SEEDS, [], images=images(name))
+    other, _ = teacher.refine(PROMPTS, SEEDS, [], images=images(name)[::-1])
+    assert np.array_equal(made[1], other[1])
+    own = torch.from_numpy(np.stack([np.asarray(Image.open(BytesIO(i))) for i in images(name)]))
+    latents = teacher.diffusion.draw_anew(
+        PROMPTS, [stage_seed(seed, "teacher") for seed in SEEDS], 3, GIVEN, own.numpy()
+    )
+    assert np.array_equal(made, teacher.diffusion.decode(latents))
+    beside, _ = teacher.refine(
+        PROMPTS, SEEDS, [(0, 0), (0, 1), (0, 2)], latents, images=images(name)
+    )
+    note(family(name), "regenerating ignores the start", np.array_equal(beside, made))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("name", EDITORS)
+def test_an_editor_in_half_precision_edits_again_and_again(
+    name: str, dtype: str, folders: Folders
+) -> None:
+    """Some autoencoders are computed in float32 from the first picture on, their network is not."""
+    fields = fields_of(name) | {"dtype": dtype, "batch_size": 1}
+    student = student_of(folders(name), Drawing(1, GIVEN), **fields)
+    first, pictures, _ = student.draw(PROMPTS[:1], SEEDS[:1], images(name)[:1])
+    again, same, _ = student.draw(PROMPTS[:1], SEEDS[:1], images(name)[:1])
+    assert first.dtype == getattr(torch, dtype)
+    assert torch.isfinite(first).all()
+    assert torch.equal(first, again)
+    assert np.array_equal(pictures, same)
+
+
+@pytest.mark.parametrize("name", ["qwen-image-edit", "flux-kontext"])
+def test_a_prompt_is_called_cut_short_where_it_is(name: str, folders: Folders) -> None:
+    """Qwen-Image-Edit reads all of it, and its tokenizer counts one for each letter here."""
+    student = student_of(folders(name), Drawing(1, GIVEN), **fields_of(name))
+    cut = student.diffusion.cut_short(["make it red", "long " * 400])
+    assert cut == ((1,) if name == "flux-kontext" else ())
+
+
+@pytest.mark.parametrize(
+    ("student", "teacher", "strategy", "task", "why"),
+    [
+        ("instruct-pix2pix", "instruct-pix2pix", "refine", "edit", "Set strategy: regenerate"),
+        ("flux-kontext", "qwen-image-edit", "refine", "edit", "Set strategy: regenerate"),
+        ("flux-kontext", "flux-kontext", "regenerate", "generate", "Set it to edit"),
+        ("instruct-pix2pix", "stable-diffusion", "regenerate", "edit", "models.teacher: an editor"),
+        ("qwen-image", "qwen-image-edit", "regenerate", "edit", "models.student: an editor"),
+    ],
+)
+def test_editors_that_cannot_do_what_is_wanted_are_refused(
+    student: str, teacher: str, strategy: str, task: str, why: str, folders: Folders
+) -> None:
+    with pytest.raises(SpecError, match=why):
+        check_roles(folders(student), folders(teacher), strategy, task)
+    check_roles(folders("qwen-image-edit"), folders("flux-kontext"), "regenerate", "edit")
+
+
+@pytest.mark.parametrize("name", ["stable-diffusion", "flux-kontext"])
+def test_the_pictures_guidance_is_refused_where_there_is_none(name: str, folders: Folders) -> None:
+    settings = settings_for(folders(name), image_guidance_scale=1.5)
+    with pytest.raises(ModelError, match="is not guided by a picture; leave it out"):
+        fitted(StudentSettings(**settings.model_dump()), folders(name))
+
+
+@pytest.mark.parametrize(("name", "passes"), [("instruct-pix2pix", 3), ("flux-kontext", 1)])
+def test_an_editor_that_follows_instructions_edits_from_noise(
+    name: str, passes: int, folders: Folders, tmp_path: Path
+) -> None:
+    job = resolved_edit(folders(name), tmp_path, None)
+    assert (job.refinement.strength, job.refinement.steps) == (1.0, 10)
+    assert (job.student_nfe, job.teacher_nfe) == (2 * passes, 10 * passes)
+    assert as_planned(job.spec) == replace(job.refinement, through="latents")
+    with pytest.raises(SpecError, match="edit: it says nothing to models that follow"):
+        resolved_edit(folders(name), tmp_path, 0.5)
