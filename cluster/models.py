@@ -10,17 +10,15 @@ import typer
 from rich.console import Console
 
 from actors.errors import SpecError
-from actors.models.presets import CATALOGUE, Preset
+from actors.models.presets import CATALOGUE, OPTIONS, Preset
 from actors.settings import DiffusionSettings, OracleSettings
 
 app = typer.Typer(
-    help="List the presets of models, or check one.",
+    help="List the presets of models, show one, or check one.",
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 console = Console()
-
-OPTIONS = ("dtype", "compile", "channels_last", "vae_slicing", "vae_tiling", "offload")
 
 
 @app.callback()
@@ -34,11 +32,19 @@ def models(context: typer.Context) -> None:
 
 
 @app.command()
+def show(name: str = typer.Argument(help="A preset.")) -> None:
+    """Show all that is known of a preset, also why options are off."""
+    preset = _preset(name)
+    for line in describe(preset):
+        _print(line)
+    for option, reason in preset.left_off.items():
+        _print(f"{option} is off: {reason}")
+
+
+@app.command()
 def check(name: str = typer.Argument(help="A preset.")) -> None:
     """Say whether a preset's files are complete, and load them. Fetches what is not here yet."""
-    if name not in CATALOGUE:
-        raise SpecError(f"{name!r} is no preset. Valid names: {', '.join(CATALOGUE)}.")
-    models = CATALOGUE[name].models
+    models = _preset(name).models
     if models.timed:
         _print(f"{name}: stand-ins have no files")
         return
@@ -48,6 +54,12 @@ def check(name: str = typer.Argument(help="A preset.")) -> None:
         for line in _loaded(settings):
             _print(f"  {line}")
         _print(f"  loads ({perf_counter() - start:.1f} s)")
+
+
+def _preset(name: str) -> Preset:
+    if name not in CATALOGUE:
+        raise SpecError(f"{name!r} is no preset. Valid names: {', '.join(CATALOGUE)}.")
+    return CATALOGUE[name]
 
 
 def describe(preset: Preset) -> Iterator[str]:
@@ -82,7 +94,7 @@ def _drawing(settings: DiffusionSettings) -> str:
     if settings.controlnet:
         parts.append(f"ControlNet {settings.controlnet.path}")
     parts.append(f"scheduler {_scheduler(settings)}")
-    values = {name: getattr(settings, name) for name in OPTIONS}
+    values = {name: getattr(settings, name) for name in ("dtype", *OPTIONS)}
     parts += [
         name if value is True else str(value)
         for name, value in values.items()

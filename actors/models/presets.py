@@ -45,10 +45,15 @@ class Published(Settings):
     percentiles: dict[int, float]
 
 
+OPTIONS = ("compile", "channels_last", "vae_slicing", "vae_tiling", "offload")
+"""Of speed and memory: a preset of real models says of each why it is on or off."""
+
+
 class Preset(Settings):
     """A trio of models, how the teacher improves by default, and what a person should know.
 
-    `reasons`: why an option is as it is. `tested`: with what this trio was tested here.
+    `reasons`: why a setting is as it is. `left_off`: why an option is off. `tested`: with what this
+    trio was tested here.
     """
 
     about: str
@@ -59,6 +64,7 @@ class Preset(Settings):
     strategy: Strategy = "refine"
     rollback: dict[str, float] | None = None
     reasons: dict[str, str] = Field(default_factory=dict)
+    left_off: dict[str, str] = Field(default_factory=dict)
     published: Published | None = None
     tested: str
 
@@ -131,12 +137,20 @@ def _of_real_models() -> dict[str, Preset]:
         name: Preset.model_validate(
             {
                 **fields,
+                "left_off": _left_off(fields, found["left_off"]),
                 "published": published.get(fields.get("published")),
                 "tested": f"{fields['tested']} ({versions})",
             }
         )
         for name, fields in found["presets"].items()
     }
+
+
+def _left_off(fields: dict[str, Any], usual: dict[str, str]) -> dict[str, str]:
+    """Why an option is off, of those that student or teacher leave out."""
+    models = (fields["student"], fields["teacher"])
+    left_out = [option for option in usual if not all(option in model for model in models)]
+    return {option: fields.get("left_off", {}).get(option, usual[option]) for option in left_out}
 
 
 CATALOGUE: dict[str, Preset] = {

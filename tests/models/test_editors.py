@@ -15,9 +15,10 @@ from PIL import Image
 
 from actors.errors import ModelError, SpecError
 from actors.models.pairing import check_roles, fitted
+from actors.models.schedulers import CLASSES
 from actors.refinement import Drawing, Given, Refinement
 from actors.seeds import stage_seed
-from actors.settings import StudentSettings
+from actors.settings import SchedulerName, StudentSettings
 from jobs.job import as_planned
 from tests.models.conftest import Folders, Note, settings_for
 from tests.models.test_tasks import (
@@ -62,6 +63,22 @@ def plain_arguments(name: str) -> dict[str, Any]:
     return guided | {"image_guidance_scale": 1.2} | (size if name.endswith("xl") else {})
 
 
+def edited_by(pipe: Any, name: str) -> list[torch.Tensor]:
+    """diffusers' own calls, one for each picture."""
+    pipe.set_progress_bar_config(disable=True)
+    return [
+        pipe(
+            prompt=prompt,
+            image=Image.open(BytesIO(image)),
+            generator=torch.Generator().manual_seed(stage_seed(seed, "student")),
+            num_inference_steps=3,
+            output_type="latent",
+            **plain_arguments(name),
+        ).images
+        for prompt, seed, image in zip(PROMPTS, SEEDS, images(name), strict=True)
+    ]
+
+
 def family(name: str) -> str:
     """The name of the family, which has the figures of both its pipelines."""
     return name.removesuffix("-xl").removesuffix("-plus")
@@ -76,24 +93,29 @@ def test_an_editor_is_shown_the_picture_as_diffusers_shows_it(
     passes = {"instruct-pix2pix": 3, "flux-kontext": 1, "qwen-image-edit": 2}[family(name)]
     note(family(name), "steps of a drawing", facts.evaluations == 3 * passes)
     assert pictures.shape == (3, side(name), side(name), 3)
-    pipe: Any = diffusers.DiffusionPipeline.from_pretrained(folders(name))
-    pipe.set_progress_bar_config(disable=True)
-    theirs = [
-        pipe(
-            prompt=prompt,
-            image=Image.open(BytesIO(image)),
-            generator=torch.Generator().manual_seed(stage_seed(seed, "student")),
-            num_inference_steps=3,
-            output_type="latent",
-            **plain_arguments(name),
-        ).images
-        for prompt, seed, image in zip(PROMPTS, SEEDS, images(name), strict=True)
-    ]
+    pipe = diffusers.DiffusionPipeline.from_pretrained(folders(name))
+    theirs = edited_by(pipe, name)
     off = worst(ours, [student.diffusion._unpacked(latents) for latents in theirs])
     note(family(name), "draw", off)
     other, _, _ = student.draw(PROMPTS, SEEDS, images(name)[::-1])
     assert worst(ours[:1], [other[:1]]) > 10 * off, "the picture decides"
     assert torch.equal(ours[1], other[1]), "each row is shown its own"
+
+
+@pytest.mark.parametrize("scheduler", ["lcm", "euler-ancestral"])
+def test_a_scheduler_of_the_settings_edits_as_diffusers_does(
+    scheduler: SchedulerName, folders: Folders
+) -> None:
+    """Those of the preset's student and teacher; both draw fresh noise at each step."""
+    name = "instruct-pix2pix"
+    fields = fields_of(name) | {"scheduler": {"name": scheduler}}
+    ours, _, _ = student_of(folders(name), Drawing(1, GIVEN), **fields).draw(
+        PROMPTS, SEEDS, images(name)
+    )
+    pipe: Any = diffusers.DiffusionPipeline.from_pretrained(folders(name))
+    kind = getattr(diffusers, CLASSES[scheduler])
+    pipe.scheduler = kind.from_config(pipe.scheduler.config)
+    assert worst(ours, edited_by(pipe, name)) < 1e-4
 
 
 @pytest.mark.parametrize("name", EDITORS)

@@ -13,7 +13,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from actors.errors import ModelError
+from actors.errors import ModelError, SpecError
 from actors.models.diffusion import Diffusion
 from actors.models.loading import _place
 from actors.models.presets import CATALOGUE, PRESETS
@@ -29,7 +29,7 @@ TINY = {
     "stable-diffusion-v1-5/": "stable-diffusion",
     "sd2-community/": "stable-diffusion",
     "stabilityai/stable-diffusion-xl": "stable-diffusion-xl",
-    "Qwen/": "qwen-image",
+    "Qwen/Qwen-Image/": "qwen-image",
 }
 """By how a preset's path begins: which tiny pipeline is of its classes."""
 
@@ -39,7 +39,7 @@ def cases() -> dict[str, tuple[str, DiffusionSettings]]:
     found: dict[str, tuple[str, DiffusionSettings]] = {}
     for name, preset in CATALOGUE.items():
         for role, settings in (("student", preset.student), ("teacher", preset.teacher)):
-            tiny = [tiny for start, tiny in TINY.items() if settings.path.startswith(start)]
+            tiny = [tiny for start, tiny in TINY.items() if f"{settings.path}/".startswith(start)]
             told = f"{tiny}, {settings.scheduler}, {settings.guidance_scale}"
             if settings.scheduler and tiny:
                 found.setdefault(f"{role}: {told}", (f"{name} {role} {tiny[0]}", settings))
@@ -166,6 +166,15 @@ def test_the_command_lists_every_preset_with_its_licences() -> None:
     for name, preset in CATALOGUE.items():
         assert name in shown.output.splitlines()
         assert all(source.licence in shown.output for source in preset.sources)
+
+
+def test_the_command_shows_why_options_are_on_and_off() -> None:
+    shown = CliRunner().invoke(app, ["show", "z-image-turbo"])
+    assert shown.exit_code == 0, shown.output
+    assert "dtype: bfloat16, as published\n" in shown.output
+    assert "compile is off: refused: every length of a prompt" in shown.output
+    assert "offload is off: " in shown.output
+    assert isinstance(CliRunner().invoke(app, ["show", "z"]).exception, SpecError)
 
 
 def test_the_command_checks_a_presets_files_and_loads_them() -> None:

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from actors.models import presets
-from actors.models.presets import CATALOGUE, PRESETS, Preset
+from actors.models.presets import CATALOGUE, OPTIONS, PRESETS, Preset
 from cluster.models import describe
 from jobs.spec import make_spec
 
@@ -32,13 +32,14 @@ def test_a_preset_says_where_from_and_under_which_licence(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", REAL)
-def test_an_option_that_is_on_has_a_reason(name: str) -> None:
+def test_every_option_is_on_or_off_with_a_reason(name: str) -> None:
     preset = CATALOGUE[name]
     for settings in (preset.student, preset.teacher):
-        for option in ("compile", "channels_last", "vae_slicing", "vae_tiling"):
-            assert not getattr(settings, option) or option in preset.reasons
+        for option in OPTIONS:
+            is_on = getattr(settings, option) not in (False, "none")
+            assert option in (preset.reasons if is_on else preset.left_off)
         assert settings.dtype == "float32" or "dtype" in preset.reasons
-        assert settings.offload == "none"
+    assert set(OPTIONS) == (preset.reasons.keys() & set(OPTIONS)) | preset.left_off.keys()
 
 
 @pytest.mark.parametrize("name", CATALOGUE)
@@ -47,6 +48,8 @@ def test_a_job_of_a_preset_improves_as_the_preset_does(name: str) -> None:
     fields = {"input": "prompts.txt", "output": "out", "models": name}
     if preset.student.controlnet:
         fields |= {"task": "control", "image_column": "picture"}
+    if "task: edit" in preset.about:
+        fields |= {"task": "edit", "image_column": "picture"}
     spec = make_spec(fields)
     assert spec.strategy == preset.strategy
     rollback = spec.rollback.model_dump(exclude_none=True) if spec.rollback else None
