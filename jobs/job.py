@@ -341,6 +341,11 @@ def _check_edit(spec: JobSpec, instructed: bool) -> None:
             raise SpecError(
                 "edit: it says nothing to models that follow instructions. Leave it out."
             )
+        if spec.target_column is None:
+            log.warning(
+                "the oracle is shown the instructions; most judge only what a picture shows. Name "
+                "the column that says it: target_column"
+            )
         return
     from actors.models.schedulers import most_steps
 

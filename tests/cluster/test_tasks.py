@@ -9,10 +9,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from PIL import Image
 
+from actors.models.presets import PRESETS
 from actors.models.shapes import verifier, world
+from actors.oracle import Oracle
 from tests.cluster.conftest import CAPTIONS, RunJob, hashes
+from tests.models.tiny import build
 
 STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
@@ -74,6 +78,52 @@ def test_an_edit_with_several_drawings_and_a_broken_picture(
             # Two drawings of two steps; three steps of the teacher, with guidance.
             assert row["nfe"] == 4 + (row["teacher_score"] is not None) * 6
     assert rows[0]["picture"]["path"] == "one.png"
+    sizes = {"student": {"size": 2}, "oracle": {"size": 1}, "teacher": {"size": 2}}
+    run_here(output=str(tmp_path / "again"), **{**fields, "pools": sizes})
+    assert hashes(tmp_path / "again") == hashes(tmp_path / "out")
+
+
+def test_an_instruction_is_followed_and_its_target_is_scored(
+    run_here: RunJob, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """By an editor with random weights, so the pictures mean nothing: what they come from does."""
+    editor = str(build("instruct-pix2pix", tmp_path_factory.mktemp("editor")))
+    targets, instructions = CAPTIONS[:12], [f"make it number {number}" for number in range(12)]
+    table = pa.table(
+        {
+            "prompt": instructions,
+            "target": targets,
+            "picture": [png(world.render(scene)) for scene in scenes(targets)],
+        }
+    )
+    pq.write_table(table, tmp_path / "rows.parquet")
+    model = {"path": editor, "guidance_scale": 3.0, "width": 32, "height": 32}
+    fields: dict[str, Any] = {
+        "input": str(tmp_path / "rows.parquet"),
+        "task": "edit",
+        "image_column": "picture",
+        "target_column": "target",
+        "strategy": "regenerate",
+        "budget": {"refine": 0.4},
+        "models": {
+            "student": {**model, "steps": 2, "batch_size": 4},
+            "oracle": {**PRESETS["shapes"].oracle.model_dump(), "batch_size": 4},
+            "teacher": {**model, "steps": 5, "batch_size": 3},
+        },
+    }
+    run_here(output=str(tmp_path / "out"), **fields)
+    rows = rows_of(tmp_path / "out")
+    assert [row["prompt"] for row in rows] == instructions
+    refined = [row for row in rows if row["teacher_score"] is not None]
+    assert 3 <= len(refined) <= 7
+    for row in rows:
+        # With both, with the picture alone, with neither: three evaluations a step; and 3 steps.
+        assert row["nfe"] == 2 * 3 + (row["teacher_score"] is not None) * 3 * 3
+    shown = np.stack([np.asarray(Image.open(BytesIO(row["image"]["bytes"]))) for row in rows])
+    oracle = Oracle(PRESETS["shapes"].oracle)
+    scores, _ = oracle.score(targets, [(0, place) for place in range(12)], shown)
+    kept = [row[f"{row['source']}_score"] for row in rows]
+    assert kept == pytest.approx(scores, abs=1e-4)
     sizes = {"student": {"size": 2}, "oracle": {"size": 1}, "teacher": {"size": 2}}
     run_here(output=str(tmp_path / "again"), **{**fields, "pools": sizes})
     assert hashes(tmp_path / "again") == hashes(tmp_path / "out")

@@ -201,11 +201,12 @@ def test_the_pictures_guidance_is_refused_where_there_is_none(name: str, folders
 
 @pytest.mark.parametrize(("name", "passes"), [("instruct-pix2pix", 3), ("flux-kontext", 1)])
 def test_an_editor_that_follows_instructions_edits_from_noise(
-    name: str, passes: int, folders: Folders, tmp_path: Path
+    name: str, passes: int, folders: Folders, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     job = resolved_edit(folders(name), tmp_path, None)
     assert (job.refinement.strength, job.refinement.steps) == (1.0, 10)
     assert (job.student_nfe, job.teacher_nfe) == (2 * passes, 10 * passes)
+    assert "Name the column that says it: target_column" in caplog.text
     assert as_planned(job.spec) == replace(job.refinement, through="latents")
     with pytest.raises(SpecError, match="edit: it says nothing to models that follow"):
         resolved_edit(folders(name), tmp_path, 0.5)
