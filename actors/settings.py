@@ -55,6 +55,12 @@ class ControlNetSettings(Settings):
     )
     revision: str | None = Field(default=None, description="The hub revision (commit) to load.")
     scale: float = Field(default=1.0, ge=0, le=10, description="How much it is listened to.")
+    mode: int | None = Field(
+        default=None,
+        ge=0,
+        description="Of a union of ControlNets for FLUX.1: the number that its card gives the kind "
+        "of picture (canny, depth, ...).",
+    )
 
 
 class SchedulerSettings(Settings):

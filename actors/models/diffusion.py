@@ -25,7 +25,7 @@ from actors.models.schedulers import noise_of_each_row
 from actors.models.timesteps import keep_to_the_number
 from actors.refinement import Given
 from actors.rollback import steps_to_ask_for
-from actors.settings import DiffusionSettings
+from actors.settings import ControlNetSettings, DiffusionSettings
 
 T = TypeVar("T")
 
@@ -106,7 +106,7 @@ class Diffusion:
         more = {"timesteps": list(timesteps)} if timesteps else {"num_inference_steps": steps}
 
         def batch(rows: slice, size: int) -> torch.Tensor:
-            own = self._condition("image", conditions, rows, size)
+            own = self._condition(self.pipe, conditions, rows, size)
             return self._call(self.pipe, prompts[rows], seeds[rows], size, more | own)
 
         return self._in_batches(batch, len(prompts), rows_at_once)
@@ -131,7 +131,7 @@ class Diffusion:
 
         def batch(rows: slice, size: int) -> torch.Tensor:
             image = torch.stack(padded(list(start[rows]), size))
-            more = self._condition("control_image", conditions, rows, size) | {
+            more = self._condition(self._img2img, conditions, rows, size) | {
                 "image": image.to(self.device, self.denoiser.dtype),
                 "strength": strength,
                 "num_inference_steps": steps_to_ask_for(strength, steps, self.family.rounding),
@@ -184,21 +184,36 @@ class Diffusion:
         return self.shape.width, self.shape.height
 
     def _condition(
-        self, name: str, conditions: torch.Tensor | None, rows: slice, size: int
+        self, pipe: Any, conditions: torch.Tensor | None, rows: slice, size: int
     ) -> dict[str, Any]:
         """What a ControlNet, or an editor that follows instructions, is shown of a batch."""
-        settings = self.settings
         if conditions is None:
             return {}
-        told = torch.stack(padded(list(conditions[rows]), size))
+        shown = torch.stack(padded(list(conditions[rows]), size))
+        if self.settings.controlnet:
+            return self._control(self.settings.controlnet, pipe, shown)
         if self.family.shown == "pictures":
-            return {name: [Image.fromarray(picture.numpy()) for picture in told]}
-        # Of pictures only a batch at a time is made of floats.
-        shown: dict[str, Any] = {name: told.float() / 255 if told.dtype == torch.uint8 else told}
-        if settings.controlnet:
-            return shown | {"controlnet_conditioning_scale": settings.controlnet.scale}
-        scale = settings.image_guidance_scale
-        return shown | ({} if scale is None else {"image_guidance_scale": scale})
+            return {"image": [Image.fromarray(picture.numpy()) for picture in shown]}
+        scale = self.settings.image_guidance_scale
+        return {"image": shown} | ({} if scale is None else {"image_guidance_scale": scale})
+
+    def _control(
+        self, network: ControlNetSettings, pipe: Any, pictures: torch.Tensor
+    ) -> dict[str, Any]:
+        """Only a batch of the pictures at a time is made of floats."""
+        known = signature(pipe.__call__).parameters
+        shown = pictures.float() / 255
+        if self.family.denoiser == "transformer":
+            shown = shown * 2 - 1  # As an autoencoder takes them, which encodes them there.
+        told = {
+            "control_image" if "control_image" in known else "image": shown,
+            "controlnet_conditioning_scale": network.scale,
+        }
+        if network.mode is not None:
+            # Image-to-image would not repeat one number for a batch.
+            is_drawing = pipe is self.pipe
+            told["control_mode"] = network.mode if is_drawing else [network.mode] * len(pictures)
+        return told
 
     def _image_to_image(self) -> Any:
         if not self._can_refine:
@@ -212,6 +227,9 @@ class Diffusion:
         config = self.pipe.vae.config
         channels = config.get("latent_channels") or config.get("z_dim")
         pipe.image_processor.register_to_config(vae_latent_channels=channels)
+        if type(pipe).__name__ == "FluxControlNetImg2ImgPipeline":
+            # The one that would encode latents as well.
+            pipe._encode_vae_image = lambda image, generator: image
         return pipe
 
     def _in_batches(

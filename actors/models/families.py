@@ -25,8 +25,9 @@ class Family:
     `text_to_image`, `image_to_image`: diffusers' classes; None where diffusers has none.
     `guidance`: what the pipeline calls the guidance scale. `doubles_above`: the scale above which a
     step takes `guided_passes` network evaluations; None where the network takes the scale as an
-    input. `rounding`: how img2img gets from a strength to steps. `controlled`: whether a ControlNet
-    can lead it here. `shown`: of an editor, which changes a picture as its prompt tells it to: how
+    input. `rounding`: how img2img gets from a strength to steps. `controlnet`: the
+    class of the ControlNets that can lead it here, and `refined_led` whether also from a picture.
+    `shown`: of an editor, which changes a picture as its prompt tells it to: how
     its pipeline takes that picture; plain latents are not scaled. `own_pixels`: width and height by
     default; None where the network's `sample_size` says them. `patch`: latent cells that the
     network takes as one. `most_tokens`: of the prompt, where there is a choice. `by_row`: the
@@ -47,7 +48,8 @@ class Family:
     patch: int = 1
     most_tokens: int | None = None
     by_row: bool = False
-    controlled: bool = False
+    controlnet: str | None = None
+    refined_led: bool = True
     shown: Shown | None = None
 
     @property
@@ -72,7 +74,7 @@ FAMILIES = (
         name="stable-diffusion",
         text_to_image=("StableDiffusionPipeline",),
         image_to_image=("StableDiffusionImg2ImgPipeline",),
-        controlled=True,
+        controlnet="ControlNetModel",
         denoiser="unet",
         noise="diffusion",
         rounding="down",
@@ -81,7 +83,7 @@ FAMILIES = (
         name="stable-diffusion-xl",
         text_to_image=("StableDiffusionXLPipeline",),
         image_to_image=("StableDiffusionXLImg2ImgPipeline",),
-        controlled=True,
+        controlnet="ControlNetModel",
         denoiser="unet",
         noise="diffusion",
         rounding="down",
@@ -109,6 +111,7 @@ FAMILIES = (
         name="flux",
         text_to_image=("FluxPipeline",),
         image_to_image=("FluxImg2ImgPipeline",),
+        controlnet="FluxControlNetModel",
         doubles_above=None,
         own_pixels=1024,
         patch=2,
@@ -145,6 +148,8 @@ FAMILIES = (
         name="qwen-image",
         text_to_image=("QwenImagePipeline",),
         image_to_image=("QwenImageImg2ImgPipeline",),
+        controlnet="QwenImageControlNetModel",
+        refined_led=False,
         guidance="true_cfg_scale",
         own_pixels=1024,
         patch=2,

@@ -61,17 +61,27 @@ def fitted(settings: S, folder: Path) -> S:
 def _check_controlnet(settings: DiffusionSettings, folder: Path) -> None:
     """Refuse a network that is no ControlNet, or one of another model. Raises ModelError."""
     assert settings.controlnet is not None
-    path = settings.controlnet.path
+    path, mode = settings.controlnet.path, settings.controlnet.mode
     config = read_config(network_folder(settings.controlnet, "controlnet") / "config.json")
-    kind, wanted = config.get("_class_name"), "ControlNetModel"
+    family = family_of(folder)
+    kind, wanted = config.get("_class_name"), family.controlnet
     if kind != wanted:
         raise ModelError(f"controlnet {path!r} is a {kind}, and a {wanted} is needed.")
-    name = "cross_attention_dim"  # of the text that both read; it tells the families apart
+    # The width of the text that both read; it tells the models of a family apart.
+    name = "cross_attention_dim" if family.denoiser == "unet" else "joint_attention_dim"
     own, other = network_config(settings, folder).get(name), config.get(name)
     if own != other:
         raise ModelError(
             f"controlnet {path!r} reads text {other} wide, and {settings.path!r} has it {own} "
             "wide: it is one for another model. Choose one that was trained with this one."
+        )
+    modes = config.get("num_mode")
+    if modes is None and mode is not None:
+        raise ModelError(f"controlnet.mode: {path!r} knows one kind of picture; leave it out.")
+    if modes is not None and not (mode is not None and mode < modes):
+        raise ModelError(
+            f"controlnet.mode: {mode}, and {path!r} knows kinds 0 to {modes - 1}; its card says "
+            "which is which."
         )
 
 
@@ -97,11 +107,17 @@ def check_roles(student: Path, teacher: Path, strategy: str, task: str = "genera
         return
     if task == "control":
         for role, folder in (("student", student), ("teacher", teacher)):
-            if not family_of(folder).controlled:
+            if family_of(folder).controlnet is None:
                 raise SpecError(
-                    f"task: control, and the {role} is a {pipeline_class(folder)}. ControlNets "
-                    "are supported with Stable Diffusion 1, 2 and XL: choose one of these."
+                    f"task: control, and the {role} is a {pipeline_class(folder)}. ControlNets are "
+                    "supported with Stable Diffusion 1, 2 and XL, FLUX.1 and Qwen-Image: choose "
+                    "one of these."
                 )
+        if strategy == "refine" and not family_of(teacher).refined_led:
+            raise SpecError(
+                f"strategy: refine, and diffusers has no image-to-image pipeline with a ControlNet "
+                f"for the teacher, a {pipeline_class(teacher)}. Set strategy: regenerate."
+            )
     if not draws(student):
         raise SpecError(
             f"models.student: a {pipeline_class(student)} only refines pictures, and a student has "

@@ -27,6 +27,20 @@ COLUMNS = {
 }
 """Heading -> figure."""
 
+LED = {
+    "stable-diffusion": [
+        "StableDiffusionControlNetPipeline",
+        "StableDiffusionControlNetImg2ImgPipeline",
+    ],
+    "stable-diffusion-xl": [
+        "StableDiffusionXLControlNetPipeline",
+        "StableDiffusionXLControlNetImg2ImgPipeline",
+    ],
+    "flux": ["FluxControlNetPipeline", "FluxControlNetImg2ImgPipeline"],
+    "qwen-image": ["QwenImageControlNetPipeline"],
+}
+"""Family -> diffusers' pipelines with a ControlNet."""
+
 
 def page() -> str:
     """docs/models.md with its tables written anew."""
@@ -52,10 +66,9 @@ def families() -> Iterable[str]:
     yield _row(
         "SDXL's refiner", ["StableDiffusionXLImg2ImgPipeline"], written["families"]["sdxl-refiner"]
     )
-    for name, prefix in (("stable-diffusion", ""), ("stable-diffusion-xl", "XL")):
-        kinds = ("ControlNetPipeline", "ControlNetImg2ImgPipeline")
+    for name, kinds in LED.items():
         led = f"{name}, led by a ControlNet"
-        yield _row(led, [f"StableDiffusion{prefix}{k}" for k in kinds], written["families"][led])
+        yield _row(led, kinds, written["families"][led])
 
 
 def _row(name: str, pipelines: list[str], figures: dict[str, float | bool]) -> str:

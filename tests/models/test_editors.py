@@ -21,16 +21,8 @@ from actors.seeds import stage_seed
 from actors.settings import SchedulerName, StudentSettings
 from jobs.job import as_planned
 from tests.models.conftest import Folders, Note, settings_for
-from tests.models.test_tasks import (
-    PROMPTS,
-    SEEDS,
-    picture,
-    png,
-    resolved_edit,
-    student_of,
-    teacher_of,
-    worst,
-)
+from tests.models.rows import PROMPTS, SEEDS, picture, png, student_of, teacher_of, worst
+from tests.models.test_tasks import resolved_edit
 from tests.models.tiny import EDITORS
 
 GIVEN = Given("edit")

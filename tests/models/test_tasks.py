@@ -17,55 +17,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from actors.errors import InputError, ModelError, SpecError
+from actors.errors import InputError, SpecError
 from actors.images import open_image, prepared
-from actors.models.pairing import check_roles, fitted
+from actors.models.pairing import check_roles
 from actors.models.presets import PRESETS
 from actors.refinement import Drawing, Given, Refinement
 from actors.rollback import steps_to_ask_for
 from actors.seeds import stage_seed
-from actors.settings import StudentSettings, TeacherSettings
 from actors.student import Student
-from actors.teacher import Teacher
 from jobs.job import Job, resolve
 from jobs.spec import make_spec
-from tests.models.conftest import Folders, Note, settings_for
-from tests.models.tiny import controlnet
+from tests.models.conftest import Folders
+from tests.models.rows import IMAGES, PROMPTS, SEEDS, picture, png, student_of, teacher_of, worst
 
-PROMPTS = ["a cat", "a very long red boat", "dog"]
-SEEDS = [5, 6, 7]
 EDITED = ("stable-diffusion", "stable-diffusion-xl", "stable-diffusion-3", "flux", "qwen-image")
-CONTROLLED = ("stable-diffusion", "stable-diffusion-xl")
-
-
-def picture(seed: int, side: int = 32) -> Image.Image:
-    """Smooth enough that neighbouring pixels are alike."""
-    rng = np.random.default_rng(seed)
-    small = Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8))
-    return small.resize((side, side), Image.Resampling.BICUBIC)
-
-
-def png(image: Image.Image) -> bytes:
-    file = BytesIO()
-    image.save(file, "PNG")
-    return file.getvalue()
-
-
-IMAGES = [png(picture(seed)) for seed in SEEDS]
-
-
-def student_of(folder: Path, drawing: Drawing, **fields: Any) -> Student:
-    settings = settings_for(folder, **{"batch_size": 4, **fields})
-    return Student(StudentSettings(**settings.model_dump()), drawing)
-
-
-def teacher_of(folder: Path, refinement: Refinement, **fields: Any) -> Teacher:
-    settings = settings_for(folder, **{"batch_size": 4, **fields})
-    return Teacher(TeacherSettings(**settings.model_dump()), refinement)
-
-
-def worst(ours: torch.Tensor, theirs: list[torch.Tensor]) -> float:
-    return max(float((one - other[0]).abs().max()) for one, other in zip(ours, theirs, strict=True))
 
 
 # ---- several drawings
@@ -193,7 +158,7 @@ def test_a_refined_edit_starts_from_the_students_picture(folders: Folders) -> No
     [
         ("sana-sprint", "stable-diffusion", "refine", "edit", "pipeline for the student, a SanaS"),
         ("stable-diffusion", "sana", "regenerate", "edit", "pipeline for the teacher, a SanaP"),
-        ("stable-diffusion", "flux", "refine", "control", "the teacher is a FluxPipeline"),
+        ("flux", "z-image", "refine", "control", "the teacher is a ZImagePipeline"),
     ],
 )
 def test_models_that_cannot_do_the_task_are_refused(
@@ -201,121 +166,6 @@ def test_models_that_cannot_do_the_task_are_refused(
 ) -> None:
     with pytest.raises(SpecError, match=why):
         check_roles(folders(student), folders(teacher), strategy, task)
-
-
-# ---- control
-
-
-@pytest.fixture(scope="module", params=CONTROLLED)
-def controlled(
-    request: pytest.FixtureRequest, folders: Folders, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, dict[str, Any]]:
-    """A pipeline's folder, and the settings of a ControlNet for it."""
-    folder = folders(request.param)
-    network = controlnet(folder, tmp_path_factory.mktemp("controlnet") / request.param)
-    return folder, {"controlnet": {"path": str(network), "scale": 0.7}}
-
-
-def led(folder: Path) -> str:
-    """Its name among the families' figures."""
-    return f"{folder.name}, led by a ControlNet"
-
-
-def plain_pipe(kind: Any, folder: Path, fields: dict[str, Any]) -> Any:
-    pipe: Any = kind.from_pipe(
-        diffusers.DiffusionPipeline.from_pretrained(folder),
-        controlnet=diffusers.ControlNetModel.from_pretrained(fields["controlnet"]["path"]),
-    )
-    pipe.set_progress_bar_config(disable=True)
-    assert "ControlNet" in type(pipe).__name__
-    return pipe
-
-
-def test_control_is_what_diffusers_draws_with_a_controlnet(
-    controlled: tuple[Path, dict[str, Any]], note: Note
-) -> None:
-    folder, fields = controlled
-    student = student_of(folder, Drawing(1, Given("control")), **fields)
-    ours, _, facts = student.draw(PROMPTS, SEEDS, IMAGES)
-    note(led(folder), "steps of a drawing", facts.evaluations == 6)
-    pipe = plain_pipe(diffusers.AutoPipelineForText2Image, folder, fields)
-    theirs = [
-        pipe(
-            prompt,
-            image=Image.open(BytesIO(image)),
-            generator=torch.Generator().manual_seed(stage_seed(seed, "student")),
-            num_inference_steps=3,
-            guidance_scale=3.0,
-            controlnet_conditioning_scale=0.7,
-            width=32,
-            height=32,
-            output_type="latent",
-        ).images
-        for prompt, seed, image in zip(PROMPTS, SEEDS, IMAGES, strict=True)
-    ]
-    note(led(folder), "draw", worst(ours, theirs))
-    without, _, _ = student_of(folder, Drawing()).draw(PROMPTS, SEEDS)
-    assert worst(ours, [each[None] for each in without]) > 0.05, "the picture decides"
-
-
-def test_a_controlled_refinement_is_diffusers_image_to_image_with_a_controlnet(
-    controlled: tuple[Path, dict[str, Any]], note: Note
-) -> None:
-    folder, fields = controlled
-    teacher = teacher_of(
-        folder, Refinement("refine", 0.6, 4, "latents", Given("control")), **fields
-    )
-    start = torch.randn(3, 4, 16, 16, generator=torch.Generator().manual_seed(1))
-    made, facts = teacher.refine(PROMPTS, SEEDS, [(0, 0), (0, 1), (0, 2)], start, images=IMAGES)
-    note(led(folder), "steps of a refinement", facts.evaluations == 8)
-    pipe = plain_pipe(diffusers.AutoPipelineForImage2Image, folder, fields)
-    for row, (prompt, seed, image) in enumerate(zip(PROMPTS, SEEDS, IMAGES, strict=True)):
-        latents = pipe(
-            prompt,
-            image=start[row : row + 1],
-            control_image=Image.open(BytesIO(image)),
-            generator=torch.Generator().manual_seed(stage_seed(seed, "teacher")),
-            strength=0.6,
-            num_inference_steps=steps_to_ask_for(0.6, 4),
-            guidance_scale=3.0,
-            controlnet_conditioning_scale=0.7,
-            output_type="latent",
-        ).images
-        theirs = teacher.diffusion.decode(latents)[0]
-        assert np.abs(made[row].astype(int) - theirs.astype(int)).max() <= 1
-
-
-def test_a_controlled_row_does_not_depend_on_its_neighbours(
-    controlled: tuple[Path, dict[str, Any]], note: Note
-) -> None:
-    folder, fields = controlled
-    student = student_of(folder, Drawing(1, Given("control")), batch_size=8, **fields)
-    together, _, _ = student.draw(PROMPTS, SEEDS, IMAGES)
-    turned, _, _ = student.draw(PROMPTS[::-1], SEEDS[::-1], IMAGES[::-1])
-    alone, _, _ = student.draw(PROMPTS[1:2], SEEDS[1:2], IMAGES[1:2])
-    same = torch.equal(turned.flip(0), together) and torch.equal(alone[0], together[1])
-    note(led(folder), "same bits whatever the neighbours", same)
-    one, _, _ = student.draw(PROMPTS[:1], SEEDS[:1], IMAGES[:1], rows_at_once=1)
-    note(led(folder), "batches of 1 and 8", worst(one, [together[:1]]))
-
-
-@pytest.mark.parametrize(
-    ("network", "why"),
-    [
-        ("unet", "is a UNet2DConditionModel, and a ControlNetModel is needed"),
-        ("of another model", "reads text 64 wide, and .* has it 32 wide"),
-    ],
-)
-def test_another_network_than_a_controlnet_of_the_model_is_refused(
-    network: str, why: str, folders: Folders, tmp_path: Path
-) -> None:
-    folder = folders("stable-diffusion")
-    path = folder / network
-    if network != "unet":
-        path = controlnet(folders("stable-diffusion-xl"), tmp_path / "other")
-    settings = settings_for(folder, controlnet={"path": str(path)})
-    with pytest.raises(ModelError, match=why):
-        fitted(StudentSettings(**settings.model_dump()), folder)
 
 
 # ---- whole jobs, resolved

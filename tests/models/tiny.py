@@ -20,9 +20,11 @@ from diffusers import (
     DPMSolverMultistepScheduler,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
+    FluxControlNetModel,
     FluxKontextPipeline,
     FluxPipeline,
     FluxTransformer2DModel,
+    QwenImageControlNetModel,
     QwenImageEditPipeline,
     QwenImageEditPlusPipeline,
     QwenImagePipeline,
@@ -63,6 +65,7 @@ from transformers import (
     T5TokenizerFast,
 )
 
+from actors.models.checks import read_config
 from actors.models.presets import PRESETS
 
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
@@ -495,12 +498,20 @@ def build(name: str, folder: Path) -> Path:
     return folder
 
 
-def controlnet(pipeline: Path, folder: Path) -> Path:
-    """A ControlNet for the UNet of a tiny pipeline, saved in `folder`; it has a say."""
+def controlnet(pipeline: Path, folder: Path, **more: Any) -> Path:
+    """A ControlNet for the network of a tiny pipeline, saved in `folder`; it has a say."""
     torch.manual_seed(1)
-    network = UNet2DConditionModel.from_pretrained(pipeline, subfolder="unet")
-    # As many halvings as the autoencoder has: one.
-    made = ControlNetModel.from_unet(network, conditioning_embedding_out_channels=(4, 8))
+    name = read_config(pipeline / "model_index.json")["_class_name"]
+    if "StableDiffusion" in name:
+        network = UNet2DConditionModel.from_pretrained(pipeline, subfolder="unet")
+        # As many halvings as the autoencoder has: one.
+        made: Any = ControlNetModel.from_unet(
+            network, conditioning_embedding_out_channels=(4, 8), **more
+        )
+    else:
+        kind = FluxControlNetModel if name == "FluxPipeline" else QwenImageControlNetModel
+        config = read_config(pipeline / "transformer" / "config.json")
+        made = kind.from_config({**config, "num_layers": 1, **more})
     for weights in made.parameters():
         torch.nn.init.normal_(weights, std=0.1)  # those that begin with zero would say nothing
     made.save_pretrained(folder)
