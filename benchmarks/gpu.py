@@ -1,12 +1,21 @@
 """Student, oracle and teacher on a GPU: `python -m benchmarks.gpu --models sd15 sdxl sd35`.
 
 Models of published sizes with random weights (benchmarks/gpu_models.py, and ImageReward at its
-size). For each batch size: pictures per second, peak memory, the share of the card's matrix rate as
-measured in the same run, and the time in which no kernel runs. Beside them, in the same run: plain
-diffusers, one prompt at a time and in batches, drawing and image-to-image; each of our options as a
-ratio to it. And whether a row has the same bits whatever its neighbours.
+size). A line for each model, role, option and batch size, beside lines of what it is compared with:
+plain diffusers, drawing and image-to-image, and the plain image-reward package. A line has
 
-Without a GPU it runs tiny models only (`--models tiny`), which shows that it runs, and no speed.
+- `pictures_per_second`: the median of some calls, after one that warms up; null: out of memory.
+- `times_plain`: that of ours, divided by the plain one's in the same run: diffusers' in batches as
+  large; image-reward's, which knows none, one pair a call and in float32.
+- `share_of_matrix_rate`: the call's floating-point operations a second, as a share of what a large
+  product of matrices reaches in this precision in the same run.
+- `peak_gib`: the most GPU memory that was allocated at once, weights and all.
+- `idle_share`: the share of a call, while it is traced, in which no kernel runs.
+- `same_bits`: whether a row is the same to the bit whatever its neighbours and its place: drawn and
+  decoded, refined and decoded (in few steps), or scored; null: there was nothing to tell apart.
+
+Without a GPU it runs tiny models only (`--models tiny`, with a small oracle), which shows that it
+runs, and no speed.
 """
 
 from __future__ import annotations
@@ -17,30 +26,41 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from functools import partial
 from inspect import signature
 from pathlib import Path
 from statistics import median
 from time import perf_counter
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers import AutoPipelineForImage2Image, DiffusionPipeline
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
+from actors.images import Pictures
 from actors.models.diffusion import Diffusion, best_device
+from actors.models.oracles.image_reward import ImageReward
 from actors.oracle import Oracle
 from actors.settings import DiffusionSettings, OracleSettings
 from benchmarks.gpu_models import MODELS, save
-from tests.models.test_image_reward import make_folder
+from tests.models.reward import make_folder, one_by_one, small_encoder
 
 PROMPTS = ["a small red circle left of a large blue square", "a dog on a mat", "two birds"]
 STUDENT = {"steps": 4, "guidance_scale": 1.0}
 TEACHER = {"steps": 25, "guidance_scale": 7.5}
 ROLES: dict[str, dict[str, Any]] = {"student": STUDENT, "teacher": TEACHER}
 STRENGTH = 0.6
+FEW_STEPS = 4
+PLAIN_ORACLE = "oracle, plain image-reward, one pair a call"
 
 Line = dict[str, Any]
+Made = tuple[Callable[[], object], Line]
+"""A call to be timed, and what is known of it already."""
+OfRows = Callable[[slice], np.ndarray]
+"""Makes or scores some rows of a batch."""
 
 
 def rows(count: int) -> tuple[list[str], list[int]]:
@@ -108,7 +128,7 @@ class Meter:
             call()
             self._wait()
             wall = perf_counter() - start
-        busy = sum(event.self_device_time_total for event in trace.key_averages()) / 1e6
+        busy: float = sum(event.self_device_time_total for event in trace.key_averages()) / 1e6
         return max(0.0, 1 - busy / wall)
 
 
@@ -118,24 +138,79 @@ def settings_for(name: str, folder: Path, batch_size: int, **fields: Any) -> Dif
     return DiffusionSettings(path=str(folder), **{**shape, **fields})
 
 
-def drawing(model: Diffusion) -> Callable[[], object]:
-    """What a student does with a batch."""
+def drawing(model: Diffusion, steps: int) -> OfRows:
+    """What a student does."""
     prompts, seeds = rows(model.settings.batch_size)
-    return lambda: model.decode(model.draw(prompts, seeds, model.settings.steps))
+    return lambda part: model.decode(model.draw(prompts[part], seeds[part], steps))
 
 
-def refining(model: Diffusion) -> Callable[[], object]:
-    """What a teacher does with a batch of latents."""
+def refining(model: Diffusion, steps: int) -> OfRows:
+    """What a teacher does with latents."""
     prompts, seeds = rows(model.settings.batch_size)
     start = model.draw(prompts, seeds, 1)
-    steps = round(STRENGTH * model.settings.steps)
-    return lambda: model.decode(model.refine(prompts, seeds, start, STRENGTH, steps))
+
+    def made(part: slice) -> Pictures:
+        # By the seeds, which are the places: a tensor is not sliced backwards.
+        own = start[seeds[part]]
+        return model.decode(model.refine(prompts[part], seeds[part], own, STRENGTH, steps))
+
+    return made
 
 
-def plain(
+def scoring(oracle: Oracle) -> OfRows:
+    """What an oracle does with pictures."""
+    prompts, places = rows(oracle.settings.batch_size)
+    shown = noise(len(prompts))
+    return lambda part: np.array(
+        oracle.score(prompts[part], [(0, place) for place in places[part]], shown)[0]
+    )
+
+
+def noise(count: int) -> Pictures:
+    """Pictures of 512 pixels."""
+    return np.random.default_rng(0).integers(0, 256, (count, 512, 512, 3), dtype=np.uint8)
+
+
+def same_bits(made: OfRows) -> bool | None:
+    """Whether a row is the same to the bit whatever its neighbours and its place.
+
+    Nothing, if there is one row only, or if all are alike, as black pictures are.
+    """
+    together, alone = made(slice(None)), made(slice(1))
+    if (together == together[:1]).all():
+        return None
+    turned = made(slice(None, None, -1))[::-1]
+    return np.array_equal(together, turned) and np.array_equal(together[:1], alone)
+
+
+def our_pipeline(settings: DiffusionSettings, role: str) -> Made:
+    """A batch of pictures, as our students and teachers make it."""
+    model = Diffusion(settings)
+    making, steps = drawing, settings.steps
+    if role == "teacher":
+        making, steps = refining, round(STRENGTH * settings.steps)
+    known = {"same_bits": same_bits(making(model, FEW_STEPS))}
+    return partial(making(model, steps), slice(None)), known
+
+
+def our_oracle(settings: OracleSettings) -> Made:
+    """Scores of a batch, as our oracles make them."""
+    made = scoring(Oracle(settings))
+    return partial(made, slice(None)), {"same_bits": same_bits(made)}
+
+
+def plain_oracle(settings: OracleSettings, device: torch.device) -> Made:
+    """The same as a user of image-reward writes it."""
+    model = ImageReward(settings, device).model
+    model.mlp = model.mlp.head  # The package's own, which our loading wraps.
+    prompts, _ = rows(settings.batch_size)
+    return partial(one_by_one, model, prompts, noise(len(prompts))), {}
+
+
+def plain_pipeline(
     name: str, folder: Path, device: torch.device, role: str, at_once: int, batch: int
-) -> Callable[[], object]:
-    """The same as a user of diffusers writes it, `at_once` prompts a call."""
+) -> Made:
+    """A batch of pictures as a user of diffusers makes it, `at_once` prompts a call."""
     _, dtype, side = MODELS[name]
     pipe: Any = DiffusionPipeline.from_pretrained(folder, dtype=getattr(torch, dtype)).to(device)
     told: dict[str, Any] = {"num_inference_steps": STUDENT["steps"], "width": side, "height": side}
@@ -157,50 +232,55 @@ def plain(
             more = {"image": start[part]} if role == "teacher" else {}
             pipe(prompts[part], generator=noise, **told, **more)
 
-    return call
+    return call, {}
 
 
-def same_bits(model: Diffusion, role: str) -> bool:
-    """Whether a row is the same to the bit whatever its neighbours and its place."""
-    prompts, seeds = rows(model.settings.batch_size)
-    steps = min(4, model.settings.steps)
-    start = model.draw(prompts, seeds, 1)
+class Report:
+    """Measures a model's lines, and prints each as soon as it is there."""
 
-    def made(order: slice) -> torch.Tensor:
-        texts, noise = prompts[order], seeds[order]
-        if role == "student":
-            latents = model.draw(texts, noise, steps)
-        else:
-            turned = start.flip(0) if order.step else start[order]
-            latents = model.refine(texts, noise, turned, STRENGTH, steps)
-        return torch.from_numpy(model.decode(latents))
+    def __init__(self, model: str, meter: Meter) -> None:
+        self.model, self.meter = model, meter
+        self.lines: list[Line] = []
 
-    together = made(slice(None))
-    turned, alone = made(slice(None, None, -1)).flip(0), made(slice(1))
-    return torch.equal(together, turned) and torch.equal(together[:1], alone)
+    def add(
+        self,
+        what: str,
+        batch: int,
+        dtype: str,
+        make: Callable[[], Made],
+        beside: float | None = None,
+    ) -> float | None:
+        """Measure what `make` makes, which is gone afterwards: the next line's memory is its own.
+
+        beside: the plain one's pictures per second. Returns those of this line.
+        """
+        line = self._measured(batch, dtype, make)
+        rate: float | None = line["pictures_per_second"]
+        if beside and rate:
+            line["times_plain"] = rate / beside
+        self.lines.append({"model": self.model, "what": what, "batch": batch, **line})
+        print_line(self.lines[-1])
+        # Else torch.compile, with no more than a warning, leaves the ninth network as it is.
+        torch.compiler.reset()
+        gc.collect()
+        if self.meter.is_gpu:
+            torch.cuda.empty_cache()
+        return rate
+
+    def _measured(self, batch: int, dtype: str, make: Callable[[], Made]) -> Line:
+        try:
+            call, known = make()
+            return self.meter.line(call, batch, dtype) | known
+        except torch.OutOfMemoryError:
+            return {"pictures_per_second": None}
 
 
 def measure(
     name: str, folder: Path, meter: Meter, batches: Sequence[int], compiled: bool
 ) -> list[Line]:
-    """All lines of one model."""
+    """All lines of one pipeline."""
     _, dtype, _ = MODELS[name]
-    lines: list[Line] = []
-
-    def add(what: str, batch: int, make: Callable[[], Callable[[], object]], **more: Any) -> Line:
-        try:
-            line = meter.line(make(), batch, dtype)
-        except torch.OutOfMemoryError:
-            line = {"pictures_per_second": None}
-        if more.get("beside") and line["pictures_per_second"]:
-            line["times_plain"] = line["pictures_per_second"] / more["beside"]
-        lines.append({"model": name, "what": what, "batch": batch, **line, **more})
-        print_line(lines[-1])
-        gc.collect()
-        if meter.is_gpu:
-            torch.cuda.empty_cache()
-        return lines[-1]
-
+    report = Report(name, meter)
     options: dict[str, dict[str, Any]] = {
         "ours": {},
         "ours, channels last": {"channels_last": True},
@@ -208,60 +288,47 @@ def measure(
     if compiled:
         options["ours, compiled"] = {"compile": True}
         options["ours, compiled, channels last"] = {"compile": True, "channels_last": True}
-    first = batches[0]
-    for role, making in (("student", drawing), ("teacher", refining)):
-        add(
-            f"{role}, plain diffusers, one prompt a call",
-            first,
-            lambda role=role: plain(name, folder, meter.device, role, 1, first),
-        )
+    for role, fields in ROLES.items():
+        plain = partial(plain_pipeline, name, folder, meter.device, role)
+        first = batches[0]
+        what = f"{role}, plain diffusers, one prompt a call"
+        report.add(what, first, dtype, partial(plain, 1, first))
         for batch in batches:
-            beside = add(
-                f"{role}, plain diffusers, a batch a call",
-                batch,
-                lambda role=role, b=batch: plain(name, folder, meter.device, role, b, b),
-            )["pictures_per_second"]
-            for what, more in options.items():
-                model = Diffusion(settings_for(name, folder, batch, **ROLES[role], **more))
-                add(
-                    f"{role}, {what}",
-                    batch,
-                    lambda making=making, model=model: making(model),
-                    same_bits=same_bits(model, role),
-                    beside=beside,
+            what = f"{role}, plain diffusers, a batch a call"
+            beside = report.add(what, batch, dtype, partial(plain, batch, batch))
+            for option, more in options.items():
+                make = partial(
+                    our_pipeline, settings_for(name, folder, batch, **fields, **more), role
                 )
-                del model
-    return lines
+                report.add(f"{role}, {option}", batch, dtype, make, beside)
+    return report.lines
 
 
-def measure_oracle(folder: Path, meter: Meter, batches: Sequence[int], layers: int) -> list[Line]:
-    """ImageReward at its size (12 layers), on pictures of 512 pixels."""
-    make_folder(folder, layers)
-    return [
-        _oracle_line(folder, meter, batch, dtype)
-        for batch in batches
-        for dtype in (("float32", "float16") if meter.is_gpu else ("float32",))
-    ]
+def measure_oracle(folder: Path, meter: Meter, batches: Sequence[int], tiny: bool) -> list[Line]:
+    """All lines of ImageReward, at its size or tiny."""
+    report = Report("tiny" if tiny else "image-reward", meter)
+    with small_encoder() if tiny else nullcontext():
+        make_folder(folder, layers=1 if tiny else 12)
 
+        def settings(batch: int, dtype: Any) -> OracleSettings:
+            told = {"path": str(folder), "batch_size": batch, "dtype": dtype}
+            return OracleSettings(kind="image-reward", **told)
 
-def _oracle_line(folder: Path, meter: Meter, batch: int, dtype: Any) -> Line:
-    oracle = Oracle(
-        OracleSettings(kind="image-reward", path=str(folder), batch_size=batch, dtype=dtype)
-    )
-    pictures = torch.randint(0, 256, (batch, 512, 512, 3), dtype=torch.uint8).numpy()
-    prompts, _ = rows(batch)
-    picks = [(0, row) for row in range(batch)]
-    measured = meter.line(lambda: oracle.score(prompts, picks, pictures), batch, dtype)
-    line = {"model": "image-reward", "what": dtype, "batch": batch, **measured}
-    print_line(line)
-    return line
+        most = max(batches)
+        plain = partial(plain_oracle, settings(most, "float32"), meter.device)
+        beside = report.add(PLAIN_ORACLE, most, "float32", plain)
+        for batch in batches:
+            for dtype in ("float32", "float16") if meter.is_gpu else ("float32",):
+                make = partial(our_oracle, settings(batch, dtype))
+                report.add(f"oracle, ours, {dtype}", batch, dtype, make, beside)
+    return report.lines
 
 
 FORMS = {
     "share_of_matrix_rate": "{:.0%} of the matrix rate",
     "peak_gib": "{:.1f} GiB",
     "idle_share": "{:.0%} idle",
-    "times_plain": "{:.2f} times plain diffusers in such batches",
+    "times_plain": "{:.2f} times plain",
     "same_bits": "same bits: {}",
 }
 
@@ -273,17 +340,18 @@ def print_line(line: Line) -> None:
     for key, form in FORMS.items():
         if line.get(key) is not None:
             shown += ", " + form.format(line[key])
-    print(f"{line['model']:12} {line['what']:40} batch {line['batch']:3}: {shown}", flush=True)
+    print(f"{line['model']:12} {line['what']:43} batch {line['batch']:3}: {shown}", flush=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> list[Line]:
     """Measures, prints, and with --json writes the lines."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--models", nargs="+", choices=MODELS, default=["sd15", "sdxl", "sd35"])
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 4, 16])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--compile", action="store_true", help="Measure torch.compile too.")
-    parser.add_argument("--oracle-layers", type=int, default=12, help="12 is ImageReward's size.")
     parser.add_argument("--no-oracle", action="store_true")
     parser.add_argument("--json", type=Path, help="Write every line here.")
     chosen = parser.parse_args(arguments)
@@ -300,9 +368,8 @@ def main(arguments: Sequence[str] | None = None) -> list[Line]:
             folder = save(model, Path(home) / model, device)
             lines += measure(model, folder, meter, chosen.batches, chosen.compile)
         if not chosen.no_oracle:
-            lines += measure_oracle(
-                Path(home) / "oracle", meter, chosen.batches, chosen.oracle_layers
-            )
+            tiny = chosen.models == ["tiny"]
+            lines += measure_oracle(Path(home) / "oracle", meter, chosen.batches, tiny)
     if chosen.json:
         about = {"device": name, "torch": torch.__version__, "matrix_rate": meter.matrix_rate}
         chosen.json.write_text(json.dumps({**about, "lines": lines}, indent=2) + "\n")

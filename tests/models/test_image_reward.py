@@ -6,7 +6,6 @@ same class.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,17 +19,12 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from actors.errors import ModelError
-from actors.models.oracles import image_reward
 from actors.models.oracles.image_reward import ImageReward
 from actors.oracle import Oracle
 from actors.settings import OracleSettings
+from tests.models.reward import make_folder, one_by_one, small_encoder
 from tests.models.test_unsafe import set_trap
 
-VOCABULARY = [
-    *("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"),
-    *("a", "on", "small", "large", "red", "blue", "green", "gray", "white"),
-    *("circle", "square", "background"),
-]
 PROMPTS = [
     "a small red circle on a gray background",
     "a large blue square on a white background",
@@ -38,53 +32,6 @@ PROMPTS = [
     "",
 ]
 CPU = torch.device("cpu")
-
-
-def med_config(layers: int) -> dict[str, Any]:
-    """As published, but for the vocabulary and the number of layers."""
-    return {
-        "architectures": ["BertModel"],
-        "attention_probs_dropout_prob": 0.1,
-        "hidden_act": "gelu",
-        "hidden_dropout_prob": 0.1,
-        "hidden_size": 768,
-        "initializer_range": 0.02,
-        "intermediate_size": 3072 if layers == 12 else 64,
-        "layer_norm_eps": 1e-12,
-        "max_position_embeddings": 512,
-        "model_type": "bert",
-        "num_attention_heads": 12,
-        "num_hidden_layers": layers,
-        "pad_token_id": 0,
-        "type_vocab_size": 2,
-        "vocab_size": 30524 if layers == 12 else len(VOCABULARY) + 2,
-        "encoder_width": 768,
-        "add_cross_attention": True,
-    }
-
-
-def make_folder(folder: Path, layers: int) -> Path:
-    """A folder as the hub has it, with random weights under which scores differ."""
-    folder.mkdir(exist_ok=True)
-    config = med_config(layers)
-    (folder / "med_config.json").write_text(json.dumps(config))
-    unused = [f"[unused{n}]" for n in range(config["vocab_size"] - 2 - len(VOCABULARY))]
-    (folder / "vocab.txt").write_text("\n".join([*VOCABULARY, *unused]) + "\n")
-    with image_reward.init_empty_weights(include_buffers=False):
-        shapes = image_reward._package().ImageReward(str(folder / "med_config.json")).state_dict()
-    noise = torch.randn(1 << 26, generator=torch.Generator().manual_seed(3))
-    weights = {}
-    for place, (name, like) in enumerate(shapes.items()):
-        flat = noise[place : place + like.numel()].reshape(like.shape)
-        if not like.is_floating_point():
-            weights[name] = like
-        elif "norm" in name.lower():
-            weights[name] = torch.full(like.shape, float(name.endswith("weight")))
-        else:
-            fan_in = like[0].numel() if name.endswith("weight") and like.ndim > 1 else 2500
-            weights[name] = flat / fan_in**0.5
-    torch.save(weights, folder / "ImageReward.pt")
-    return folder
 
 
 def pictures(rows: int) -> np.ndarray:
@@ -101,30 +48,13 @@ def settings_for(folder: Path, **fields: Any) -> OracleSettings:
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A small model: two layers of pictures, one of text."""
-    inside = image_reward._package().BLIP_Pretrain.__init__.__globals__
-    vision = inside["create_vit"].__globals__["VisionTransformer"]
-
-    def create_vit(_vit: str, image_size: int, *_rest: object) -> tuple[torch.nn.Module, int]:
-        size = {"img_size": image_size, "patch_size": 16, "embed_dim": 64}
-        return vision(**size, depth=2, num_heads=4), 64
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(inside, "create_vit", create_vit)
+    with small_encoder():
         yield make_folder(tmp_path_factory.mktemp("small"), layers=1)
 
 
 @pytest.fixture(scope="module")
 def oracle(small: Path) -> Oracle:
     return Oracle(settings_for(small), threads=1)
-
-
-def one_by_one(model: Any, prompts: list[str], shown: np.ndarray) -> list[float]:
-    """The package's own `score`."""
-    with torch.inference_mode():
-        return [
-            model.score(prompt, Image.fromarray(one))
-            for prompt, one in zip(prompts, shown, strict=True)
-        ]
 
 
 def test_at_its_real_size_it_scores_as_its_package_does(tmp_path: Path) -> None:
