@@ -6,7 +6,6 @@ writes them anew, and `python -m tests.models.table` the table in docs/models.md
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -341,31 +340,6 @@ def test_options_of_memory_change_no_picture_beyond_rounding(loaded: Loaded) -> 
     pictures = usual.decode(latents).astype(int)
     sliced = loaded("stable-diffusion", batch_size=2, vae_slicing=True).decode(latents)
     assert np.abs(sliced.astype(int) - pictures).max() <= 1
-
-
-def test_a_compiled_network_has_one_graph_and_is_still_counted(
-    folders: Folders, loaded: Loaded, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """torch.compile's real tracing; its code generator, which takes a minute, is left out."""
-    usual = loaded("stable-diffusion", batch_size=2)
-    traced: Any = partial(torch.compile, backend="eager")
-    monkeypatch.setattr("actors.models.loading.torch.compile", traced)
-    model = Diffusion(settings_for(folders("stable-diffusion"), compile=True, batch_size=2))
-    graphs = torch._dynamo.utils.counters["stats"]
-    before = graphs["unique_graphs"]
-    first = model.draw(PROMPTS[:2], SEEDS[:2], 3)
-    made = graphs["unique_graphs"]
-    assert made > before
-    assert difference(first, usual.draw(PROMPTS[:2], SEEDS[:2], 3)) < 1e-4
-    again = model.draw([*PROMPTS[1::-1], PROMPTS[2]], [*SEEDS[1::-1], SEEDS[2]], 5)
-    assert torch.isfinite(again).all()
-    assert graphs["unique_graphs"] == made, "a short batch has the same shape"
-    assert model.evaluations == 10
-
-
-def test_what_has_no_fixed_shape_is_not_compiled(folders: Folders) -> None:
-    with pytest.raises(ModelError, match="as many tokens as the prompt has"):
-        Diffusion(settings_for(folders("z-image"), compile=True))
 
 
 @pytest.mark.parametrize(
