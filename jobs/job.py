@@ -294,6 +294,10 @@ def _refinement(spec: JobSpec, through: Through, instructed: bool) -> Refinement
             f"{planned.strength:.3g}) and a clean picture: the teacher's schedule has {most} "
             "there. Lower teacher_steps or raise the rollback."
         )
+    if planned.strategy == "refine" and not spec.models.timed:
+        rounding = family_of(check_folder(spec.models.teacher)).rounding
+        asked = steps_to_ask_for(planned.strength, planned.steps, rounding)
+        _tell_of_a_far_start("the rollback", "teacher", planned.strength, planned.steps, asked)
     return planned
 
 
@@ -358,10 +362,15 @@ def _check_edit(spec: JobSpec, instructed: bool) -> None:
             f"{asked} steps, and the student's has at most {most}. Raise it, or lower "
             "models.student.steps."
         )
-    if abs(student.steps / asked - given.strength) > NEAR_STRENGTH:
+    _tell_of_a_far_start("edit.strength", "student", given.strength, student.steps, asked)
+
+
+def _tell_of_a_far_start(what: str, who: str, strength: float, steps: int, asked: int) -> None:
+    """Few steps have few starts; asked: the steps of the schedule of which `steps` are taken."""
+    if abs(steps / asked - strength) > NEAR_STRENGTH:
         log.warning(
-            "edit.strength is %g; with %d steps the student starts at %.2f, the nearest that its "
-            "schedules have", given.strength, student.steps, student.steps / asked,
+            "%s is %g; with %d step%s the %s starts at %.2f, the nearest that its schedules have",
+            what, strength, steps, "s" * (steps > 1), who, steps / asked,
         )  # fmt: skip
 
 

@@ -22,7 +22,7 @@ from actors.models.families import draws, family_of, refines, shape_of
 from actors.models.folders import check_folder
 from actors.models.loading import load_pipeline
 from actors.models.schedulers import noise_of_each_row
-from actors.models.timesteps import keep_to_the_number
+from actors.models.timesteps import mend
 from actors.refinement import Given
 from actors.rollback import steps_to_ask_for
 from actors.settings import ControlNetSettings, DiffusionSettings
@@ -76,7 +76,7 @@ class Diffusion:
         self.family = family_of(folder)
         self.device = best_device()
         self.pipe: Any = load_pipeline(settings, folder, self.device)
-        keep_to_the_number(self.pipe.scheduler)
+        mend(self.pipe.scheduler)
         self._can_draw, self._can_refine = draws(folder), refines(folder)
         self._img2img: Any = None
         self.denoiser = getattr(self.pipe, self.family.denoiser)

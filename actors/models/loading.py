@@ -10,6 +10,7 @@ from typing import Any
 import diffusers
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from actors.errors import ModelError
 from actors.models.checks import components, read_config
@@ -34,7 +35,7 @@ def load_pipeline(settings: DiffusionSettings, folder: Path, device: torch.devic
             **_left_out(folder),
             **_denoiser(settings, family),
         )
-        _fuse_lora(pipe, settings)
+        _fuse_lora(pipe, settings, family)
         pipe = _with_control(pipe, settings)
     except (OSError, ValueError, KeyError, SafetensorError, UnpicklingError) as error:
         raise ModelError(f"cannot load the pipeline {settings.path!r}: {error}") from error
@@ -92,21 +93,41 @@ def _with_control(pipe: Any, settings: DiffusionSettings) -> Any:
     return diffusers.AutoPipelineForText2Image.from_pipe(pipe, controlnet=network)
 
 
-def _fuse_lora(pipe: Any, settings: DiffusionSettings) -> None:
+def _fuse_lora(pipe: Any, settings: DiffusionSettings, family: Family) -> None:
     if settings.lora is None:
         return
     file = lora_file(settings.lora)
     if not hasattr(pipe, "load_lora_weights"):
         raise ModelError(f"lora {settings.lora.path!r}: a {type(pipe).__name__} takes none.")
-    pipe.load_lora_weights(str(file.parent), weight_name=file.name, use_safetensors=True)
+    weights = _without_alphas(file) if family.denoiser == "unet" else None
+    if weights is not None:
+        pipe.load_lora_weights(weights)
+    else:
+        pipe.load_lora_weights(str(file.parent), weight_name=file.name, use_safetensors=True)
     if not pipe.get_active_adapters():
         # diffusers only warns then, and draws as if there were none.
         raise ModelError(
             f"lora {str(file)!r} changes nothing in {settings.path!r}. Is it one for this model?"
         )
-    # Fused, it costs nothing at each step.
-    pipe.fuse_lora(lora_scale=settings.lora.scale)
+    # Fused, it costs nothing at each step. By itself diffusers leaves FLUX's text encoder out.
+    pipe.fuse_lora(components=list(pipe.get_list_adapters()), lora_scale=settings.lora.scale)
     pipe.unload_lora_weights()
+
+
+def _without_alphas(file: Path) -> dict[str, torch.Tensor] | None:
+    """A LoRA with kohya's names, its alphas multiplied into its weights; None for another.
+
+    Where layers have different alphas, diffusers forgets those of a UNet's attention (their names
+    do not fit its modules'), and takes the most frequent one for them.
+    """
+    weights = load_file(file)
+    names = [key.removesuffix(".alpha") for key in weights if key.endswith(".alpha")]
+    if not names or any(f"{name}.lora_up.weight" not in weights for name in names):
+        return None
+    for name in names:
+        scale = float(weights.pop(f"{name}.alpha")) / len(weights[f"{name}.lora_down.weight"])
+        weights[f"{name}.lora_up.weight"] = weights[f"{name}.lora_up.weight"].float() * scale
+    return weights
 
 
 def _turn_on(vae: Any, option: str) -> None:

@@ -1,8 +1,11 @@
-"""As many timesteps as were asked for.
+"""As many timesteps as were asked for, and each a number: two mistakes of diffusers' schedulers.
 
-diffusers' "trailing" spacing counts down in floats. For 62 of the numbers up to 1,000 (61, 103,
-121, ...) their rounding adds a last timestep of -1, at which the network knows nothing and the
-noise is taken for that of the last timestep: a step more, and a spoilt picture.
+Its "trailing" spacing counts down in floats. For 62 of the numbers up to 1,000 (61, 103, 121, ...)
+their rounding adds a last timestep of -1, at which the network knows nothing and the noise is taken
+for that of the last timestep: a step more, and a spoilt picture.
+
+Its `shift_terminal`, as Qwen-Image has it, stretches the noise levels so that the last is small. Of
+a single level, which is all noise, it makes 0 / 0: a black picture.
 """
 
 from __future__ import annotations
@@ -13,8 +16,25 @@ from typing import Any
 import torch
 
 
-def keep_to_the_number(scheduler: Any) -> None:
-    """Change a scheduler of diffusers so that `set_timesteps` leaves a timestep of -1 out."""
+def mend(scheduler: Any) -> None:
+    """Change a scheduler of diffusers: as many timesteps as are asked for, and finite ones."""
+    _keep_to_the_number(scheduler)
+    if getattr(scheduler.config, "shift_terminal", None):
+        _stretch_only_many(scheduler)
+
+
+def _stretch_only_many(scheduler: Any) -> None:
+    """A single level stays what it is."""
+    original = scheduler.stretch_shift_to_terminal
+
+    @wraps(original)
+    def stretch(levels: Any) -> Any:
+        return original(levels) if len(levels) > 1 else levels
+
+    scheduler.stretch_shift_to_terminal = stretch
+
+
+def _keep_to_the_number(scheduler: Any) -> None:
     original = scheduler.set_timesteps
 
     @wraps(original)

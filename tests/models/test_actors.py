@@ -21,7 +21,7 @@ from diffusers import (
 from actors.models.folders import fingerprint, same_autoencoder
 from actors.models.presets import PRESETS
 from actors.models.schedulers import schedule_of
-from actors.models.timesteps import keep_to_the_number
+from actors.models.timesteps import mend
 from actors.oracle import Oracle
 from actors.refinement import Refinement
 from actors.rollback import default_steps, steps_to_ask_for
@@ -128,7 +128,7 @@ def test_no_strength_changes_the_number_of_steps() -> None:
 def test_no_number_of_steps_takes_one_more(kind: type) -> None:
     """diffusers' trailing spacing gives 62 timesteps for 61, the last of them -1."""
     scheduler: Any = kind.from_pretrained(TEACHER.path, subfolder="scheduler")  # type: ignore[attr-defined]
-    keep_to_the_number(scheduler)
+    mend(scheduler)
     for steps in range(1, 1001):
         scheduler.set_timesteps(steps)
         assert len(scheduler.timesteps) == scheduler.num_inference_steps == steps

@@ -121,20 +121,7 @@ def test_drawing_is_what_diffusers_draws_one_prompt_at_a_time(
     note(name, "steps of a drawing", steps == 3 * passes)
 
 
-ONE_STEP = [
-    pytest.param(
-        name,
-        marks=pytest.mark.xfail(
-            name == "qwen-image",
-            strict=True,
-            reason="to stretch one sigma to shift_terminal, diffusers divides by 0",
-        ),
-    )
-    for name in DRAWING
-]
-
-
-@pytest.mark.parametrize("name", ONE_STEP)
+@pytest.mark.parametrize("name", DRAWING)
 def test_one_step_draws_numbers(name: str, loaded: Loaded) -> None:
     """What is not a number would become a black picture, with a score as any other."""
     assert torch.isfinite(loaded(name, batch_size=2).draw(PROMPTS[:2], SEEDS[:2], 1)).all()

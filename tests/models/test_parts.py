@@ -271,21 +271,7 @@ def check_kohya(case: str, alphas: tuple[float, ...], folders: Folders, file: Pa
     assert difference(without_alpha, drawn) > 0.01, "alpha has its say"
 
 
-FLUX_TEXT = pytest.mark.xfail(
-    strict=True, reason="FluxPipeline.fuse_lora fuses the transformer only, unless it is told more"
-)
-OWN_ALPHAS = pytest.mark.xfail(
-    strict=True, reason="diffusers forgets alphas of attention that are not the most frequent one"
-)
-USES_ALPHAS = ("stable-diffusion", "stable-diffusion-xl", "sdxl-by-stability")
-"""Where diffusers hands alphas on to peft; elsewhere it multiplies them into the weights."""
-
-
-def kohya_cases(**broken: pytest.MarkDecorator) -> list[Any]:
-    return [pytest.param(c, marks=broken.get(c, ())) for c in KOHYA]
-
-
-@pytest.mark.parametrize("case", kohya_cases(**{"flux-and-its-text": FLUX_TEXT}))
+@pytest.mark.parametrize("case", KOHYA)
 def test_a_lora_of_kohyas_names_changes_weights_by_its_alpha(
     case: str, folders: Folders, tmp_path: Path
 ) -> None:
@@ -293,10 +279,7 @@ def test_a_lora_of_kohyas_names_changes_weights_by_its_alpha(
     check_kohya(case, (3.0,), folders, tmp_path / "kohya.safetensors")
 
 
-@pytest.mark.parametrize(
-    "case",
-    kohya_cases(**{"flux-and-its-text": FLUX_TEXT}, **dict.fromkeys(USES_ALPHAS, OWN_ALPHAS)),
-)
+@pytest.mark.parametrize("case", KOHYA)
 def test_each_layer_of_a_kohya_lora_may_have_an_alpha_of_its_own(
     case: str, folders: Folders, tmp_path: Path
 ) -> None:
