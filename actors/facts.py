@@ -11,8 +11,8 @@ class CallFacts:
 
     `stored_bytes`: what the call left in the object store, by output. `evaluations`: network
     evaluations of one row, counted as they happened (0 for calls without a diffusion model).
-    `truncated`: places in the batch whose prompts were longer than the model reads. `unreadable`:
-    places whose own pictures cannot be read, with the reason; what was made of them is nothing.
+    `truncated`: places in the batch whose prompts were longer than the model reads. `hopeless`:
+    places for which nothing can be made, however often it is tried, with the reason.
     """
 
     rows: int
@@ -20,4 +20,4 @@ class CallFacts:
     stored_bytes: tuple[int, ...] = ()
     evaluations: int = 0
     truncated: tuple[int, ...] = ()
-    unreadable: tuple[tuple[int, str], ...] = ()
+    hopeless: tuple[tuple[int, str], ...] = ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from time import perf_counter
 
 import torch
@@ -67,9 +67,22 @@ class Student:
             stored_bytes=(latents.nbytes, pictures.nbytes),
             evaluations=self.diffusion.evaluations * draws,
             truncated=self.diffusion.cut_short(prompts),
-            unreadable=unreadable,
+            hopeless=tuple({**dict(_not_finite(latents, draws)), **dict(unreadable)}.items()),
         )
         return latents, pictures, facts
+
+
+def _not_finite(latents: torch.Tensor, draws: int) -> Iterator[tuple[int, str]]:
+    """Rows of which a drawing is no picture: it would be black, with a score as any other."""
+    finite = latents.isfinite().flatten(1).all(dim=1).view(-1, draws).all(dim=1)
+    for place in (~finite).nonzero().flatten().tolist():
+        yield (
+            place,
+            (
+                "the student's latents are not finite numbers, as when its precision is too small; "
+                "try models.student.dtype: bfloat16 or float32"
+            ),
+        )
 
 
 def _stages(draws: int) -> list[str]:

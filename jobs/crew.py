@@ -413,7 +413,7 @@ class Crew:
         self._note(work, facts)
         if is_scores:
             return Done(call, tuple(answer.value[0]))
-        hopeless = tuple((call.rows[place], why) for place, why in facts.unreadable)
+        hopeless = tuple((call.rows[place], why) for place, why in facts.hopeless)
         return Done(call, hopeless=hopeless)
 
     def _note(self, work: Work, facts: CallFacts) -> None:

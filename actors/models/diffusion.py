@@ -330,7 +330,8 @@ class Diffusion:
             whole = torch.stack(padded(list(latents[rows]), size)).to(vae.dtype)
             decoded = vae.decode(self._video(whole / self._scale() + self._shift())).sample
             decoded = decoded.squeeze(2) if decoded.dim() == 5 else decoded
-            pictures = self.pipe.image_processor.postprocess(decoded, output_type="np")
+            # What is no number is black on every machine; a cast of it would be what it likes.
+            pictures = self.pipe.image_processor.postprocess(decoded.nan_to_num(), output_type="np")
             return np.asarray((pictures * 255).round(), dtype=np.uint8)[: len(latents[rows])]
 
         return np.concatenate(in_batches(batch, len(latents), size))

@@ -23,7 +23,7 @@ from actors.models.presets import PRESETS
 from actors.models.schedulers import schedule_of
 from actors.models.timesteps import mend
 from actors.oracle import Oracle
-from actors.refinement import Refinement
+from actors.refinement import Drawing, Refinement
 from actors.rollback import default_steps, steps_to_ask_for
 from actors.student import Student
 from actors.teacher import Teacher
@@ -135,6 +135,27 @@ def test_no_number_of_steps_takes_one_more(kind: type) -> None:
         assert scheduler.timesteps[-1] >= 0
         sigmas = getattr(scheduler, "sigmas", None)
         assert sigmas is None or (len(sigmas) == steps + 1 and sigmas[-1] == 0)
+
+
+def test_a_drawing_that_is_no_number_is_told_and_harms_no_neighbour() -> None:
+    """As of a network that overflows; with two drawings a row, of which one is spoilt."""
+    student = Student(STUDENT, Drawing(2), threads=1)
+    good, _, facts = student.draw(PROMPTS, SEEDS)
+    assert facts.hopeless == ()
+    draw = student.diffusion.draw_anew
+
+    def spoilt(*args: Any) -> torch.Tensor:
+        latents = draw(*args)
+        latents[3, 0, 0, 0] = float("nan")
+        return latents
+
+    student.diffusion.draw_anew = spoilt  # type: ignore[method-assign]
+    bad, _, facts = student.draw(PROMPTS, SEEDS)
+    ((place, why),) = facts.hopeless
+    assert place == 1
+    assert "not finite numbers" in why
+    others = [row for row in range(len(good)) if row != 3]
+    assert torch.equal(bad[others], good[others])
 
 
 def test_the_threads_of_an_actor_are_set() -> None:

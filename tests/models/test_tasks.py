@@ -231,8 +231,8 @@ def test_a_picture_that_cannot_be_read_harms_no_neighbour(folders: Folders) -> N
     student = student_of(folders("stable-diffusion"), Drawing(2, Given("edit", strength=0.5)))
     good, _, nothing = student.draw(PROMPTS, SEEDS, IMAGES)
     bad, _, facts = student.draw(PROMPTS, SEEDS, [IMAGES[0], b"broken", IMAGES[2]])
-    assert nothing.unreadable == ()
-    ((place, why),) = facts.unreadable
+    assert nothing.hopeless == ()
+    ((place, why),) = facts.hopeless
     assert place == 1
     assert why.startswith("the picture is none of PNG")
     assert torch.equal(bad[[0, 1, 4, 5]], good[[0, 1, 4, 5]])
