@@ -15,7 +15,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from actors.errors import InputError
-from actors.refinement import Given
+from actors.refinement import Fit, Given
 
 Pictures = npt.NDArray[np.uint8]
 """(rows, height, width, 3), uint8 RGB."""
@@ -49,7 +49,7 @@ def prepared(
     unreadable = []
     for place, image in enumerate(images):
         try:
-            opened = open_image(image, width, height)
+            opened = open_image(image, width, height, given.fit)
         except InputError as error:
             unreadable.append((place, str(error)))
             continue
@@ -57,12 +57,12 @@ def prepared(
     return pictures, tuple(unreadable)
 
 
-def open_image(image: bytes | str, width: int, height: int) -> Pictures:
+def open_image(image: bytes | str, width: int, height: int, fit: Fit = "crop") -> Pictures:
     """One picture, (height, width, 3) uint8: upright, on white where it is transparent, resized.
 
-    Resized as diffusers' pipelines do, to the very size, whatever its shape was. Raises InputError
-    for what is no picture, with a reason that is the same on every cluster; an OSError where the
-    file system is at fault.
+    Of another shape, it loses its edges, equally on both sides; `stretch` distorts it instead, as
+    diffusers' image-to-image does. Raises InputError for what is no picture, with a reason that is
+    the same on every cluster; an OSError where the file system is at fault.
     """
     try:
         with (
@@ -78,8 +78,10 @@ def open_image(image: bytes | str, width: int, height: int) -> Pictures:
         # Without the path: the row has it, and it may be another on the next cluster.
         reason = (isinstance(error, OSError) and error.strerror) or str(error)
         raise InputError(f"the picture cannot be read: {reason[:200]}") from error
-    if picture.size != (width, height):
-        picture = picture.resize((width, height), Image.Resampling.LANCZOS)
+    size, how = (width, height), Image.Resampling.LANCZOS
+    if picture.size != size:
+        stretched = fit == "stretch"
+        picture = picture.resize(size, how) if stretched else ImageOps.fit(picture, size, how)
     return np.asarray(picture, dtype=np.uint8)
 
 

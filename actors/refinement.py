@@ -7,6 +7,7 @@ from typing import Literal
 
 Strategy = Literal["refine", "regenerate"]
 Through = Literal["latents", "pixels"]
+Fit = Literal["crop", "stretch"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,11 +17,13 @@ class Given:
     `task`: edit starts from the row's picture, noised to `strength` (SDEdit, arXiv 2108.01073);
     control draws from noise and hands the picture to a ControlNet (arXiv 2302.05543). `canny`: the
     two thresholds of its edges, where the picture is a photograph and the network knows edges.
+    `fit`: how a picture of another shape is brought to the model's.
     """
 
     task: Literal["edit", "control"]
     strength: float = 1.0
     canny: tuple[int, int] | None = None
+    fit: Fit = "crop"
 
 
 @dataclass(frozen=True, slots=True)

@@ -173,6 +173,15 @@ class DiffusionSettings(Settings):
         _exactly_one(self.path, self.timed)
         return self
 
+    @model_validator(mode="after")
+    def _weights_stay_where_they_are_compiled(self) -> DiffusionSettings:
+        if self.compile and self.offload != "none":
+            raise ValueError(
+                "compile and offload: the hooks that move weights take the compiled network's "
+                "place; leave one of them out"
+            )
+        return self
+
     @property
     def evaluations_per_step(self) -> int:
         """Network evaluations of one step: in most families guidance doubles them."""

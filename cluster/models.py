@@ -37,8 +37,8 @@ def show(name: str = typer.Argument(help="A preset.")) -> None:
     preset = _preset(name)
     for line in describe(preset):
         _print(line)
-    for option, reason in preset.left_off.items():
-        _print(f"{option} is off: {reason}")
+    for option, roles, reason in preset.off():
+        _print(f"{option} is off ({roles}): {reason}")
 
 
 @app.command()
@@ -87,6 +87,10 @@ def describe(preset: Preset) -> Iterator[str]:
 def _drawing(settings: DiffusionSettings) -> str:
     size = f"{settings.width} x {settings.height}" if settings.width else "its own size"
     parts = [size, f"{settings.steps} steps", f"guidance {settings.guidance_scale:g}"]
+    if settings.image_guidance_scale is not None:
+        parts.append(f"image guidance {settings.image_guidance_scale:g}")
+    if settings.prompt_tokens:
+        parts.append(f"{settings.prompt_tokens} tokens of the prompt")
     if settings.lora:
         parts.append(f"LoRA {settings.lora.path}")
     if settings.denoiser:

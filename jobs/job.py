@@ -59,7 +59,7 @@ class Job:
     def drawing(self) -> Drawing:
         """What the student is to do."""
         spec = self.spec
-        return Drawing(spec.draws, given_of(spec.task, spec.edit, spec.control))
+        return Drawing(spec.draws, given_of(spec.task, spec.edit, spec.control, spec.image_fit))
 
     @property
     def student_nfe(self) -> int:
@@ -272,7 +272,7 @@ def planned_refinement(
 
     instructed: whether it edits by an instruction, and so from noise.
     """
-    given = given_of(spec.task, spec.edit, spec.control)
+    given = given_of(spec.task, spec.edit, spec.control, spec.image_fit)
     strength = _strength(spec)
     if given and given.task == "edit" and spec.strategy == "regenerate" and not instructed:
         strength = given.strength
@@ -282,7 +282,10 @@ def planned_refinement(
 
 def as_planned(spec: JobSpec) -> Refinement:
     """What the teacher is to do, as far as that is known without fetching models."""
-    return planned_refinement(spec, instructed=follows_instructions(spec.models.teacher))
+    instructed = follows_instructions(spec.models.teacher)
+    if instructed:
+        _check_instructed(spec)
+    return planned_refinement(spec, instructed=instructed)
 
 
 def _refinement(spec: JobSpec, through: Through, instructed: bool) -> Refinement:
@@ -337,14 +340,11 @@ def _check_mixing(spec: JobSpec, schedule: Schedule, name: str, noise: Noise) ->
 
 def _check_edit(spec: JobSpec, instructed: bool) -> None:
     """Refuse a start that the student's few steps cannot reach; tell of one that they miss."""
-    given = given_of(spec.task, spec.edit, spec.control)
+    given = given_of(spec.task, spec.edit, spec.control, spec.image_fit)
     if given is None or given.task != "edit" or spec.models.timed:
         return
     if instructed:
-        if spec.edit is not None:
-            raise SpecError(
-                "edit: it says nothing to models that follow instructions. Leave it out."
-            )
+        _check_instructed(spec)
         if spec.target_column is None:
             log.warning(
                 "the oracle is shown the instructions; most judge only what a picture shows. Name "
@@ -363,6 +363,11 @@ def _check_edit(spec: JobSpec, instructed: bool) -> None:
             "models.student.steps."
         )
     _tell_of_a_far_start("edit.strength", "student", given.strength, student.steps, asked)
+
+
+def _check_instructed(spec: JobSpec) -> None:
+    if spec.edit is not None:
+        raise SpecError("edit: it says nothing to models that follow instructions. Leave it out.")
 
 
 def _tell_of_a_far_start(what: str, who: str, strength: float, steps: int, asked: int) -> None:

@@ -17,6 +17,7 @@ from actors.errors import SpecError
 from actors.models.presets import CATALOGUE, PRESETS
 from actors.pool_settings import PoolsSettings
 from actors.redact import has_secret_url
+from actors.refinement import Fit
 from actors.seeds import MAX_SEED
 from actors.settings import ModelSettings
 from actors.strict import Settings
@@ -94,6 +95,11 @@ class JobSpec(Settings):
         default=None,
         description="With edit and control: the column of pictures. Bytes, Hugging Face's "
         "structs, or paths, relative to the input's folder.",
+    )
+    image_fit: Fit | None = Field(
+        default=None,
+        description="How a picture of another shape is brought to the model's width and height. "
+        "crop (the default): it loses its edges; stretch: it is distorted.",
     )
     target_column: str | None = Field(
         default=None,
@@ -243,6 +249,7 @@ class JobSpec(Settings):
         check_task(
             self.task,
             self.image_column,
+            self.image_fit,
             self.target_column,
             self.edit,
             self.control,

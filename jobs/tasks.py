@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as compute
 from pydantic import Field, model_validator
 
-from actors.refinement import Given
+from actors.refinement import Fit, Given
 from actors.settings import ModelSettings
 from actors.strict import Settings
 from jobs.rows import is_text
@@ -54,6 +54,7 @@ class Control(Settings):
 def check_task(
     task: Task,
     image_column: str | None,
+    image_fit: Fit | None,
     target_column: str | None,
     edit: Edit | None,
     control: Control | None,
@@ -64,6 +65,8 @@ def check_task(
         if image_column is None:
             raise ValueError(f"image_column: task: {task} needs it; name the column of pictures")
         raise ValueError("image_column: it goes with task: edit or task: control")
+    if image_fit is not None and task == "generate":
+        raise ValueError("image_fit: it goes with task: edit or task: control")
     if target_column is not None and task != "edit":
         raise ValueError(f"target_column: it goes with task: edit, and this is task: {task}")
     for name, given in (("edit", edit), ("control", control)):
@@ -83,13 +86,16 @@ def check_task(
         )
 
 
-def given_of(task: Task, edit: Edit | None, control: Control | None) -> Given | None:
+def given_of(
+    task: Task, edit: Edit | None, control: Control | None, fit: Fit | None = None
+) -> Given | None:
     """What student and teacher are told of the rows' pictures."""
     if task == "edit":
-        return Given("edit", strength=(edit or Edit()).strength)
+        return Given("edit", strength=(edit or Edit()).strength, fit=fit or "crop")
     if task == "control":
         told = control or Control()
-        return Given("control", canny=(told.low, told.high) if told.preprocess == "canny" else None)
+        canny = (told.low, told.high) if told.preprocess == "canny" else None
+        return Given("control", canny=canny, fit=fit or "crop")
     return None
 
 

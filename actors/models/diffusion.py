@@ -96,8 +96,7 @@ class Diffusion:
 
         Returns latents: (rows, channels, height, width), on the device. `seeds` are the stage's
         own (`actors.seeds.stage_seed`), one a row. conditions: what each row's network is shown at
-        every step: see `conditions_of`; or, of an editor, latents or pictures, as its family is
-        `shown` them.
+        every step: see `conditions_of`; or, of an editor, what its family has for a `condition`.
         """
         if not self._can_draw:
             raise ModelError(f"a {type(self.pipe).__name__} only refines: it needs a picture.")
@@ -163,18 +162,15 @@ class Diffusion:
             assert conditions is not None
             shown = conditions.repeat_interleave(draws, dim=0)
             return self.draw(prompts, seeds, steps, rows_at_once, shown)
-        if self.family.shown == "pictures":
+        if self.family.condition == "pictures":
             shown = torch.from_numpy(pictures).repeat_interleave(draws, dim=0)
             return self.draw(prompts, seeds, steps, rows_at_once, shown)
         start = self.encode(pictures, rows_at_once).repeat_interleave(draws, dim=0)
-        if self.family.shown is None:
+        if self.family.condition is None:
             return self.refine(prompts, seeds, start, given.strength, steps, rows_at_once)
         # The pipeline would encode pictures in the network's precision, which some autoencoders do
-        # not bear, or bring them to another size. It takes latents too, and in the autoencoder's
-        # precision hands them on.
-        if self.pipe.vae.dtype != self.denoiser.dtype:
-            self.pipe.vae.to(self.denoiser.dtype)
-        if self.family.shown == "plain latents":
+        # not bear, or bring them to another size. It takes latents too.
+        if self.family.condition == "unscaled latents":
             start = start / self._scale() + self._shift()
         return self.draw(prompts, seeds, steps, rows_at_once, start)
 
@@ -189,10 +185,13 @@ class Diffusion:
         """What a ControlNet, or an editor that follows instructions, is shown of a batch."""
         if conditions is None:
             return {}
+        if self.pipe.vae.dtype != self.denoiser.dtype:
+            # In the autoencoder's precision a pipeline hands on what it is shown.
+            torch.nn.Module.to(self.pipe.vae, self.denoiser.dtype)
         shown = torch.stack(padded(list(conditions[rows]), size))
         if self.settings.controlnet:
             return self._control(self.settings.controlnet, pipe, shown)
-        if self.family.shown == "pictures":
+        if self.family.condition == "pictures":
             return {"image": [Image.fromarray(picture.numpy()) for picture in shown]}
         scale = self.settings.image_guidance_scale
         return {"image": shown} | ({} if scale is None else {"image_guidance_scale": scale})
@@ -200,9 +199,9 @@ class Diffusion:
     def _control(
         self, network: ControlNetSettings, pipe: Any, pictures: torch.Tensor
     ) -> dict[str, Any]:
-        """Only a batch of the pictures at a time is made of floats."""
+        """The arguments for a ControlNet that is shown `pictures` (rows, 3, height, width)."""
         known = signature(pipe.__call__).parameters
-        shown = pictures.float() / 255
+        shown = pictures.float() / 255  # Only of a batch at a time.
         if self.family.denoiser == "transformer":
             shown = shown * 2 - 1  # As an autoencoder takes them, which encodes them there.
         told = {
@@ -256,6 +255,9 @@ class Diffusion:
             latents: torch.Tensor = pipe(
                 prompt=texts, generator=noise, output_type="latent", **arguments
             ).images
+        if pipe is not self.pipe:
+            # What was put on the GPU for this call; a pipeline frees only what it offloads itself.
+            self.pipe.maybe_free_model_hooks()
         return self._unpacked(latents)[: len(prompts)]
 
     def _arguments(self, pipe: Any, size: int) -> dict[str, Any]:
@@ -297,7 +299,7 @@ class Diffusion:
         The pipeline reads their beginning. An encoder's limit is its tokenizer's, or the
         `max_sequence_length` that the pipeline has by default (256 in Stable Diffusion 3).
         """
-        if self.family.shown == "pictures":
+        if self.family.condition == "pictures":
             return ()  # The pipeline reads all of it, whatever its `max_sequence_length`.
         asked = signature(self.pipe.__call__).parameters.get("max_sequence_length")
         most = (self.settings.prompt_tokens or asked.default) if asked else inf

@@ -15,7 +15,7 @@ from actors.models.checks import read_config
 from actors.rollback import Noise, Rounding
 from actors.settings import DiffusionSettings
 
-Shown = Literal["pictures", "latents", "plain latents"]
+Condition = Literal["pictures", "latents", "unscaled latents"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,14 +25,14 @@ class Family:
     `text_to_image`, `image_to_image`: diffusers' classes; None where diffusers has none.
     `guidance`: what the pipeline calls the guidance scale. `doubles_above`: the scale above which a
     step takes `guided_passes` network evaluations; None where the network takes the scale as an
-    input. `rounding`: how img2img gets from a strength to steps. `controlnet`: the
-    class of the ControlNets that can lead it here, and `refined_led` whether also from a picture.
-    `shown`: of an editor, which changes a picture as its prompt tells it to: how
-    its pipeline takes that picture; plain latents are not scaled. `own_pixels`: width and height by
-    default; None where the network's `sample_size` says them. `patch`: latent cells that the
-    network takes as one. `most_tokens`: of the prompt, where there is a choice. `by_row`: the
-    prompt's embeddings are as long as the prompt, and a batch is padded to its longest: so that a
-    row does not depend on its neighbours, each is computed alone.
+    input. `rounding`: how img2img gets from a strength to steps. `controlnet`: the class of the
+    ControlNets that can lead it here; `controlnet_img2img`: whether also from a picture.
+    `condition`: of an editor, which changes a picture as its prompt tells it to: as what its
+    pipeline is given that picture. `own_pixels`: width and height by default; None where the
+    network's `sample_size` says them. `patch`: latent cells that the network takes as one.
+    `most_tokens`: of the prompt, where there is a choice. `by_row`: the prompt's embeddings are as
+    long as the prompt, and a batch is padded to its longest: so that a row does not depend on its
+    neighbours, each is computed alone.
     """
 
     name: str
@@ -49,16 +49,16 @@ class Family:
     most_tokens: int | None = None
     by_row: bool = False
     controlnet: str | None = None
-    refined_led: bool = True
-    shown: Shown | None = None
+    controlnet_img2img: bool = True
+    condition: Condition | None = None
 
     @property
     def instructed(self) -> bool:
         """Whether it edits a picture, which it is shown at every step, as its prompt tells it."""
-        return self.shown is not None
+        return self.condition is not None
 
     @property
-    def weighs_the_picture(self) -> bool:
+    def has_image_guidance(self) -> bool:
         """Whether it is guided by the picture too: by both, by the picture alone, by neither."""
         return self.guided_passes == 3
 
@@ -98,7 +98,7 @@ FAMILIES = (
         noise="diffusion",
         rounding="down",
         guided_passes=3,
-        shown="plain latents",
+        condition="unscaled latents",
     ),
     Family(
         name="stable-diffusion-3",
@@ -124,7 +124,7 @@ FAMILIES = (
         own_pixels=1024,
         patch=2,
         most_tokens=512,
-        shown="latents",
+        condition="latents",
     ),
     Family(name="sana", text_to_image=("SanaPipeline",), most_tokens=300),
     Family(
@@ -149,7 +149,7 @@ FAMILIES = (
         text_to_image=("QwenImagePipeline",),
         image_to_image=("QwenImageImg2ImgPipeline",),
         controlnet="QwenImageControlNetModel",
-        refined_led=False,
+        controlnet_img2img=False,
         guidance="true_cfg_scale",
         own_pixels=1024,
         patch=2,
@@ -163,7 +163,7 @@ FAMILIES = (
         own_pixels=1024,
         patch=2,
         by_row=True,
-        shown="pictures",
+        condition="pictures",
     ),
 )
 

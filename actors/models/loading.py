@@ -42,7 +42,8 @@ def load_pipeline(settings: DiffusionSettings, folder: Path, device: torch.devic
     pipe.scheduler = as_wanted(pipe.scheduler, settings.scheduler)
     pipe.set_progress_bar_config(disable=True)
     if settings.channels_last:
-        for part in (getattr(pipe, family.denoiser), pipe.vae):
+        parts = (getattr(pipe, family.denoiser), pipe.vae, getattr(pipe, "controlnet", None))
+        for part in filter(None, parts):
             # Weights of other dimensions, as of a transformer or a video autoencoder, stay.
             for weight in part.parameters():
                 if weight.dim() == 4:
@@ -52,7 +53,7 @@ def load_pipeline(settings: DiffusionSettings, folder: Path, device: torch.devic
             _turn_on(pipe.vae, option)
     _place(pipe, settings, device)
     if settings.compile:
-        _compile(getattr(pipe, family.denoiser), family)
+        _compile(getattr(pipe, family.denoiser))
     return pipe
 
 
@@ -147,11 +148,6 @@ def _place(pipe: Any, settings: DiffusionSettings, device: torch.device) -> None
         pipe.enable_sequential_cpu_offload(device=device)
 
 
-def _compile(network: Any, family: Family) -> None:
-    if family.by_row:
-        raise ModelError(
-            f"compile: a {family.name} network is given as many tokens as the prompt has, and "
-            "would be compiled again for each length. Leave it out."
-        )
+def _compile(network: Any) -> None:
     # Not `network.compile()`: its hooks, which count evaluations, would be compiled too.
     network.forward = torch.compile(network.forward, dynamic=False)

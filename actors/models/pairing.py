@@ -16,6 +16,7 @@ from actors.models.families import (
     shape_of,
 )
 from actors.models.folders import same_autoencoder
+from actors.models.presets import CATALOGUE
 from actors.models.sources import network_folder
 from actors.settings import DiffusionSettings, StudentSettings, TeacherSettings
 
@@ -40,15 +41,20 @@ def fitted(settings: S, folder: Path) -> S:
     model_shape(settings, folder)
     if settings.prompt_tokens and settings.prompt_tokens > (family.most_tokens or 0):
         most = family.most_tokens
-        rule = f"reads at most {most}" if most else "has no such text encoder; leave it out"
+        rule = f"reads at most {most}" if most else "has no such choice; leave it out"
         raise ModelError(
             f"prompt_tokens: {settings.prompt_tokens}, and {settings.path!r} ({family.name}) "
             f"{rule}."
         )
-    if settings.image_guidance_scale and not family.weighs_the_picture:
+    if settings.image_guidance_scale and not family.has_image_guidance:
         raise ModelError(
             f"image_guidance_scale: {settings.path!r} ({family.name}) is not guided by a picture; "
             "leave it out."
+        )
+    if settings.compile and family.by_row:
+        raise ModelError(
+            f"compile: the network of {settings.path!r} ({family.name}) is given as many tokens as "
+            "the prompt has, and would be compiled again for each length. Leave it out."
         )
     if settings.controlnet:
         _check_controlnet(settings, folder)
@@ -66,7 +72,15 @@ def _check_controlnet(settings: DiffusionSettings, folder: Path) -> None:
     family = family_of(folder)
     kind, wanted = config.get("_class_name"), family.controlnet
     if kind != wanted:
-        raise ModelError(f"controlnet {path!r} is a {kind}, and a {wanted} is needed.")
+        raise ModelError(
+            f"controlnet {path!r} is a {kind}, and {settings.path!r} needs a {wanted}. Choose one "
+            "that was trained with this model."
+        )
+    if config.get("extra_condition_channels"):
+        raise ModelError(
+            f"controlnet {path!r} is one for inpainting, with a mask, which is no task here. "
+            "Choose one that takes a picture alone."
+        )
     # The width of the text that both read; it tells the models of a family apart.
     name = "cross_attention_dim" if family.denoiser == "unet" else "joint_attention_dim"
     own, other = network_config(settings, folder).get(name), config.get(name)
@@ -87,6 +101,10 @@ def _check_controlnet(settings: DiffusionSettings, folder: Path) -> None:
 
 def follows_instructions(settings: DiffusionSettings) -> bool:
     """Whether a model edits by an instruction, as far as that is known without the hub."""
+    if any(
+        preset.instructed and settings.path == preset.teacher.path for preset in CATALOGUE.values()
+    ):
+        return True
     folder = Path(settings.path).expanduser()
     return bool(settings.path) and folder.is_dir() and family_of(folder).instructed
 
@@ -113,7 +131,7 @@ def check_roles(student: Path, teacher: Path, strategy: str, task: str = "genera
                     "supported with Stable Diffusion 1, 2 and XL, FLUX.1 and Qwen-Image: choose "
                     "one of these."
                 )
-        if strategy == "refine" and not family_of(teacher).refined_led:
+        if strategy == "refine" and not family_of(teacher).controlnet_img2img:
             raise SpecError(
                 f"strategy: refine, and diffusers has no image-to-image pipeline with a ControlNet "
                 f"for the teacher, a {pipeline_class(teacher)}. Set strategy: regenerate."
@@ -136,7 +154,7 @@ def check_roles(student: Path, teacher: Path, strategy: str, task: str = "genera
 
 
 def _check_editors(instructed: list[bool], strategy: str, task: str) -> None:
-    """Of models that change a picture as they are told; diffusers starts them from noise only."""
+    """Of models that change a picture as they are told, and start from noise."""
     if task != "edit":
         raise SpecError(
             f"task: {task}, and a model that follows instructions edits. Set it to edit."
@@ -149,8 +167,8 @@ def _check_editors(instructed: list[bool], strategy: str, task: str) -> None:
         )
     if strategy == "refine":
         raise SpecError(
-            "strategy: refine, and diffusers starts editors that follow instructions from noise "
-            "only. Set strategy: regenerate."
+            "strategy: refine, and editors that follow instructions are shown a picture and start "
+            "from noise here. Set strategy: regenerate."
         )
 
 

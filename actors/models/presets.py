@@ -5,6 +5,7 @@ Those of real models are data: presets.yaml, beside this file.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +53,8 @@ OPTIONS = ("compile", "channels_last", "vae_slicing", "vae_tiling", "offload")
 class Preset(Settings):
     """A trio of models, how the teacher improves by default, and what a person should know.
 
-    `reasons`: why a setting is as it is. `left_off`: why an option is off. `tested`: with what this
-    trio was tested here.
+    `instructed`: whether the prompts are instructions. `reasons`: why a setting is as it is.
+    `left_off`: why an option is, where it is off. `tested`: with what this trio was tested here.
     """
 
     about: str
@@ -62,6 +63,7 @@ class Preset(Settings):
     oracle: OracleSettings = IMAGE_REWARD
     teacher: TeacherSettings
     strategy: Strategy = "refine"
+    instructed: bool = False
     rollback: dict[str, float] | None = None
     reasons: dict[str, str] = Field(default_factory=dict)
     left_off: dict[str, str] = Field(default_factory=dict)
@@ -73,6 +75,17 @@ class Preset(Settings):
         if (self.strategy == "refine") != bool(self.rollback):
             raise ValueError("a preset that refines says how far back, and only such a one")
         return self
+
+    def off(self) -> Iterator[tuple[str, str, str]]:
+        """The options that are off: each with the models of which, and why."""
+        for option, reason in self.left_off.items():
+            roles = [
+                role
+                for role, settings in (("student", self.student), ("teacher", self.teacher))
+                if getattr(settings, option) in (False, "none")
+            ]
+            if roles:
+                yield option, " and ".join(roles), reason
 
     @property
     def models(self) -> ModelSettings:
@@ -137,20 +150,13 @@ def _of_real_models() -> dict[str, Preset]:
         name: Preset.model_validate(
             {
                 **fields,
-                "left_off": _left_off(fields, found["left_off"]),
+                "left_off": {**found["left_off"], **fields.get("left_off", {})},
                 "published": published.get(fields.get("published")),
                 "tested": f"{fields['tested']} ({versions})",
             }
         )
         for name, fields in found["presets"].items()
     }
-
-
-def _left_off(fields: dict[str, Any], usual: dict[str, str]) -> dict[str, str]:
-    """Why an option is off, of those that student or teacher leave out."""
-    models = (fields["student"], fields["teacher"])
-    left_out = [option for option in usual if not all(option in model for model in models)]
-    return {option: fields.get("left_off", {}).get(option, usual[option]) for option in left_out}
 
 
 CATALOGUE: dict[str, Preset] = {

@@ -22,6 +22,7 @@ from actors.settings import SchedulerName, StudentSettings
 from jobs.job import as_planned
 from tests.models.conftest import Folders, Note, settings_for
 from tests.models.rows import PROMPTS, SEEDS, picture, png, student_of, teacher_of, worst
+from tests.models.test_parts import save_lora
 from tests.models.test_tasks import resolved_edit
 from tests.models.tiny import EDITORS
 
@@ -108,6 +109,23 @@ def test_a_scheduler_of_the_settings_edits_as_diffusers_does(
     kind = getattr(diffusers, CLASSES[scheduler])
     pipe.scheduler = kind.from_config(pipe.scheduler.config)
     assert worst(ours, edited_by(pipe, name)) < 1e-4
+
+
+@pytest.mark.parametrize("name", ["instruct-pix2pix", "flux-kontext", "qwen-image-edit"])
+def test_a_lora_on_an_editor_edits_as_diffusers_does_with_it(
+    name: str, folders: Folders, tmp_path: Path
+) -> None:
+    """As the presets' students are."""
+    file = save_lora(folders(name), tmp_path)
+    fields = fields_of(name) | {"lora": {"path": str(file)}}
+    student = student_of(folders(name), Drawing(1, GIVEN), **fields)
+    ours, _, _ = student.draw(PROMPTS, SEEDS, images(name))
+    pipe: Any = diffusers.DiffusionPipeline.from_pretrained(folders(name))
+    without = edited_by(pipe, name)
+    pipe.load_lora_weights(str(tmp_path), weight_name=file.name)
+    theirs = [student.diffusion._unpacked(latents) for latents in edited_by(pipe, name)]
+    assert worst(ours, theirs) < 1e-3
+    assert worst(ours, [student.diffusion._unpacked(latents) for latents in without]) > 0.01
 
 
 @pytest.mark.parametrize("name", EDITORS)

@@ -60,7 +60,7 @@ def job(folders: Folders, home: Path, student: str, teacher: str, **more: Any) -
             "stable-diffusion",
             "stable-diffusion",
             {"a_student": {"prompt_tokens": 64}},
-            "no such text encoder",
+            "has no such choice",
         ),
         (
             "stable-diffusion",

@@ -24,10 +24,10 @@ from tests.models.test_families import PROMPTS, SEEDS, difference, plain_argumen
 from tests.models.tiny import unet
 
 
-def save_lora(name: str, folder: Path, target: Path) -> Path:
+def save_lora(folder: Path, target: Path) -> Path:
     """A random LoRA on the attention of the pipeline's network, as trainers save it."""
     pipe: Any = DiffusionPipeline.from_pretrained(folder)
-    part = "unet" if name.startswith("stable-diffusion") and name[-1] != "3" else "transformer"
+    part = "unet" if "unet" in pipe.components else "transformer"
     network = getattr(pipe, part)
     network.add_adapter(
         LoraConfig(r=2, target_modules=["to_q", "to_v"], init_lora_weights="gaussian")
@@ -44,7 +44,7 @@ def save_lora(name: str, folder: Path, target: Path) -> Path:
 @pytest.fixture(scope="module")
 def lora(folders: Folders, tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("lora")
-    return save_lora("stable-diffusion", folders("stable-diffusion"), home)
+    return save_lora(folders("stable-diffusion"), home)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_a_fused_lora_draws_what_diffusers_draws_with_it(
     name: str, scale: float, folders: Folders, loaded: Loaded, tmp_path: Path
 ) -> None:
     """0.125 is what the Hyper-SD LoRAs of the large models are scaled with."""
-    file = save_lora(name, folders(name), tmp_path)
+    file = save_lora(folders(name), tmp_path)
     ours = loaded(name, lora={"path": str(file), "scale": scale}, batch_size=2)
     drawn = ours.draw(PROMPTS[:2], SEEDS[:2], 3)
     pipe: Any = DiffusionPipeline.from_pretrained(folders(name))
@@ -77,7 +77,7 @@ def test_a_fused_lora_draws_what_diffusers_draws_with_it(
 
 def test_a_lora_of_another_model_is_refused(folders: Folders, tmp_path: Path) -> None:
     """diffusers only warns, and draws as if there were none."""
-    file = save_lora("flux", folders("flux"), tmp_path)
+    file = save_lora(folders("flux"), tmp_path)
     wrong = settings_for(folders("stable-diffusion"), lora={"path": str(file)})
     with pytest.raises(ModelError, match=r"changes nothing|cannot load"):
         Diffusion(wrong)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from shutil import copytree
 from types import SimpleNamespace
@@ -22,27 +23,47 @@ from actors.models.sources import resolved
 from actors.rollback import steps_to_ask_for
 from actors.settings import DiffusionSettings
 from cluster.models import app
+from jobs.job import as_planned, resolve
+from jobs.spec import make_spec
 from tests.models.conftest import Folders, settings_for
+from tests.models.tiny import EDITORS
 
 PROMPT, SEED = "a red cat on a mat", 21
 TINY = {
     "stable-diffusion-v1-5/": "stable-diffusion",
     "sd2-community/": "stable-diffusion",
+    "stabilityai/sd-turbo/": "stable-diffusion",
+    "stabilityai/stable-diffusion-xl-refiner": "sdxl-refiner",
     "stabilityai/stable-diffusion-xl": "stable-diffusion-xl",
+    "stabilityai/sdxl-turbo/": "stable-diffusion-xl",
+    "stabilityai/stable-diffusion-3.5": "stable-diffusion-3",
+    "black-forest-labs/FLUX.1-Kontext": "flux-kontext",
+    "black-forest-labs/FLUX.1-": "flux",
+    "Efficient-Large-Model/Sana_Sprint": "sana-sprint",
+    "Efficient-Large-Model/Sana_": "sana",
+    "Tongyi-MAI/Z-Image": "z-image",
     "Qwen/Qwen-Image/": "qwen-image",
+    "Qwen/Qwen-Image-Edit/": "qwen-image-edit",
+    "timbrooks/": "instruct-pix2pix",
 }
 """By how a preset's path begins: which tiny pipeline is of its classes."""
+REAL = [name for name in CATALOGUE if not name.startswith(("shapes", "timed"))]
+
+
+def tiny_of(settings: DiffusionSettings) -> str:
+    return next(tiny for start, tiny in TINY.items() if f"{settings.path}/".startswith(start))
 
 
 def cases() -> dict[str, tuple[str, DiffusionSettings]]:
     """Every model of a preset that is told a scheduler, each way once."""
     found: dict[str, tuple[str, DiffusionSettings]] = {}
-    for name, preset in CATALOGUE.items():
+    for name in REAL:
+        preset = CATALOGUE[name]
         for role, settings in (("student", preset.student), ("teacher", preset.teacher)):
-            tiny = [tiny for start, tiny in TINY.items() if f"{settings.path}/".startswith(start)]
+            tiny = tiny_of(settings)
             told = f"{tiny}, {settings.scheduler}, {settings.guidance_scale}"
-            if settings.scheduler and tiny:
-                found.setdefault(f"{role}: {told}", (f"{name} {role} {tiny[0]}", settings))
+            if settings.scheduler and tiny not in EDITORS:
+                found.setdefault(f"{role}: {told}", (f"{name} {role} {tiny}", settings))
     return {label: (label.split()[-1], settings) for label, settings in found.values()}
 
 
@@ -100,6 +121,33 @@ def test_a_presets_scheduler_draws_and_refines_as_diffusers_does(
         PROMPT, generator=torch.Generator().manual_seed(SEED), output_type="latent", **arguments
     ).images
     assert float((ours - model._unpacked(theirs)).abs().max()) < 1e-3
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_a_plan_knows_of_a_preset_what_its_files_say(
+    name: str, folders: Folders, tmp_path: Path
+) -> None:
+    """How the teacher begins, and the evaluations of a step; no plan fetches a model."""
+    (tmp_path / "rows.csv").write_text("prompt,picture\na,1.png\n")
+    fields: dict[str, Any] = {"input": str(tmp_path / "rows.csv"), "output": str(tmp_path / "out")}
+    if CATALOGUE[name].instructed:
+        fields |= {"task": "edit", "image_column": "picture"}
+    planned = make_spec({**fields, "models": name})
+    models: dict[str, Any] = {"oracle": PRESETS["shapes"].oracle.model_dump()}
+    for role in ("student", "teacher"):
+        settings = getattr(planned.models, role)
+        here = {"path": str(folders(tiny_of(settings))), "guidance_passes": None}
+        alone = {"lora": None, "denoiser": None, "variant": None, "width": 64, "height": 64}
+        models[role] = settings.model_copy(update={**here, **alone}).model_dump()
+    how = {"strategy": planned.strategy}
+    if planned.rollback:
+        how["rollback"] = planned.rollback.model_dump(exclude_none=True)
+    job = resolve(make_spec({**fields, **how, "models": models}))
+    assert as_planned(planned) == replace(job.refinement, through="latents")
+    for role in ("student", "teacher"):
+        real, known = getattr(job.spec.models, role), getattr(planned.models, role)
+        if known.denoiser is None:  # that of LCM-SDXL has its guidance as an input
+            assert known.evaluations_per_step == real.evaluations_per_step
 
 
 # ---- from the hub
@@ -172,8 +220,8 @@ def test_the_command_shows_why_options_are_on_and_off() -> None:
     shown = CliRunner().invoke(app, ["show", "z-image-turbo"])
     assert shown.exit_code == 0, shown.output
     assert "dtype: bfloat16, as published\n" in shown.output
-    assert "compile is off: refused: every length of a prompt" in shown.output
-    assert "offload is off: " in shown.output
+    assert "compile is off (student and teacher): refused: every length of a prompt" in shown.output
+    assert "offload is off (student and teacher): " in shown.output
     assert isinstance(CliRunner().invoke(app, ["show", "z"]).exception, SpecError)
 
 

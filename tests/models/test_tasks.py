@@ -216,6 +216,18 @@ def test_a_path_and_its_bytes_are_the_same_picture(tmp_path: Path) -> None:
     assert open_image(IMAGES[0], 48, 16).shape == (16, 48, 3)
 
 
+def test_a_picture_of_another_shape_is_cropped_or_stretched() -> None:
+    """A white square in a wide picture: cropped it stays a square."""
+    wide = Image.new("RGB", (60, 30), "black")
+    wide.paste("white", (22, 7, 38, 23))
+    cropped, stretched = (
+        prepared([png(wide)], given, 30, 30)[0][0, ..., 0] > 127
+        for given in (Given("edit"), Given("edit", fit="stretch"))
+    )
+    assert (cropped.any(axis=0).sum(), cropped.any(axis=1).sum()) == (16, 16)
+    assert (stretched.any(axis=0).sum(), stretched.any(axis=1).sum()) == (8, 16)
+
+
 def test_edges_are_cannys() -> None:
     given = Given("control", canny=(100, 200))
     white = Image.new("RGB", (32, 32), "white")

@@ -34,12 +34,13 @@ def test_a_preset_says_where_from_and_under_which_licence(name: str) -> None:
 @pytest.mark.parametrize("name", REAL)
 def test_every_option_is_on_or_off_with_a_reason(name: str) -> None:
     preset = CATALOGUE[name]
-    for settings in (preset.student, preset.teacher):
+    off = {option: roles for option, roles, reason in preset.off() if reason}
+    for role, settings in (("student", preset.student), ("teacher", preset.teacher)):
         for option in OPTIONS:
             is_on = getattr(settings, option) not in (False, "none")
-            assert option in (preset.reasons if is_on else preset.left_off)
+            assert is_on == (role not in off.get(option, ""))
+            assert not is_on or option in preset.reasons
         assert settings.dtype == "float32" or "dtype" in preset.reasons
-    assert set(OPTIONS) == (preset.reasons.keys() & set(OPTIONS)) | preset.left_off.keys()
 
 
 @pytest.mark.parametrize("name", CATALOGUE)
@@ -48,7 +49,7 @@ def test_a_job_of_a_preset_improves_as_the_preset_does(name: str) -> None:
     fields = {"input": "prompts.txt", "output": "out", "models": name}
     if preset.student.controlnet:
         fields |= {"task": "control", "image_column": "picture"}
-    if "task: edit" in preset.about:
+    if preset.instructed:
         fields |= {"task": "edit", "image_column": "picture"}
     spec = make_spec(fields)
     assert spec.strategy == preset.strategy

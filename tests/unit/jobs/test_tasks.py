@@ -35,6 +35,7 @@ def spec(**fields: Any) -> JobSpec:
     [
         ({"task": "edit"}, "image_column: task: edit needs it"),
         ({"image_column": "image"}, "image_column: it goes with task: edit or task: control"),
+        ({"image_fit": "crop"}, "image_fit: it goes with task: edit or task: control"),
         ({"target_column": "t"}, "target_column: it goes with task: edit"),
         ({"edit": {"strength": 0.5}}, "edit: it goes with task: edit, and this is task: generate"),
         (
@@ -95,6 +96,8 @@ def test_what_student_and_teacher_are_told() -> None:
     assert planned_refinement(control).given == Given("control", canny=(100, 200))
     assert planned_refinement(control).strength == 0.6
     assert planned_refinement(spec()).given is None
+    whole = spec(task="edit", image_column="i", image_fit="stretch")
+    assert planned_refinement(whole).given == Given("edit", strength=0.8, fit="stretch")
 
 
 def test_every_drawing_counts(tmp_path: Path) -> None:
