@@ -205,6 +205,17 @@ def test_weights_go_where_the_option_says(offload: str) -> None:
     assert called == [f"{'to' if offload == 'none' else offload} cuda"]
 
 
+def test_a_refinement_frees_what_it_put_on_the_gpu(
+    folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """diffusers' image-to-image, which shares the models, does not know that they are offloaded."""
+    model = Diffusion(settings_for(folders("stable-diffusion"), batch_size=1))
+    freed: list[None] = []
+    monkeypatch.setattr(model.pipe, "maybe_free_model_hooks", lambda: freed.append(None))
+    model.refine([PROMPT] * 2, [SEED] * 2, torch.zeros(2, 4, 16, 16), 0.5, 2)
+    assert len(freed) == 2, "after each batch"
+
+
 # ---- the command
 
 
