@@ -12,7 +12,7 @@ import torch
 from actors.errors import InputError
 from actors.facts import CallFacts
 from actors.images import Pictures, prepared
-from actors.models.diffusion import Diffusion, conditions_of
+from actors.models.diffusion import Diffusion
 from actors.refinement import Refinement
 from actors.seeds import stage_seed
 from actors.settings import TeacherSettings
@@ -52,8 +52,10 @@ class Teacher:
         noise = [stage_seed(seed, "teacher") for seed in seeds]
         plan = self.refinement
         own: Pictures | None = None
-        # A refined edit starts from the student's picture: the row's own has had its say.
-        is_shown = plan.given and (plan.strategy == "regenerate" or plan.given.task == "control")
+        # A refined edit starts from the student's picture: the row's own has had its say, but for
+        # an editor, which is shown it at every step.
+        is_refined_edit = plan.strategy == "refine" and plan.given and plan.given.task == "edit"
+        is_shown = self.diffusion.family.instructed or not is_refined_edit
         if plan.given and is_shown and images is not None:
             own, unreadable = prepared(images, plan.given, *self.diffusion.size)
             if unreadable:
@@ -71,7 +73,7 @@ class Teacher:
                 plan.strength,
                 plan.steps,
                 rows_at_once,
-                conditions_of(plan.given, own),
+                self.diffusion.conditions(plan.given, own, rows_at_once),
             )
         pictures = self.diffusion.decode(latents, rows_at_once)
         facts = CallFacts(

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from diffusers import AutoPipelineForImage2Image
+from diffusers.utils.torch_utils import randn_tensor
 from PIL import Image
 
 from actors.errors import ModelError
@@ -21,7 +22,7 @@ from actors.images import Pictures
 from actors.models.families import draws, family_of, refines, shape_of
 from actors.models.folders import check_folder
 from actors.models.loading import load_pipeline
-from actors.models.schedulers import noise_of_each_row
+from actors.models.schedulers import noise_of_each_row, size_shift
 from actors.models.timesteps import mend
 from actors.refinement import Given
 from actors.rollback import steps_to_ask_for
@@ -57,13 +58,6 @@ def generators(seeds: Sequence[int]) -> list[torch.Generator]:
     return [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
 
 
-def conditions_of(given: Given | None, pictures: Pictures | None) -> torch.Tensor | None:
-    """What a ControlNet is shown of each row: (rows, 3, height, width), uint8; or nothing."""
-    if given is None or pictures is None or given.task != "control":
-        return None
-    return torch.from_numpy(pictures).permute(0, 3, 1, 2)
-
-
 class Diffusion:
     """One loaded pipeline.
 
@@ -78,7 +72,7 @@ class Diffusion:
         self.pipe: Any = load_pipeline(settings, folder, self.device)
         mend(self.pipe.scheduler)
         self._can_draw, self._can_refine = draws(folder), refines(folder)
-        self._img2img: Any = None
+        self._refining: Any = None
         self.denoiser = getattr(self.pipe, self.family.denoiser)
         self.shape = shape_of(settings, folder, dict(self.denoiser.config))
         self._evaluated_rows = self._computed_rows = 0
@@ -96,7 +90,7 @@ class Diffusion:
 
         Returns latents: (rows, channels, height, width), on the device. `seeds` are the stage's
         own (`actors.seeds.stage_seed`), one a row. conditions: what each row's network is shown at
-        every step: see `conditions_of`; or, of an editor, what its family has for a `condition`.
+        every step, as `conditions` returns it.
         """
         if not self._can_draw:
             raise ModelError(f"a {type(self.pipe).__name__} only refines: it needs a picture.")
@@ -105,8 +99,9 @@ class Diffusion:
         more = {"timesteps": list(timesteps)} if timesteps else {"num_inference_steps": steps}
 
         def batch(rows: slice, size: int) -> torch.Tensor:
+            noise = generators(padded(seeds[rows], size))
             own = self._condition(self.pipe, conditions, rows, size)
-            return self._call(self.pipe, prompts[rows], seeds[rows], size, more | own)
+            return self._call(self.pipe, prompts[rows], noise, more | own)
 
         return self._in_batches(batch, len(prompts), rows_at_once)
 
@@ -125,17 +120,21 @@ class Diffusion:
         start: latents (rows, channels, height, width), as `draw` or `encode` return them.
         Returns latents, on the device. Source: arXiv 2312.10835, section 3.2.
         """
-        if self._img2img is None:
-            self._img2img = self._image_to_image()
+        if self._refining is None:
+            self._refining = self.pipe if self.family.instructed else self._image_to_image()
+        pipe = self._refining
 
         def batch(rows: slice, size: int) -> torch.Tensor:
+            noise = generators(padded(seeds[rows], size))
             image = torch.stack(padded(list(start[rows]), size))
-            more = self._condition(self._img2img, conditions, rows, size) | {
-                "image": image.to(self.device, self.denoiser.dtype),
-                "strength": strength,
-                "num_inference_steps": steps_to_ask_for(strength, steps, self.family.rounding),
-            }
-            return self._call(self._img2img, prompts[rows], seeds[rows], size, more)
+            image = image.to(self.device, self.denoiser.dtype)
+            asked = steps_to_ask_for(strength, steps, self.family.rounding)
+            if self.family.instructed:
+                more = self._on_the_way(image, noise, steps, asked)
+            else:
+                more = {"image": image, "strength": strength, "num_inference_steps": asked}
+            own = self._condition(pipe, conditions, rows, size)
+            return self._call(pipe, prompts[rows], noise, more | own)
 
         return self._in_batches(batch, len(prompts), rows_at_once)
 
@@ -157,22 +156,34 @@ class Diffusion:
             return self.draw(prompts, seeds, steps, rows_at_once)
         assert pictures is not None, f"task {given.task} without pictures"
         draws = len(prompts) // len(pictures)
-        if given.task == "control":
-            conditions = conditions_of(given, pictures)
-            assert conditions is not None
+        conditions = self.conditions(given, pictures, rows_at_once)
+        if conditions is not None:
             shown = conditions.repeat_interleave(draws, dim=0)
             return self.draw(prompts, seeds, steps, rows_at_once, shown)
-        if self.family.condition == "pictures":
-            shown = torch.from_numpy(pictures).repeat_interleave(draws, dim=0)
-            return self.draw(prompts, seeds, steps, rows_at_once, shown)
         start = self.encode(pictures, rows_at_once).repeat_interleave(draws, dim=0)
+        return self.refine(prompts, seeds, start, given.strength, steps, rows_at_once)
+
+    def conditions(
+        self, given: Given | None, pictures: Pictures | None, rows_at_once: int | None = None
+    ) -> torch.Tensor | None:
+        """What each row's network is shown at every step; nothing of an edit by image-to-image.
+
+        For a ControlNet pictures (rows, 3, height, width) uint8. For an editor pictures (rows,
+        height, width, 3) uint8, or latents: its pipeline would encode them in the network's
+        precision, which some autoencoders do not bear, or bring them to another size.
+        """
+        if given is None or pictures is None:
+            return None
+        if given.task == "control":
+            return torch.from_numpy(pictures).permute(0, 3, 1, 2)
         if self.family.condition is None:
-            return self.refine(prompts, seeds, start, given.strength, steps, rows_at_once)
-        # The pipeline would encode pictures in the network's precision, which some autoencoders do
-        # not bear, or bring them to another size. It takes latents too.
+            return None
+        if self.family.condition == "pictures":
+            return torch.from_numpy(pictures)
+        latents = self.encode(pictures, rows_at_once)
         if self.family.condition == "unscaled latents":
-            start = start / self._scale() + self._shift()
-        return self.draw(prompts, seeds, steps, rows_at_once, start)
+            return latents / self._scale() + self._shift()
+        return latents
 
     @property
     def size(self) -> tuple[int, int]:
@@ -214,6 +225,23 @@ class Diffusion:
             told["control_mode"] = network.mode if is_drawing else [network.mode] * len(pictures)
         return told
 
+    def _on_the_way(
+        self, start: torch.Tensor, noise: list[torch.Generator], steps: int, asked: int
+    ) -> dict[str, Any]:
+        """The arguments that start an editor's pipeline from latents, as image-to-image would.
+
+        At the level of noise from which `steps` of a schedule of `asked` steps are left.
+        """
+        sigmas = np.linspace(1.0, 1 / asked, asked)[asked - steps :]
+        scheduler = self.pipe.scheduler
+        scheduler.set_timesteps(
+            sigmas=sigmas, **size_shift(scheduler, self.family, self.shape), device=self.device
+        )
+        level = scheduler.sigmas[0].to(start.dtype)
+        drawn = randn_tensor(start.shape, noise, self.device, start.dtype)
+        latents = self.pipe._pack_latents((1 - level) * start + level * drawn, *start.shape)
+        return {"latents": latents, "sigmas": sigmas.tolist()}
+
     def _image_to_image(self) -> Any:
         if not self._can_refine:
             raise ModelError(
@@ -242,13 +270,12 @@ class Diffusion:
         self,
         pipe: Any,
         prompts: Sequence[str],
-        seeds: Sequence[int],
-        size: int,
+        noise: list[torch.Generator],
         more: dict[str, Any],
     ) -> torch.Tensor:
-        """Latents of `len(prompts)` rows, computed as `size`."""
+        """Latents of `len(prompts)` rows, computed as many as there are generators."""
+        size = len(noise)
         self._computed_rows += size
-        noise = generators(padded(seeds, size))
         texts = padded(prompts, size)
         arguments = self._arguments(pipe, size) | more
         with noise_of_each_row(self.pipe.scheduler, noise):

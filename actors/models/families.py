@@ -58,6 +58,15 @@ class Family:
         return self.condition is not None
 
     @property
+    def refines(self) -> bool:
+        """Whether it can start from a picture.
+
+        By diffusers' image-to-image; or, of an editor of flow matching, by latents and levels of
+        noise, which its pipeline takes.
+        """
+        return bool(self.image_to_image) or (self.instructed and self.noise == "flow")
+
+    @property
     def has_image_guidance(self) -> bool:
         """Whether it is guided by the picture too: by both, by the picture alone, by neither."""
         return self.guided_passes == 3
@@ -205,8 +214,8 @@ def draws(folder: Path) -> bool:
 
 
 def refines(folder: Path) -> bool:
-    """Whether diffusers can start this pipeline from a picture; Sana it cannot."""
-    return bool(family_of(folder).image_to_image)
+    """Whether this pipeline can be started from a picture; Sana cannot."""
+    return family_of(folder).refines
 
 
 def shape_of(settings: DiffusionSettings, folder: Path, network: dict[str, Any]) -> Shape:

@@ -111,9 +111,8 @@ def follows_instructions(settings: DiffusionSettings) -> bool:
 
 def check_roles(student: Path, teacher: Path, strategy: str, task: str = "generate") -> None:
     """Refuse folders whose pipelines cannot do what the job wants of them."""
-    instructed = [family_of(folder).instructed for folder in (student, teacher)]
-    if any(instructed):
-        _check_editors(instructed, strategy, task)
+    if family_of(student).instructed or family_of(teacher).instructed:
+        _check_editors(student, teacher, strategy, task)
         return
     if task == "edit":
         for role, folder in (("student", student), ("teacher", teacher)):
@@ -153,22 +152,22 @@ def check_roles(student: Path, teacher: Path, strategy: str, task: str = "genera
         )
 
 
-def _check_editors(instructed: list[bool], strategy: str, task: str) -> None:
-    """Of models that change a picture as they are told, and start from noise."""
+def _check_editors(student: Path, teacher: Path, strategy: str, task: str) -> None:
+    """Of models of which one at least changes a picture as it is told."""
     if task != "edit":
         raise SpecError(
             f"task: {task}, and a model that follows instructions edits. Set it to edit."
         )
-    if not all(instructed):
-        other = "teacher" if instructed[0] else "student"
+    for role, folder in (("student", student), ("teacher", teacher)):
+        if not family_of(folder).instructed:
+            raise SpecError(
+                f"models.{role}: an editor that follows instructions (make it red) goes with "
+                "another such, and not with a model that is told what to paint (a red car)."
+            )
+    if strategy == "refine" and not refines(teacher):
         raise SpecError(
-            f"models.{other}: an editor that follows instructions (make it red) goes with another "
-            "such, and not with a model that is told what to paint (a red car)."
-        )
-    if strategy == "refine":
-        raise SpecError(
-            "strategy: refine, and editors that follow instructions are shown a picture and start "
-            "from noise here. Set strategy: regenerate."
+            f"strategy: refine, and the teacher, a {pipeline_class(teacher)}, starts from noise "
+            "only. Set strategy: regenerate."
         )
 
 

@@ -91,7 +91,7 @@ def schedule_of(settings: DiffusionSettings) -> Schedule:
     family = family_of(folder)
     scheduler = scheduler_in(folder, settings.scheduler)
     shape = model_shape(settings, folder)
-    levels = _noise_levels(scheduler, family, shape) if family.image_to_image else []
+    levels = _noise_levels(scheduler, family, shape) if family.refines else []
     return Schedule(family.noise, int(scheduler.config.num_train_timesteps), levels)
 
 
@@ -107,11 +107,11 @@ def _noise_levels(scheduler: Any, family: Family, shape: Shape) -> list[float]:
         return [float(1 - a) for a in scheduler.alphas_cumprod]
     count = len(scheduler)
     sigmas = np.linspace(1.0, 1 / count, count)
-    scheduler.set_timesteps(sigmas=sigmas, **_shift(scheduler, family, shape))
+    scheduler.set_timesteps(sigmas=sigmas, **size_shift(scheduler, family, shape))
     return [float(sigma) for sigma in scheduler.sigmas[:count].flip(0)]
 
 
-def _shift(scheduler: Any, family: Family, shape: Shape) -> dict[str, float]:
+def size_shift(scheduler: Any, family: Family, shape: Shape) -> dict[str, float]:
     """`mu`, where the noise levels of the schedule are shifted by the picture's size.
 
     Source: `calculate_shift` in diffusers' pipelines: linear in the number of tokens.

@@ -83,11 +83,20 @@ def test_an_edit_with_several_drawings_and_a_broken_picture(
     assert hashes(tmp_path / "again") == hashes(tmp_path / "out")
 
 
+@pytest.mark.parametrize(
+    ("name", "strategy", "passes"),
+    [("instruct-pix2pix", "regenerate", 3), ("flux-kontext", "refine", 1)],
+)
 def test_an_instruction_is_followed_and_its_target_is_scored(
-    run_here: RunJob, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+    name: str,
+    strategy: str,
+    passes: int,
+    run_here: RunJob,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     """By an editor with random weights, so the pictures mean nothing: what they come from does."""
-    editor = str(build("instruct-pix2pix", tmp_path_factory.mktemp("editor")))
+    editor = str(build(name, tmp_path_factory.mktemp("editor")))
     targets, instructions = CAPTIONS[:12], [f"make it number {number}" for number in range(12)]
     table = pa.table(
         {
@@ -103,7 +112,7 @@ def test_an_instruction_is_followed_and_its_target_is_scored(
         "task": "edit",
         "image_column": "picture",
         "target_column": "target",
-        "strategy": "regenerate",
+        "strategy": strategy,
         "budget": {"refine": 0.4},
         "models": {
             "student": {**model, "steps": 2, "batch_size": 4},
@@ -117,8 +126,8 @@ def test_an_instruction_is_followed_and_its_target_is_scored(
     refined = [row for row in rows if row["teacher_score"] is not None]
     assert 3 <= len(refined) <= 7
     for row in rows:
-        # With both, with the picture alone, with neither: three evaluations a step; and 3 steps.
-        assert row["nfe"] == 2 * 3 + (row["teacher_score"] is not None) * 3 * 3
+        # Two steps of the student; three of the teacher, which is told so.
+        assert row["nfe"] == (2 + (row["teacher_score"] is not None) * 3) * passes
     shown = np.stack([np.asarray(Image.open(BytesIO(row["image"]["bytes"]))) for row in rows])
     oracle = Oracle(PRESETS["shapes"].oracle)
     scores, _ = oracle.score(targets, [(0, place) for place in range(12)], shown)
