@@ -28,6 +28,8 @@ from tests.models.test_tasks import resolved_edit
 from tests.models.tiny import EDITORS
 
 GIVEN = Given("edit")
+ONE_EACH = [name for name in EDITORS if name != "qwen-image-edit-plus"]
+"""Without the one that takes a second a row and does all but the prompt as another does."""
 
 
 def side(name: str) -> int:
@@ -129,7 +131,7 @@ def test_a_lora_on_an_editor_edits_as_diffusers_does_with_it(
     assert worst(ours, [student.diffusion._unpacked(latents) for latents in without]) > 0.01
 
 
-@pytest.mark.parametrize("name", EDITORS)
+@pytest.mark.parametrize("name", ONE_EACH)
 def test_an_edited_row_does_not_depend_on_its_neighbours(
     name: str, folders: Folders, note: Note
 ) -> None:
@@ -143,7 +145,7 @@ def test_an_edited_row_does_not_depend_on_its_neighbours(
     assert not torch.equal(ours[0], ours[1]), "two drawings of one row"
 
 
-@pytest.mark.parametrize("name", EDITORS)
+@pytest.mark.parametrize("name", ONE_EACH)
 def test_a_teacher_edits_the_rows_picture_anew(name: str, folders: Folders, note: Note) -> None:
     anew = Refinement("regenerate", 1.0, 3, "latents", GIVEN)
     teacher = teacher_of(folders(name), anew, **fields_of(name))
