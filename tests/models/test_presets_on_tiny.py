@@ -21,12 +21,12 @@ from actors.models.presets import CATALOGUE, PRESETS
 from actors.models.schedulers import CLASSES
 from actors.models.sources import resolved
 from actors.rollback import steps_to_ask_for
-from actors.settings import DiffusionSettings
+from actors.settings import ControlNetSettings, DiffusionSettings
 from cluster.models import app
 from jobs.job import as_planned, resolve
 from jobs.spec import make_spec
 from tests.models.conftest import Folders, settings_for
-from tests.models.tiny import EDITORS
+from tests.models.tiny import EDITORS, controlnet
 
 PROMPT, SEED = "a red cat on a mat", 21
 TINY = {
@@ -132,13 +132,19 @@ def test_a_plan_knows_of_a_preset_what_its_files_say(
     fields: dict[str, Any] = {"input": str(tmp_path / "rows.csv"), "output": str(tmp_path / "out")}
     if CATALOGUE[name].instructed:
         fields |= {"task": "edit", "image_column": "picture"}
+    if CATALOGUE[name].student.controlnet:
+        fields |= {"task": "control", "image_column": "picture"}
     planned = make_spec({**fields, "models": name})
     models: dict[str, Any] = {"oracle": PRESETS["shapes"].oracle.model_dump()}
     for role in ("student", "teacher"):
         settings = getattr(planned.models, role)
-        here = {"path": str(folders(tiny_of(settings))), "guidance_passes": None}
-        alone = {"lora": None, "denoiser": None, "variant": None, "width": 64, "height": 64}
-        models[role] = settings.model_copy(update={**here, **alone}).model_dump()
+        here = {"path": str(folders(tiny_of(settings))), "width": 64, "height": 64}
+        left_out = ("guidance_passes", "lora", "denoiser", "variant")
+        changes: dict[str, Any] = here | dict.fromkeys(left_out)
+        if settings.controlnet:
+            network = controlnet(folders(tiny_of(settings)), tmp_path / role)
+            changes["controlnet"] = ControlNetSettings(path=str(network))
+        models[role] = settings.model_copy(update=changes).model_dump()
     how = {"strategy": planned.strategy}
     if planned.rollback:
         how["rollback"] = planned.rollback.model_dump(exclude_none=True)
