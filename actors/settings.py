@@ -1,6 +1,7 @@
 """What each model is told: frozen, validated, and free of torch, so that a job file loads fast.
 
-`jobs.spec` puts these into the job file; `actors.models.presets` fills them for known models.
+`jobs.spec.job_spec` puts these into the job file; `actors.models.presets` fills them for known
+models.
 """
 
 from __future__ import annotations

@@ -31,12 +31,12 @@ from timed_jobs import WarmCrew, write_result
 from actors.models.presets import PRESETS
 from actors.seeds import stage_seed
 from cluster.session import ray_session
-from jobs.images import encode_one
-from jobs.job import Job, resolve
-from jobs.on_ray import RayHands
-from jobs.runner import run_job
-from jobs.sizes import guess_loads, plan_pools
-from jobs.spec import make_spec
+from jobs.execution.ray_executor import RayHands
+from jobs.execution.runner import run_job
+from jobs.output.encode import encode_one
+from jobs.resolve import Job, resolve
+from jobs.scaling.initial_sizes import guess_loads, plan_pools
+from jobs.spec.job_spec import make_spec
 
 PROMPTS = Path(__file__).parent.parent / "examples/prompts.parquet"
 

@@ -22,12 +22,12 @@ from timed_jobs import LoadedCrew, write_result
 
 from actors.timed import timing_of
 from cluster.session import Resources, ray_session
-from jobs.crew import Crew
-from jobs.job import Job, resolve
-from jobs.on_ray import RayHands
-from jobs.runner import run_job
-from jobs.sizes import PoolPlan, PoolPlans
-from jobs.spec import make_spec
+from jobs.execution.dispatcher import Crew
+from jobs.execution.ray_executor import RayHands
+from jobs.execution.runner import run_job
+from jobs.resolve import Job, resolve
+from jobs.scaling.initial_sizes import PoolPlan, PoolPlans
+from jobs.spec.job_spec import make_spec
 
 ACTORS = (3, 8, 32, 64, 128)
 REJECTED = 0.3

@@ -16,8 +16,8 @@ from driver import make_crew, make_job
 from timed_jobs import memory_bytes, write_result
 
 from cluster.session import ray_session
-from jobs.progress import Progress
-from jobs.runner import run_job
+from jobs.execution.progress import Progress
+from jobs.execution.runner import run_job
 
 BATCH = {"batch_size": 256}
 ACTORS = 4

@@ -22,14 +22,14 @@ import pyarrow.parquet as pq
 from timed_jobs import CORES, TASK_SLOTS, pretend_gpus, write_result
 
 from actors.models.profiles import Timing
-from jobs.crew import Crew
-from jobs.job import Job, planned_refinement, resolve
-from jobs.on_ray import RayHands
-from jobs.plan import ask, make_plan
-from jobs.runner import run_job
-from jobs.sizes import guess_loads, plan_pools
-from jobs.spec import make_spec
-from jobs.stage_times import StageTimes, stage_times
+from jobs.execution.dispatcher import Crew
+from jobs.execution.ray_executor import RayHands
+from jobs.execution.runner import run_job
+from jobs.planning.plan import ask, make_plan
+from jobs.planning.stage_times import StageTimes, stage_times
+from jobs.resolve import Job, planned_refinement, resolve
+from jobs.scaling.initial_sizes import guess_loads, plan_pools
+from jobs.spec.job_spec import make_spec
 
 CASES: dict[str, dict[str, Any]] = {
     "SD-Turbo -> SD1.5, 8 GPUs, 30 % regenerated": {

@@ -14,12 +14,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from cluster.session import Resources, ray_session
-from jobs.crew import Crew
-from jobs.job import resolve
-from jobs.on_ray import RayHands
-from jobs.runner import run_job
-from jobs.sizes import plan_pools
-from jobs.spec import make_spec
+from jobs.execution.dispatcher import Crew
+from jobs.execution.ray_executor import RayHands
+from jobs.execution.runner import run_job
+from jobs.resolve import resolve
+from jobs.scaling.initial_sizes import plan_pools
+from jobs.spec.job_spec import make_spec
 
 PROMPTS = Path(__file__).parent.parent / "examples/prompts.parquet"
 SIZES = [

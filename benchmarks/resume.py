@@ -15,12 +15,12 @@ from time import perf_counter
 
 import numpy as np
 
-from jobs.calibrate import Calibration
-from jobs.images import encode_one
-from jobs.job import Job, resolve
-from jobs.parts import RowResult, write_part
-from jobs.runner import run_job
-from jobs.spec import make_spec
+from jobs.execution.calibration import Calibration
+from jobs.execution.runner import run_job
+from jobs.output.encode import encode_one
+from jobs.output.folder import RowResult, write_part
+from jobs.resolve import Job, resolve
+from jobs.spec.job_spec import make_spec
 
 REPEATS = 3
 

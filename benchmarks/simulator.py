@@ -21,14 +21,14 @@ from time import perf_counter, process_time
 from timed_jobs import memory_bytes, timings_of, write_result
 
 from actors.refinement import Refinement
-from jobs.crew import Crew
-from jobs.hands import Answer
-from jobs.light_hands import LightHands, LightPrompts
-from jobs.progress import Progress
-from jobs.runner import Runner
-from jobs.simulation import Times, simulated_job
-from jobs.sizes import guess_loads, plan_pools
-from jobs.spec import make_spec
+from jobs.execution.dispatcher import Crew
+from jobs.execution.executor import Answer
+from jobs.execution.progress import Progress
+from jobs.execution.runner import Runner
+from jobs.scaling.initial_sizes import guess_loads, plan_pools
+from jobs.simulation.executor import Times, simulated_job
+from jobs.simulation.light_executor import LightHands, LightPrompts
+from jobs.spec.job_spec import make_spec
 
 FILE_SECONDS = 0.1
 """That encoding a batch takes one core."""

@@ -32,17 +32,17 @@ import ray
 from actors.models.profiles import Timing
 from actors.timed import score_of, timing_of
 from cluster.session import Resources, ray_session
-from jobs.calls import Call, Stage
-from jobs.crew import POOL_OF, Crew
-from jobs.hands import Work
-from jobs.job import Job, resolve
-from jobs.light_hands import LightHands
-from jobs.on_ray import RayHands
-from jobs.open_part import OpenPart
-from jobs.runner import Runner, run_job
-from jobs.simulation import SimulatedOutput, SimulatedPrompts, Times
-from jobs.sizes import POOLS, PoolPlans, guess_loads, plan_pools
-from jobs.spec import make_spec
+from jobs.execution.active_part import OpenPart
+from jobs.execution.calls import Call, Stage
+from jobs.execution.dispatcher import POOL_OF, Crew
+from jobs.execution.executor import Work
+from jobs.execution.ray_executor import RayHands
+from jobs.execution.runner import Runner, run_job
+from jobs.resolve import Job, resolve
+from jobs.scaling.initial_sizes import POOLS, PoolPlans, guess_loads, plan_pools
+from jobs.simulation.executor import SimulatedOutput, SimulatedPrompts, Times
+from jobs.simulation.light_executor import LightHands
+from jobs.spec.job_spec import make_spec
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -242,7 +242,7 @@ class WarmCrew(LoadedCrew):
 
 def _start_for_files() -> None:
     """Read what encoding and writing need; stay, so that the next one gets another process."""
-    import jobs.parts  # noqa: F401
+    import jobs.output.folder  # noqa: F401
 
     sleep(0.5)
 

@@ -19,12 +19,12 @@ from rich.table import Table
 from actors.errors import BottegaError, SpecError
 from actors.redact import RedactingFilter
 from cluster import models
-from jobs.spec import JobSpec, load_spec, make_spec
+from jobs.spec.job_spec import JobSpec, load_spec, make_spec
 
 if TYPE_CHECKING:
     from cluster.session import Resources
-    from jobs.crew import Crew
-    from jobs.job import Job
+    from jobs.execution.dispatcher import Crew
+    from jobs.resolve import Job
 
 app = typer.Typer(
     help="Adaptive image datasets: a student draws, an oracle judges, a teacher improves.",
@@ -79,7 +79,7 @@ def run(
 ) -> None:
     """Run a job. Stop it with Ctrl-C; the same command continues it."""
     from cluster.view import JobView, duration
-    from jobs.runner import run_job
+    from jobs.execution.runner import run_job
 
     _log_to_console(verbose)
     spec = _spec(job_file, prompts, prompt_column, models, output, refine)
@@ -113,7 +113,7 @@ def calibrate(
 ) -> None:
     """Draw and score a sample; print which threshold refines which fraction, and what it costs."""
     from cluster.view import JobView
-    from jobs.calibrate import score, table
+    from jobs.execution.calibration import score, table
 
     _log_to_console(verbose)
     spec = _spec(job_file, prompts, prompt_column, models, output or "unused", refine)
@@ -171,7 +171,7 @@ def plan(
 ) -> None:
     """Say what a job will take, before anything starts: time, GPUs, pool sizes and cost."""
     from cluster.plan_view import show
-    from jobs.forecast import Options, as_json, forecast
+    from jobs.planning.forecast import Options, as_json, forecast
 
     if job_file is None:
         prompts, output = prompts or ("-" if rows else None), output or "unused"
@@ -197,8 +197,8 @@ def sheet(
     rows: Annotated[int, typer.Option(help="Rows of each kind to show.", min=1, max=200)] = 12,
 ) -> None:
     """Make a contact sheet: accepted pictures, and refined ones before and after."""
-    from jobs.parts import OutputFolder
-    from jobs.sheet import make_sheet
+    from jobs.output.folder import OutputFolder
+    from jobs.output.pages.contact_sheet import make_sheet
 
     path = make_sheet(OutputFolder(folder), target or folder / "sheet.png", rows)
     console.print(f"contact sheet: {path}", soft_wrap=True, highlight=False, markup=False)
@@ -209,8 +209,8 @@ def verify(
     folder: Annotated[Path, typer.Argument(help="The output folder of a job.")],
 ) -> None:
     """Check every part against its record, and every picture; exit code 1 if anything is wrong."""
-    from jobs.parts import OutputFolder
-    from jobs.verify import verify as problems_of
+    from jobs.output.folder import OutputFolder
+    from jobs.output.verify import verify as problems_of
 
     checked = OutputFolder(folder)
     found = 0
@@ -233,9 +233,9 @@ def retry(
 ) -> None:
     """Draw the failed rows again, into the same parts; every other row keeps its bytes."""
     from cluster.view import JobView
-    from jobs.job import spec_of
-    from jobs.parts import OutputFolder
-    from jobs.runner import retry_job
+    from jobs.execution.runner import retry_job
+    from jobs.output.folder import OutputFolder
+    from jobs.resolve import spec_of
 
     _log_to_console(verbose)
     output = OutputFolder(folder)
@@ -260,7 +260,7 @@ def retry(
 
 def _threshold_line(job: Job) -> str:
     """What the calibration found, and what it cost."""
-    from jobs.calibrate import describe
+    from jobs.execution.calibration import describe
 
     found = (job.output.read_job() or {}).get("calibration")
     return f"threshold: {describe(found)}" if found else "threshold: none was needed"
@@ -299,7 +299,7 @@ def _crew_for(
 ) -> Iterator[tuple[Job, Callable[[], Crew]]]:
     """The job, and what makes its crew. Ray starts with the crew, after every check."""
     from cluster.session import check_packages, ray_session
-    from jobs.job import resolve
+    from jobs.resolve import resolve
 
     check_packages()
     job = resolve(spec)
@@ -308,9 +308,9 @@ def _crew_for(
 
 
 def _make_crew(job: Job, have: Resources, stopped: Callable[[], bool]) -> Crew:
-    from jobs.crew import Crew
-    from jobs.on_ray import RayHands
-    from jobs.sizes import guess_loads, plan_pools
+    from jobs.execution.dispatcher import Crew
+    from jobs.execution.ray_executor import RayHands
+    from jobs.scaling.initial_sizes import guess_loads, plan_pools
 
     loads = guess_loads(job)
     plans = plan_pools(job.spec.pools, have.cpus, have.gpus, have.labelled_gpus, loads)

@@ -9,10 +9,10 @@ from rich.table import Table
 from rich.text import Text
 
 from cluster.view import duration
-from jobs.forecast import Forecast
-from jobs.plan import Moment, Plan
-from jobs.prices import EXAMPLES, Prices
-from jobs.stage_times import StageTimes
+from jobs.planning.forecast import Forecast
+from jobs.planning.plan import Moment, Plan
+from jobs.planning.prices import EXAMPLES, Prices
+from jobs.planning.stage_times import StageTimes
 
 MAX_MOMENTS = 12
 """Lines of the table of sizes; --json has every one."""

@@ -15,7 +15,7 @@ import actors
 import cluster
 import jobs
 from actors.errors import ClusterError
-from jobs.sizes import POOL_LABEL
+from jobs.scaling.initial_sizes import POOL_LABEL
 
 ROOT = Path(__file__).resolve().parent.parent
 

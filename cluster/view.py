@@ -12,7 +12,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from jobs.progress import Progress
+from jobs.execution.progress import Progress
 
 PLAIN_SECONDS = 10.0
 """Without a terminal, a line this often."""

@@ -3,8 +3,8 @@
     python -m tests.chaos.broken
 
 Each line of BROKEN is one change to a copy of the code. For each, the first seeds of
-`python -m jobs.faults` that find it, and what they say. Exits with 1 if one is not found, or if the
-code has changed so that there is nothing to break.
+`python -m tests.simulation.faults` that find it, and what they say. Exits with 1 if one is not
+found, or if the code has changed so that there is nothing to break.
 """
 
 from __future__ import annotations
@@ -22,47 +22,47 @@ ROOT = Path(__file__).parents[2]
 
 BROKEN = {
     "a call that is back still counts as under way": (
-        "jobs/cascade.py",
+        "jobs/execution/cascade.py",
         "        self._active[call.stage] &= ~call.row_set\n        if isinstance(event, Failed)",
         "        if isinstance(event, Failed)",
     ),
     "what is made again is let go before the call that waits has taken it": (
-        "jobs/cascade.py",
+        "jobs/execution/cascade.py",
         "made.rows & (ahead[stage] | active[stage])",
         "made.rows & ahead[stage]",
     ),
     "latents are let go although the teacher may still take them": (
-        "jobs/cascade.py",
+        "jobs/execution/cascade.py",
         "for stage in self._takers[made.call.stage, output]:",
         "for stage in set(self._takers[made.call.stage, output]) - {Stage.REFINE}:",
     ),
     "the teacher's batches depend on how many rows wait": (
-        "jobs/cascade.py",
+        "jobs/execution/cascade.py",
         "size = self.rules.teacher_batch\n",
         "size = 1 + len(self._for_teacher) // 2\n",
     ),
     "an output that was lost is not made again": (
-        "jobs/cascade.py",
+        "jobs/execution/cascade.py",
         "        for producer in missing:",
         "        for producer in ():",
     ),
     "an answer that comes twice is taken twice": (
-        "jobs/crew.py",
+        "jobs/execution/dispatcher.py",
         "sent = self._sent.pop(ticket, None)",
         "sent = self._sent.get(ticket)",
     ),
     "a late answer of an actor that was given up is taken": (
-        "jobs/crew.py",
+        "jobs/execution/dispatcher.py",
         "            self._over(sent.ticket)\n",
         "",
     ),
     "of a dead actor's calls only the oldest is made again": (
-        "jobs/crew.py",
+        "jobs/execution/dispatcher.py",
         "        while worker.calls:\n",
         "        if worker.calls:\n",
     ),
     "a dead actor keeps its calls, and they their inputs": (
-        "jobs/crew.py",
+        "jobs/execution/dispatcher.py",
         "        while worker.calls:\n"
         "            # Taken out: call and actor refer to each other, and would keep the inputs "
         "in the store.\n"
@@ -70,18 +70,18 @@ BROKEN = {
         "        for sent in list(worker.calls):\n",
     ),
     "all inputs of a call are declared lost with one": (
-        "jobs/crew.py",
+        "jobs/execution/dispatcher.py",
         "gone = [lost] if lost in work.inputs else list(work.inputs)",
         "gone = list(work.inputs)",
     ),
     "a call whose input was lost while it waited is forgotten": (
-        "jobs/crew.py",
+        "jobs/execution/dispatcher.py",
         "                if inputs is None:\n"
         "                    stale.append((owner, Failed(call, LOST_IN_THE_QUEUE, blame=False)))\n",
         "                if inputs is None:\n",
     ),
     "a file's slot is not given back when it fails": (
-        "jobs/crew.py",
+        "jobs/execution/dispatcher.py",
         "            self._tasks -= 1\n",
         "            self._tasks -= not answer.trouble\n",
     ),
@@ -96,7 +96,7 @@ BROKEN = {
         "",
     ),
     "a part that has its record is opened again": (
-        "jobs/runner.py",
+        "jobs/execution/runner.py",
         "[n for n in range(job.prompts.num_parts) if n not in there]",
         "[n for n in range(job.prompts.num_parts)]",
     ),
@@ -108,7 +108,7 @@ def find(name: str, count: int) -> list[str]:
     """The seeds below `count` that find it, each with its problem. ValueError: nothing to break."""
     file, text, instead = BROKEN[name]
     with TemporaryDirectory() as folder:
-        for package in ("actors", "jobs"):
+        for package in ("actors", "jobs", "tests/simulation"):
             leave = ignore_patterns("weights", "__pycache__")
             copytree(ROOT / package, Path(folder) / package, ignore=leave)
         copy = Path(folder) / file
@@ -117,7 +117,7 @@ def find(name: str, count: int) -> list[str]:
             raise ValueError(f"{file} has {code.count(text)} times {text!r}")
         copy.write_text(code.replace(text, instead), encoding="utf-8")
         ended = subprocess.run(
-            [sys.executable, "-m", "jobs.faults", "--count", str(count)],
+            [sys.executable, "-m", "tests.simulation.faults", "--count", str(count)],
             cwd=folder, env={**os.environ, "PYTHONPATH": folder}, capture_output=True, text=True,
             check=False,
         )  # fmt: skip

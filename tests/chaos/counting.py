@@ -18,7 +18,7 @@ from typing import Any
 
 import ray
 
-import jobs.on_ray
+import jobs.execution.ray_executor
 from actors.oracle import Oracle
 from actors.student import Student
 from actors.teacher import Teacher
@@ -62,7 +62,7 @@ def count(log: Path, gate: Path) -> None:
             return super().refine(prompts, *rest, **options)
 
     kinds = {"student": CountedStudent, "oracle": CountedOracle, "teacher": CountedTeacher}
-    jobs.on_ray.actor_classes = lambda _: kinds  # type: ignore[assignment]
+    jobs.execution.ray_executor.actor_classes = lambda _: kinds  # type: ignore[assignment]
 
 
 if __name__ == "__main__":

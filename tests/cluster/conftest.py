@@ -13,13 +13,13 @@ import pytest
 import ray
 
 from cluster.session import Resources, ray_session
-from jobs.crew import Crew
-from jobs.job import Job, resolve
-from jobs.on_ray import RayHands
-from jobs.progress import Progress
-from jobs.runner import retry_job, run_job
-from jobs.sizes import plan_pools
-from jobs.spec import make_spec
+from jobs.execution.dispatcher import Crew
+from jobs.execution.progress import Progress
+from jobs.execution.ray_executor import RayHands
+from jobs.execution.runner import retry_job, run_job
+from jobs.resolve import Job, resolve
+from jobs.scaling.initial_sizes import plan_pools
+from jobs.spec.job_spec import make_spec
 
 CAPTIONS = [
     f"a {size} {colour} {shape} on a {ground} background"

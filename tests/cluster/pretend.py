@@ -11,9 +11,9 @@ from pathlib import Path
 
 from cluster.cli import _make_crew
 from cluster.session import Resources, ray_session
-from jobs.job import resolve
-from jobs.runner import run_job
-from jobs.spec import load_spec
+from jobs.execution.runner import run_job
+from jobs.resolve import resolve
+from jobs.spec.job_spec import load_spec
 
 
 def run(file: str, have: Resources) -> None:

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from jobs.parts import OutputFolder
-from jobs.verify import verify
+from jobs.output.folder import OutputFolder
+from jobs.output.verify import verify
 from tests.cluster.conftest import hashes
 
 ROOT = Path(__file__).parents[2]

@@ -18,9 +18,9 @@ import psutil
 import pytest
 import yaml
 
-from jobs.job import Job
-from jobs.parts import OutputFolder
-from jobs.progress import Progress
+from jobs.execution.progress import Progress
+from jobs.output.folder import OutputFolder
+from jobs.resolve import Job
 from tests.cluster.conftest import FAST, FIELDS, hashes, rows_of
 
 ROOT = Path(__file__).parents[2]

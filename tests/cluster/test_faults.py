@@ -21,8 +21,8 @@ from actors.roles import actor_classes
 from actors.settings import ModelSettings
 from actors.student import Student
 from actors.teacher import Teacher
-from jobs.job import Job
-from jobs.progress import Progress
+from jobs.execution.progress import Progress
+from jobs.resolve import Job
 from tests.cluster.conftest import CAPTIONS, FIELDS, RunJob, hashes, rows_of
 
 Strike = Callable[[Sequence[str], int], None]
@@ -45,7 +45,7 @@ def play(patch: pytest.MonkeyPatch, **roles: type) -> None:
     def kinds(models: ModelSettings) -> dict[str, type]:
         return {**actor_classes(models), **roles}
 
-    patch.setattr("jobs.on_ray.actor_classes", kinds)
+    patch.setattr("jobs.execution.ray_executor.actor_classes", kinds)
 
 
 def at_its_threshold(done: tuple[Job, Progress], out: Path) -> dict[str, Any]:

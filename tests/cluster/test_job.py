@@ -20,10 +20,10 @@ from safetensors.torch import load_file, save_file
 
 from actors.errors import OutputError, PoolFailedError, SpecError, TooManyFailuresError
 from actors.models.presets import PRESETS
-from jobs.job import Job
-from jobs.parts import OutputFolder
-from jobs.progress import Progress
-from jobs.sheet import make_sheet
+from jobs.execution.progress import Progress
+from jobs.output.folder import OutputFolder
+from jobs.output.pages.contact_sheet import make_sheet
+from jobs.resolve import Job
 from tests.cluster.conftest import FAST, FIELDS, RunJob, hashes, rows_of
 
 
@@ -129,7 +129,7 @@ def test_a_finished_job_starts_no_actor(done: tuple[Job, Progress], run_here: Ru
         raise AssertionError("a crew was made")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("jobs.crew.Crew.__enter__", no_crew)
+        patch.setattr("jobs.execution.dispatcher.Crew.__enter__", no_crew)
         _, progress = run_here(input=job.spec.input, output=job.spec.output, **FIELDS)
     assert progress.done_rows == progress.resumed_rows == 22
     assert hashes(job.output.path) == before

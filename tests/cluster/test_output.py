@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from actors.errors import OutputFailedError
-from jobs.job import Job
-from jobs.parts import OutputFolder, RowResult, write_part
-from jobs.progress import Progress
+from jobs.execution.progress import Progress
+from jobs.output.folder import OutputFolder, RowResult, write_part
+from jobs.resolve import Job
 from tests.cluster.conftest import FIELDS, RunJob, hashes
 from tests.cluster.test_command import BOTTEGA, bottega, job_file
 

@@ -16,8 +16,8 @@ from PIL import Image
 from transformers import AutoImageProcessor, AutoTokenizer, BlipForImageTextRetrieval
 
 from actors.seeds import stage_seed
-from jobs.job import Job
-from jobs.progress import Progress
+from jobs.execution.progress import Progress
+from jobs.resolve import Job
 from tests.cluster.conftest import rows_of
 
 

@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from actors.models.shapes import verifier, world
-from jobs.job import Job
-from jobs.progress import Progress
+from jobs.execution.progress import Progress
+from jobs.resolve import Job
 from tests.cluster.conftest import FIELDS, rows_of
 from tests.cluster.test_command import bottega, job_file
 

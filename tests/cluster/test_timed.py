@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.parts import OutputFolder
+from jobs.output.folder import OutputFolder
 from tests.cluster.conftest import rows_of
 from tests.cluster.test_command import bottega, job_file
 

@@ -12,8 +12,8 @@ from actors.models.families import FAMILIES, family_of, shape_of
 from actors.models.pairing import model_shape
 from actors.models.presets import PRESETS
 from actors.models.schedulers import schedule_of
-from jobs.job import Job, resolve
-from jobs.spec import make_spec
+from jobs.resolve import Job, resolve
+from jobs.spec.job_spec import make_spec
 from tests.models.conftest import Folders, settings_for
 
 SIZE = {"width": 32, "height": 32}

@@ -25,8 +25,8 @@ from actors.refinement import Drawing, Given, Refinement
 from actors.rollback import steps_to_ask_for
 from actors.seeds import stage_seed
 from actors.student import Student
-from jobs.job import Job, resolve
-from jobs.spec import make_spec
+from jobs.resolve import Job, resolve
+from jobs.spec.job_spec import make_spec
 from tests.models.conftest import Folders
 from tests.models.rows import IMAGES, PROMPTS, SEEDS, picture, png, student_of, teacher_of, worst
 

@@ -11,7 +11,7 @@ import yaml
 from actors.models import presets
 from actors.models.presets import CATALOGUE, OPTIONS, PRESETS, Preset
 from cluster.models import describe
-from jobs.spec import make_spec
+from jobs.spec.job_spec import make_spec
 
 ROOT = Path(__file__).parents[3]
 REAL = [name for name in CATALOGUE if not name.startswith(("shapes", "timed"))]

@@ -11,7 +11,7 @@ from jsonschema import ValidationError
 from ray.autoscaler._private.util import fillout_defaults, prepare_config, validate_config
 
 from actors.pool_settings import PoolsSettings
-from jobs.sizes import plan_pools
+from jobs.scaling.initial_sizes import plan_pools
 
 CONFIG = Path(__file__).parents[3] / "ray_config.yaml"
 

@@ -10,7 +10,7 @@ import typer.main
 import yaml
 
 from cluster.cli import app
-from jobs.spec import load_spec, make_spec
+from jobs.spec.job_spec import load_spec, make_spec
 
 ROOT = Path(__file__).parents[3]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -9,8 +9,8 @@ import pytest
 from rich.console import Console
 
 from cluster.view import JobView, duration, line, render
-from jobs.crew import PoolView
-from jobs.progress import Progress
+from jobs.execution.dispatcher import PoolView
+from jobs.execution.progress import Progress
 
 PROGRESS = Progress(
     num_rows=1000,

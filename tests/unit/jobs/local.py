@@ -16,17 +16,17 @@ import numpy as np
 
 from actors.errors import OutputFailedError
 from actors.refinement import Refinement
-from jobs.calls import Call, Done, Event, Failed, Output, Release, Stage
-from jobs.crew import Crew
-from jobs.images import encode_one
-from jobs.job import Job
-from jobs.measures import Pace
-from jobs.open_part import OpenPart, row_results
-from jobs.parts import OutputFolder, write_part
-from jobs.progress import Progress
-from jobs.prompts import Prompts
-from jobs.runner import retry_job, run_job
-from jobs.spec import make_spec
+from jobs.execution.active_part import OpenPart, row_results
+from jobs.execution.calls import Call, Done, Event, Failed, Output, Release, Stage
+from jobs.execution.dispatcher import Crew
+from jobs.execution.estimators import Pace
+from jobs.execution.progress import Progress
+from jobs.execution.runner import retry_job, run_job
+from jobs.input.prompts import Prompts
+from jobs.output.encode import encode_one
+from jobs.output.folder import OutputFolder, write_part
+from jobs.resolve import Job
+from jobs.spec.job_spec import make_spec
 
 FIELDS: dict[str, Any] = {
     "models": {"preset": "shapes", "student": {"batch_size": 2}, "teacher": {"batch_size": 2}},

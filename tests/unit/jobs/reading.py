@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from actors.errors import InputError
-from jobs.prompts import Part, Prompts
-from jobs.spec import make_spec
+from jobs.input.prompts import Part, Prompts
+from jobs.spec.job_spec import make_spec
 
 
 def read(path: Path | str, **fields: Any) -> Prompts:

@@ -7,16 +7,16 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import Any
 
-from jobs.calls import Call
-from jobs.capacity import Capacity, Devices
-from jobs.crew import Crew
-from jobs.hands import Trouble, Work
-from jobs.light_hands import LightHands
-from jobs.open_part import OpenPart
-from jobs.runner import Runner
-from jobs.simulation import SimulatedActor, SimulatedOutput, Times, simulated_job
-from jobs.sizes import POOLS, guess_loads, plan_pools
-from jobs.spec import make_spec
+from jobs.execution.active_part import OpenPart
+from jobs.execution.calls import Call
+from jobs.execution.dispatcher import Crew
+from jobs.execution.executor import Trouble, Work
+from jobs.execution.runner import Runner
+from jobs.scaling.capacity import Capacity, Devices
+from jobs.scaling.initial_sizes import POOLS, guess_loads, plan_pools
+from jobs.simulation.executor import SimulatedActor, SimulatedOutput, Times, simulated_job
+from jobs.simulation.light_executor import LightHands
+from jobs.spec.job_spec import make_spec
 
 PROFILES = {"sd": (0.77, 12.88), "sdxl": (7.1, 79.11)}
 """Seconds of a batch of 16: SD-Turbo and Stable Diffusion 1.5, SDXL-Lightning and SDXL."""

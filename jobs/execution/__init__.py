@@ -1,0 +1,1 @@
+"""Running a job: each part's cascade, the dispatcher, and the executors."""

@@ -1,0 +1,123 @@
+"""A part on its way: its rows, its cascade, what it holds in the object store, what it becomes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from jobs.execution.calls import Call, Output, Stage
+from jobs.execution.cascade import Cascade, State
+from jobs.input.prompts import Part
+from jobs.output.folder import RowResult
+
+Ref = Any
+"""What stands for a thing in the object store; dropping the last one drops the thing."""
+
+
+@dataclass(eq=False)
+class OpenPart:
+    """`refs`: what its calls made and its cascade still holds; `stored`: the bytes of it. `record`:
+    once it is committed. `truncated`: rows whose prompts were longer than the student reads.
+
+    `seconds` by pool, `failures` and `smaller_batches` (by pool, after the device ran out of
+    memory) go into the record: they may depend on time and place.
+    """
+
+    part: Part
+    cascade: Cascade
+    refs: dict[tuple[Call, Output], Ref] = field(default_factory=dict)
+    stored: dict[tuple[Call, Output], int] = field(default_factory=dict)
+    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    failures: int = 0
+    smaller_batches: dict[str, int] = field(default_factory=dict)
+    record: dict[str, Any] | None = None
+    truncated: set[int] = field(default_factory=set)
+
+    def inputs(self, call: Call) -> dict[Ref, Call] | None:
+        """What a call takes, with who made it.
+
+        None if something was lost since the cascade asked for `call`: another call missed it.
+        """
+        used = self.cascade.input_of(call.stage)
+        try:
+            return {self.refs[maker, used]: maker for maker in call.sources}
+        except KeyError:
+            return None
+
+    def facts(self) -> dict[str, Any]:
+        """What the record says of how the part went."""
+        return {
+            "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
+            "failed_calls": self.failures,
+            **({"smaller_batches": self.smaller_batches} if self.smaller_batches else {}),
+        }
+
+
+def picks(cascade: Cascade, call: Call) -> list[tuple[int, int]]:
+    """Where each row's input is: (which of the call's sources, which picture of it).
+
+    The oracle has as many inputs for a drawn row as it has drawings, one after the other.
+
+    For a commit the inputs are whole files' lists, and `row_results` says what is where.
+    """
+    if not call.sources or call.stage is Stage.COMMIT:
+        return []
+    # Of two sources that have a row, either will do: it has the same bytes in both.
+    places = {
+        row: (which, place)
+        for which, source in enumerate(call.sources)
+        for place, row in enumerate(source.rows)
+    }
+    if cascade.rules.draws == 1:
+        return [places[row] for row in call.rows]
+    found = []
+    for row in call.rows:
+        which, place = places[row]
+        found += [(which, there) for there in cascade.places(call, row, place)]
+    return found
+
+
+def row_results(
+    owner: OpenPart, commit: Call, evaluations: Mapping[Stage, int], save_student: bool
+) -> list[RowResult | None]:
+    """What each row of a finished part becomes, with where its files are among the commit's.
+
+    None for a row that is kept from the part that is there.
+    """
+    cascade = owner.cascade
+    places = {source: which for which, source in enumerate(commit.sources)}
+
+    def file_of(stage: Stage, row: int) -> tuple[int, int]:
+        made_by = cascade.made_by(stage, row)
+        return places[made_by], made_by.rows.index(row)
+
+    results: list[RowResult | None] = []
+    for number, row in enumerate(cascade.rows):
+        if row.state is State.KEPT:
+            results.append(None)
+            continue
+        refined = row.teacher_score is not None
+        image = student_image = None
+        if row.source == "student":
+            image = file_of(Stage.ENCODE_DRAWN, number)
+        elif row.source == "teacher":
+            image = file_of(Stage.ENCODE_REFINED, number)
+        if refined and save_student and row.error is None:
+            student_image = file_of(Stage.ENCODE_DRAWN, number)
+        spent = [s for s in (Stage.DRAW, Stage.REFINE) if cascade.was_made(s, number)]
+        results.append(
+            RowResult(
+                seed=owner.part.seeds[number],
+                student_score=row.student_score,
+                teacher_score=row.teacher_score,
+                source=row.source,
+                nfe=sum(evaluations[stage] for stage in spent),
+                truncated=row.error is None and number in owner.truncated,
+                error=row.error,
+                image=image,
+                student_image=student_image,
+            )
+        )
+    return results

@@ -1,0 +1,222 @@
+"""From a budget to a threshold, measured on the job's own prompts with the job's own student.
+
+A sample, spread evenly over the input, is drawn and scored by the same pools and the same cascade
+as the job; its scores say which threshold rejects which fraction. Source: arXiv 2312.10835,
+section 3.2 (the threshold is a percentile of the student's scores).
+"""
+
+from __future__ import annotations
+
+import logging
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from math import inf
+from typing import Any
+
+from actors.errors import JobError, SpecError
+from jobs.execution.active_part import OpenPart
+from jobs.execution.calls import Call, Done, Instruction, Release, Stage
+from jobs.execution.cascade import Cascade
+from jobs.execution.dispatcher import Crew
+from jobs.execution.progress import LISTENER_SECONDS, Listener, Progress
+from jobs.input.prompts import Part
+from jobs.resolve import Job
+
+log = logging.getLogger("bottega.calibrate")
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What was measured, and the threshold that follows.
+
+    `scores`: the sample's, ascending. `refine`: the fraction of them below the threshold, which is
+    the budget's as nearly as the scores allow. `seconds_per_row`: actor-seconds by stage, only
+    where the budget needs them. `rows`: sampled rows that could be
+    scored. `wall_seconds`: what the calibration cost, with the start of the actors.
+    """
+
+    scores: tuple[float, ...]
+    refine: float
+    threshold: float
+    rows: int
+    seconds_per_row: dict[str, float]
+    wall_seconds: float
+
+    def as_json(self) -> dict[str, Any]:
+        """For job.json. The threshold is text, because JSON has no infinity."""
+        return {**asdict(self), "threshold": str(self.threshold)}
+
+
+NOTHING_TO_CALIBRATE = Calibration((), 0.0, -inf, 0, {}, 0.0).as_json()
+"""For an input without rows."""
+
+
+def describe(calibration: dict[str, Any]) -> str:
+    """A calibration of job.json in one line."""
+    if not calibration["rows"]:
+        return f"{float(calibration['threshold']):.4g}, as the budget says"
+    return (
+        f"{float(calibration['threshold']):.4g} refines {calibration['refine']:.0%} of "
+        f"{calibration['rows']} sampled rows; measured in {calibration['wall_seconds']:.0f} s, "
+        "with the start of the actors"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class TableRow:
+    """One line of what `bottega calibrate` prints."""
+
+    refine: float
+    threshold: float
+    nfe: float
+
+
+def threshold_for(scores: Sequence[float], refine: float) -> float:
+    """The threshold below which the fraction `refine` of `scores` lies.
+
+    scores: ascending, at least one. Halfway between two scores, so that a score that equals the
+    threshold is never a matter of rounding; -inf rejects nothing, inf everything.
+    """
+    rejected = round(refine * len(scores))
+    if rejected == 0:
+        return -inf
+    if rejected == len(scores):
+        return inf
+    highest, next_score = scores[rejected - 1], scores[rejected]
+    between = (highest + next_score) / 2
+    # Of two neighbouring floats the middle is one or the other.
+    return between if between > highest else next_score
+
+
+def table(job: Job, scores: Sequence[float]) -> list[TableRow]:
+    """Refine fraction -> threshold and mean network evaluations, in steps of a tenth."""
+    return [
+        TableRow(p / 10, threshold_for(scores, p / 10), job.student_nfe + p / 10 * job.teacher_nfe)
+        for p in range(11)
+    ]
+
+
+def calibrate(job: Job, crew: Crew, listener: Listener | None = None) -> Calibration:
+    """Turn the job's budget into a threshold; draws and scores a sample unless it is given.
+
+    listener: told what the pools do meanwhile.
+    """
+    budget = job.spec.budget
+    start = crew.hands.now()
+    if budget.threshold is not None:
+        return Calibration((), 0.0, budget.threshold, 0, {}, 0.0)
+    if budget.refine in (0, 1):
+        threshold = inf if budget.refine else -inf
+        return Calibration((), budget.refine, threshold, 0, {}, 0.0)
+    sample = job.prompts.sample(job.spec.calibration_rows)
+    log.info("calibrating on %d rows", len(sample.prompts))
+    scores = score(job, crew, sample, listener)
+    if not scores:
+        raise JobError(
+            "no row of the calibration sample could be drawn and scored; the log says why. Mend "
+            "the input or the models, or give budget.threshold to go without calibration."
+        )
+    seconds: dict[str, float] = {}
+    if budget.gpu_seconds is not None:
+        seconds = _seconds_per_row(job, crew, sample, listener)
+    wanted = refine_fraction(job, seconds)
+    threshold = threshold_for(scores, wanted)
+    refine = fraction_below(scores, threshold)
+    if abs(refine - wanted) > 0.51 / len(scores) or (refine in (0, 1)) != (wanted in (0, 1)):
+        log.warning(
+            "the budget asks for %.2g %% refined, and the nearest threshold gives %.2g %%: %d "
+            "scores, some of them equal. More calibration_rows may help.",
+            100 * wanted, 100 * refine, len(scores),
+        )  # fmt: skip
+    return Calibration(
+        scores=tuple(scores),
+        refine=refine,
+        threshold=threshold,
+        rows=len(scores),
+        seconds_per_row=seconds,
+        wall_seconds=round(crew.hands.now() - start, 3),
+    )
+
+
+def score(job: Job, crew: Crew, sample: Part, listener: Listener | None = None) -> list[float]:
+    """The student's scores of a sample, ascending; rows that failed are left out."""
+    cascade = _drive(job, crew, sample, -inf, listener)
+    return sorted(row.student_score for row in cascade.rows if row.student_score is not None)
+
+
+def refine_fraction(job: Job, seconds: dict[str, float]) -> float:
+    """The fraction to refine that the job's budget pays for, in 0..1. Raises SpecError."""
+    budget = job.spec.budget
+    if budget.refine is not None:
+        return budget.refine
+    if budget.nfe is not None:
+        return min(1.0, (budget.nfe - job.student_nfe) / job.teacher_nfe)
+    assert budget.gpu_seconds is not None
+    everywhere = seconds["draw"] + job.spec.draws * seconds["score"]
+    if budget.gpu_seconds < everywhere:
+        raise SpecError(
+            f"budget.gpu_seconds: {budget.gpu_seconds:g} is less than drawing and scoring alone "
+            f"take here ({everywhere:.3g} actor-seconds a picture). Raise it."
+        )
+    refined = seconds["refine"] + seconds["score"]
+    return min(1.0, (budget.gpu_seconds - everywhere) / refined)
+
+
+def fraction_below(scores: Sequence[float], threshold: float) -> float:
+    """The fraction of ascending `scores` that `threshold` rejects."""
+    return bisect_left(scores, threshold) / len(scores)
+
+
+def _seconds_per_row(
+    job: Job, crew: Crew, sample: Part, listener: Listener | None = None
+) -> dict[str, float]:
+    """Actor-seconds a row of each stage, of scoring a picture.
+
+    The teacher is timed on two batches of the sample.
+    """
+    rows = 2 * job.spec.models.teacher.batch_size
+    few = Part(
+        0, 0, sample.table.slice(0, rows), sample.prompts[:rows], sample.seeds[:rows],
+        {row: why for row, why in sample.unusable.items() if row < rows},
+        sample.images,
+        sample.targets and sample.targets[:rows],
+    )  # fmt: skip
+    _drive(job, crew, few, inf, listener)
+    scored = crew.rows[Stage.SCORE_DRAWN] + crew.rows[Stage.SCORE_REFINED]
+    score_seconds = crew.seconds[Stage.SCORE_DRAWN] + crew.seconds[Stage.SCORE_REFINED]
+    return {
+        "draw": crew.seconds[Stage.DRAW] / max(1, crew.rows[Stage.DRAW]),
+        "score": score_seconds / max(1, scored),
+        "refine": crew.seconds[Stage.REFINE] / max(1, crew.rows[Stage.REFINE]),
+    }
+
+
+def _drive(
+    job: Job, crew: Crew, sample: Part, threshold: float, listener: Listener | None
+) -> Cascade:
+    """Run one part through the pools without keeping a picture."""
+    rules = job.rules(threshold)
+    owner = OpenPart(sample, Cascade(len(sample.prompts), rules, sample.unusable))
+    told = -inf
+    cascade = owner.cascade
+    todo: list[Instruction] = cascade.start()
+    while not cascade.done:
+        while todo:
+            instruction = todo.pop()
+            if isinstance(instruction, Release):
+                crew.let_go(owner, instruction)
+            elif isinstance(instruction, Call):
+                if instruction.stage in (Stage.ENCODE_DRAWN, Stage.ENCODE_REFINED, Stage.COMMIT):
+                    todo += cascade.handle(Done(instruction))
+                else:
+                    crew.send(owner, instruction)
+        if not cascade.done:
+            if listener and crew.hands.now() - told > LISTENER_SECONDS:
+                listener(Progress.of_calibration(len(sample.prompts), crew.views()))
+                told = crew.hands.now()
+            for _, event in crew.wait(timeout_seconds=0.5):
+                todo += cascade.handle(event)
+    for error in cascade.errors.values():
+        log.warning("calibration: a row of the sample failed: %s", error)
+    return cascade

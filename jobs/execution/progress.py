@@ -1,0 +1,75 @@
+"""How a job stands: plain numbers for the live view and the final summary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from jobs.execution.dispatcher import PoolView
+
+LISTENER_SECONDS = 0.25
+"""A listener is told so often, and not more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """A moment of a job. Rows are done when their part is committed.
+
+    `balance`: why the pools have the sizes that they have. `resumed_rows` were done before this
+    run; `judged_rows`, `rejected_rows`, `refined_rows` and `elapsed_seconds` are this run's own.
+    While it is `calibrating`, `num_rows` are the sample's.
+    """
+
+    num_rows: int
+    done_rows: int
+    resumed_rows: int
+    failed_rows: int
+    judged_rows: int
+    rejected_rows: int
+    refined_rows: int
+    parts_done: int
+    num_parts: int
+    elapsed_seconds: float
+    pools: list[PoolView] = field(default_factory=list)
+    balance: str = ""
+    calibrating: bool = False
+
+    @classmethod
+    def of_calibration(cls, num_rows: int, pools: list[PoolView]) -> Progress:
+        """While a sample of `num_rows` is drawn and scored; no row of the job has begun."""
+        return cls(
+            num_rows=num_rows, done_rows=0, resumed_rows=0, failed_rows=0, judged_rows=0,
+            rejected_rows=0, refined_rows=0, parts_done=0, num_parts=0, elapsed_seconds=0.0,
+            pools=pools, calibrating=True,
+        )  # fmt: skip
+
+    @property
+    def accepted_fraction(self) -> float:
+        """Of the rows that this run judged."""
+        accepted = self.judged_rows - self.rejected_rows
+        return accepted / self.judged_rows if self.judged_rows else 0.0
+
+    @property
+    def refined_fraction(self) -> float:
+        """Of the rows that this run judged: those that the teacher is through with."""
+        return self.refined_rows / self.judged_rows if self.judged_rows else 0.0
+
+    @property
+    def ended_rows(self) -> int:
+        """Rows of this run that have their last score."""
+        return self.judged_rows - self.rejected_rows + self.refined_rows
+
+    @property
+    def rows_per_second(self) -> float:
+        """Rows of this run that have their last score, by the time that it took."""
+        return self.ended_rows / self.elapsed_seconds if self.elapsed_seconds > 0 else 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """None until the first row of this run is through."""
+        rate = self.rows_per_second
+        return (self.num_rows - self.resumed_rows - self.ended_rows) / rate if rate > 0 else None
+
+
+Listener = Callable[[Progress], None]
+"""Told how the job stands, a few times a second."""

@@ -1,0 +1,229 @@
+"""The crew's hands on Ray: actors of three classes, plain tasks for files.
+
+The only module of `jobs` that touches Ray. It fetches only small facts: scores, seconds, records.
+Pictures and latents go from actor to actor. Actors are started with `max_restarts=0` and
+`max_task_retries=0`, tasks with `max_retries=0`: Ray repeats nothing behind our back.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from time import monotonic, sleep
+from typing import Any
+
+import ray
+from ray import ObjectRef
+from ray.autoscaler.sdk import request_resources
+from ray.exceptions import (
+    NodeDiedError,
+    ObjectLostError,
+    RayActorError,
+    RayError,
+    RayTaskError,
+)
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from actors.errors import BottegaError
+from actors.roles import actor_classes
+from jobs.execution.calls import Stage
+from jobs.execution.executor import Answer, Kind, Trouble, Work
+from jobs.output.encode import encode
+from jobs.output.folder import write_part
+from jobs.resolve import Job
+from jobs.scaling.initial_sizes import PoolPlan, PoolPlans
+
+log = logging.getLogger("bottega.crew")
+
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory")
+"""How torch says it, on GPUs and on CPUs."""
+
+CREATION = "error raised in its creation task"
+"""How Ray tells an actor whose constructor raised from one that was killed."""
+
+
+METHODS = {"student": ("draw", 3), "oracle": ("score", 1), "teacher": ("refine", 2)}
+"""By pool: the one method, and how many things it returns; the last is for the driver."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RayActor:
+    """`method`: of `actor`, with its options: Ray takes its time to make one."""
+
+    actor: Any
+    method: Any
+
+
+class RayHands:
+    """See `jobs.execution.executor.Hands`. Ray runs already."""
+
+    def __init__(self, job: Job, plans: PoolPlans) -> None:
+        models = job.spec.models
+        kinds = actor_classes(models)
+        self._job, self._plans = job, plans
+        self._actors: dict[str, tuple[Any, tuple[Any, ...]]] = {
+            "student": (_actor(kinds["student"], plans.student), (models.student, job.drawing)),
+            "oracle": (_actor(kinds["oracle"], plans.oracle), (models.oracle,)),
+            "teacher": (_actor(kinds["teacher"], plans.teacher), (models.teacher, job.refinement)),
+        }
+        self._threads = {name: getattr(plans, name).threads for name in self._actors}
+        for name in self._actors:
+            plan: PoolPlan = getattr(plans, name)
+            log.info("%s: %d actors (%s), %d threads each", name, plan.size, plan.reason,
+                     plan.threads)  # fmt: skip
+        # No cores are asked for: the slots bound these tasks, and a node whose cores are all
+        # promised to actors must still be able to write a file.
+        options: dict[str, Any] = {"num_cpus": 0, "max_retries": 0}
+        self._encode: Any = ray.remote(encode).options(
+            num_returns=2, scheduling_strategy="SPREAD", **options
+        )
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        # The output folder is a path of the driver's machine.
+        self._write: Any = ray.remote(write_part).options(scheduling_strategy=here, **options)
+        self._waiting: dict[ObjectRef[Any], tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]] = {}
+        """By ticket (a call's last reference): the references to its outputs, and to its inputs."""
+
+    def now(self) -> float:
+        """The machine's monotonic clock."""
+        return monotonic()
+
+    def want_actors(self, sizes: Mapping[str, int]) -> None:
+        """With `pools.grow`, ask the autoscaler for room for so many actors, and for no more.
+
+        Its request lasts until the next one; actors that wait for a node ask for it by themselves,
+        but only a smaller request lets nodes go.
+        """
+        if not self._job.spec.pools.grow or not ray.is_initialized():
+            return
+        bundles, labels = [], []
+        for name, size in sizes.items():
+            plan: PoolPlan = getattr(self._plans, name)
+            bundle = {"CPU": plan.cpus, "GPU": plan.gpus}
+            bundles += [{what: much for what, much in bundle.items() if much}] * size
+            labels += [plan.node_label] * size
+        request_resources(bundles=bundles, bundle_label_selectors=labels)
+        told = ", ".join(f"{size} {name}" for name, size in sizes.items())
+        log.info("the autoscaler is asked for nodes for %s", told if bundles else "nobody")
+
+    def start_actor(self, pool: str) -> tuple[RayActor, ObjectRef[Any]]:
+        """Start an actor; Ray queues it until a node has room."""
+        kind, settings = self._actors[pool]
+        actor = kind.remote(*settings, threads=self._threads[pool])
+        name, num_returns = METHODS[pool]
+        method = getattr(actor, name).options(num_returns=num_returns)
+        return RayActor(actor, method), self._ticket([actor.ready.remote()], [])
+
+    def kill_actor(self, handle: RayActor) -> None:
+        """Kill the process."""
+        ray.kill(handle.actor)
+
+    def ask_actor(self, handle: RayActor, work: Work) -> ObjectRef[Any]:
+        """References go to Ray as top-level arguments: it moves them before the call starts."""
+        inputs = list(work.inputs)
+        more: dict[str, Any] = {"rows_at_once": work.rows_at_once}
+        match work.call.stage:
+            case Stage.DRAW:
+                arguments = [work.prompts, work.seeds]
+            case Stage.REFINE:
+                arguments = [work.prompts, work.seeds, work.picks, *inputs]
+            case _:
+                arguments = [work.prompts, work.picks, *inputs]
+        if work.images is not None:
+            more["images"] = work.images
+        refs = handle.method.remote(*arguments, **more)
+        return self._ticket(refs if isinstance(refs, list) else [refs], inputs)
+
+    def handle_files(self, work: Work) -> ObjectRef[Any]:
+        """Encode on any node; write on the driver's."""
+        spec, part, inputs = self._job.spec, work.owner.part, list(work.inputs)
+        if work.call.stage is not Stage.COMMIT:
+            refs = self._encode.remote(work.picks, spec.image_format, spec.image_quality, *inputs)
+            return self._ticket(list(refs), inputs)
+        record = self._write.remote(
+            self._job.output,
+            part.index,
+            part.first_row,
+            part.table,
+            work.results,
+            spec.image_format,
+            spec.save_student,
+            work.owner.facts(),
+            *inputs,
+        )
+        return self._ticket([record], inputs)
+
+    def wait(self, timeout_seconds: float) -> list[Answer]:
+        """One answer wakes us; all the others that are there already are taken along."""
+        if not self._waiting:
+            sleep(timeout_seconds)  # Ray, asked to wait for nothing, comes back at once
+            return []
+        ready, rest = ray.wait(list(self._waiting), num_returns=1, timeout=timeout_seconds)
+        if ready and rest:
+            ready += ray.wait(rest, num_returns=len(rest), timeout=0)[0]
+        answers = self._answers(ready)
+        return sorted(answers, key=lambda answer: answer.trouble is not None)
+
+    def _answers(self, tickets: Sequence[ObjectRef[Any]]) -> list[Answer]:
+        """What came back, fetched at once; one by one where not all is well."""
+        try:
+            values = ray.get(list(tickets))
+        except RayError:
+            return [self._answer(ticket) for ticket in tickets]
+        outputs = [self._waiting.pop(ticket)[0] for ticket in tickets]
+        return [Answer(*each) for each in zip(tickets, values, outputs, strict=True)]
+
+    def _ticket(self, refs: list[ObjectRef[Any]], inputs: list[ObjectRef[Any]]) -> ObjectRef[Any]:
+        self._waiting[refs[-1]] = refs[:-1], inputs
+        return refs[-1]
+
+    def _answer(self, ticket: ObjectRef[Any]) -> Answer:
+        outputs, inputs = self._waiting.pop(ticket)
+        try:
+            return Answer(ticket, ray.get(ticket), outputs)
+        except RayError as error:
+            return Answer(ticket, trouble=_trouble(error, inputs))
+
+
+def _actor(kind: type, plan: PoolPlan) -> Any:
+    actor: Any = ray.remote(kind)
+    return actor.options(
+        num_cpus=plan.cpus,
+        num_gpus=plan.gpus,
+        label_selector=plan.node_label or None,
+        max_restarts=0,
+        max_task_retries=0,
+    )
+
+
+def _trouble(error: RayError, inputs: Sequence[ObjectRef[Any]]) -> Trouble:
+    cause, reason = _cause(error), _reason(error)
+    if isinstance(cause, ObjectLostError):
+        lost = (ref for ref in inputs if ref.hex() == cause.object_ref_hex)
+        return Trouble(Kind.INPUT_LOST, reason, lost=next(lost, None))
+    if isinstance(error, RayActorError):
+        if CREATION in str(error):
+            return Trouble(Kind.RAISED, reason)
+        return Trouble(Kind.DIED, reason)
+    if isinstance(error, NodeDiedError):
+        return Trouble(Kind.UNLUCKY, reason)
+    text = str(cause).lower()
+    if isinstance(cause, MemoryError) or any(words in text for words in OUT_OF_MEMORY):
+        return Trouble(Kind.OUT_OF_MEMORY, reason)
+    return Trouble(Kind.RAISED, reason)
+
+
+def _cause(error: RayError) -> BaseException:
+    cause = getattr(error, "cause", None)
+    return cause if isinstance(cause, BaseException) else error
+
+
+def _reason(error: RayError) -> str:
+    """The last line of what happened: the exception itself, without Ray's stack."""
+    cause = _cause(error)
+    if isinstance(cause, BottegaError):
+        return str(cause)
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    if isinstance(error, RayTaskError) and cause is not error:
+        return f"{type(cause).__name__}: {lines[0] if lines else 'no message'}"
+    return lines[-1] if lines else type(error).__name__

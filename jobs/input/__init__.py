@@ -1,0 +1,1 @@
+"""Reading rows: files of any format, cut into parts."""

@@ -1,0 +1,113 @@
+"""What every format's reader offers: the columns, how many rows, and the rows, lazily.
+
+The formats are in `jobs.input.text` (CSV, JSON Lines, text) and `jobs.input.discovery` (Parquet).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from hashlib import blake2b
+from pathlib import Path
+
+import pyarrow as pa
+
+from actors.errors import InputError
+
+BATCH_ROWS = 1024
+WHOLLY_HASHED_BYTES = 64 * 2**20
+END_BYTES = 2**20
+
+
+class InputFile(ABC):
+    """One file of the input, as it was when this object was made."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self._stamp = _stamp(file)
+
+    @property
+    @abstractmethod
+    def schema(self) -> pa.Schema:
+        """The columns, with what the schema says to other programs."""
+
+    @property
+    @abstractmethod
+    def num_rows(self) -> int:
+        """Rows of the file."""
+
+    @abstractmethod
+    def batches(self, skip: int = 0, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """The rows after the first `skip`, at most BATCH_ROWS at a time; all columns, or these."""
+
+    def pick(self, rows: Sequence[int], columns: list[str]) -> pa.Table:
+        """The rows with these numbers, ascending; at least one."""
+        return pa.Table.from_batches(rows_among(self.batches(columns=columns), rows))
+
+    @cached_property
+    def content_hash(self) -> str:
+        """Of every byte, or of a large file (over 64 MiB) of the first and the last MiB.
+
+        So a file of any size is looked at in an instant. A change in the middle of a large one that
+        keeps its size is not noticed.
+        """
+        digest = blake2b(digest_size=8)
+        with self.refusing(), self.file.open("rb") as content:
+            size = self.file.stat().st_size
+            if size <= WHOLLY_HASHED_BYTES:
+                digest.update(content.read())
+            else:
+                digest.update(content.read(END_BYTES))
+                content.seek(size - END_BYTES)
+                digest.update(content.read())
+        self.check_unchanged()
+        return digest.hexdigest()
+
+    def check_unchanged(self) -> None:
+        """Raises InputError if the file is no longer the one that was opened."""
+        if _stamp(self.file) != self._stamp:
+            raise InputError(
+                f"{self.file} changed while it was read: its size or modification time is another "
+                "than when the job began. Put it back as it was and run the same command again, "
+                "or start anew in another output folder."
+            )
+
+    @contextmanager
+    def refusing(self) -> Iterator[None]:
+        """Turns what pyarrow and the system say of a broken file into an InputError that names it.
+
+        A file that breaks because it was changed is refused for that.
+        """
+        try:
+            yield
+        except (pa.ArrowException, OSError) as error:
+            self.check_unchanged()
+            reason = str(error).splitlines()[0].rstrip(".")
+            raise InputError(
+                f"{self.file}: cannot be read: {reason}. Mend or remove the file."
+            ) from error
+
+
+def rows_among(
+    batches: Iterable[pa.RecordBatch], rows: Sequence[int], first: int = 0
+) -> Iterator[pa.RecordBatch]:
+    """The rows with these numbers out of consecutive batches, which begin with row `first`.
+
+    Batch by batch: taken from a whole column, text of more than 2 GiB overflows.
+    """
+    for batch in batches:
+        here = [row - first for row in rows if first <= row < first + batch.num_rows]
+        if here:
+            yield batch.take(pa.array(here))
+        first += batch.num_rows
+
+
+def _stamp(file: Path) -> tuple[int, int] | None:
+    """Size and modification time (ns); None for a file that is not there."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns

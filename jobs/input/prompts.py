@@ -1,0 +1,261 @@
+"""Prompts in, parts out: the input cut into consecutive rows, lazily.
+
+What is wrong with a file is refused here, before a GPU is touched; what is wrong with one row makes
+that row fail, with the reason, and its neighbours go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from io import BytesIO
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from actors.errors import InputError
+from actors.seeds import MAX_SEED, row_seed
+from jobs.input.discovery import find_files, open_file
+from jobs.input.validate import as_seed, is_text, problem_with_prompt, with_valid_text
+from jobs.spec.job_spec import JobSpec
+from jobs.spec.task import RowImages, folder_of, is_picture
+
+MAX_PART_BYTES = 2**30
+"""Of the input's own columns; Arrow's text columns end at twice that."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Consecutive rows of the input: the unit of work, of resume and of commit.
+
+    `table` has the input's own columns. `unusable`: rows that cannot be drawn, with the reason.
+    `images`: the rows' own pictures, where the task has them.
+    `targets`: what the oracle is told in place of the prompts.
+    """
+
+    index: int
+    first_row: int
+    table: pa.Table
+    prompts: Sequence[str]
+    seeds: Sequence[int]
+    unusable: dict[int, str]
+    images: RowImages | None = None
+    targets: Sequence[str] | None = None
+
+
+class Prompts:
+    """The input of a job: its files, how many rows they have, and the parts they are cut into."""
+
+    def __init__(self, spec: JobSpec) -> None:
+        """Finds the files and compares their columns. Raises InputError."""
+        self.spec = spec
+        self._readers = [open_file(file, spec.prompt_column) for file in find_files(spec.input)]
+        first = self._readers[0].schema
+        plain = [field.with_nullable(True).with_type(_decoded(field.type)) for field in first]
+        self.schema: pa.Schema = pa.schema(plain, metadata=first.metadata)
+        for reader in self._readers[1:]:
+            if _kinds(reader.schema) != _kinds(self.schema):
+                raise InputError(
+                    f"{reader.file} has other columns than {self._readers[0].file}: "
+                    f"{_difference(self.schema, reader.schema)}. One job reads files of one schema."
+                )
+        self._check_columns()
+
+    def _check_columns(self) -> None:
+        spec, name = self.spec, self._readers[0].file
+        for role in ("prompt_column", "image_column", "target_column", "id_column", "seed_column"):
+            column = getattr(spec, role)
+            if column is not None and column not in self.schema.names:
+                raise InputError(
+                    f"{role} {column!r} is not in {name}. "
+                    f"The columns there: {', '.join(self.schema.names)}. Name one of them."
+                )
+        self._check_kind("prompt_column", "text", is_text)
+        self._check_kind("target_column", "text", is_text)
+        self._check_kind("image_column", "bytes or paths of pictures", is_picture)
+        self._check_kind("id_column", "text or integers", lambda k: is_text(k) or _is_integer(k))
+        # Floats are refused: 2^53 + 1 would be rounded to another seed, and nobody would know.
+        self._check_kind(
+            "seed_column", "integers", lambda k: is_text(k) or _is_integer(k) or pa.types.is_null(k)
+        )
+        for field in self.schema:
+            try:
+                pq.write_table(pa.schema([field]).empty_table(), BytesIO())
+            except pa.ArrowException as error:
+                raise InputError(
+                    f"column {field.name!r} of {name} cannot be written to Parquet: {error}. "
+                    "Leave it out, or convert it."
+                ) from error
+
+    def _check_kind(self, role: str, wanted: str, fits: Callable[[pa.DataType], bool]) -> None:
+        column = getattr(self.spec, role)
+        if column is not None and not fits(kind := self.schema.field(column).type):
+            raise InputError(
+                f"{role} {column!r} of {self._readers[0].file} holds {kind}, and must hold "
+                f"{wanted}. Name another column, or convert this one. "
+                f"The columns there: {', '.join(self.schema.names)}."
+            )
+
+    @cached_property
+    def num_rows(self) -> int:
+        """Rows in all files. Parquet says so in its footer; other files are read through once."""
+        return sum(self._rows_in_files)
+
+    @cached_property
+    def _rows_in_files(self) -> list[int]:
+        return [reader.num_rows for reader in self._readers]
+
+    @property
+    def num_parts(self) -> int:
+        """Parts, the last of which may be shorter."""
+        return -(-self.num_rows // self.spec.rows_per_part)
+
+    def parts(self, first: int = 0) -> Iterator[Part]:
+        """The parts from number `first` on, in order."""
+        size = self.spec.rows_per_part
+        index, waiting, rows, held = first, list[pa.RecordBatch](), 0, 0
+        for batch in self._batches(skip=first * size):
+            while batch.num_rows:
+                taken = batch.slice(0, size - rows)
+                waiting.append(taken)
+                rows += taken.num_rows
+                held += taken.nbytes
+                if held > MAX_PART_BYTES:
+                    raise InputError(
+                        f"the {rows} rows from row {index * size} on take {held:,} bytes, and a "
+                        f"part's at most {MAX_PART_BYTES:,}. Lower rows_per_part ({size})."
+                    )
+                batch = batch.slice(taken.num_rows)
+                if rows == size:
+                    yield self._part(index, waiting)
+                    index, waiting, rows, held = index + 1, [], 0, 0
+        if rows:
+            yield self._part(index, waiting)
+
+    def sample(self, num_rows: int) -> Part:
+        """At most `num_rows` rows, spread evenly over the input: inputs are often sorted."""
+        count = min(num_rows, self.num_rows)
+        if not count:
+            raise InputError(f"input {self.spec.input!r} has no rows. Is it the right one?")
+        wanted = [self.num_rows * i // count for i in range(count)]
+        spec = self.spec
+        roles = (
+            *(spec.prompt_column, spec.image_column, spec.target_column),
+            *(spec.id_column, spec.seed_column),
+        )
+        columns = list(dict.fromkeys(column for column in roles if column))
+        picked, first = [], 0
+        for reader, size in zip(self._readers, self._rows_in_files, strict=True):
+            here = [row - first for row in wanted if first <= row < first + size]
+            if here:
+                table = reader.pick(here, columns)
+                reader.check_unchanged()
+                picked += [self._plain(batch) for batch in table.to_batches()]
+            first += size
+        return self._as_part(0, 0, pa.Table.from_batches(picked), wanted)
+
+    def ids(self) -> Iterator[Any]:
+        """The values of the id column, row after row."""
+        for batch in self._batches(columns=[str(self.spec.id_column)]):
+            yield from with_valid_text(pa.Table.from_batches([batch]))[0].column(0).to_pylist()
+
+    def describe_files(self) -> list[dict[str, Any]]:
+        """Name, size and content of each file: how a changed input is noticed."""
+        return [
+            {
+                "name": reader.file.name,
+                "bytes": reader.file.stat().st_size,
+                "content": reader.content_hash,
+            }
+            for reader in self._readers
+        ]
+
+    def _batches(self, skip: int = 0, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+        for reader, size in zip(self._readers, self._rows_in_files, strict=True):
+            if skip >= size:
+                skip -= size
+                continue
+            for batch in reader.batches(skip, columns):
+                reader.check_unchanged()
+                yield self._plain(batch)
+            skip = 0
+
+    def _plain(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """The batch in the job's schema: files may differ in nullability and metadata.
+
+        Dictionaries are decoded: theirs depend on where reading began.
+        """
+        schema = pa.schema([self.schema.field(name) for name in batch.schema.names])
+        columns = [column.cast(f.type) for column, f in zip(batch.columns, schema, strict=True)]
+        return pa.RecordBatch.from_arrays(
+            columns, schema=schema.with_metadata(self.schema.metadata)
+        )
+
+    def _part(self, index: int, batches: list[pa.RecordBatch]) -> Part:
+        # In one chunk: Parquet's pages follow the chunks, and those depend on where reading began.
+        table = pa.Table.from_batches(batches).combine_chunks()
+        first = index * self.spec.rows_per_part
+        return self._as_part(index, first, table, range(first, first + table.num_rows))
+
+    def _as_part(self, index: int, first: int, table: pa.Table, numbers: Sequence[int]) -> Part:
+        spec = self.spec
+        table, unusable = with_valid_text(table)
+        prompts = _texts(table, spec.prompt_column, unusable)
+        nothing = [None] * len(prompts)
+        ids = table.column(spec.id_column).to_pylist() if spec.id_column else numbers
+        given = table.column(spec.seed_column).to_pylist() if spec.seed_column else nothing
+        seeds: list[int] = []
+        for row, (row_id, value) in enumerate(zip(ids, given, strict=True)):
+            seed = as_seed(value)
+            if value in (None, ""):
+                named = numbers[row] if row_id in (None, "") else row_id
+                seed = row_seed(spec.seed, str(named))
+            elif seed is None:
+                unusable.setdefault(row, f"seed {_short(value)} is not an integer in 0..{MAX_SEED}")
+            seeds.append(seed or 0)
+        images = None
+        if spec.image_column:
+            images = RowImages(table.column(spec.image_column), folder_of(spec.input))
+            for row, problem in images.problems():
+                unusable.setdefault(row, problem)
+        targets = _texts(table, spec.target_column, unusable) if spec.target_column else None
+        return Part(index, first, table, prompts, seeds, unusable, images, targets)
+
+
+def _texts(table: pa.Table, column: str, unusable: dict[int, str]) -> list[str]:
+    """A column of prompts; what cannot be one is noted in `unusable`."""
+    texts: list[str] = []
+    for row, text in enumerate(table.column(column).to_pylist()):
+        problem = problem_with_prompt(text)
+        if problem:
+            unusable.setdefault(row, problem)
+        texts.append("" if problem else text)
+    return texts
+
+
+def _short(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 50 else f"{shown[:50]}..."
+
+
+def _kinds(schema: pa.Schema) -> list[tuple[str, pa.DataType]]:
+    return [(field.name, _decoded(field.type)) for field in schema]
+
+
+def _decoded(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _is_integer(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind))
+
+
+def _difference(one: pa.Schema, other: pa.Schema) -> str:
+    for name in [*one.names, *other.names]:
+        mine = one.field(name).type if name in one.names else "missing"
+        theirs = other.field(name).type if name in other.names else "missing"
+        if mine != theirs:
+            return f"{name!r} is {theirs}, not {mine}"
+    return "the same names in another order"

@@ -1,0 +1,297 @@
+"""CSV, TSV, JSON Lines and text: read line by line, strictly, so that every refusal names its line.
+
+Before a job starts each file is read through once: it counts the rows and finds what is wrong with
+any of them. Python's own parsers rather than pyarrow's: measured, pyarrow lets an unclosed quote
+swallow the rows that follow, infers JSON types from a file's first block only, and seldom says
+where an error is.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property, partial
+from itertools import islice
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import pyarrow as pa
+
+from actors.errors import InputError
+from jobs.input.base import BATCH_ROWS, InputFile
+
+MAX_LINE_CHARS = 16 * 2**20
+MAX_CELL_CHARS = 4 * 2**20
+"""A longer CSV cell is more likely a quote that is never closed than a prompt."""
+BATCH_CHARS = 16 * 2**20
+
+T = TypeVar("T")
+
+
+class TextFile(InputFile):
+    """A prompt a line; empty lines at the file's end are none."""
+
+    def __init__(self, file: Path, column: str) -> None:
+        super().__init__(file)
+        self._schema = pa.schema([(column, pa.string())])
+
+    @property
+    def schema(self) -> pa.Schema:
+        """One column of text."""
+        return self._schema
+
+    @cached_property
+    def num_rows(self) -> int:
+        """Reads the file through."""
+        return sum(1 for _ in self._rows())
+
+    def batches(self, skip: int = 0, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """The rows after the first `skip`."""
+        for rows in _cut(islice(self._rows(), skip, None), len):
+            yield pa.record_batch([pa.array(rows, pa.string())], schema=self.schema)
+
+    def _rows(self) -> Iterator[str]:
+        empty = 0
+        for line in _lines(self):
+            row = line.rstrip("\r\n")
+            if not row:
+                empty += 1
+                continue
+            yield from [""] * empty
+            yield row
+            empty = 0
+
+
+class CsvFile(InputFile):
+    """Every column is text: `007`, `1e5` and dates stay what the user wrote.
+
+    In tab-separated files a quote is a character like any other: that format has no quoting.
+    """
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """The header's names, each of them text."""
+        names = next(self._table(), None)
+        if names is None:
+            raise InputError(f"{self.file} is empty: it has no header. Write one, or remove it.")
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise InputError(f"{self.file}: the header names {twice[0]!r} twice. Rename one.")
+        return pa.schema([(name, pa.string()) for name in names])
+
+    @cached_property
+    def num_rows(self) -> int:
+        """Reads the file through."""
+        return sum(1 for _ in self._table()) - 1
+
+    def batches(self, skip: int = 0, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """The rows after the first `skip`."""
+        names = columns or self.schema.names
+        places = [self.schema.get_field_index(name) for name in names]
+        rows = islice(self._table(), 1 + skip, None)
+        for some in _cut(rows, lambda row: sum(map(len, row))):
+            cells = [pa.array([row[place] for row in some], pa.string()) for place in places]
+            yield pa.record_batch(cells, names=names)
+
+    def _table(self) -> Iterator[list[str]]:
+        """The header and the rows: as many cells in each. Empty lines are none."""
+        csv.field_size_limit(MAX_CELL_CHARS)  # one for the whole process, and 128 KiB by default
+        is_tsv = self.file.suffix.lower() == ".tsv"
+        reader = csv.reader(
+            _lines(self),
+            delimiter="\t" if is_tsv else ",",
+            quoting=csv.QUOTE_NONE if is_tsv else csv.QUOTE_MINIMAL,
+            strict=True,
+        )
+        width, line = 0, 1
+        try:
+            for row in reader:
+                if row:
+                    width = width or len(row)
+                    if len(row) != width:
+                        hint = "A tab ends a cell" if is_tsv else "Quote a cell with a comma in it"
+                        self._refuse_row(
+                            line,
+                            f"another number of cells ({len(row)}) than the header ({width}). "
+                            f"{hint}",
+                        )
+                    yield row
+                line = reader.line_num + 1
+        except csv.Error as error:
+            self._refuse_row(line, _CSV_ERRORS.get(str(error).split("(")[0].strip(), str(error)))
+
+    def _refuse_row(self, line: int, reason: str) -> NoReturn:
+        raise InputError(f"{self.file}: the row that begins in line {line} has {reason}.")
+
+
+_CSV_ERRORS = {
+    "unexpected end of data": "a quote that is never closed. Close it",
+    "field larger than field limit": f"a cell of more than {MAX_CELL_CHARS:,} characters. Shorten "
+    "it; or is a quote before it never closed?",
+    "',' expected after '\"'": "text after a closing quote. Double the quotes inside a quoted "
+    "cell; or is a quote before it never closed?",
+}
+"""What Python's csv says -> what the user can do about it."""
+
+
+class JsonLinesFile(InputFile):
+    """An object a line. A column's type is what all its values have in common; dates stay text."""
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Reads the file through: a type may show in the last line only."""
+        return self._scanned[1]
+
+    @property
+    def num_rows(self) -> int:
+        """Reads the file through."""
+        return self._scanned[0]
+
+    def batches(self, skip: int = 0, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """The rows after the first `skip`."""
+        schema = pa.schema([self.schema.field(name) for name in columns or self.schema.names])
+        with self.refusing():
+            for some in _cut(islice(self._objects(), skip, None), _size):
+                arrays = [
+                    _array([row.get(field.name) for _, _, row in some], field.type)
+                    for field in schema
+                ]
+                yield pa.record_batch(arrays, schema=schema)
+
+    @cached_property
+    def _scanned(self) -> tuple[int, pa.Schema]:
+        rows, schema = 0, pa.schema([])
+        for some in _cut(self._objects(), _size):
+            schema = self._widened(schema, some)
+            rows += len(some)
+        if not rows:
+            raise InputError(f"{self.file} is empty: it has no line to learn the columns from.")
+        return rows, schema
+
+    def _widened(self, schema: pa.Schema, some: list[tuple[int, int, dict[str, Any]]]) -> pa.Schema:
+        """`schema` with what these rows add to it; refuses the first row that contradicts it."""
+        try:
+            found = [schema, _inferred([row for _, _, row in some])]
+            return pa.unify_schemas(found, promote_options="permissive")
+        except (pa.ArrowException, UnicodeEncodeError, OverflowError) as error:
+            if len(some) == 1:
+                line = some[0][0]
+                raise InputError(
+                    f"{self.file}: line {line} does not fit the lines before it, or no column: "
+                    f"{str(error).splitlines()[0]}. One column has one type."
+                ) from error
+        for one in some:
+            schema = self._widened(schema, [one])
+        return schema
+
+    def _objects(self) -> Iterator[tuple[int, int, dict[str, Any]]]:
+        """(line number, characters, object); empty lines are none."""
+        for number, line in enumerate(_lines(self), 1):
+            if line.isspace():
+                continue
+            try:
+                row = _decode(line)
+            except (ValueError, RecursionError) as error:
+                raise InputError(
+                    f"{self.file}: line {number} is not JSON: {error}. Write one whole object a "
+                    "line."
+                ) from error
+            if not isinstance(row, dict):
+                raise InputError(
+                    f"{self.file}: line {number} is a JSON {type(row).__name__}, not an object. "
+                    'Write one object a line, such as {"prompt": "a red circle"}.'
+                )
+            yield number, len(line), row
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"it names {twice!r} twice")
+    return found
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+_decode = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_constant).decode
+
+
+def _size(numbered: tuple[int, int, object]) -> int:
+    return numbered[1]
+
+
+def _inferred(rows: list[dict[str, Any]]) -> pa.Schema:
+    try:
+        kind = pa.array(rows).type
+    except UnicodeEncodeError:
+        kind = pa.array([_without_surrogates(row) for row in rows]).type
+    return pa.schema(list(kind))
+
+
+def _without_surrogates(row: dict[str, Any]) -> dict[str, Any]:
+    """Unpaired surrogates cannot be stored; their row fails when it is read, not the whole file."""
+    return {
+        name: value.encode(errors="replace").decode() if isinstance(value, str) else value
+        for name, value in row.items()
+    }
+
+
+def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
+    """The values; text with an unpaired surrogate as bytes that are not UTF-8: its row fails."""
+    try:
+        return pa.array(values, kind)
+    except UnicodeEncodeError:
+        raw = [None if value is None else value.encode(errors="surrogatepass") for value in values]
+        return pa.array(raw, pa.binary()).view(pa.string())
+
+
+def _lines(source: InputFile) -> Iterator[str]:
+    """The lines of a UTF-8 file, with their ends; a byte order mark is dropped."""
+    file = source.file
+    with source.refusing(), file.open("rb") as raw:
+        head = raw.read(4)
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in head[:2]:
+        raise InputError(f"{file} is UTF-16 or UTF-32, not UTF-8. Save it as UTF-8.")
+    with (
+        source.refusing(),
+        file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as text,
+    ):
+        for number, line in enumerate(iter(partial(text.readline, MAX_LINE_CHARS + 1), ""), 1):
+            if not line.isascii():
+                _check_utf8(file, number, line)
+            if len(line) > MAX_LINE_CHARS:
+                raise InputError(
+                    f"{file}: line {number} is longer than {MAX_LINE_CHARS:,} characters, which "
+                    "is the most. Is it a file of lines?"
+                )
+            yield line
+
+
+def _check_utf8(file: Path, number: int, line: str) -> None:
+    try:
+        line.encode()
+    except UnicodeEncodeError as error:
+        byte = ord(line[error.start]) - 0xDC00  # as `surrogateescape` keeps it
+        raise InputError(
+            f"{file}: line {number} is not UTF-8 (byte 0x{byte:02x}); is it Latin-1 or "
+            "Windows-1252? Save the file as UTF-8."
+        ) from error
+
+
+def _cut(rows: Iterable[T], size: Callable[[T], int]) -> Iterator[list[T]]:
+    """The rows in lists of at most BATCH_ROWS and, but for a longer row, BATCH_CHARS."""
+    cut: list[T] = []
+    chars = 0
+    for row in rows:
+        if len(cut) == BATCH_ROWS or (cut and chars + size(row) > BATCH_CHARS):
+            yield cut
+            cut, chars = [], 0
+        cut.append(row)
+        chars += size(row)
+    if cut:
+        yield cut

@@ -1,0 +1,1 @@
+"""The dataset on disk: parts, records, commit, resume, verify."""

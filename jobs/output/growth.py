@@ -1,0 +1,86 @@
+"""`--extend`: the proof that an input only grew.
+
+Every row that a picture was made of is compared, value by value, with the row that the input has
+now: the parts keep the input's own columns, so they are the proof, for every format alike. (A hash
+of the old bytes would not do: a Parquet file that grew is another file.) Rows that were not drawn
+yet need no proof, as nothing was made of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jobs.input.prompts import Part, Prompts
+from jobs.output.folder import OutputFolder, our_columns
+
+Files = Sequence[dict[str, Any]]
+"""Files of an input, as `Prompts.describe_files` has them."""
+
+
+def files_changed(before: Files, now: Files) -> str | None:
+    """What more than growing happened to the files; None if they can have grown.
+
+    The last file may have grown, and files may follow it; the others are the same as before.
+    """
+    for number, old in enumerate(before):
+        if number >= len(now):
+            return f"{old['name']} is not there any more"
+        new = now[number]
+        if new["name"] != old["name"]:
+            return f"file {number + 1} was {old['name']}, and is {new['name']}"
+        if new != old and number < len(before) - 1:
+            return f"{old['name']} changed, and it is not the last of the files that were there"
+    return None
+
+
+def rows_changed(folder: OutputFolder, prompts: Prompts, rows_before: int) -> str | None:
+    """What differs between the rows of the finished parts and the input's; None if nothing does.
+
+    Reads the input up to the last finished part, and of the parts all but the pictures.
+    """
+    if prompts.num_rows < rows_before:
+        return f"it had {rows_before:,} rows, and has {prompts.num_rows:,}"
+    finished = {index: record["rows"] for index, record in folder.records().items()}
+    last = max(finished, default=-1)
+    for part in prompts.parts():
+        if part.index > last:
+            break
+        if part.index in finished:
+            changed = _part_changed(folder, part, finished[part.index])
+            if changed:
+                return changed
+    return None
+
+
+def _part_changed(folder: OutputFolder, part: Part, rows: int) -> str | None:
+    ours = our_columns(save_student=True)
+    with pq.ParquetFile(folder.part_file(part.index)) as file:
+        had = [name for name in file.schema_arrow.names if name not in ours]
+        before = file.read(columns=[*had, "seed"])
+    has = [name for name in part.table.column_names if name not in ours]
+    if had != has:
+        return f"its columns were {', '.join(had)}, and are {', '.join(has)}"
+    for name in had:
+        was, is_now = before.schema.field(name).type, part.table.schema.field(name).type
+        if was != is_now:
+            return f"column {name!r} was {was}, and is {is_now}"
+    now = part.table.select(had).append_column("seed", pa.array(part.seeds, pa.int64()))
+    now = now.slice(0, rows)
+    if now.equals(before):
+        return None
+    for name in (*had, "seed"):
+        # By what is written of them: a NaN is not equal to itself.
+        pairs = zip(before.column(name).to_pylist(), now.column(name).to_pylist(), strict=True)
+        for row, (old, new) in enumerate(pairs):
+            if repr(old) != repr(new):
+                return f"row {part.first_row + row}: {name} was {_short(old)}, and is {_short(new)}"
+    return None
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

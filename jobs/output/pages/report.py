@@ -1,0 +1,171 @@
+"""report.html: what a finished dataset is, on one page that needs nothing beside itself.
+
+No script, nothing loaded from elsewhere, everything from the input escaped. It depends on job.json,
+the records and the parts alone, so the same dataset has the same page.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from dataclasses import dataclass, field
+from io import BytesIO
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from jinja2 import Environment, PackageLoader
+from numpy.typing import NDArray
+from PIL import Image
+
+from jobs.execution.calibration import describe
+from jobs.output.folder import ROW_GROUP_ROWS
+from jobs.resolve import Job
+
+MOST_ROWS = 1_000_000
+"""Scores of more rows are taken from parts spread evenly over the dataset."""
+
+MOST_PAIRS = 6
+PICTURE_PIXELS = 256
+BINS = 40
+
+_TEMPLATES = Environment(
+    loader=PackageLoader("jobs.output.pages"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Bars as the page draws them: x, width and height in 0..100, and the rows of each."""
+
+    low: float
+    high: float
+    bars: list[tuple[float, float, float, int]]
+    mark: float | None
+    """Where the marked value lies, in 0..100; None outside of the bars."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A refined row; pictures as data URLs, `before` only where the job kept it."""
+
+    prompt: str
+    before: str | None
+    after: str
+    student_score: float
+    teacher_score: float
+
+
+@dataclass(slots=True)
+class _Scores:
+    """What the parts say. Arrays: (rows read,) float32, NaN where there is no score."""
+
+    student: list[NDArray[np.float32]] = field(default_factory=list)
+    teacher: list[NDArray[np.float32]] = field(default_factory=list)
+    pairs: list[Pair] = field(default_factory=list)
+    rows: int = 0
+
+
+def report(job: Job) -> str:
+    """The page. Reads the scores of at most MOST_ROWS rows, and the pictures of a few."""
+    written = job.output.require_job()
+    records = job.output.records()
+    totals = {
+        name: sum(record[name] for record in records.values())
+        for name in ("rows", "from_student", "from_teacher", "refined", "failed", "nfe")
+    }
+    read = _scores(job, sorted(records))
+    student = _joined(read.student)
+    teacher = _joined(read.teacher)
+    gains = (teacher - student)[~np.isnan(teacher - student)]
+    threshold = float(written["threshold"])
+    alone = job.spec.models.teacher.steps * job.spec.models.teacher.evaluations_per_step
+    return _TEMPLATES.get_template("report.html").render(
+        job=job,
+        models=written["models"],
+        files=[file["name"] for file in written["identity"]["input_files"]],
+        totals=totals,
+        threshold=describe(written["calibration"]),
+        scores=histogram(student[~np.isnan(student)], threshold),
+        gains=histogram(gains, 0.0),
+        better=int((gains > 0).sum()),
+        num_gains=len(gains),
+        mean_gain=float(gains.astype(np.float64).mean()) if len(gains) else None,
+        pairs=read.pairs,
+        rows_read=read.rows,
+        alone=alone,
+        spent=totals["nfe"] / max(1, totals["rows"]),
+    )
+
+
+def histogram(values: NDArray[np.float32], mark: float) -> Histogram | None:
+    """Of values (n,) without NaN, in BINS bars; None for no values."""
+    if not len(values):
+        return None
+    counts, edges = np.histogram(values.astype(np.float64), BINS)
+    low, high = float(edges[0]), float(edges[-1])
+    width, most = 100 / BINS, max(1, int(counts.max()))
+    place = 100 * (mark - low) / (high - low) if isfinite(mark) else -1.0
+    return Histogram(
+        low,
+        high,
+        [(n * width, width, 100 * int(count) / most, int(count)) for n, count in enumerate(counts)],
+        place if 0 <= place <= 100 else None,
+    )
+
+
+def _joined(arrays: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+    return np.concatenate(arrays) if arrays else np.empty(0, np.float32)
+
+
+def _scores(job: Job, parts: list[int]) -> _Scores:
+    read = _Scores()
+    wanted = max(1, min(len(parts), MOST_ROWS // job.spec.rows_per_part))
+    for place in range(wanted if parts else 0):
+        file = job.output.part_file(parts[len(parts) * place // wanted])
+        with pq.ParquetFile(file) as parquet:
+            table = parquet.read(columns=["student_score", "teacher_score"])
+            read.rows += table.num_rows
+            read.student.append(_floats(table, "student_score"))
+            read.teacher.append(_floats(table, "teacher_score"))
+        if len(read.pairs) < MOST_PAIRS:
+            _collect_pairs(file, job.spec.prompt_column, read.pairs)
+    return read
+
+
+def _floats(table: Any, column: str) -> NDArray[np.float32]:
+    values: NDArray[np.float32] = table.column(column).to_numpy().astype(np.float32)
+    return values
+
+
+def _collect_pairs(file: Path, prompt_column: str, pairs: list[Pair]) -> None:
+    """The first refined rows whose picture is the teacher's."""
+    with pq.ParquetFile(file) as parquet:
+        ours = ("source", "image", "student_image", "student_score", "teacher_score")
+        columns = [name for name in (prompt_column, *ours) if name in parquet.schema_arrow.names]
+        for batch in parquet.iter_batches(ROW_GROUP_ROWS, columns=columns):
+            for row in batch.filter(pc.equal(batch.column("source"), "teacher")).to_pylist():
+                if len(pairs) == MOST_PAIRS:
+                    return
+                before = row.get("student_image")
+                pairs.append(
+                    Pair(
+                        row[prompt_column],
+                        _as_url(before["bytes"]) if before else None,
+                        _as_url(row["image"]["bytes"]),
+                        row["student_score"],
+                        row["teacher_score"],
+                    )
+                )
+
+
+def _as_url(picture: bytes) -> str:
+    """A picture, made small, as a data URL."""
+    with Image.open(BytesIO(picture)) as image:
+        small = image.convert("RGB")
+    small.thumbnail((PICTURE_PIXELS, PICTURE_PIXELS))
+    buffer = BytesIO()
+    small.save(buffer, "PNG")
+    return f"data:image/png;base64,{b64encode(buffer.getvalue()).decode()}"

@@ -1,0 +1,394 @@
+"""What a job will take, before anything is spent: the real scheduling code on a virtual clock.
+
+The runner, the crew, the pools and the cascades are those of a real run; only the hands are
+simulated (`jobs.planning.planned_executor`), and take what the stage times say. A large job is
+simulated in part; its other rows are more of the middle, where GPUs are as busy as they were there.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from math import ceil
+
+from actors.errors import SpecError
+from actors.settings import OracleSettings
+from actors.timed import score_of, share_below
+from jobs.execution.calibration import calibrate, refine_fraction, threshold_for
+from jobs.execution.dispatcher import Crew
+from jobs.execution.runner import Runner
+from jobs.input.prompts import Prompts
+from jobs.planning.planned_executor import PlannedHands
+from jobs.planning.prices import MAX_GPUS
+from jobs.planning.stage_times import StageTimes
+from jobs.resolve import Job, as_planned
+from jobs.scaling.initial_sizes import PoolPlans, guess_loads, plan_pools
+from jobs.simulation.executor import SimulatedOutput, SimulatedPrompts
+from jobs.spec.job_spec import Budget, JobSpec
+
+WHOLE_ROWS = 200_000
+"""Up to so many rows a plan simulates every one."""
+
+QUICK_ROWS = 20_000
+"""As many where a plan is one of many: a line of a table, a step of a search."""
+
+ROUNDS = 24
+"""But each GPU has to have so many batches, or beginning and end would be taken for the middle."""
+
+MIN_DRAWS = 20
+"""Calls that draw; with fewer there is no middle."""
+
+CORES_PER_GPU = 8
+"""Of the machines; half of them encode pictures at once."""
+
+STORE_BYTES_PER_GPU = 40e9
+"""Of Ray's object store, which is 30 % of a machine's memory by default."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What is asked. `prompts`: None for rows without an input."""
+
+    spec: JobSpec
+    times: StageTimes
+    gpus: Mapping[str, int]
+    num_rows: int
+    prompts: Prompts | None = None
+
+    @property
+    def num_gpus(self) -> int:
+        """Of all types."""
+        return sum(self.gpus.values())
+
+    def on(self, gpus: Mapping[str, int]) -> Question:
+        """The same job on other GPUs."""
+        return replace(self, gpus=gpus)
+
+    def at(self, refine: float) -> Question:
+        """The same job with another budget."""
+        spec = self.spec.model_copy(update={"budget": Budget(refine=refine)})
+        return replace(self, spec=spec)
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A decision about the sizes of the pools, `seconds` after the start."""
+
+    seconds: float
+    sizes: Mapping[str, int]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What comes out. `ready_seconds`: until the first part is begun, its models loaded and the
+    budget calibrated; they are in `wall_seconds`.
+
+    `nfe`: mean network evaluations a picture. `at_work_hours`: GPU-hours in which a student or a
+    teacher was at work. `busy_hours` by pool: of its actors together. `simulated_rows`: the others
+    are in proportion.
+    """
+
+    gpus: Mapping[str, int]
+    num_rows: int
+    simulated_rows: int
+    refined: float
+    nfe: float
+    ready_seconds: float
+    wall_seconds: float
+    at_work_hours: float
+    busy_hours: Mapping[str, float]
+    timeline: tuple[Moment, ...] = ()
+
+    @property
+    def gpu_hours(self) -> dict[str, float]:
+        """By type of GPU, for the whole wall time: what is paid."""
+        return {gpu: count * self.wall_seconds / 3600 for gpu, count in self.gpus.items()}
+
+    @property
+    def efficiency(self) -> float:
+        """The fraction of the GPUs' time in which a student or a teacher was at work."""
+        paid = sum(self.gpu_hours.values())
+        return min(1.0, self.at_work_hours / paid) if paid else 0.0
+
+    @property
+    def alone_seconds(self) -> float:
+        """The wall time, if students and teachers that share a GPU took turns."""
+        gpus = sum(self.gpus.values())
+        return max(self.wall_seconds, self.ready_seconds + 3600 * self.at_work_hours / gpus)
+
+
+def ask(
+    spec: JobSpec, times: StageTimes, gpus: Mapping[str, int], num_rows: int | None = None
+) -> Question:
+    """A question about a job, of its own input or of `num_rows` rows. Raises a UserError."""
+    prompts = None if num_rows else Prompts(spec)
+    rows = num_rows or (prompts.num_rows if prompts else 0)
+    if not rows:
+        raise SpecError(f"input {spec.input!r} has no rows: nothing to plan. Say how many: --rows.")
+    # Stand-ins score by the rows' seeds: then the plan is of these very rows.
+    rows_themselves = prompts if spec.models.timed else None
+    return Question(spec=spec, times=times, gpus=gpus, num_rows=rows, prompts=rows_themselves)
+
+
+def make_plan(question: Question, quick: bool = False) -> Plan:
+    """Simulate the job. `quick`: at most some ten thousand rows of it. Raises a BottegaError."""
+    question.times.check(question.gpus)
+    rows = min(question.num_rows, _row_limit(question, quick))
+    if rows < question.num_rows:
+        run = _simulate(replace(question, num_rows=rows, prompts=None))
+    else:
+        run = _simulate(question)
+    return _as_plan(question, run)
+
+
+def teacher_only(question: Question) -> Plan:
+    """The same rows, each drawn whole by the teacher, on the same GPUs: one pool, no oracle."""
+    spec, times = question.spec, question.times.teacher_alone
+    batch, rows = spec.models.teacher.batch_size, question.num_rows
+    batches = rows // spec.rows_per_part * ceil(spec.rows_per_part / batch)
+    batches += ceil(rows % spec.rows_per_part / batch)
+    seconds = {gpu: times.seconds(1, batch, 0, gpu) for gpu in question.gpus}
+    each = sum(count / seconds[gpu] for gpu, count in question.gpus.items() if seconds[gpu])
+    wall = times.loading + (batches / each if each else 0.0)
+    if len(question.gpus) == 1:
+        (gpu,) = question.gpus
+        wall = times.loading + ceil(batches / question.gpus[gpu]) * seconds[gpu]
+    teacher, busy = spec.models.teacher, question.num_gpus * (wall - times.loading)
+    return Plan(
+        gpus=question.gpus,
+        num_rows=rows,
+        simulated_rows=0,
+        refined=1.0,
+        nfe=teacher.steps * teacher.evaluations_per_step,
+        ready_seconds=times.loading,
+        wall_seconds=wall,
+        at_work_hours=busy / 3600,
+        busy_hours={"teacher": busy / 3600},
+    )
+
+
+def budget_table(question: Question) -> list[Plan]:
+    """What each budget would take: refine 0 to 1 in tenths."""
+    return [make_plan(question.at(tenth / 10), quick=True) for tenth in range(11)]
+
+
+def fewest_gpus(question: Question, deadline_seconds: float, most: int = MAX_GPUS) -> Plan:
+    """The plan with the fewest GPUs, all of one type, that ends within the deadline.
+
+    Raises SpecError where `most` of them do not make it.
+    """
+    (gpu,) = question.gpus
+    plans: dict[int, Plan] = {}
+
+    def ends_in_time(count: int) -> bool:
+        plans[count] = make_plan(question.on({gpu: count}), quick=True)
+        return plans[count].wall_seconds <= deadline_seconds
+
+    # A good guess: so many do the work if none is ever idle.
+    work = 3600 * make_plan(question, quick=True).at_work_hours
+    low, high = 1, min(most, max(1, ceil(work / deadline_seconds)))
+    while not ends_in_time(high):
+        if high == most:
+            raise SpecError(
+                f"--deadline: even {most:,} GPUs take {plans[high].wall_seconds:,.0f} s, of which "
+                f"{plans[high].ready_seconds:,.0f} s pass before the first part begins. Allow more "
+                "time, refine less, or say with --gpus how many there may be."
+            )
+        low, high = high + 1, min(most, 2 * high)
+    while low < high:
+        middle = (low + high) // 2
+        if ends_in_time(middle):
+            high = middle
+        else:
+            low = middle + 1
+    return make_plan(question.on({gpu: high}))
+
+
+# ---- one run on the virtual clock
+
+
+@dataclass(slots=True)
+class _Run:
+    """What one simulated run came to.
+
+    `busy_in_the_middle`: the fraction of the GPUs' time in which a student or a teacher was at work
+    from the first fifth of the drawing to its end: after the loading, before the teachers' end.
+    """
+
+    num_rows: int
+    refined_rows: int
+    ready_seconds: float
+    wall_seconds: float
+    busy_seconds: Mapping[str, float]
+    at_work_seconds: float
+    busy_in_the_middle: float
+    timeline: tuple[Moment, ...]
+
+
+def _simulate(question: Question) -> _Run:
+    oracle = _scorer(question)
+    if oracle is None:
+        question = replace(question, spec=_in_fractions(question))
+    spec, num_gpus, output = question.spec, question.num_gpus, SimulatedOutput()
+    job = _job(question, output)
+    plans = plan_pools(spec.pools, CORES_PER_GPU * num_gpus, num_gpus, loads=guess_loads(job))
+    _check_room(plans, num_gpus)
+    hands = PlannedHands(job, question.times, oracle, question.gpus, _shares(plans))
+    with _quiet(), _crew(job, hands, plans, num_gpus) as crew:
+        threshold = _threshold(question, job, crew, output, oracle)
+        ready, runner = hands.now(), Runner(job)
+        if runner.todo:
+            runner.run(crew, job.rules(threshold))
+    return _Run(
+        num_rows=question.num_rows,
+        refined_rows=runner.progress().refined_rows,
+        ready_seconds=ready,
+        wall_seconds=hands.now(),
+        busy_seconds=hands.busy_seconds,
+        at_work_seconds=hands.at_work_seconds,
+        busy_in_the_middle=_busy_in_the_middle(hands, num_gpus),
+        timeline=tuple(
+            Moment(ready + entry["seconds"], entry["sizes"], entry["reason"])
+            for entry in output.timeline
+        ),
+    )
+
+
+def _busy_in_the_middle(hands: PlannedHands, num_gpus: int) -> float:
+    draws, whole = hands.drawn_at, (hands.now(), hands.at_work_seconds)
+    first, last = (draws[len(draws) // 5], draws[-1]) if len(draws) >= MIN_DRAWS else (None, whole)
+    since, work = first or (0.0, 0.0)
+    seconds = num_gpus * (last[0] - since)
+    return (last[1] - work) / seconds if seconds > 0 else 1.0
+
+
+def _crew(job: Job, hands: PlannedHands, plans: PoolPlans, num_gpus: int) -> Crew:
+    return Crew(
+        job,
+        hands,
+        plans.sizes,
+        task_slots=max(1, CORES_PER_GPU * num_gpus // 2),
+        object_store_bytes=STORE_BYTES_PER_GPU * num_gpus,
+        capacity=plans.capacity,
+    )
+
+
+def _check_room(plans: PoolPlans, num_gpus: int) -> None:
+    """Refuse fixed sizes that would wait for ever for their GPUs."""
+    shares = _shares(plans)
+    needed = sum(size * shares[name] for name, size in plans.sizes.items())
+    if needed > num_gpus + 1e-9:
+        each = ", ".join(f"{size} {name} of {shares[name]:g}" for name, size in plans.sizes.items())
+        raise SpecError(
+            f"pools: these actors need {needed:g} GPUs ({each}), and there are {num_gpus}. Say "
+            "with --gpus how many there are, or lower pools.*.size or gpus_per_actor."
+        )
+
+
+def _shares(plans: PoolPlans) -> dict[str, float]:
+    return {name: getattr(plans, name).gpus for name in plans.sizes}
+
+
+def _job(question: Question, output: SimulatedOutput) -> Job:
+    spec = question.spec
+    prompts = question.prompts or SimulatedPrompts(spec, question.num_rows, frozenset())
+    return Job(spec, prompts, output, as_planned(spec), {})
+
+
+def _scorer(question: Question) -> OracleSettings | None:
+    """The stand-in whose scores matter row by row; elsewhere only the fraction is known."""
+    oracle = question.spec.models.oracle
+    return oracle if oracle.timed and (question.prompts or _is_schedule(oracle)) else None
+
+
+def _in_fractions(question: Question) -> JobSpec:
+    """The job with a budget that says which fraction it refines; a threshold alone does not."""
+    spec, oracle = question.spec, question.spec.models.oracle.timed
+    if spec.budget.threshold is None:
+        return spec
+    if oracle and not isinstance(oracle.rejected, tuple):
+        refine = share_below(spec.budget.threshold, oracle.rejected)
+    elif question.times.refined is not None:
+        refine = question.times.refined
+    else:
+        raise SpecError(
+            "budget.threshold: how many rows it refines is known once the job has drawn some. Say "
+            "what you expect, as --refine 0.3."
+        )
+    return spec.model_copy(update={"budget": Budget(refine=refine)})
+
+
+def _is_schedule(oracle: OracleSettings) -> bool:
+    return oracle.timed is not None and isinstance(oracle.timed.rejected, tuple)
+
+
+def _threshold(
+    question: Question,
+    job: Job,
+    crew: Crew,
+    output: SimulatedOutput,
+    oracle: OracleSettings | None,
+) -> float:
+    """Take the time to calibrate, and the threshold that follows.
+
+    It is the calibration's own where its sample is that of the real run. Else it gives exactly the
+    budget's fraction: what a sample of other rows found is no better.
+    """
+    found = calibrate(job, crew)
+    output.job = {"calibration": found.as_json()}
+    if question.prompts is not None or job.spec.budget.threshold is not None:
+        return found.threshold
+    wanted = refine_fraction(job, found.seconds_per_row)
+    if oracle is None:
+        return wanted
+    return threshold_for(
+        sorted(score_of(oracle, row, refined=False) for row in range(question.num_rows)), wanted
+    )
+
+
+def _row_limit(question: Question, quick: bool) -> int:
+    """So many rows are simulated: whole parts."""
+    models, size = question.spec.models, question.spec.rows_per_part
+    if _is_schedule(models.oracle):
+        return question.num_rows  # the rows are not alike
+    batch = max(models.student.batch_size, models.teacher.batch_size)
+    rows = max(QUICK_ROWS if quick else WHOLE_ROWS, ROUNDS * batch * question.num_gpus)
+    rows = max(rows, 2 * question.spec.calibration_rows)
+    return ceil(rows / size) * size
+
+
+def _as_plan(question: Question, run: _Run) -> Plan:
+    """What the run came to; the rows beyond it find GPUs as busy as in its middle."""
+    beyond = question.num_rows - run.num_rows
+    scale = question.num_rows / run.num_rows
+    further_work = run.at_work_seconds * beyond / run.num_rows
+    further = further_work / (question.num_gpus * run.busy_in_the_middle) if further_work else 0.0
+    job = _job(question, SimulatedOutput())
+    refined = run.refined_rows / run.num_rows
+    return Plan(
+        gpus=question.gpus,
+        num_rows=question.num_rows,
+        simulated_rows=run.num_rows,
+        refined=refined,
+        nfe=job.student_nfe + refined * job.teacher_nfe,
+        ready_seconds=run.ready_seconds,
+        wall_seconds=run.wall_seconds + further,
+        at_work_hours=run.at_work_seconds * scale / 3600,
+        busy_hours={pool: seconds * scale / 3600 for pool, seconds in run.busy_seconds.items()},
+        timeline=run.timeline,
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """What the parts of a simulated run log is nobody's news."""
+    logger = logging.getLogger("bottega")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)

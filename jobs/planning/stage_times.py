@@ -1,0 +1,207 @@
+"""How long each stage of a job takes, and who says so: stand-ins, a profile, or records.
+
+Nothing is measured here and nothing starts: a plan is made of times that are known already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from actors.errors import SpecError
+from actors.models.folders import fingerprint
+from actors.models.profiles import Profile, Timing, curve_of, read_profiles
+from actors.refinement import Refinement
+from actors.settings import ModelSettings, OracleSettings
+from actors.timed import DEFAULT_SIDE, timing_of
+from actors.timed_settings import ANY_GPU, TimedOracleSettings
+from jobs.output.folder import OutputFolder
+from jobs.spec.job_spec import ImageFormat, JobSpec
+
+LOAD_SECONDS = 10.0
+"""Of an actor, where nothing says better: what stand-ins have by default."""
+
+FILE_SECONDS_PER_PIXEL: Mapping[ImageFormat, float] = {"png": 5e-7, "webp": 3e-7, "jpeg": 2e-8}
+"""To encode a picture like a photograph on one core, as measured (docs/plan.md)."""
+
+GREY_SECONDS_PER_PIXEL = 6e-8
+"""The same for a stand-in's picture, which is all of one grey."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageTimes:
+    """The timing of each pool's calls. `teacher_alone`: of a whole drawing by the teacher.
+
+    `file_seconds_per_row`: to encode a picture. `refined`: the fraction of rows that was refined
+    where the times were measured. `source`: who says so, for people.
+    """
+
+    student: Timing
+    oracle: Timing
+    teacher: Timing
+    teacher_alone: Timing
+    source: str
+    file_seconds_per_row: float
+    refined: float | None = None
+
+    @property
+    def pools(self) -> Mapping[str, Timing]:
+        """By pool."""
+        return {"student": self.student, "oracle": self.oracle, "teacher": self.teacher}
+
+    @property
+    def usual_gpu(self) -> str:
+        """The type of GPU that the times are of, if they are of one."""
+        types = [gpu for timing in self.pools.values() for gpu in timing.curves if gpu != ANY_GPU]
+        return types[0] if types else ANY_GPU
+
+    def check(self, gpus: Mapping[str, int]) -> None:
+        """Refuse types of GPU for which a pool's times are not known. Raises SpecError."""
+        for pool, timing in self.pools.items():
+            for gpu in gpus:
+                if gpu not in timing.curves and ANY_GPU not in timing.curves:
+                    raise SpecError(
+                        f"--gpus: how long the {pool} takes on {gpu!r} is not known, only on "
+                        f"{', '.join(timing.curves)}. Give its seconds in the job file or in a "
+                        "--profile, or plan with a type that is known."
+                    )
+
+
+def stage_times(
+    spec: JobSpec,
+    refinement: Refinement,
+    profile: Path | None = None,
+    measured: Path | None = None,
+) -> StageTimes:
+    """The times of a job's stages.
+
+    profile: a CSV as `actors.models.profiles` reads it. measured: the output folder of a job with
+    the same models. Without either: the stand-ins' own times. Raises SpecError.
+    """
+    if profile is not None and measured is not None:
+        raise SpecError("give either --profile or --measured: times come from one place.")
+    if profile is not None:
+        return _from_profile(spec, refinement, profile)
+    if measured is not None:
+        return _from_records(spec, refinement, OutputFolder(measured))
+    models = spec.models
+    if models.timed:
+        return StageTimes(
+            student=timing_of(models.student),
+            oracle=timing_of(models.oracle),
+            teacher=timing_of(models.teacher, refinement.steps),
+            teacher_alone=timing_of(models.teacher),
+            file_seconds_per_row=GREY_SECONDS_PER_PIXEL * _pixels(spec),
+            source="the job file's stand-ins",
+        )
+    own = OutputFolder(Path(spec.output))
+    if own.job_file.is_file():
+        return _from_records(spec, refinement, own)
+    raise SpecError(
+        "how long do these models take? Nothing here says so yet. Give a table of measured seconds "
+        "with --profile (docs/plan.md), or with --measured the output folder of a small job with "
+        "the same models; or plan with stand-ins of published speed: --models timed."
+    )
+
+
+# ---- from a table
+
+
+def _from_profile(spec: JobSpec, refinement: Refinement, file: Path) -> StageTimes:
+    profiles = read_profiles(file)
+    student, teacher = _the_one(profiles, "student", file), _the_one(profiles, "teacher", file)
+    if student is None or teacher is None:
+        raise SpecError(f"{file} has no {'teacher' if student else 'student'}; a plan needs both.")
+    oracle = _the_one(profiles, "oracle", file)
+    models, named = spec.models, [p.model for p in (student, teacher, oracle) if p]
+    whole = Timing(curves=teacher.curves, load_seconds=LOAD_SECONDS)
+    return StageTimes(
+        student=replace(whole, curves=student.curves, share=models.student.steps / student.steps),
+        oracle=replace(whole, curves=oracle.curves) if oracle else _published_oracle(),
+        teacher=replace(whole, share=refinement.steps / teacher.steps),
+        teacher_alone=replace(whole, share=models.teacher.steps / teacher.steps),
+        file_seconds_per_row=FILE_SECONDS_PER_PIXEL[spec.image_format] * _pixels(spec),
+        source=f"{file}: {', '.join(named)}"
+        + ("" if oracle else "; for the oracle 20 ms a picture, as DiffServe's discriminator"),
+    )
+
+
+def _pixels(spec: JobSpec) -> int:
+    student = spec.models.student
+    return (student.width or DEFAULT_SIDE) * (student.height or DEFAULT_SIDE)
+
+
+def _the_one(profiles: list[Profile], role: str, file: Path) -> Profile | None:
+    found = [profile for profile in profiles if profile.role == role]
+    if len(found) > 1:
+        names = ", ".join(f"{profile.model} ({profile.steps} steps)" for profile in found)
+        raise SpecError(f"{file} has more than one {role}: {names}. Leave one.")
+    return found[0] if found else None
+
+
+def _published_oracle() -> Timing:
+    return timing_of(OracleSettings(timed=TimedOracleSettings(), batch_size=1))
+
+
+# ---- from a job that ran
+
+MAY_DIFFER = {"path", "revision", "allow_pickle", "steps", "batch_size"}
+"""Of a model's settings: files are compared as files, and times follow steps and batches."""
+
+
+def _from_records(spec: JobSpec, refinement: Refinement, output: OutputFolder) -> StageTimes:
+    """Mean seconds a row of each pool, as a curve with one point: its batch size."""
+    before = output.require_job()
+    _check_same_models(spec.models, before, output.path)
+    records = list(output.records().values())
+    rows = sum(record["rows"] for record in records)
+    refined = sum(record["refined"] for record in records)
+    seconds = {
+        pool: sum(record.get("seconds", {}).get(pool, 0.0) for record in records)
+        for pool in ("student", "oracle", "teacher", "files")
+    }
+    if not refined:
+        raise SpecError(
+            f"{str(output.path)!r} has {rows:,} finished rows and none of them refined: too little "
+            "to say how long a row takes. Let it run until a part with refined rows is done."
+        )
+    old = before["spec"]["models"]
+    steps: int = before["refinement"]["steps"]
+    drawn: int = rows * before["spec"]["draws"]
+
+    def timing(pool: str, count: int, share: float = 1.0) -> Timing:
+        size: int = old[pool]["batch_size"]
+        curve = curve_of({size: seconds[pool] / count * size})
+        return Timing(curves={ANY_GPU: curve}, load_seconds=LOAD_SECONDS, share=share)
+
+    return StageTimes(
+        student=timing("student", drawn, spec.models.student.steps / old["student"]["steps"]),
+        oracle=timing("oracle", drawn + refined),
+        teacher=timing("teacher", refined, refinement.steps / steps),
+        teacher_alone=timing("teacher", refined, spec.models.teacher.steps / steps),
+        source=f"the records of {output.path} ({rows:,} rows, {refined:,} of them refined)",
+        file_seconds_per_row=seconds["files"] / rows,
+        refined=refined / rows,
+    )
+
+
+def _check_same_models(models: ModelSettings, before: dict[str, Any], folder: Path) -> None:
+    """Refuse the records of other models than these. Raises SpecError."""
+    for role, settings in models:
+        new = settings.model_dump(mode="json", exclude=MAY_DIFFER)
+        old = before["spec"]["models"][role]
+        # What this job leaves to the model has become a number in the one that ran.
+        changed = [name for name in new if new[name] is not None and old.get(name) != new[name]]
+        path = Path(settings.path).expanduser()
+        if settings.path and path.is_dir():
+            if fingerprint(path) != before["identity"]["model_files"][role]:
+                changed.append("path")
+        elif settings.path != old["path"]:
+            changed.append("path")
+        if changed:
+            raise SpecError(
+                f"{str(folder)!r} was made with another {role} than this job's: "
+                f"{', '.join(changed)} differ. Its records say nothing about these models."
+            )

@@ -1,0 +1,1 @@
+"""How many actors each pool should have: pure decisions with reasons."""

@@ -1,0 +1,70 @@
+"""Simulated hands for large runs: what is made has no content, and nothing breaks.
+
+For plans and benchmarks, where thousands of GPUs do millions of rows. Times, batches and decisions
+are those of `jobs.simulation.executor`; only what a picture was made from, nobody can ask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+from typing import Any
+
+from jobs.execution.active_part import OpenPart
+from jobs.execution.calls import OUTPUTS, Call, Stage
+from jobs.execution.executor import Answer, Trouble, Work
+from jobs.simulation.executor import Asked, SimulatedHands, SimulatedPrompts
+
+NUM_SCORES = 1 << 16
+EVENLY = [place / NUM_SCORES for place in Random(0).sample(range(NUM_SCORES), NUM_SCORES)]
+"""As many scores in [0, 1), each once, in an order without order."""
+
+
+class LightHands(SimulatedHands):
+    """See `jobs.execution.executor.Hands`. What decides which rows are rejected is `scores`."""
+
+    def scores(self, owner: OpenPart, call: Call) -> Sequence[float]:
+        """The scores of drawn rows: evenly in [0, 1), so that a threshold of 0.3 rejects 0.3.
+
+        By the row's number, whenever and wherever it is scored; of all its drawings the same.
+        """
+        first = owner.part.first_row
+        return [EVENLY[(first + row) % NUM_SCORES] for row in call.rows]
+
+    def commit(self, work: Work) -> dict[str, Any]:
+        """Nothing but the record."""
+        cascade = work.owner.cascade
+        return {
+            "part": work.owner.part.index,
+            "rows": cascade.num_rows,
+            "refined": cascade.num_refined,
+            "failed": len(cascade.errors),
+        }
+
+    def _lost_input(self, work: Work) -> Trouble | None:
+        return None
+
+    def _carried_out(self, asked: Asked, node: int) -> Answer:
+        work = asked.work
+        assert work is not None
+        call = work.call
+        if call.stage is Stage.COMMIT:
+            return Answer(asked.ticket, self.commit(work))
+        rows = len(call.rows)
+        facts = self.facts(work, asked.seconds)
+        outputs = [object() for _ in OUTPUTS[call.stage]]
+        if call.stage is Stage.SCORE_DRAWN:
+            draws = work.owner.cascade.rules.draws
+            scores = [score for score in self.scores(work.owner, call) for _ in range(draws)]
+            return Answer(asked.ticket, (scores, facts))
+        if call.stage is Stage.SCORE_REFINED:
+            return Answer(asked.ticket, ((1.0,) * rows, facts))
+        return Answer(asked.ticket, facts, outputs)
+
+
+class LightPrompts(SimulatedPrompts):
+    """Rows of which there are millions, and whose texts nobody reads."""
+
+    def texts(self, rows: range) -> Sequence[str]:
+        """As many as there are rows."""
+        return [""] * len(rows)

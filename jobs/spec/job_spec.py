@@ -1,0 +1,414 @@
+"""The job file: what a user asks for. Every field is described here, and nowhere else.
+
+`docs/job-file.md` is generated from these descriptions. Relative paths are relative to the folder
+in which the command runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+
+from actors.errors import SpecError
+from actors.models.presets import CATALOGUE, PRESETS
+from actors.pool_settings import PoolsSettings
+from actors.redact import has_secret_url
+from actors.refinement import Fit
+from actors.seeds import MAX_SEED
+from actors.settings import ModelSettings
+from actors.strict import Settings
+from jobs.spec.strict_yaml import read_mapping
+from jobs.spec.task import Control, Edit, Task, check_task
+
+ImageFormat = Literal["png", "jpeg", "webp"]
+
+DEFAULT_QUALITY = 90
+"""Of jpeg and webp."""
+
+
+class Budget(Settings):
+    """What to spend, said in exactly one way."""
+
+    refine: float | None = Field(
+        default=None, ge=0, le=1, description="The fraction of pictures that the teacher improves."
+    )
+    nfe: float | None = Field(
+        default=None,
+        gt=0,
+        description="Mean network evaluations a picture; guidance doubles them.",
+    )
+    threshold: float | None = Field(
+        default=None,
+        description="Scores below this go to the teacher; no calibration is needed.",
+    )
+    gpu_seconds: float | None = Field(
+        default=None,
+        gt=0,
+        description="Mean actor-seconds a picture over the three pools, timed on this cluster.",
+    )
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Budget:
+        _exactly_one_of(self, "refine, nfe, threshold or gpu_seconds")
+        return self
+
+
+class Rollback(Settings):
+    """How far back the teacher goes before it refines, said in exactly one way."""
+
+    strength: float | None = Field(
+        default=None, ge=0.05, le=1, description="Fraction of the teacher's timesteps (img2img)."
+    )
+    variance: float | None = Field(
+        default=None, gt=0, lt=1, description="The paper's sigma: x = sqrt(1-s) x0 + sqrt(s) z."
+    )
+    sigma: float | None = Field(
+        default=None, gt=0, le=1, description="For flow matching: x = (1-s) x0 + s z."
+    )
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Rollback:
+        _exactly_one_of(self, "strength, variance or sigma")
+        return self
+
+
+class JobSpec(Settings):
+    """A job."""
+
+    name: Annotated[str, Field(min_length=1, max_length=100)] = Field(
+        default="job", description="For people and logs; it changes no picture."
+    )
+    input: Annotated[str, Field(min_length=1)] = Field(
+        description="Prompts: a file, folder or glob of parquet, csv, tsv, jsonl or txt."
+    )
+    prompt_column: str = Field(default="prompt", description="The column with the prompts.")
+    task: Task = Field(
+        default="generate",
+        description="generate: a picture from each prompt. edit: each row's picture changed "
+        "towards its prompt. control: drawn from the prompt, led by each row's picture.",
+    )
+    image_column: str | None = Field(
+        default=None,
+        description="With edit and control: the column of pictures. Bytes, Hugging Face's "
+        "structs, or paths, relative to the input's folder.",
+    )
+    image_fit: Fit | None = Field(
+        default=None,
+        description="How a picture of another shape is brought to the model's width and height. "
+        "crop (the default): it loses its edges; stretch: it is distorted.",
+    )
+    target_column: str | None = Field(
+        default=None,
+        description="With edit, where the prompts are instructions (make it red): the column that "
+        "says what is to be seen then (a red car), for the oracle. Default: the prompts.",
+    )
+    edit: Edit | None = Field(default=None, description="With `task: edit`.")
+    control: Control | None = Field(default=None, description="With `task: control`.")
+    id_column: str | None = Field(
+        default=None, description="A column that names rows. Default: the row's number."
+    )
+    seed_column: str | None = Field(
+        default=None, description="A column of seeds; a null is derived from `seed` and the id."
+    )
+    output: Annotated[str, Field(min_length=1)] = Field(description="The folder of the dataset.")
+    models: ModelSettings = Field(
+        description="A preset's name; or `preset:` and what differs from it; or student, oracle "
+        "and teacher each spelled out."
+    )
+    budget: Budget = Field(
+        default_factory=lambda: Budget(refine=0.3), description="What to spend on the teacher."
+    )
+    draws: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="Pictures that the student draws of each prompt. The oracle keeps the best of "
+        "them, and only then the threshold applies; all of them count in `nfe`.",
+    )
+    strategy: Literal["refine", "regenerate"] = Field(
+        default="refine",
+        description="refine: from the student's picture, rolled back; regenerate: from noise. "
+        "A preset may have another default.",
+    )
+    rollback: Rollback | None = Field(
+        default=None, description="With `refine` only. Default: the preset's, or {strength: 0.6}."
+    )
+    teacher_steps: int | None = Field(
+        default=None,
+        ge=1,
+        le=1000,
+        description="Steps the teacher really takes on a rejected picture. Default: as dense as "
+        "its whole drawing.",
+    )
+    keep: Literal["teacher", "best"] = Field(
+        default="teacher",
+        description="What stays of a refined row: the teacher's picture, or the better scored.",
+    )
+    save_student: bool = Field(
+        default=False, description="Keep the student's picture of refined rows in `student_image`."
+    )
+    seed: int = Field(default=0, ge=0, le=MAX_SEED, description="The job's seed.")
+    rows_per_part: int = Field(
+        default=1024, ge=1, le=1_000_000, description="Rows of one output file, and unit of resume."
+    )
+    image_format: ImageFormat = Field(default="png", description="How pictures are stored.")
+    image_quality: int = Field(default=90, ge=1, le=100, description="For jpeg and webp.")
+    calibration_rows: int = Field(
+        default=256, ge=8, le=100_000, description="Rows drawn to turn the budget into a threshold."
+    )
+    max_attempts: int = Field(
+        default=3, ge=1, le=20, description="Times that a batch may fail before it is halved."
+    )
+    max_failed: int | float = Field(
+        default=0.1,
+        description="The job ends early when more rows failed: a fraction of the rows so far, "
+        "written with a point (`0.1`, at most `1.0`), or a count of rows, written without (`25`).",
+    )
+    stall_timeout_seconds: float = Field(
+        default=1800, gt=0, description="The job ends when nothing has happened for this long."
+    )
+    call_timeout_seconds: float | None = Field(
+        default=None,
+        gt=0,
+        description="An actor that is at one call for longer is taken for hung and replaced. "
+        "Default: 10 times its pool's slowest call so far, at least 60, at most half of "
+        "`stall_timeout_seconds`.",
+    )
+    pools: PoolsSettings = Field(
+        default_factory=PoolsSettings, description="Sizes and needs of the three actor pools."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_the_preset_improves(cls, fields: Any) -> Any:
+        """The preset's strategy and rollback, where the job says nothing else."""
+        models = fields.get("models") if isinstance(fields, dict) else None
+        name = models.get("preset") if isinstance(models, dict) else models
+        if not isinstance(name, str) or name not in CATALOGUE:
+            return fields
+        preset = CATALOGUE[name]
+        if not {"strategy", "rollback"} & fields.keys():
+            fields = {**fields, "strategy": preset.strategy}
+        if preset.strategy == fields.get("strategy") == "refine" and "rollback" not in fields:
+            fields = {**fields, "rollback": preset.rollback}
+        return fields
+
+    @field_validator("input", "output")
+    @classmethod
+    def _a_path_of_this_machine(cls, value: str) -> str:
+        if "\0" in value:
+            raise ValueError("a path has no NUL character")
+        if "://" in value:
+            raise ValueError("a URL, where a path of this machine is meant. Mount or copy it")
+        return value
+
+    @field_validator("max_failed", mode="before")
+    @classmethod
+    def _fraction_or_count(cls, value: Any) -> Any:
+        fraction = isinstance(value, float) and 0 <= value <= 1
+        count = type(value) is int and value >= 0
+        if not fraction and not count:
+            raise ValueError("give a fraction from 0.0 to 1.0, or a whole number of rows")
+        return value
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _fill_preset(cls, value: Any) -> Any:
+        changed = value if isinstance(value, dict) else {"preset": value}
+        if "preset" not in changed or not isinstance(value, dict | str):
+            return value
+        name = changed["preset"]
+        if name not in list(PRESETS):
+            raise ValueError(f"{name!r} is no preset{_nearest(str(name), PRESETS)}")
+        own = {field: new for field, new in changed.items() if field != "preset"}
+        return _merged(_base(PRESETS[name], own), own)
+
+    @model_validator(mode="after")
+    def _no_contradictions(self) -> JobSpec:
+        if self.strategy == "regenerate" and self.rollback is not None:
+            raise ValueError(
+                "rollback: it goes with strategy: refine; regenerate starts from noise"
+            )
+        if self.prompt_column in (self.id_column, self.seed_column):
+            other = "id_column" if self.prompt_column == self.id_column else "seed_column"
+            raise ValueError(f"{other}: {self.prompt_column!r} is prompt_column already")
+        if self.image_format == "png" and self.image_quality != DEFAULT_QUALITY:
+            raise ValueError(
+                "image_quality: it goes with image_format: jpeg or webp; png loses nothing"
+            )
+        if (self.call_timeout_seconds or 0) >= self.stall_timeout_seconds:
+            raise ValueError(
+                f"call_timeout_seconds: {self.call_timeout_seconds:g} is not less than "
+                f"stall_timeout_seconds ({self.stall_timeout_seconds:g}): the job would end before "
+                "a hung actor is replaced"
+            )
+        check_task(
+            self.task,
+            self.image_column,
+            self.image_fit,
+            self.target_column,
+            self.edit,
+            self.control,
+            self.models,
+        )
+        timed = self.models.oracle.timed
+        if timed and isinstance(timed.rejected, tuple) and self.seed_column is None:
+            raise ValueError(
+                "models.oracle.timed.rejected: a schedule counts rows by their seeds; "
+                "name a column of row numbers as seed_column"
+            )
+        return self
+
+
+NOT_IN_THE_BYTES = frozenset(
+    {
+        "name",
+        "input",
+        "output",
+        "pools",
+        "max_attempts",
+        "max_failed",
+        "stall_timeout_seconds",
+        "call_timeout_seconds",
+    }
+)
+"""Fields that change how a job runs and not what it makes; they may differ in a resumed run.
+
+`input` is here because the files count by their names and contents, not by the way to them.
+"""
+
+
+def load_spec(path: Path, **overrides: Any) -> JobSpec:
+    """Read a job file. `overrides` replace its fields. Raises SpecError."""
+    fields = read_mapping(path)
+    return make_spec({**fields, **overrides}, where=str(path))
+
+
+def make_spec(fields: dict[str, Any], where: str = "job") -> JobSpec:
+    """Validate fields. Raises SpecError with each field's path, the rule and the nearest name."""
+    _refuse_secrets(fields, where)
+    try:
+        return JobSpec.model_validate(fields)
+    except ValidationError as error:
+        problems = [_explain(dict(problem)) for problem in error.errors()]
+    raise SpecError(f"{where}:\n" + "\n".join(f"  {problem}" for problem in problems))
+
+
+def _refuse_secrets(fields: dict[str, Any], where: str) -> None:
+    """A job file is copied and shown around, and so is job.json: neither is a place for keys."""
+    found = sorted(path for path, text in _texts(fields) if has_secret_url(text))
+    if found:
+        raise SpecError(
+            f"{where}: {', '.join(found)}: a URL with a key or a password in it. Write it without, "
+            "and give the key in the environment (as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY) "
+            "or by an instance role. An @ that belongs to the path is written %40."
+        )
+
+
+def _texts(fields: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Every text in the fields, with its path."""
+    waiting: list[tuple[str, Any]] = [("", fields)]
+    seen: set[int] = set()
+    while waiting:
+        path, value = waiting.pop()
+        if isinstance(value, str):
+            yield path, value
+        elif isinstance(value, dict | list) and id(value) not in seen:
+            # YAML's aliases put one object into many places, or into itself.
+            seen.add(id(value))
+            below = value.items() if isinstance(value, dict) else enumerate(value)
+            waiting += [(f"{path}.{name}".lstrip("."), one) for name, one in below]
+
+
+def _explain(problem: dict[str, Any]) -> str:
+    path = ".".join(str(step) for step in problem["loc"])
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    if not path:
+        return message  # a contradiction between fields; it begins with the field to change
+    if problem["type"] == "extra_forbidden":
+        names = _names_at(JobSpec, problem["loc"][:-1])
+        return f"{path}: unknown field{_nearest_field(str(problem['loc'][-1]), names)}"
+    if problem["type"] == "missing":
+        return f"{path}: this field is required"
+    if problem["type"] in ("model_type", "dict_type"):
+        names = _names_at(JobSpec, problem["loc"])
+        message = " of ".join(["input should be a mapping", *filter(None, [", ".join(names)])])
+    shown = problem["input"]
+    told = not isinstance(shown, str | int | float | bool | None) or repr(shown) in message
+    got = "" if told else f", got {shown!r}"
+    return f"{path}: {message[0].lower()}{message[1:]}{got}"
+
+
+def _names_at(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
+    """The field names that are valid at a path."""
+    for step in path:
+        if isinstance(step, int):
+            continue  # a place in a list
+        below = _models_of(model, step)
+        if not below:
+            return []
+        model = below[0]
+    return [*model.model_fields, *(["preset"] if model is ModelSettings else [])]
+
+
+def _models_of(model: type[BaseModel], name: str) -> list[type[BaseModel]]:
+    """The model of the fields below a field; none for a plain value or an unknown name."""
+    field = model.model_fields.get(name)
+    kinds = [field.annotation, *get_args(field.annotation)] if field else []
+    return [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+
+
+def _nearest_field(name: str, valid: list[str]) -> str:
+    """A field that is called so but has its place elsewhere is nearer than one that looks alike."""
+    elsewhere = [path for path in _paths(JobSpec) if path.split(".")[-1] == name]
+    if elsewhere:
+        return f". Did you mean {' or '.join(map(repr, elsewhere[:3]))}?"
+    return _nearest(name, valid)
+
+
+def _paths(model: type[BaseModel], above: str = "") -> Iterator[str]:
+    """Every field of a job file, as `pools.teacher.size`."""
+    for name in model.model_fields:
+        yield above + name
+        for below in _models_of(model, name):
+            yield from _paths(below, f"{above}{name}.")
+
+
+def _nearest(name: str, valid: Any) -> str:
+    names = sorted(valid)
+    close = get_close_matches(name, names, n=1, cutoff=0.5)
+    if close:
+        return f". Did you mean {close[0]!r}?"
+    return f". Valid names: {', '.join(names)}." if names else ""
+
+
+def _exactly_one_of(model: BaseModel, names: str) -> None:
+    given = [name for name, value in model if value is not None]
+    if len(given) != 1:
+        raise ValueError(f"give exactly one of {names}, not {' and '.join(given) or 'none'}")
+
+
+def _base(preset: ModelSettings, own: dict[str, Any]) -> dict[str, Any]:
+    """What a job's own fields are put over: another kind of oracle has other files."""
+    base = preset.model_dump()
+    oracle = own.get("oracle")
+    if isinstance(oracle, dict) and oracle.get("kind", preset.oracle.kind) != preset.oracle.kind:
+        base["oracle"] = {"batch_size": preset.oracle.batch_size}
+    return base
+
+
+def _merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """`base` with the fields of `own` in place of its own, also further down.
+
+    A table of seconds is replaced as a whole: half of one with half of another is neither.
+    """
+    merged = dict(base)
+    for name, value in own.items():
+        below = base.get(name)
+        both = isinstance(below, dict) and isinstance(value, dict) and name != "seconds"
+        merged[name] = _merged(below, value) if both else value  # type: ignore[arg-type]
+    return merged

@@ -1,0 +1,160 @@
+"""What a job makes of its rows: pictures from prompts, edits of pictures, or controlled ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from glob import has_magic
+from pathlib import Path
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.compute as compute
+from pydantic import Field, model_validator
+
+from actors.refinement import Fit, Given
+from actors.settings import ModelSettings
+from actors.strict import Settings
+from jobs.input.validate import is_text
+
+Task = Literal["generate", "edit", "control"]
+
+
+class Edit(Settings):
+    """How `task: edit` starts from a row's picture."""
+
+    strength: float = Field(
+        default=0.8,
+        ge=0.05,
+        le=1,
+        description="The fraction of the timesteps that the row's picture is noised to, for the "
+        "student, and for a teacher that regenerates. Less keeps more of it.",
+    )
+
+
+class Control(Settings):
+    """What `task: control` does with a row's picture before a ControlNet sees it."""
+
+    preprocess: Literal["none", "canny"] = Field(
+        default="none",
+        description="none: the column has what the ControlNet takes (edges, depth, segments); "
+        "canny: it has photographs, and the edges are found here.",
+    )
+    low: int = Field(default=100, ge=0, le=1000, description="Canny's lower threshold.")
+    high: int = Field(default=200, ge=0, le=1000, description="Canny's upper threshold.")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Control:
+        if self.low > self.high:
+            raise ValueError(f"low {self.low} is above high {self.high}")
+        if self.preprocess == "none" and {"low", "high"} & self.model_fields_set:
+            raise ValueError("low and high go with preprocess: canny")
+        return self
+
+
+def check_task(
+    task: Task,
+    image_column: str | None,
+    image_fit: Fit | None,
+    target_column: str | None,
+    edit: Edit | None,
+    control: Control | None,
+    models: ModelSettings,
+) -> None:
+    """Refuse fields that contradict the task. Raises ValueError that begins with the field."""
+    if (task == "generate") != (image_column is None):
+        if image_column is None:
+            raise ValueError(f"image_column: task: {task} needs it; name the column of pictures")
+        raise ValueError("image_column: it goes with task: edit or task: control")
+    if image_fit is not None and task == "generate":
+        raise ValueError("image_fit: it goes with task: edit or task: control")
+    if target_column is not None and task != "edit":
+        raise ValueError(f"target_column: it goes with task: edit, and this is task: {task}")
+    for name, given in (("edit", edit), ("control", control)):
+        if given is not None and task != name:
+            raise ValueError(f"{name}: it goes with task: {name}, and this is task: {task}")
+    if models.timed:
+        return
+    for role, model in (("student", models.student), ("teacher", models.teacher)):
+        if (task == "control") != (model.controlnet is not None):
+            needs = "needs one" if task == "control" else "has no use for one"
+            raise ValueError(f"models.{role}.controlnet: task: {task} {needs}")
+    scheduler = models.student.scheduler
+    if task == "edit" and scheduler and scheduler.timesteps:
+        raise ValueError(
+            "models.student.scheduler.timesteps: they are of a whole drawing, and an edit starts "
+            "on the way"
+        )
+
+
+def given_of(
+    task: Task, edit: Edit | None, control: Control | None, fit: Fit | None = None
+) -> Given | None:
+    """What student and teacher are told of the rows' pictures."""
+    if task == "edit":
+        return Given("edit", strength=(edit or Edit()).strength, fit=fit or "crop")
+    if task == "control":
+        told = control or Control()
+        canny = (told.low, told.high) if told.preprocess == "canny" else None
+        return Given("control", canny=canny, fit=fit or "crop")
+    return None
+
+
+# ---- the rows' pictures
+
+
+def is_picture(kind: pa.DataType) -> bool:
+    """Whether a column can hold pictures: bytes, paths, or Hugging Face's structs of both."""
+    if pa.types.is_struct(kind):
+        inner = {kind.field(place).name: kind.field(place).type for place in range(kind.num_fields)}
+        both = {"bytes", "path"} <= inner.keys()
+        return both and _is_binary(inner["bytes"]) and is_text(inner["path"])
+    return _is_binary(kind) or is_text(kind)
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def folder_of(pattern: str) -> Path:
+    """The folder that paths in an input are relative to: the one that `input` names, or is in."""
+    path = Path(pattern).expanduser().absolute()
+    if path.is_dir():
+        return path
+    steps = path.parts
+    whole = len(steps) - 1
+    if not path.exists():
+        whole = next((n for n, step in enumerate(steps) if has_magic(step)), whole)
+    return Path(*steps[:whole])
+
+
+class RowImages:
+    """The rows' own pictures, in the table that they came in: none is copied before it is drawn."""
+
+    def __init__(self, column: pa.ChunkedArray, folder: Path) -> None:
+        self._column, self._folder = column, folder
+
+    def __getitem__(self, row: int) -> bytes | str:
+        """The bytes of a file, or its path."""
+        value = self._column[row].as_py()
+        if isinstance(value, dict):
+            value = value["bytes"] or value["path"]
+        return value if isinstance(value, bytes) else str(self._folder / value)
+
+    def problems(self) -> Iterator[tuple[int, str]]:
+        """The rows that have no picture, with the reason."""
+        column = self._column
+        if pa.types.is_struct(column.type):
+            inside, paths = (compute.struct_field(column, name) for name in ("bytes", "path"))
+            has_bytes = compute.fill_null(compute.greater(compute.binary_length(inside), 0), False)
+            column = compute.if_else(has_bytes, "bytes", paths)
+        empty = compute.equal(compute.binary_length(column), 0)
+        for row, (is_null, is_empty) in enumerate(
+            zip(compute.is_null(column).to_pylist(), empty.to_pylist(), strict=True)
+        ):
+            if is_null or is_empty:
+                yield row, f"the picture is {'null' if is_null else 'empty'}"
+        if is_text(column.type):
+            for row, path in enumerate(column.to_pylist()):
+                if path and ("://" in path or "\0" in path):
+                    what = f"the picture {path[:100]!r} is no path of this machine"
+                    yield row, f"{what}. Mount or copy it"

@@ -1,0 +1,302 @@
+"""Simulated hands that break things as a schedule says, and count what is done again.
+
+One `FaultyHands` is one life of the driver; what outlives it is the trial's (`faults.Trial`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from math import inf
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from actors.errors import BottegaError
+from jobs.execution.calls import Call, Stage
+from jobs.execution.executor import Answer, Kind, Trouble, Work
+from jobs.simulation.executor import (
+    DRIVER_NODE,
+    SimulatedActor,
+    SimulatedHands,
+    SimulatedRef,
+    Times,
+)
+from tests.simulation.fault_plans import POOLS, Breaks, Fault
+
+if TYPE_CHECKING:
+    from jobs.execution.dispatcher import Crew
+    from tests.simulation.faults import Trial
+
+MAX_TURNS = 20_000
+"""A trial that turns the runner's loop more often is taken to have no end."""
+
+
+class Ledger:
+    """Counts how often each row went through each stage, and how often faults explain.
+
+    A call that failed explains one more of itself. A thing that was lost explains one more of the
+    call that made it, and of the calls that made what that one takes: they were let go.
+    """
+
+    def __init__(self) -> None:
+        self.made: Counter[tuple[int, Stage, int]] = Counter()
+        self.explained: Counter[tuple[int, Stage, int]] = Counter()
+
+    def make(self, part: int, call: Call) -> None:
+        self.made.update((part, call.stage, row) for row in call.rows)
+
+    def explain(self, part: int, call: Call) -> None:
+        self.explained.update((part, call.stage, row) for row in call.rows)
+
+    def lost(self, part: int, call: Call) -> None:
+        self.explain(part, call)
+        for source in dict.fromkeys(call.sources):
+            self.lost(part, source)
+
+    def problems(self, most: int) -> list[str]:
+        """What was done too often: without an explanation, or more than `most` times."""
+        found = []
+        for key, times in self.made.items():
+            part, stage, row = key
+            if times > 1 + self.explained[key]:
+                found.append(
+                    f"part {part} row {row}: {stage} was done {times} times, and faults explain "
+                    f"{1 + self.explained[key]}"
+                )
+            elif times > most:
+                found.append(f"part {part} row {row}: {stage} was done {times} times, over {most}")
+        return found
+
+
+class RestartError(Exception):
+    """The driver is gone."""
+
+
+class FaultyHands(SimulatedHands):
+    """One life of the driver. What outlives it is in the trial."""
+
+    def __init__(self, trial: Trial, start: float) -> None:
+        super().__init__(Times(), trial.schedule.job.num_nodes, start)
+        self.trial = trial
+        self.random = Random(f"{trial.schedule.seed} {start}")
+        self.ledger = Ledger()
+        self.finished_before = set(trial.output.kept)
+        self.over = False
+        self.turns = 0
+        self.crew: Crew | None = None
+        self._suspects: set[SimulatedActor] = set()
+        """Actors that the crew may give up."""
+        self._hanging: set[SimulatedActor] = set()
+        self._raising: dict[SimulatedActor, float] = {}
+        self._late: dict[object, float] = {}
+        self._twice: dict[object, float] = {}
+        for fault in trial.left:
+            self.at(max(0.0, fault.at * trial.seconds - start), lambda f=fault: self._strike(f))  # type: ignore[misc]
+
+    def tell(self, text: str) -> None:
+        self.trial.tell(f"{self.now():8.2f} s  {text}")
+
+    # ---- what the crew asks for
+
+    def wait(self, timeout_seconds: float) -> list[Answer]:
+        self.turns += 1
+        self._interact()
+        if self.turns > MAX_TURNS:
+            raise BottegaError(f"no end after {MAX_TURNS} turns")
+        return super().wait(timeout_seconds)
+
+    def start_actor(self, pool: str) -> tuple[SimulatedActor, object]:
+        self._interact()
+        actor, ticket = super().start_actor(pool)
+        self.tell(f"{actor.name} starts on node {actor.node}")
+        if (capacity := self.trial.capacity) and not capacity.fits(self._sizes()):
+            self.trial.problem(f"{actor.name} was started and there is no GPU for it")
+        return actor, ticket
+
+    def _sizes(self) -> Counter[str]:
+        return Counter(actor.pool for actor in self.actors)
+
+    def ask_actor(self, handle: SimulatedActor, work: Work) -> object:
+        self._interact()
+        self._count(work, handle.name)
+        return super().ask_actor(handle, work)
+
+    def handle_files(self, work: Work) -> object:
+        self._interact()
+        self._count(work, "files")
+        return super().handle_files(work)
+
+    def kill_actor(self, handle: SimulatedActor) -> None:
+        if not self.over and not handle.dead:
+            self.tell(f"{handle.name} is given up by the crew")
+            dismissed = self.trial.may_dismiss and not handle.calls
+            if handle not in self._suspects and not dismissed:
+                self.trial.problem(f"{handle.name} was given up, and nothing was wrong with it")
+        super().kill_actor(handle)
+
+    def _count(self, work: Work, who: str) -> None:
+        part = work.owner.part.index
+        self.tell(f"{who}: {work.call} of part {part}")
+        self.ledger.make(part, work.call)
+        self.trial.num_calls += 1
+        self.trial.check_batch(part, work.call)
+        if part in self.finished_before:
+            self.trial.problem(f"part {part} was finished, and {work.call} was done for it again")
+
+    def _interact(self) -> None:
+        self.trial.interactions += 1
+        if self.trial.restarts and self.trial.interactions >= self.trial.restarts[0]:
+            self.trial.restarts.pop(0)
+            self.tell(Breaks.RESTART)
+            raise RestartError
+
+    # ---- what becomes of it
+
+    def outcome(self, actor: SimulatedActor, work: Work) -> tuple[float, Trouble | None]:
+        seconds, _ = super().outcome(actor, work)
+        seconds *= self.random.uniform(0.7, 1.3)
+        if work.rows_at_once > self.trial.memory.get(actor.pool, inf):
+            return 0.1, Trouble(Kind.OUT_OF_MEMORY, "out of memory")
+        if actor in self._hanging:
+            return inf, None
+        if self._raising.get(actor, 0) > 0:
+            self._raising[actor] -= 1
+            return seconds / 2, Trouble(Kind.RAISED, "a broken actor")
+        match how := self._poison(work):
+            case Breaks.RAISE:
+                self._suspects.add(actor)
+                return seconds / 2, Trouble(Kind.RAISED, "poison")
+            case Breaks.KILL_WORKING:
+                self.at(seconds / 2, lambda: self._kill(actor, "poison"))
+                return inf, None
+            case Breaks.HANG:
+                self._suspects.add(actor)
+                self.tell(f"{actor.name} hangs: poison")
+                return inf, None
+        assert how is None
+        return seconds, None
+
+    def files_outcome(self, work: Work) -> Trouble | None:
+        if self._poison(work):
+            return Trouble(Kind.RAISED, "poison")
+        if work.call.stage is Stage.COMMIT and self.trial.failing_commits:
+            what = self.trial.failing_commits.pop()
+            self.tell(what)
+            if what is Breaks.COMMIT_UNTOLD:
+                self.commit(work)
+            return Trouble(Kind.RAISED, "no space left on device")
+        return None
+
+    def _poison(self, work: Work) -> Breaks | None:
+        """By what the rows are, and not by where they are."""
+        return next(
+            (
+                poison.how
+                for poison in self.trial.schedule.job.poison
+                if poison.stage is work.call.stage and poison.row in work.seeds
+            ),
+            None,
+        )
+
+    def went_wrong(self, work: Work) -> None:
+        self.ledger.explain(work.owner.part.index, work.call)
+
+    def deliver(self, answer: Answer) -> None:
+        if (seconds := self._late.pop(answer.ticket, None)) is not None:
+            self.at(seconds, lambda: super(FaultyHands, self).deliver(answer))
+            return
+        if (seconds := self._twice.pop(answer.ticket, None)) is not None:
+            self.at(seconds, lambda: super(FaultyHands, self).deliver(answer))
+        super().deliver(answer)
+
+    def commit(self, work: Work) -> dict[str, Any]:
+        record = super().commit(work)
+        self.trial.committed(record, self.committed[record["part"]])
+        return record
+
+    # ---- faults
+
+    def _strike(self, fault: Fault) -> None:
+        if self.over:
+            return
+        self.trial.left.remove(fault)
+        match fault.what:
+            case Breaks.KILL_NODE:
+                nodes = sorted(self.nodes - {DRIVER_NODE})
+                self.tell(f"node {nodes[fault.pick % len(nodes)]} dies")
+                self.kill_node(nodes[fault.pick % len(nodes)])
+            case Breaks.LOSE:
+                stored = sorted((r for r in self.store if not r.gone), key=lambda r: r.serial)
+                if stored:
+                    self.lose(stored[fault.pick % len(stored)])
+            case Breaks.MEMORY:
+                self.trial.memory[POOLS[fault.pick % 3]] = 1 + int(fault.size * 4)
+                self.tell(f"memory is short: {self.trial.memory}")
+            case Breaks.COMMIT | Breaks.COMMIT_UNTOLD:
+                self.trial.failing_commits.append(fault.what)
+            case Breaks.RESIZE:
+                self._resize(fault)
+            case _:
+                self._strike_actor(fault)
+
+    def _resize(self, fault: Fault) -> None:
+        """To any sizes that fit; a pool may have no actor for a while, and then has some again."""
+        random, capacity = Random(fault.pick), self.trial.capacity
+        for least, after in ((0, 0.0), (1, 40 * fault.size)):
+            sizes = dict(zip(POOLS, self.trial.schedule.job.sizes, strict=True))
+            for _ in range(20):
+                tried = {pool: random.randint(least, 3) for pool in POOLS}
+                if capacity is None or capacity.fits(tried):
+                    sizes = tried
+                    break
+            self.at(after, lambda sizes=sizes: self._resize_to(sizes))  # type: ignore[misc]
+
+    def _resize_to(self, sizes: dict[str, int]) -> None:
+        if self.crew is not None and not self.over:
+            self.tell(f"the pools are resized: {sizes}")
+            self.crew.resize(sizes)
+
+    def _strike_actor(self, fault: Fault) -> None:
+        wanted = {
+            Breaks.KILL_LOADING: lambda a: not a.ready,
+            Breaks.KILL_IDLE: lambda a: a.ready and not a.calls,
+            Breaks.KILL_BUSY: lambda a: len(a.calls) == 2,
+        }.get(fault.what, lambda a: bool(a.calls))
+        fitting = [actor for actor in self.actors if wanted(actor)]
+        if not fitting:
+            return
+        actor = fitting[fault.pick % len(fitting)]
+        current = actor.calls[0] if actor.calls else None
+        if "dies" in fault.what:
+            self._kill(actor, fault.what)
+            return
+        self._suspects.add(actor)
+        self.tell(f"{actor.name}: {fault.what}")
+        match fault.what:
+            case Breaks.SLOW:
+                actor.slowness = 2 + 200 * fault.size**2
+            case Breaks.HANG:
+                self._hanging.add(actor)
+            case Breaks.RAISE | Breaks.RAISE_ALWAYS:
+                self._raising[actor] = 1 if fault.what is Breaks.RAISE else inf
+            case _:
+                assert current is not None
+                assert current.work is not None
+                which = self._late if fault.what is Breaks.LATE else self._twice
+                which[current.ticket] = 200 * fault.size**2
+                if fault.what is Breaks.LATE:
+                    self.went_wrong(current.work)
+
+    def _kill(self, actor: SimulatedActor, why: str) -> None:
+        if not actor.dead:
+            self.tell(f"{actor.name} dies: {why}")
+            super().kill_actor(actor)
+
+    def kill_node(self, node: int) -> None:
+        self._suspects |= {actor for actor in self.actors if actor.node == node}
+        super().kill_node(node)
+
+    def lose(self, ref: SimulatedRef) -> None:
+        if not ref.gone:
+            self.tell(f"the {ref.output} of {ref.call} of part {ref.part} are lost")
+            self.ledger.lost(ref.part, ref.call)
+        super().lose(ref)

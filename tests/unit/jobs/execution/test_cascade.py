@@ -1,0 +1,407 @@
+"""The cascade, carried out in every order that Hypothesis thinks of, with and without faults."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jobs.execution.active_part import picks
+from jobs.execution.calls import (
+    OUTPUTS,
+    Abandon,
+    Call,
+    Done,
+    Failed,
+    Instruction,
+    Lost,
+    Output,
+    Release,
+    Stage,
+)
+from jobs.execution.cascade import MAX_UNLUCKY, Cascade, Rules, State, best_draws
+
+
+@dataclass
+class World:
+    """Carries calls out at once or never, and watches the object store that they share."""
+
+    cascade: Cascade
+    draw_scores: list[list[float]]
+    """Of each row's drawings."""
+    teacher_scores: list[float]
+    poison: dict[int, Stage] = field(default_factory=dict)
+    todo: list[Call] = field(default_factory=list)
+    stored: set[tuple[Call, Output]] = field(default_factory=set)
+    done_calls: Counter[Call] = field(default_factory=Counter)
+    abandoned: str | None = None
+
+    @property
+    def student_scores(self) -> list[float]:
+        """Of each row's best drawing."""
+        return [max(each) for each in self.draw_scores]
+
+    def carry_out(self, instructions: list[Instruction]) -> None:
+        for instruction in instructions:
+            match instruction:
+                case Call():
+                    needed = self.cascade.input_of(instruction.stage)
+                    for source in instruction.sources:
+                        assert (source, needed) in self.stored, f"{instruction} lacks {source}"
+                    assert instruction not in self.todo, f"{instruction} was sent twice"
+                    self.todo.append(instruction)
+                case Release(call, output):
+                    self.stored.remove((call, output))
+                case Abandon(reason):
+                    self.abandoned = reason
+
+    def answer(self, call: Call) -> None:
+        self.todo.remove(call)
+        if any(self.poison.get(row) is call.stage for row in call.rows):
+            self.carry_out(self.cascade.handle(Failed(call, "poison")))
+            return
+        scores: tuple[float, ...] = ()
+        if call.stage is Stage.SCORE_DRAWN:
+            scores = tuple(score for row in call.rows for score in self.draw_scores[row])
+        elif call.stage is Stage.SCORE_REFINED:
+            scores = tuple(self.teacher_scores[row] for row in call.rows)
+        self.check_picks(call)
+        self.done_calls[call] += 1
+        self.stored |= {(call, output) for output in OUTPUTS.get(call.stage, ())}
+        self.carry_out(self.cascade.handle(Done(call, scores)))
+
+    def check_picks(self, call: Call) -> None:
+        """Each row has the output of its own drawing: all of them to be scored, then the best."""
+        draws = self.cascade.rules.draws
+        made = [
+            [
+                (row, which)
+                for row in source.rows
+                for which in range(draws if source.stage is Stage.DRAW else 1)
+            ]
+            for source in call.sources
+        ]
+        found = [made[which][place] for which, place in picks(self.cascade, call)]
+        if found and call.stage is Stage.SCORE_DRAWN:
+            assert found == [(row, which) for row in call.rows for which in range(draws)]
+        elif found:
+            from_student = call.sources[0].stage is Stage.DRAW
+            best = [each.index(max(each)) for each in self.draw_scores]
+            assert found == [(row, best[row] if from_student else 0) for row in call.rows]
+
+    def fail(self, call: Call, blame: bool) -> None:
+        self.todo.remove(call)
+        self.carry_out(self.cascade.handle(Failed(call, "killed", blame=blame)))
+
+    def lose(self, call: Call, output: Output) -> None:
+        """The output is gone, and every call that was about to read it fails."""
+        self.stored.discard((call, output))
+        self.carry_out(self.cascade.handle(Lost(call, output)))
+        for waiting in list(self.todo):
+            if call in waiting.sources and self.cascade.input_of(waiting.stage) is output:
+                self.fail(waiting, blame=False)
+
+
+@st.composite
+def worlds(draw: st.DrawFn, poisoned: bool = False) -> World:
+    num_rows = draw(st.integers(1, 24))
+    scores = st.lists(
+        st.floats(0, 1, allow_nan=False).map(lambda x: round(x, 1)),
+        min_size=num_rows,
+        max_size=num_rows,
+    )
+    rules = Rules(
+        threshold=draw(st.sampled_from([0.0, 0.3, 0.5, 0.8, 1.1])),
+        student_batch=draw(st.integers(1, 6)),
+        teacher_batch=draw(st.integers(1, 6)),
+        strategy=draw(st.sampled_from(["refine", "regenerate"])),
+        through=draw(st.sampled_from(["latents", "pixels"])),
+        keep=draw(st.sampled_from(["teacher", "best"])),
+        save_student=draw(st.booleans()),
+        draws=draw(st.integers(1, 3)),
+    )
+    rows = st.integers(0, num_rows - 1)
+    unusable = draw(st.dictionaries(rows, st.just("the prompt is empty"), max_size=4))
+    stages = st.sampled_from([s for s in Stage if s is not Stage.COMMIT])
+    return World(
+        Cascade(num_rows, rules, unusable),
+        draw_scores=[
+            list(each) for each in zip(*(draw(scores) for _ in range(rules.draws)), strict=True)
+        ],
+        teacher_scores=draw(scores),
+        poison=draw(st.dictionaries(rows, stages, max_size=3)) if poisoned else {},
+    )
+
+
+def expected(world: World, row: int) -> tuple[State, str | None]:
+    """What the paper and the job file say of a row: the definition, without any machinery."""
+    rules = world.cascade.rules
+    if world.student_scores[row] >= rules.threshold:
+        return State.ACCEPTED, "student"
+    best = rules.keep == "best" and world.student_scores[row] > world.teacher_scores[row]
+    return State.REJECTED, "student" if best else "teacher"
+
+
+def run(world: World, data: st.DataObject) -> None:
+    world.carry_out(world.cascade.start())
+    while world.todo:
+        world.answer(world.todo[data.draw(st.integers(0, len(world.todo) - 1))])
+
+
+@given(worlds(), st.data())
+def test_every_row_is_decided_once_in_any_order(world: World, data: st.DataObject) -> None:
+    unusable = {n for n, row in enumerate(world.cascade.rows) if row.state is State.FAILED}
+    run(world, data)
+    assert world.cascade.done
+    for number, row in enumerate(world.cascade.rows):
+        if number in unusable:
+            assert row.error == "the prompt is empty"
+        else:
+            assert (row.state, row.source) == expected(world, number)
+    for stage in (Stage.DRAW, Stage.SCORE_DRAWN, Stage.REFINE):
+        rows = [
+            row for call in world.done_calls.elements() if call.stage is stage for row in call.rows
+        ]
+        assert len(rows) == len(set(rows)), f"{stage} did a row twice"
+
+
+@given(worlds(), st.data())
+def test_batches_do_not_depend_on_the_order(world: World, data: st.DataObject) -> None:
+    rules = world.cascade.rules
+    usable = [n for n, row in enumerate(world.cascade.rows) if row.state is State.WAITING]
+    rejected = [n for n in usable if world.student_scores[n] < rules.threshold]
+    run(world, data)
+
+    def cut(rows: list[int], size: int) -> set[tuple[int, ...]]:
+        return {tuple(rows[i : i + size]) for i in range(0, len(rows), size)}
+
+    drawn = {call.rows for call in world.done_calls if call.stage is Stage.DRAW}
+    refined = {call.rows for call in world.done_calls if call.stage is Stage.REFINE}
+    assert drawn == cut(usable, rules.student_batch)
+    assert refined == cut(rejected, rules.teacher_batch)
+
+
+@given(worlds(), st.data())
+def test_nothing_is_held_when_the_part_is_done(world: World, data: st.DataObject) -> None:
+    run(world, data)
+    assert world.cascade.held == frozenset()
+    assert world.stored == set()
+
+
+@given(worlds(), st.data())
+def test_pixels_do_not_wait_for_the_part(world: World, data: st.DataObject) -> None:
+    """When only the commit is left, every picture and latent has been released."""
+    world.carry_out(world.cascade.start())
+    while world.todo != [call for call in world.todo if call.stage is Stage.COMMIT]:
+        others = [call for call in world.todo if call.stage is not Stage.COMMIT]
+        world.answer(others[data.draw(st.integers(0, len(others) - 1))])
+    assert {output for _, output in world.stored} <= {Output.FILES}
+
+
+@settings(max_examples=300)
+@given(worlds(), st.data())
+def test_faults_change_no_decision(world: World, data: st.DataObject) -> None:
+    """Actors die, references are lost, answers come twice: the rows end as in a run in peace."""
+    unusable = {n for n, row in enumerate(world.cascade.rows) if row.state is State.FAILED}
+    world.carry_out(world.cascade.start())
+    faults = 0
+    while world.todo:
+        call = world.todo[data.draw(st.integers(0, len(world.todo) - 1))]
+        fault = data.draw(st.sampled_from(["none", "none", "kill", "lose", "twice"]))
+        faults += fault != "none"
+        if fault == "kill" and faults < 60:
+            world.fail(call, blame=data.draw(st.booleans()) and call.stage is not Stage.COMMIT)
+        elif fault == "lose" and world.stored and faults < 60:
+            lost = sorted(world.stored, key=lambda s: (s[0].stage, s[0].rows, s[1]))
+            world.lose(*lost[data.draw(st.integers(0, len(lost) - 1))])
+        elif fault == "twice" and world.done_calls:
+            before = world.cascade.held
+            twice = next(iter(world.done_calls))
+            if twice not in world.todo:
+                assert world.cascade.handle(Done(twice, (0.0,) * len(twice.rows))) == []
+                assert world.cascade.held == before
+        else:
+            world.answer(call)
+    assert world.cascade.done
+    assert world.stored == set()
+    for number, row in enumerate(world.cascade.rows):
+        # A call that was blamed too often for the deaths of its actor may give a row up.
+        if number not in unusable and row.state is not State.FAILED:
+            assert (row.state, row.source) == expected(world, number)
+
+
+@settings(max_examples=300)
+@given(worlds(poisoned=True), st.data())
+def test_a_poison_row_fails_alone(world: World, data: st.DataObject) -> None:
+    unusable = {n for n, row in enumerate(world.cascade.rows) if row.state is State.FAILED}
+    reached = {
+        row
+        for row, stage in world.poison.items()
+        if row not in unusable and _reaches(world, row, stage)
+    }
+    run(world, data)
+    assert world.cascade.done
+    assert world.stored == set()
+    failed = {n for n, row in enumerate(world.cascade.rows) if row.state is State.FAILED}
+    assert failed == unusable | reached
+    for row in reached:
+        assert world.cascade.rows[row].error == f"{world.poison[row]}: poison"
+
+
+def _reaches(world: World, row: int, stage: Stage) -> bool:
+    rules = world.cascade.rules
+    state, source = expected(world, row)
+    accepted = state is State.ACCEPTED
+    match stage:
+        case Stage.DRAW | Stage.SCORE_DRAWN:
+            return True
+        case Stage.REFINE | Stage.SCORE_REFINED:
+            return not accepted
+        case Stage.ENCODE_DRAWN:
+            return source == "student" or rules.save_student
+        case _:
+            return source == "teacher"
+
+
+def test_teacher_starts_before_the_part_is_drawn() -> None:
+    rules = Rules(threshold=0.5, student_batch=2, teacher_batch=2)
+    world = World(Cascade(8, rules), [[0.1]] * 8, [0.9] * 8)
+    world.carry_out(world.cascade.start())
+    world.answer(Call(Stage.DRAW, (0, 1)))
+    world.answer(Call(Stage.SCORE_DRAWN, (0, 1)))
+    assert Call(Stage.REFINE, (0, 1)) in world.todo
+    assert Call(Stage.DRAW, (6, 7)) in world.todo
+
+
+def test_a_commit_that_keeps_failing_abandons_the_part() -> None:
+    rules = Rules(threshold=0.5, student_batch=2, teacher_batch=2, max_attempts=2)
+    world = World(Cascade(2, rules), [[0.9]] * 2, [0.9] * 2)
+    world.carry_out(world.cascade.start())
+    while not any(call.stage is Stage.COMMIT for call in world.todo):
+        world.answer(world.todo[0])
+    world.fail(world.todo[0], blame=True)
+    assert world.abandoned is None
+    world.fail(world.todo[0], blame=True)
+    assert world.abandoned == "killed"
+
+
+@pytest.mark.parametrize("keep", ["teacher", "best"])
+def test_a_tie_keeps_the_teacher(keep: str) -> None:
+    rules = Rules(threshold=0.5, student_batch=1, teacher_batch=1, keep=keep)  # type: ignore[arg-type]
+    world = World(Cascade(1, rules), [[0.4]], [0.4])
+    world.carry_out(world.cascade.start())
+    while world.todo:
+        world.answer(world.todo[0])
+    assert world.cascade.rows[0].source == "teacher"
+
+
+@given(worlds(), st.data())
+def test_a_killed_actor_costs_its_own_call_and_no_other(world: World, data: st.DataObject) -> None:
+    """What a running call reads is kept until it is back, so that nothing else is made again."""
+    world.carry_out(world.cascade.start())
+    kills = 0
+    while world.todo:
+        call = world.todo[data.draw(st.integers(0, len(world.todo) - 1))]
+        if kills < 30 and data.draw(st.booleans()):
+            kills += 1
+            world.fail(call, blame=False)
+        else:
+            world.answer(call)
+    assert set(world.done_calls.values()) == {1}
+
+
+def test_a_rejected_row_that_fails_keeps_its_place_in_the_teachers_batch() -> None:
+    """Or the batches would depend on whether it failed before or after the rows in front of it."""
+    rules = Rules(
+        threshold=0.5, student_batch=1, teacher_batch=2, save_student=True, max_attempts=1
+    )
+    for early in (True, False):
+        world = World(Cascade(4, rules), [[0.1]] * 4, [0.9] * 4, poison={1: Stage.ENCODE_DRAWN})
+        world.carry_out(world.cascade.start())
+        first = [Call(stage, (1,)) for stage in (Stage.DRAW, Stage.SCORE_DRAWN, Stage.ENCODE_DRAWN)]
+        for call in first if early else []:
+            world.answer(call)
+        while world.todo:
+            encoding = [call for call in world.todo if call.stage is Stage.ENCODE_DRAWN]
+            others = [call for call in world.todo if call not in encoding]
+            world.answer((others or encoding)[0])
+        refined = {call.rows for call in world.done_calls if call.stage is Stage.REFINE}
+        assert refined == ({(0,), (2, 3)} if early else {(0, 1), (2, 3)})
+
+
+@pytest.mark.parametrize("stage", [Stage.SCORE_DRAWN, Stage.SCORE_REFINED])
+def test_a_score_that_is_no_number_fails_its_row_alone(stage: Stage) -> None:
+    rules = Rules(threshold=0.5, student_batch=2, teacher_batch=2)
+    student = [math.nan if stage is Stage.SCORE_DRAWN else 0.1, 0.2]
+    world = World(Cascade(2, rules), [[one] for one in student], [math.inf, 0.9])
+    world.carry_out(world.cascade.start())
+    while world.todo:
+        world.answer(world.todo[0])
+    assert world.cascade.done
+    assert world.stored == set()
+    gave = math.nan if stage is Stage.SCORE_DRAWN else math.inf
+    assert world.cascade.rows[0].error == f"{stage}: the oracle gave {gave}, which is no score"
+    assert world.cascade.rows[1].source == "teacher"
+
+
+def test_bad_luck_without_end_is_blamed_in_the_end() -> None:
+    world = World(
+        Cascade(1, Rules(threshold=0.5, student_batch=1, teacher_batch=1)), [[0.9]], [0.9]
+    )
+    world.carry_out(world.cascade.start())
+    for _ in range(MAX_UNLUCKY + world.cascade.rules.max_attempts):
+        world.fail(Call(Stage.DRAW, (0,)), blame=False)
+    assert world.cascade.rows[0].state is State.FAILED
+
+
+def test_the_best_drawing_is_the_first_of_equals_and_never_one_without_a_score() -> None:
+    nan = math.nan
+    scores = (0.1, 0.9, 0.2, 0.5, 0.5, 0.1, nan, -3.0, nan, nan, nan, nan)
+    assert best_draws(scores, 3) == [1, 0, 1, 0]
+
+
+def test_a_row_fails_only_if_none_of_its_drawings_has_a_score() -> None:
+    cascade = Cascade(2, Rules(threshold=0.5, student_batch=2, teacher_batch=2, draws=2))
+    (draw,) = cascade.start()
+    assert isinstance(draw, Call)
+    (score,) = cascade.handle(Done(draw))
+    assert isinstance(score, Call)
+    cascade.handle(Done(score, (math.nan, 0.7, math.nan, math.inf)))
+    good, bad = cascade.rows
+    assert (good.state, good.student_score) == (State.ACCEPTED, 0.7)
+    assert bad.error == "score drawn: the oracle gave nan, which is no score"
+
+
+@given(worlds(), st.data())
+def test_a_hopeless_row_fails_at_once_and_its_neighbours_end_as_ever(
+    world: World, data: st.DataObject
+) -> None:
+    """Nothing is repeated or halved for it, and nothing asks for what was made of it."""
+    num_rows = world.cascade.num_rows
+    hopeless = data.draw(st.sets(st.integers(0, num_rows - 1), max_size=3))
+    unusable = {n for n, row in enumerate(world.cascade.rows) if row.state is State.FAILED}
+    world.carry_out(world.cascade.start())
+    while world.todo:
+        call = world.todo[data.draw(st.integers(0, len(world.todo) - 1))]
+        if call.stage is not Stage.DRAW:
+            assert not hopeless & set(call.rows) or call.stage is Stage.COMMIT
+            world.answer(call)
+            continue
+        world.todo.remove(call)
+        world.done_calls[call] += 1
+        world.stored |= {(call, output) for output in OUTPUTS[call.stage]}
+        told = tuple((row, "broken") for row in call.rows if row in hopeless)
+        world.carry_out(world.cascade.handle(Done(call, hopeless=told)))
+    assert world.cascade.done
+    assert max(world.done_calls.values()) == 1
+    for number, row in enumerate(world.cascade.rows):
+        if number in unusable:
+            assert row.error == "the prompt is empty"
+        elif number in hopeless:
+            assert (row.state, row.error) == (State.FAILED, "draw: broken")
+        else:
+            assert (row.state, row.source) == expected(world, number)

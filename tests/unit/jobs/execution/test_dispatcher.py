@@ -1,0 +1,38 @@
+"""What the crew makes of a part that is done; the crew itself needs Ray (tests/cluster)."""
+
+from __future__ import annotations
+
+from math import inf
+
+import pyarrow as pa
+
+from jobs.execution.calls import Call, Done, Instruction, Stage
+from jobs.execution.cascade import Cascade, Rules
+from jobs.execution.dispatcher import OpenPart, row_results
+from jobs.input.prompts import Part
+
+
+def test_truncated_marks_rows_that_were_cut_and_did_not_fail() -> None:
+    rules = Rules(
+        threshold=-inf,
+        student_batch=2,
+        teacher_batch=2,
+        strategy="refine",
+        through="latents",
+        keep="teacher",
+        save_student=False,
+        max_attempts=1,
+    )
+    prompts = ["long", "", "short", "long"]
+    part = Part(0, 0, pa.table({"prompt": prompts}), prompts, [1, 2, 3, 4], {1: "empty"})
+    owner = OpenPart(part, Cascade(4, rules, part.unusable))
+    owner.truncated = {0, 1, 3}
+    todo: list[Instruction] = owner.cascade.start()
+    while not isinstance(todo[0], Call) or todo[0].stage is not Stage.COMMIT:
+        call = todo.pop(0)
+        if isinstance(call, Call):
+            scores = (0.5,) * len(call.rows) if call.stage is Stage.SCORE_DRAWN else ()
+            todo += owner.cascade.handle(Done(call, scores))
+    results = row_results(owner, todo[0], {Stage.DRAW: 4}, save_student=False)
+    assert [result.error for result in results] == [None, "empty", None, None]
+    assert [result.truncated for result in results] == [True, False, False, True]

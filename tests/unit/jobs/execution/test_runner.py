@@ -1,0 +1,485 @@
+"""Resume, extend and retry, with real parts and a crew that draws on the spot."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from actors.errors import OutputError, OutputFailedError, TooManyFailuresError
+from jobs.execution.progress import Progress
+from jobs.execution.runner import run_job
+from jobs.output.atomic import temporary_files
+from jobs.output.folder import OutputFolder
+from jobs.output.heartbeat import signed_in
+from jobs.output.verify import verify
+from tests.unit.jobs.local import LocalCrew, bytes_of, local_job, retry, run, write_prompts
+
+ROOT = Path(__file__).parents[4]
+
+
+def rows_of(folder: OutputFolder) -> list[dict[str, object]]:
+    files = sorted((folder.path / "data").glob("*.parquet"))
+    rows: list[dict[str, object]] = pa.concat_tables(map(pq.read_table, files)).to_pylist()
+    return rows
+
+
+# ---- resume
+
+
+def test_a_broken_record_is_done_again_with_the_same_bytes(tmp_path: Path) -> None:
+    job = local_job(write_prompts(tmp_path / "p.csv", 10), tmp_path / "out")
+    run(job)
+    before = bytes_of(job)
+    job.output.record_file(1).write_text('{"part": 1, "ro')
+    crew = LocalCrew(job)
+    run(job, crew)
+    assert crew.drawn == [f"picture {n}" for n in range(4, 8)]
+    assert bytes_of(job) == before
+    assert list(verify(job.output)) == []
+
+
+def test_success_is_taken_away_while_parts_are_missing(tmp_path: Path) -> None:
+    job = local_job(write_prompts(tmp_path / "p.csv", 10), tmp_path / "out", max_failed=0.0)
+    run(job)
+    job.output.record_file(1).unlink()
+    with pytest.raises(TooManyFailuresError, match="bottega retry"):
+        run(job, LocalCrew(job, broken=frozenset({"picture 5"})))
+    assert not (job.output.path / "_SUCCESS").exists()
+
+
+def test_another_job_is_refused_with_every_field_that_differs(tmp_path: Path) -> None:
+    source = write_prompts(tmp_path / "p.csv", 10)
+    run(local_job(source, tmp_path / "out"))
+    fields = {"seed": 8, "keep": "best", "name": "another", "max_attempts": 7}
+    other = local_job(source, tmp_path / "out", **fields)
+    other = replace(other, model_files={**other.model_files, "teacher": "a changed file"})
+    with pytest.raises(OutputError) as refused:
+        run(other)
+    said = str(refused.value)
+    assert "\n  model_files.teacher: was 't', is 'a changed file'" in said
+    assert "\n  seed: was 7, is 8" in said
+    assert "\n  keep: was 'teacher', is 'best'" in said
+    assert "name:" not in said, "a name changes no byte"
+    assert "max_attempts" not in said
+    assert run(local_job(source, tmp_path / "out")).resumed_rows == 10
+
+
+def test_a_letter_that_changed_in_the_middle_of_the_input_is_refused(tmp_path: Path) -> None:
+    source = write_prompts(tmp_path / "p.csv", 200_000)
+    size = source.stat().st_size
+    assert size > 2 * 2**20
+    job = local_job(source, tmp_path / "out", max_failed=0)
+    with pytest.raises(TooManyFailuresError):
+        run(job, LocalCrew(job, broken=frozenset({"picture 0"})))
+    source.write_text(source.read_text().replace("picture 99999", "picturf 99999"))
+    assert source.stat().st_size == size
+    with pytest.raises(OutputError, match="input_files: was"):
+        run(local_job(source, tmp_path / "out", max_failed=0))
+
+
+def test_a_copy_of_the_input_is_the_same_input(tmp_path: Path) -> None:
+    source = write_prompts(tmp_path / "p.csv", 10)
+    run(local_job(source, tmp_path / "out"))
+    (tmp_path / "elsewhere").mkdir()
+    copy = tmp_path / "elsewhere/p.csv"
+    copy.write_bytes(source.read_bytes())
+    os.utime(copy, (1, 1))
+    assert run(local_job(copy, tmp_path / "out")).resumed_rows == 10
+
+
+# ---- rows that fail
+
+
+@pytest.mark.parametrize(
+    ("allowed", "broken", "ends"),
+    [(2, 2, False), (2, 3, True), (0, 1, True), (0.1, 20, False), (0.1, 21, True)],
+)
+def test_a_count_or_a_fraction_of_failed_rows_ends_the_job(
+    tmp_path: Path, allowed: float, broken: int, ends: bool
+) -> None:
+    source = write_prompts(tmp_path / "p.csv", 200)
+    job = local_job(source, tmp_path / "out", max_failed=allowed, rows_per_part=50)
+    crew = LocalCrew(job, broken=frozenset(f"picture {199 - n}" for n in range(broken)))
+    if ends:
+        with pytest.raises(TooManyFailuresError, match=f"{broken} of 200 rows failed"):
+            run(job, crew)
+    else:
+        assert run(job, crew).failed_rows == broken
+
+
+def test_a_job_that_fails_broadly_ends_before_its_first_part_is_done(tmp_path: Path) -> None:
+    source = write_prompts(tmp_path / "p.csv", 400)
+    fields: dict[str, Any] = {"rows_per_part": 400, "budget": {"threshold": 0.5}}
+    job = local_job(source, tmp_path / "out", **fields)
+    crew = LocalCrew(job, broken=frozenset(f"picture {n}" for n in range(400)))
+    with pytest.raises(TooManyFailuresError, match="41 of 400 rows failed, and max_failed allows"):
+        run(job, crew)
+    assert not job.output.records()
+
+
+# ---- extend
+
+
+def test_an_extended_dataset_keeps_every_finished_byte(tmp_path: Path) -> None:
+    source = write_prompts(tmp_path / "p.csv", 10)
+    job = local_job(source, tmp_path / "out")
+    run(job)
+    before, threshold = bytes_of(job), job.output.require_job()["threshold"]
+    old_rows = rows_of(job.output)
+    write_prompts(source, 17)
+    grown = local_job(source, tmp_path / "out")
+    crew = LocalCrew(grown)
+    run(grown, crew, extend=True)
+    after = bytes_of(grown)
+    assert after[:2] == before[:2]
+    assert len(after) == 5
+    assert crew.drawn == [f"picture {n}" for n in range(8, 17)]
+    assert rows_of(grown.output)[:10] == old_rows
+    assert grown.output.require_job()["threshold"] == threshold
+    assert list(verify(grown.output)) == []
+    assert run(local_job(source, tmp_path / "out")).resumed_rows == 17
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl", "txt", "parquet"])
+def test_every_format_can_grow_and_none_can_change(tmp_path: Path, suffix: str) -> None:
+    source = tmp_path / f"p.{suffix}"
+
+    def write(prompts: list[str]) -> None:
+        if suffix == "parquet":
+            values = [float("nan")] * len(prompts)
+            pq.write_table(pa.table({"prompt": prompts, "n": values}), source, row_group_size=3)
+        elif suffix == "jsonl":
+            source.write_text("".join(f'{{"prompt": "{p}", "n": [1, 2]}}\n' for p in prompts))
+        else:
+            head = [] if suffix == "txt" else ["prompt"]
+            source.write_text("\n".join([*head, *prompts]))
+
+    prompts = [f"picture {n}" for n in range(6)]
+    write(prompts)
+    run(local_job(source, tmp_path / "out"))
+    write([*prompts[:2], "another", *prompts[3:], "more"])
+    with pytest.raises(OutputError, match="row 2: prompt was 'picture 2', and is 'another'"):
+        run(local_job(source, tmp_path / "out"), extend=True)
+    write([*prompts, "more"])
+    assert run(local_job(source, tmp_path / "out"), extend=True).done_rows == 7
+
+
+def test_a_file_may_follow_and_none_may_come_between(tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    write_prompts(source / "b.csv", 6)
+    run(local_job(source, tmp_path / "out"))
+    write_prompts(source / "a.csv", 6)
+    with pytest.raises(OutputError, match=r"file 1 was b\.csv, and is a\.csv"):
+        run(local_job(source, tmp_path / "out"), extend=True)
+    (source / "a.csv").rename(source / "c.csv")
+    assert run(local_job(source, tmp_path / "out"), extend=True).done_rows == 12
+    write_prompts(source / "b.csv", 7)
+    with pytest.raises(OutputError, match=r"b\.csv changed, and it is not the last"):
+        run(local_job(source, tmp_path / "out"), extend=True)
+
+
+def test_a_column_that_changed_its_type_or_came_new_is_refused(tmp_path: Path) -> None:
+    source = tmp_path / "p.parquet"
+    pq.write_table(pa.table({"prompt": ["a", "b"], "n": [1, 2]}), source)
+    run(local_job(source, tmp_path / "out"))
+    pq.write_table(pa.table({"prompt": ["a", "b", "c"], "n": [1.0, 2.0, 3.0]}), source)
+    with pytest.raises(OutputError, match="column 'n' was int64, and is double"):
+        run(local_job(source, tmp_path / "out"), extend=True)
+    pq.write_table(pa.table({"prompt": ["a", "b", "c"]}), source)
+    with pytest.raises(OutputError, match="its columns were prompt, n, and are prompt"):
+        run(local_job(source, tmp_path / "out"), extend=True)
+
+
+def test_an_input_that_shrank_is_refused(tmp_path: Path) -> None:
+    source = write_prompts(tmp_path / "p.csv", 10)
+    run(local_job(source, tmp_path / "out"))
+    write_prompts(source, 9)
+    with pytest.raises(OutputError, match="it had 10 rows, and has 9"):
+        run(local_job(source, tmp_path / "out"), extend=True)
+
+
+def test_seeds_of_old_rows_may_not_change(tmp_path: Path) -> None:
+    source = tmp_path / "p.csv"
+    source.write_text("prompt,seed\na,1\nb,2\n")
+    run(local_job(source, tmp_path / "out", seed_column="seed"))
+    source.write_text("prompt,seed\na,1\nb,3\nc,4\n")
+    with pytest.raises(OutputError, match="row 1: seed was 2, and is 3"):
+        run(local_job(source, tmp_path / "out", seed_column="seed"), extend=True)
+
+
+def test_extend_does_not_excuse_another_job(tmp_path: Path) -> None:
+    source = write_prompts(tmp_path / "p.csv", 6)
+    run(local_job(source, tmp_path / "out"))
+    write_prompts(source, 8)
+    with pytest.raises(OutputError, match="seed: was 7, is 8"):
+        run(local_job(source, tmp_path / "out", seed=8), extend=True)
+
+
+def test_without_extend_a_grown_input_is_refused_with_a_hint(tmp_path: Path) -> None:
+    source = write_prompts(tmp_path / "p.csv", 6)
+    run(local_job(source, tmp_path / "out"))
+    write_prompts(source, 8)
+    with pytest.raises(OutputError, match=r"input_files(.|\n)*If the input only grew.*--extend"):
+        run(local_job(source, tmp_path / "out"))
+
+
+def test_an_extension_that_was_stopped_continues_without_the_option(tmp_path: Path) -> None:
+    source = write_prompts(tmp_path / "p.csv", 6)
+    run(local_job(source, tmp_path / "out"))
+    write_prompts(source, 20)
+    job = local_job(source, tmp_path / "out", max_failed=0.0)
+    with pytest.raises(TooManyFailuresError):
+        run(job, LocalCrew(job, broken=frozenset({"picture 6"})), extend=True)
+    whole = local_job(source, tmp_path / "out", max_failed=1.0)
+    assert run(whole).done_rows == 20
+
+
+def test_an_empty_input_that_grew_is_calibrated(tmp_path: Path) -> None:
+    source = write_prompts(tmp_path / "p.csv", 0)
+    run(local_job(source, tmp_path / "out"))
+    write_prompts(source, 12)
+    job = local_job(source, tmp_path / "out")
+    assert run(job, extend=True).done_rows == 12
+    assert job.output.require_job()["calibration"]["rows"] == 8
+
+
+# ---- retry
+
+
+def test_a_retry_makes_the_bytes_of_a_run_without_failures(tmp_path: Path) -> None:
+    source = write_prompts(tmp_path / "p.csv", 10)
+    fields: dict[str, Any] = {"max_failed": 0.5, "budget": {"threshold": 0.5}}
+    peace = local_job(source, tmp_path / "peace", **fields)
+    run(peace)
+    job = local_job(source, tmp_path / "out", **fields)
+    run(job, LocalCrew(job, broken=frozenset({"picture 1", "picture 2", "picture 9"})))
+    assert [row["status"] for row in rows_of(job.output)].count("failed") == 3
+    quiet = job.output.record_file(1).read_bytes()
+    crew = LocalCrew(job)
+    end = retry(job, crew)
+    assert crew.drawn == ["picture 1", "picture 2", "picture 9"]
+    assert end.failed_rows == 0
+    assert bytes_of(job) == bytes_of(peace)
+    assert job.output.record_file(1).read_bytes() == quiet
+    assert list(verify(job.output)) == []
+
+
+def test_a_retry_that_fails_again_changes_nothing(tmp_path: Path) -> None:
+    source = write_prompts(tmp_path / "p.csv", 10)
+    job = local_job(source, tmp_path / "out", max_failed=0.5)
+    run(job, LocalCrew(job, broken=frozenset({"picture 5"})))
+    before = bytes_of(job)
+    assert retry(job, LocalCrew(job, broken=frozenset({"picture 5"}))).failed_rows == 1
+    assert bytes_of(job) == before
+
+
+def test_a_retry_of_a_good_dataset_starts_nothing(tmp_path: Path) -> None:
+    job = local_job(write_prompts(tmp_path / "p.csv", 6), tmp_path / "out")
+    run(job)
+    crew = LocalCrew(job)
+    assert retry(job, crew).failed_rows == 0
+    assert crew.drawn == []
+
+
+# ---- drivers
+
+
+def test_the_second_driver_is_told_and_both_are_right(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = write_prompts(tmp_path / "p.csv", 10)
+    peace = local_job(source, tmp_path / "peace")
+    run(peace)
+    assert "another run" not in caplog.text
+    first, second = (local_job(source, tmp_path / "out") for _ in range(2))
+
+    class Rival(LocalCrew):
+        """Has a second driver run the whole job while the first has drawn half of it."""
+
+        def send(self, owner: object, call: object) -> None:
+            if len(self.drawn) == 14 and not self.rivalled:
+                self.rivalled = True
+                run(second)
+            super().send(owner, call)  # type: ignore[arg-type]
+
+        rivalled = False
+
+    crew = Rival(first)
+    run(first, crew)
+    assert crew.rivalled
+    assert "another run writes to" in caplog.text
+    assert bytes_of(first) == bytes_of(peace)
+    assert list(verify(first.output)) == []
+
+
+def test_of_two_thresholds_the_first_is_everybodys(tmp_path: Path) -> None:
+    """Two drivers that both calibrate, and time gives them different answers."""
+    source = write_prompts(tmp_path / "p.csv", 10)
+    job = local_job(source, tmp_path / "out")
+    with signed_in(job.output.path):
+        job.write({"threshold": "0.25", "rows": 0})
+        job.write({"threshold": "0.75", "rows": 0})
+    assert job.output.require_job()["threshold"] == "0.25"
+
+
+# ---- what a disk does
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from actors.errors import OutputFailedError
+from tests.unit.jobs.local import local_job, run
+job = local_job(Path(sys.argv[1]), Path(sys.argv[2]))
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), resource.RLIM_INFINITY))
+try:
+    run(job)
+except OutputFailedError as error:
+    print(error)
+"""
+
+
+def test_a_disk_that_is_full_ends_the_job_in_a_sentence_and_finished_parts_stay(
+    tmp_path: Path,
+) -> None:
+    """The last part is larger than the process may write; a limit always works, a mount may not."""
+    source = tmp_path / "p.csv"
+    rows = [f"id-{n},picture {n}" for n in range(8)]
+    noise = "".join(chr(33 + sha256(b"%d" % n).digest()[0] % 90) for n in range(40_000))
+    source.write_text("\n".join(["id,prompt", *rows, f'id-8,"{noise.replace(chr(34), "")}"']))
+    ended = subprocess.run(
+        [sys.executable, "-c", FULL, source, tmp_path / "out", "24000"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    assert f"part 2 cannot be written: the output folder '{tmp_path / 'out'}' has no room" in (
+        ended.stdout
+    ), ended.stderr
+    job = local_job(source, tmp_path / "out")
+    assert sorted(job.output.records()) == [0, 1]
+    assert temporary_files(job.output.path) == []
+    crew = LocalCrew(job)
+    run(job, crew)
+    assert len(crew.drawn) == 1
+    assert list(verify(job.output)) == []
+
+
+SMALL_DISK = """
+mount -t tmpfs -o size="$ROOM" tmpfs "$2"
+"$0" -c "$SCRIPT" "$1" "$2"
+ls "$2/records" "$2/data"
+mount -o remount,size=16m "$2"
+"$0" -c "$SCRIPT" "$1" "$2"
+cp -r "$2" "$3"
+"""
+RUN = """
+import sys
+from pathlib import Path
+from actors.errors import OutputFailedError
+from tests.unit.jobs.local import local_job, run
+try:
+    print("done:", run(local_job(Path(sys.argv[1]), Path(sys.argv[2]))).resumed_rows, "were there")
+except OutputFailedError as error:
+    print(error)
+"""
+
+
+def test_a_small_file_system_fills_up_and_with_room_the_job_goes_on(tmp_path: Path) -> None:
+    """One of its own, which no other process sees."""
+    source = write_prompts(tmp_path / "p.csv", 12)
+    peace = local_job(source, tmp_path / "peace")
+    run(peace)
+    (tmp_path / "out").mkdir()
+    page = os.sysconf("SC_PAGE_SIZE")
+    first = (peace.output.job_file, peace.output.part_file(0), peace.output.record_file(0))
+    pages = 1 + sum(-(-file.stat().st_size // page) for file in first)
+    assert peace.output.part_file(1).stat().st_size > page, "the page to spare would do for it"
+    alone = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
+    folders = [tmp_path / "out", tmp_path / "k"]
+    ended = subprocess.run(
+        [*alone, "bash", "-ec", SMALL_DISK, sys.executable, source, *folders],
+        capture_output=True, text=True, check=True, cwd=ROOT,
+        env={**os.environ, "SCRIPT": RUN, "ROOM": str(pages * page)},
+    )  # fmt: skip
+    said, _, rest = ended.stdout.partition("\n")
+    assert "part 1 cannot be written" in said, ended.stderr
+    assert "has no room left. Make room there" in said
+    assert rest.split()[-4:] == ["done:", "4", "were", "there"]
+    assert rest.count("part-") == 2, "one part and its record; no half a file"
+    kept = local_job(source, tmp_path / "k")
+    assert bytes_of(kept) == bytes_of(peace)
+    assert list(verify(kept.output)) == []
+
+
+def test_a_folder_that_cannot_be_made_is_told_in_a_sentence(tmp_path: Path) -> None:
+    source = write_prompts(tmp_path / "p.csv", 4)
+    with pytest.raises(OutputFailedError, match=r"/proc/nowhere/out' is gone\."):
+        run(local_job(source, Path("/proc/nowhere/out")))
+
+
+def test_a_folder_that_vanishes_ends_the_job_in_a_sentence(tmp_path: Path) -> None:
+    job = local_job(write_prompts(tmp_path / "p.csv", 10), tmp_path / "out")
+
+    class Vanishing(LocalCrew):
+        def send(self, owner: object, call: object) -> None:
+            if len(self.drawn) == 14 and job.output.path.exists():
+                job.output.path.rename(tmp_path / "elsewhere")
+            super().send(owner, call)  # type: ignore[arg-type]
+
+    with pytest.raises(OutputFailedError, match=r"out' is gone\. Bring it back"):
+        run(job, Vanishing(job))
+    assert not job.output.path.exists()
+    (tmp_path / "elsewhere").rename(job.output.path)
+    run(job)
+    assert list(verify(job.output)) == []
+
+
+def test_a_resumed_job_writes_down_what_a_retry_needs(tmp_path: Path) -> None:
+    source = write_prompts(tmp_path / "p.csv", 8)
+    run(local_job(source, tmp_path / "out"))
+    job = local_job(source, tmp_path / "out", max_failed=0.9)
+    run(job)
+    written = job.output.read_job()
+    assert written is not None
+    assert written["spec"]["max_failed"] == 0.9
+
+
+def test_a_dataset_is_not_whole_while_its_failed_rows_are_drawn_again(tmp_path: Path) -> None:
+    job = local_job(write_prompts(tmp_path / "p.csv", 8), tmp_path / "out", max_failed=0.5)
+    run(job, LocalCrew(job, broken=frozenset({"picture 5"})))
+    success = job.output.path / "_SUCCESS"
+    there: set[bool] = set()
+
+    class Watching(LocalCrew):
+        def send(self, owner: Any, call: Any) -> None:
+            there.add(success.exists())
+            super().send(owner, call)
+
+    assert success.is_file()
+    retry(job, Watching(job))
+    assert there == {False}
+    assert success.is_file()
+
+
+def test_a_listener_is_told_of_the_calibration_and_then_of_the_job(tmp_path: Path) -> None:
+    """Loading and calibrating take long: whoever looks on sees what the pools do meanwhile."""
+    job = local_job(write_prompts(tmp_path / "p.csv", 20), tmp_path / "out")
+    crew: Any = LocalCrew(job)
+    told: list[Progress] = []
+    run_job(job, lambda: crew, told.append)
+    kinds = [progress.calibrating for progress in told]
+    assert kinds == sorted(kinds, reverse=True)
+    assert {progress.num_rows for progress in told if progress.calibrating} == {8}
+    assert {progress.num_rows for progress in told if not progress.calibrating} == {20}

@@ -1,0 +1,196 @@
+"""`bottega verify`: each thing that can be wrong with a dataset is found, and named."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from shutil import copytree
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from actors.errors import OutputError
+from jobs.output.folder import OutputFolder, _parquet_bytes
+from jobs.output.verify import verify
+from jobs.resolve import Job
+from tests.unit.jobs.local import LocalCrew, local_job, run, write_prompts
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Job:
+    """10 rows in parts of 4, 4 and 2; row 5 failed."""
+    folder = tmp_path_factory.mktemp("whole")
+    source = write_prompts(folder / "p.csv", 10)
+    job = local_job(source, folder / "out", id_column="id", max_failed=0.5)
+    run(job, LocalCrew(job, broken=frozenset({"picture 5"})))
+    return job
+
+
+@pytest.fixture
+def folder(whole: Job, tmp_path: Path) -> OutputFolder:
+    copytree(whole.output.path, tmp_path / "out")
+    return OutputFolder(tmp_path / "out")
+
+
+def problems(folder: OutputFolder) -> list[str]:
+    return [str(problem) for problem in verify(folder)]
+
+
+def rewrite(folder: OutputFolder, index: int, change: Callable[[pa.Table], pa.Table]) -> None:
+    """Another table in a part's place, with a record that fits its bytes."""
+    file = folder.part_file(index)
+    content = _parquet_bytes(change(pq.ParquetFile(file).read()))
+    file.write_bytes(content)
+    rewrite_record(folder, index, bytes=len(content), sha256=sha256(content).hexdigest())
+
+
+def rewrite_record(folder: OutputFolder, index: int, **fields: Any) -> None:
+    file = folder.record_file(index)
+    file.write_text(json.dumps({**json.loads(file.read_text()), **fields}))
+
+
+def with_values(table: pa.Table, name: str, change: Callable[[list[Any]], None]) -> pa.Table:
+    values = table[name].to_pylist()
+    change(values)
+    place = table.column_names.index(name)
+    return table.set_column(place, name, pa.array(values, table.schema.field(name).type))
+
+
+def test_a_whole_dataset_has_no_problem(folder: OutputFolder) -> None:
+    assert problems(folder) == []
+
+
+def test_a_truncated_part_is_found(folder: OutputFolder) -> None:
+    whole = folder.part_file(1).read_bytes()
+    folder.part_file(1).write_bytes(whole[:-1])
+    (found,) = problems(folder)
+    assert found.startswith(f"part 1: it has {len(whole) - 1} bytes, and was written with")
+    assert found.endswith("Run the job again: the part is done anew.")
+
+
+def test_a_flipped_bit_is_found(folder: OutputFolder) -> None:
+    content = bytearray(folder.part_file(1).read_bytes())
+    content[len(content) // 2] ^= 1
+    folder.part_file(1).write_bytes(content)
+    (found,) = problems(folder)
+    assert "part 1: its bytes are not those that were written (sha256)" in found
+
+
+def test_a_record_without_its_part_and_a_part_without_its_record(folder: OutputFolder) -> None:
+    folder.part_file(0).unlink()
+    folder.record_file(1).unlink()
+    zero, one = problems(folder)
+    assert zero.startswith("part 0: it has a record, and no file")
+    assert one.startswith("part 1: it has no record, so it does not count")
+
+
+def test_parts_that_were_never_made_are_counted(folder: OutputFolder) -> None:
+    for index in (1, 2):
+        folder.part_file(index).unlink()
+        folder.record_file(index).unlink()
+    assert problems(folder) == [
+        "part 1: 2 of 3 parts are not there, this one first. Run the job again."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "cannot be read"),
+        (b'{"part": 1, "rows"', "cannot be read"),
+        (b"\xff\xfe", "cannot be read"),
+        (b"[]", "it is not a record"),
+        (b'{"part": 1}', "its 'first_row' is None"),
+    ],
+)
+def test_a_broken_record_is_told_once_and_its_part_does_not_count(
+    folder: OutputFolder, content: bytes, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder.record_file(1).write_bytes(content)
+    (found,) = problems(folder)
+    assert found.startswith("records/part-00000001.json: ")
+    assert said in found
+    assert sorted(folder.records()) == [0, 2]
+    assert "part-00000001.json does not count" in caplog.text
+
+
+def test_a_record_of_another_part_does_not_count(folder: OutputFolder) -> None:
+    folder.record_file(1).write_bytes(folder.record_file(0).read_bytes())
+    (found,) = problems(folder)
+    assert "it is of part 0" in found
+    assert sorted(folder.records()) == [0, 2]
+
+
+@pytest.mark.parametrize("field", ["first_row", "rows", "failed"])
+def test_a_record_that_says_other_numbers_is_found(folder: OutputFolder, field: str) -> None:
+    rewrite_record(folder, 1, **{field: 3})
+    assert any(field in found and "record says" in found for found in problems(folder))
+
+
+def test_rows_in_another_order_are_found(folder: OutputFolder) -> None:
+    rewrite(folder, 1, lambda table: table.take([3, 2, 1, 0]))
+    found = problems(folder)
+    assert sum("it is of another row" in text for text in found) >= 3
+    rewrite(
+        folder,
+        2,
+        lambda table: with_values(table, "seed", lambda seeds: seeds.reverse()),
+    )
+    assert any("its seed is not that of 'id-8': wrong order" in text for text in problems(folder))
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "said"),
+    [
+        ("seed", None, "row 4: it has no seed"),
+        ("status", "failed", "row 4: status 'failed' with error None and a picture"),
+        ("error", "odd", "row 4: status 'ok' with error 'odd' and a picture"),
+        ("image", None, "row 4: status 'ok' with error None and no picture"),
+        (
+            "image",
+            {"bytes": b"no picture", "path": "000000000004.png"},
+            "row 4: image: it does not decode (UnidentifiedImageError)",
+        ),
+    ],
+)
+def test_a_row_that_cannot_be_is_found(
+    folder: OutputFolder, column: str, value: Any, said: str
+) -> None:
+    def change(values: list[Any]) -> None:
+        values[0] = value
+
+    rewrite(folder, 1, lambda table: with_values(table, column, change))
+    assert any(said in text for text in problems(folder))
+
+
+def test_a_truncated_picture_is_found(folder: OutputFolder) -> None:
+    def cut(images: list[Any]) -> None:
+        images[0]["bytes"] = images[0]["bytes"][:-30]
+
+    rewrite(folder, 0, lambda table: with_values(table, "image", cut))
+    assert any("row 0: image: it does not decode" in text for text in problems(folder))
+
+
+def test_strangers_and_strays_are_found(folder: OutputFolder) -> None:
+    copy = folder.part_file(0).read_bytes()
+    folder.part_file(9).write_bytes(copy)
+    (folder.path / "data/thesis.parquet").touch()
+    (folder.path / "data/.part-00000001.parquet.gone-host.1.0123abcd").touch()
+    told = problems(folder)
+    assert len(told) == 2, "a young temporary file of another host may be a live one's"
+    assert all("it is no part of this job" in text for text in told)
+
+
+def test_a_folder_that_is_not_ours_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"no job\.json"):
+        list(verify(OutputFolder(tmp_path)))
+
+
+def test_a_job_that_has_not_ended_is_not_well(folder: OutputFolder) -> None:
+    (folder.path / "_SUCCESS").unlink()
+    (found,) = problems(folder)
+    assert found.startswith("_SUCCESS: it is not there: the job has not ended")

@@ -1,0 +1,149 @@
+"""Where a plan's times come from, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from actors.errors import SpecError
+from jobs.planning.stage_times import StageTimes, stage_times
+from jobs.resolve import planned_refinement
+from jobs.spec.job_spec import JobSpec, make_spec
+
+HEAD = "model,role,gpu,steps,batch_size,seconds"
+
+
+def spec(tmp_path: Path, **fields: Any) -> JobSpec:
+    """A quarter of the embedded teacher's steps, after a rollback."""
+    return make_spec(
+        {
+            "input": "-",
+            "output": str(tmp_path / "out"),
+            "models": "shapes",
+            "teacher_steps": 5,
+            **fields,
+        }
+    )
+
+
+def times(job: JobSpec, **options: Any) -> StageTimes:
+    return stage_times(job, planned_refinement(job), **options)
+
+
+def profile(tmp_path: Path, *lines: str) -> Path:
+    file = tmp_path / "profile.csv"
+    file.write_text("\n".join([HEAD, *lines, ""]))
+    return file
+
+
+MINE = ("mine,student,L4,4,16,8.0", "mine,teacher,L4,50,16,100.0")
+
+
+def test_a_profile_is_scaled_by_the_steps_that_the_job_takes(tmp_path: Path) -> None:
+    found = times(spec(tmp_path), profile=profile(tmp_path, *MINE, "mine,oracle,L4,1,16,0.8"))
+    seconds = {name: timing.seconds(16, 16, 0, "L4") for name, timing in found.pools.items()}
+    assert seconds == {"student": 8.0 * 2 / 4, "oracle": 0.8, "teacher": 100.0 * 5 / 50}
+    assert found.teacher_alone.seconds(16, 16, 0) == 100.0 * 25 / 50
+    assert found.usual_gpu == "L4"
+
+
+def test_a_profile_without_an_oracle_takes_the_published_one_and_says_so(tmp_path: Path) -> None:
+    found = times(spec(tmp_path), profile=profile(tmp_path, *MINE))
+    assert found.oracle.seconds(16, 16, 0) == pytest.approx(0.32)
+    assert "for the oracle 20 ms a picture" in found.source
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (MINE[:1], "has no teacher; a plan needs both"),
+        (MINE[1:], "has no student; a plan needs both"),
+        ((*MINE, "other,student,L4,2,16,8.0"), r"more than one student: mine \(4 steps\), other"),
+    ],
+)
+def test_a_profile_has_one_model_of_each_role(
+    lines: tuple[str, ...], said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(SpecError, match=said):
+        times(spec(tmp_path), profile=profile(tmp_path, *lines))
+
+
+def test_models_of_unknown_speed_are_refused_with_the_ways_out(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"--profile .* --measured .* --models timed"):
+        times(spec(tmp_path))
+    with pytest.raises(SpecError, match="either --profile or --measured"):
+        times(spec(tmp_path), profile=tmp_path, measured=tmp_path)
+
+
+def test_a_type_of_gpu_without_times_is_refused(tmp_path: Path) -> None:
+    found = times(spec(tmp_path, models="timed"))
+    found.check({"A100-80G": 8})
+    with pytest.raises(SpecError, match="how long the student takes on 'H100' is not known, only"):
+        found.check({"A100-80G": 8, "H100": 2})
+
+
+def write_job(folder: Path, job: JobSpec, steps: int = 10) -> None:
+    """What a job leaves of itself: 100 rows, 25 of them refined in `steps` steps."""
+    written = {name: {} for name in ("identity", "calibration", "versions")} | {
+        "name": "job", "rows": 100, "threshold": "0.5", "models": {},
+        "spec": job.model_dump(mode="json"), "refinement": {"steps": steps},
+        "identity": {"model_files": dict.fromkeys(("student", "oracle", "teacher"), "files")},
+    }  # fmt: skip
+    record = {
+        "part": 0, "first_row": 0, "rows": 100, "bytes": 1, "sha256": "", "from_student": 75,
+        "from_teacher": 25, "refined": 25, "failed": 0, "nfe": 0,
+        "seconds": {"student": 50.0, "oracle": 12.5, "teacher": 100.0, "files": 2.0},
+    }  # fmt: skip
+    (folder / "records").mkdir(parents=True)
+    (folder / "data").mkdir()
+    (folder / "data/part-00000000.parquet").write_bytes(b"x")
+    (folder / "job.json").write_text(json.dumps(written))
+    (folder / "records/part-00000000.json").write_text(json.dumps(record))
+
+
+@pytest.fixture
+def _same_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.planning.stage_times.fingerprint", lambda _: "files")
+
+
+@pytest.mark.usefixtures("_same_files")
+def test_records_give_seconds_a_row_and_the_fraction_that_was_refined(tmp_path: Path) -> None:
+    job = spec(tmp_path)
+    write_job(tmp_path / "out", job)
+    for found in (times(job), times(job, measured=tmp_path / "out")):
+        seconds = {name: timing.seconds(16, 16, 0) for name, timing in found.pools.items()}
+        assert seconds == {"student": 8.0, "oracle": 1.6, "teacher": 4.0 * 16 * 5 / 10}
+        assert found.teacher_alone.seconds(16, 16, 0) == 4.0 * 16 * 25 / 10
+        assert (found.refined, found.file_seconds_per_row) == (0.25, 0.02)
+        assert "100 rows, 25 of them refined" in found.source
+
+
+@pytest.mark.usefixtures("_same_files")
+def test_records_give_seconds_a_picture_where_each_row_was_drawn_several_times(
+    tmp_path: Path,
+) -> None:
+    """The plan asks for four pictures a row itself."""
+    job = spec(tmp_path, draws=4)
+    write_job(tmp_path / "out", job)
+    found = times(job)
+    assert found.student.seconds(16, 16, 0) == 50.0 / 400 * 16
+    assert found.oracle.seconds(17, 17, 0) == pytest.approx(12.5 / 425 * 17)
+
+
+@pytest.mark.usefixtures("_same_files")
+def test_records_of_other_models_say_nothing_of_these(tmp_path: Path) -> None:
+    write_job(tmp_path / "out", spec(tmp_path))
+    other = {"preset": "shapes", "teacher": {"dtype": "float16"}}
+    with pytest.raises(SpecError, match="another teacher than this job's: dtype differ"):
+        times(spec(tmp_path, models=other))
+    fewer_steps = {"preset": "shapes", "student": {"steps": 1, "batch_size": 8}}
+    assert times(spec(tmp_path, models=fewer_steps)).student.seconds(8, 8, 0) == 8.0 / 2
+
+
+def test_records_of_other_files_say_nothing_of_these(tmp_path: Path) -> None:
+    write_job(tmp_path / "out", spec(tmp_path))
+    with pytest.raises(SpecError, match="another student than this job's: path differ"):
+        times(spec(tmp_path))
