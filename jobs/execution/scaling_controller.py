@@ -1,4 +1,4 @@
-"""Keeps the pools balanced while a job runs: gathers what `jobs.scaling.policy` asks for; applies it.
+"""Keeps the pools balanced while a job runs: gathers what the policy asks for, and applies it.
 
 what the crew measures -> an Outlook -> `decide` -> sizes for the crew, a line in the timeline
 """

@@ -1,7 +1,8 @@
 """Seeded fault schedules against the real scheduling code, and what must hold after each.
 
 A trial runs a small job on simulated hands (`jobs.simulation.executor`) while actors and nodes die,
-hang, dawdle and raise, things are lost, answers come late and twice, and the driver is restarted. Then:
+hang, dawdle and raise, things are lost, answers come late and twice, and the driver is restarted.
+Then:
 
 - every part is committed, with the content, and from the batches, of a run in peace;
 - a part that had its record when the driver was restarted is not touched again;
