@@ -20,4 +20,4 @@ class CallFacts:
     stored_bytes: tuple[int, ...] = ()
     evaluations: int = 0
     truncated: tuple[int, ...] = ()
-    hopeless: tuple[tuple[int, str], ...] = ()
+    permanent_failures: tuple[tuple[int, str], ...] = ()

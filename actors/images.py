@@ -15,7 +15,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from actors.errors import InputError
-from actors.refinement import Fit, Given
+from actors.refinement import Conditioning, Fit
 
 Pictures = npt.NDArray[np.uint8]
 """(rows, height, width, 3), uint8 RGB."""
@@ -38,7 +38,7 @@ BROKEN = (
 
 
 def prepared(
-    images: Sequence[bytes | str], given: Given, width: int, height: int
+    images: Sequence[bytes | str], given: Conditioning, width: int, height: int
 ) -> tuple[Pictures, Unreadable]:
     """The rows' pictures as student and teacher take them: (rows, height, width, 3), uint8.
 

@@ -32,16 +32,16 @@ class Oracle:
         prompts: Sequence[str],
         picks: Sequence[tuple[int, int]],
         *pictures: Pictures,
-        rows_at_once: int | None = None,
+        micro_batch_size: int | None = None,
     ) -> tuple[list[float], CallFacts]:
         """Score one picture for each prompt; higher is better, and the scale is the model's own.
 
         pictures: what students' or teachers' calls returned, each (rows, height, width, 3) uint8.
         picks: for each prompt, which of `pictures` and which row of it. Any number of rows: they
-        are scored in batches of the model's fixed size, padded; `rows_at_once` is a smaller size.
+        are scored in batches of the model's fixed size, padded; `micro_batch_size`: a smaller one.
         """
         start = perf_counter()
-        size = rows_at_once or self.settings.batch_size
+        size = micro_batch_size or self.settings.batch_size
         scores: list[float] = []
         for first in range(0, len(prompts), size):
             texts = prompts[first : first + size]

@@ -36,12 +36,12 @@ class PoolCall:
     in seconds on the crew's clock: a call that waits behind another does not age.
     """
 
-    answers_before: int = 0
+    completions_before: int = 0
     since: float = 0.0
 
 
 @dataclass(eq=False, slots=True)
-class Worker:
+class PoolActor:
     """One actor. `calls` are the calls that it has, the oldest first; `answers`, how many it gave.
 
     `number`: the older actor has the lower one. `raised`: how many calls in a row came back with an
@@ -55,7 +55,7 @@ class Worker:
     """What comes back when it has loaded."""
     ready: bool = False
     calls: deque[PoolCall] = field(default_factory=deque)
-    answers: int = 0
+    completions: int = 0
     raised: int = 0
     listed: set[int] = field(default_factory=set)
     leaving: bool = False
@@ -68,7 +68,7 @@ class Worker:
         one that has answered since the call was sent, was alive when it began with it.
         """
         oldest = self.calls[0] if self.calls else None
-        if oldest and (self.answers == 0 or self.answers > oldest.answers_before):
+        if oldest and (self.completions == 0 or self.completions > oldest.completions_before):
             return oldest
         return None
 
@@ -83,7 +83,7 @@ class Pool:
         kill: Callable[[Any], None],
         *,
         size: int,
-        rows_at_once: int,
+        micro_batch_size: int,
         max_loads: int,
         max_deaths: int,
         max_raises: int,
@@ -93,20 +93,20 @@ class Pool:
     ) -> None:
         """`start` starts one actor: its handle, and what comes back when it has loaded.
 
-        `size`: actors that there should be; `resize` changes it. `rows_at_once`: rows that an actor
-        computes together; less once the device ran out of memory. `max_loads`, `max_deaths`: so
-        many actors may die, beyond one for each in the pool when it was largest,
-        before the first has loaded, and later without one answer in between; then the job fails
-        with the last cause instead of starting actors for ever. `max_raises`: an actor whose calls
-        raise so often in a row is replaced, in case it is the actor. `max_first_raises`: so many
-        may raise before one ends well; then it is the model. `call_seconds`: a call that
-        takes longer is hung; None: by what calls took so far, but at most `first_call_seconds`,
-        which is also the limit before anything is known.
+        `size`: the wanted number of actors; `resize` changes it. `micro_batch_size`: rows that an
+        actor computes together; it is halved when a device runs out of memory. `max_loads`: this
+        many actors, and one for each in the pool when it was largest, may die before the first has
+        loaded; `max_deaths`: the same later on, without one completion in between. Then the job
+        fails with the last cause instead of starting actors without end. `max_raises`: the pool
+        replaces an actor whose calls raise so often in a row, in case the actor is at fault.
+        `max_first_raises`: so many calls may raise before the first one succeeds; then the model is
+        at fault. `call_seconds`: a call that takes longer hangs; None: the limit follows from the
+        calls so far, and is at most `first_call_seconds`, which also holds before the first call.
         """
         self.name = name
         self.size = size
-        self.rows_at_once = rows_at_once
-        self.workers: list[Worker] = []
+        self.micro_batch_size = micro_batch_size
+        self.actors: list[PoolActor] = []
         self._start, self._kill = start, kill
         self._max_loads, self._max_deaths = max_loads, max_deaths
         self._largest = size
@@ -120,19 +120,19 @@ class Pool:
         self.num_leaving = 0
         """Actors that get no new calls."""
         self._numbers = count()
-        self._with_room: list[list[tuple[int, Worker]]] = [[] for _ in range(IN_FLIGHT)]
+        self._with_room: list[list[tuple[int, PoolActor]]] = [[] for _ in range(IN_FLIGHT)]
         """By how many calls they have, heaps of actors by number. Each actor is in the one that it
         belongs to; where it does not belong any more it is left until it is in the way."""
 
-    def start(self) -> Sequence[Worker]:
+    def start(self) -> Sequence[PoolActor]:
         """Start the actors that are missing; returns them, loading."""
         return [self.start_one() for _ in range(self.num_missing)]
 
-    def start_one(self) -> Worker:
+    def start_one(self) -> PoolActor:
         """Start one more actor."""
-        worker = Worker(next(self._numbers), *self._start())
-        self.workers.append(worker)
-        return worker
+        actor = PoolActor(next(self._numbers), *self._start())
+        self.actors.append(actor)
+        return actor
 
     def resize(self, size: int) -> None:
         """There should be `size` actors.
@@ -143,93 +143,93 @@ class Pool:
         """
         self.size = size
         self._largest = max(self._largest, size)
-        leaving = [worker for worker in self.workers if worker.leaving]
-        for worker in leaving[: max(0, self.num_missing)]:
-            worker.leaving = False
-            self._list(worker)
-        staying = [worker for worker in self.workers if not worker.leaving]
-        staying.sort(key=lambda worker: (worker.ready, len(worker.calls), -worker.number))
-        for worker in staying[: max(0, len(staying) - size)]:
-            worker.leaving = True
-        self.num_leaving = sum(worker.leaving for worker in self.workers)
+        leaving = [actor for actor in self.actors if actor.leaving]
+        for actor in leaving[: max(0, self.num_missing)]:
+            actor.leaving = False
+            self._list(actor)
+        staying = [actor for actor in self.actors if not actor.leaving]
+        staying.sort(key=lambda actor: (actor.ready, len(actor.calls), -actor.number))
+        for actor in staying[: max(0, len(staying) - size)]:
+            actor.leaving = True
+        self.num_leaving = sum(actor.leaving for actor in self.actors)
 
-    def dismiss_leaving(self) -> list[Worker]:
+    def dismiss_leaving(self) -> list[PoolActor]:
         """End the leaving actors that have no calls, and return them."""
-        done = [worker for worker in self.workers if worker.leaving and not worker.calls]
-        for worker in done:
-            self._forget(worker)
+        done = [actor for actor in self.actors if actor.leaving and not actor.calls]
+        for actor in done:
+            self._forget(actor)
         return done
 
     @property
     def num_missing(self) -> int:
         """Actors that are to be started."""
-        return self.size - len(self.workers) + self.num_leaving
+        return self.size - len(self.actors) + self.num_leaving
 
-    def _forget(self, worker: Worker) -> None:
-        self.workers.remove(worker)
-        self.num_leaving -= worker.leaving
-        worker.ready = False
-        self._kill(worker.handle)
+    def _forget(self, actor: PoolActor) -> None:
+        self.actors.remove(actor)
+        self.num_leaving -= actor.leaving
+        actor.ready = False
+        self._kill(actor.handle)
 
-    def loaded(self, worker: Worker) -> None:
+    def loaded(self, actor: PoolActor) -> None:
         """An actor has its model and may be fed."""
-        worker.ready = True
+        actor.ready = True
         self._ever_ready = True
-        self._list(worker)
+        self._list(actor)
 
-    def free(self, queued: int) -> Worker | None:
+    def free(self, queued: int) -> PoolActor | None:
         """The least busy actor that can take one of `queued` calls; of several, the oldest.
 
         The last calls are not given to actors that still have one: who is free first takes them.
         """
-        depth = IN_FLIGHT if queued >= len(self.workers) else 1
+        depth = IN_FLIGHT if queued >= len(self.actors) else 1
         for num_calls, heap in enumerate(self._with_room[:depth]):
             while heap:
-                worker = heap[0][1]
-                if worker.ready and not worker.leaving and len(worker.calls) == num_calls:
-                    return worker
+                actor = heap[0][1]
+                if actor.ready and not actor.leaving and len(actor.calls) == num_calls:
+                    return actor
                 heappop(heap)
-                worker.listed.discard(num_calls)
+                actor.listed.discard(num_calls)
         return None
 
-    def _list(self, worker: Worker) -> None:
-        num_calls = len(worker.calls)
-        if num_calls < IN_FLIGHT and num_calls not in worker.listed:
-            worker.listed.add(num_calls)
-            heappush(self._with_room[num_calls], (worker.number, worker))
+    def _list(self, actor: PoolActor) -> None:
+        num_calls = len(actor.calls)
+        if num_calls < IN_FLIGHT and num_calls not in actor.listed:
+            actor.listed.add(num_calls)
+            heappush(self._with_room[num_calls], (actor.number, actor))
 
-    def give(self, worker: Worker, call: PoolCall, now: float) -> None:
+    def assign(self, actor: PoolActor, call: PoolCall, now: float) -> None:
         """An actor has a call."""
-        call.answers_before = worker.answers
+        call.completions_before = actor.completions
         call.since = now
-        worker.calls.append(call)
-        self._list(worker)
+        actor.calls.append(call)
+        self._list(actor)
 
-    def answered(self, worker: Worker, call: PoolCall, well: bool, now: float) -> None:
+    def completed(self, actor: PoolActor, call: PoolCall, well: bool, now: float) -> None:
         """A call is back, well or not."""
-        worker.calls.remove(call)
-        self._list(worker)
-        if worker.calls:
-            worker.calls[0].since = max(worker.calls[0].since, now)
+        actor.calls.remove(call)
+        self._list(actor)
+        if actor.calls:
+            actor.calls[0].since = max(actor.calls[0].since, now)
         if well:
-            worker.answers += 1
-            worker.raised = 0
+            actor.completions += 1
+            actor.raised = 0
             self._deaths = 0
             self._patience = self._max_raises
             self._first_raises_left = inf
             self._slowest_seconds = max(self._slowest_seconds or 0.0, now - call.since)
 
-    def raised(self, worker: Worker, reason: str) -> bool:
+    def raised(self, actor: PoolActor, reason: str) -> bool:
         """A call raised; returns whether the actor raised so often that it is to be replaced.
 
         Where that did not help, the next actors are borne with for twice as long: it may be the
         calls, and each new actor costs a load. Raises PoolFailedError if no call ever ended well.
         """
-        worker.raised += 1
+        actor.raised += 1
         self._first_raises_left -= 1
         if self._first_raises_left < 0:
             raise PoolFailedError(f"every call of the {self.name} failed; the last: {reason}")
-        if worker.raised < self._patience:
+        if actor.raised < self._patience:
             return False
         self._patience *= 2
         return True
@@ -241,13 +241,13 @@ class Pool:
         """
         if rows == 1:
             return False
-        if self.rows_at_once > rows // 2:
-            self.rows_at_once = rows // 2
+        if self.micro_batch_size > rows // 2:
+            self.micro_batch_size = rows // 2
             log.warning(
                 "%s: out of memory with %d rows at once; from now on %d. The last bits of a row "
                 "may differ from what %d at once give: for bytes that do not depend on when this "
                 "happened, set models.%s.batch_size to %d and start anew.",
-                self.name, rows, self.rows_at_once, rows, self.name, self.rows_at_once,
+                self.name, rows, self.micro_batch_size, rows, self.name, self.micro_batch_size,
             )  # fmt: skip
         return True
 
@@ -261,24 +261,24 @@ class Pool:
         measured = max(HUNG_AT_LEAST_SECONDS, HUNG_FACTOR * self._slowest_seconds)
         return min(measured, self._first_call_seconds)
 
-    def hung(self, now: float) -> list[Worker]:
+    def hung(self, now: float) -> list[PoolActor]:
         """The actors that have been at one call for too long."""
         limit = self.limit_seconds
-        return [w for w in self.workers if w.calls and now - w.calls[0].since > limit]
+        return [w for w in self.actors if w.calls and now - w.calls[0].since > limit]
 
-    def retire(self, worker: Worker, reason: str) -> None:
+    def retire(self, actor: PoolActor, reason: str) -> None:
         """Kill and forget an actor that may be no good; `start` replaces it."""
-        self._forget(worker)
+        self._forget(actor)
         log.warning("%s: an actor is replaced: %s", self.name, reason)
 
-    def died(self, worker: Worker, reason: str, hopeless: bool = False) -> None:
+    def died(self, actor: PoolActor, reason: str, permanent: bool = False) -> None:
         """Forget an actor. Raises PoolFailedError if replacing it is hopeless.
 
         hopeless: it raised while it loaded, as will the next one, unless one has loaded before.
         """
-        self.retire(worker, reason)
+        self.retire(actor, reason)
         self._deaths += 1
-        if not self._ever_ready and (hopeless or self._deaths > self._max_loads + self._largest):
+        if not self._ever_ready and (permanent or self._deaths > self._max_loads + self._largest):
             raise PoolFailedError(f"the {self.name} does not start: {reason}")
         if self._deaths > self._max_deaths + self._largest:
             raise PoolFailedError(
@@ -288,20 +288,20 @@ class Pool:
     @property
     def num_ready(self) -> int:
         """Actors that have loaded, and stay."""
-        return sum(worker.ready and not worker.leaving for worker in self.workers)
+        return sum(actor.ready and not actor.leaving for actor in self.actors)
 
     @property
     def num_busy(self) -> int:
         """Actors that have something to do."""
-        return sum(bool(worker.calls) for worker in self.workers)
+        return sum(bool(actor.calls) for actor in self.actors)
 
     @property
     def num_calls(self) -> int:
         """Calls that actors have."""
-        return sum(len(worker.calls) for worker in self.workers)
+        return sum(len(actor.calls) for actor in self.actors)
 
     def stop(self) -> None:
         """Kill every actor."""
-        for worker in self.workers:
-            self._kill(worker.handle)
-        self.workers.clear()
+        for actor in self.actors:
+            self._kill(actor.handle)
+        self.actors.clear()

@@ -11,7 +11,7 @@ Fit = Literal["crop", "stretch"]
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class Conditioning:
     """What the pictures of the input are for; a row of `task: generate` has none.
 
     `task`: edit starts from the row's picture, noised to `strength` (SDEdit, arXiv 2108.01073);
@@ -27,14 +27,14 @@ class Given:
 
 
 @dataclass(frozen=True, slots=True)
-class Drawing:
+class DrawPlan:
     """What the student does with a prompt: `draws` pictures of it."""
 
     draws: int = 1
-    given: Given | None = None
+    given: Conditioning | None = None
 
 
-FROM_PROMPTS = Drawing()
+FROM_PROMPTS = DrawPlan()
 """One picture of each prompt, from the prompt alone."""
 
 
@@ -51,4 +51,4 @@ class Refinement:
     strength: float
     steps: int
     through: Through
-    given: Given | None = None
+    given: Conditioning | None = None

@@ -29,7 +29,7 @@ MIXING: dict[Noise, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Schedule:
+class NoiseSchedule:
     """A teacher's schedule. `levels`: how much noise each of its training timesteps has, the
     cleanest first, in the terms of MIXING[noise]; empty where it cannot refine."""
 

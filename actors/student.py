@@ -10,7 +10,7 @@ import torch
 from actors.facts import CallFacts
 from actors.images import Pictures, Unreadable, prepared
 from actors.models.diffusion import Diffusion
-from actors.refinement import FROM_PROMPTS, Drawing
+from actors.refinement import FROM_PROMPTS, DrawPlan
 from actors.seeds import stage_seed
 from actors.settings import StudentSettings
 
@@ -21,12 +21,12 @@ class Student:
     def __init__(
         self,
         settings: StudentSettings,
-        drawing: Drawing = FROM_PROMPTS,
+        draw_plan: DrawPlan = FROM_PROMPTS,
         threads: int | None = None,
     ) -> None:
         if threads:
             torch.set_num_threads(threads)
-        self.settings, self.drawing = settings, drawing
+        self.settings, self.draw_plan = settings, draw_plan
         self.diffusion = Diffusion(settings)
 
     def ready(self) -> None:
@@ -37,29 +37,29 @@ class Student:
         prompts: Sequence[str],
         seeds: Sequence[int],
         images: Sequence[bytes | str] | None = None,
-        rows_at_once: int | None = None,
+        micro_batch_size: int | None = None,
     ) -> tuple[torch.Tensor, Pictures, CallFacts]:
         """Draw each prompt, as often as the `Drawing` says; a row's drawings are neighbours.
 
         seeds: the rows' seeds. images: the rows' own pictures, where the task has them.
-        rows_at_once: pictures computed together, `batch_size` unless the device has too little
+        micro_batch_size: pictures computed together, `batch_size` unless the device has too little
         memory; the last bits of a picture may depend on it.
         Returns latents (rows * draws, channels, height, width) on the CPU, scaled as diffusers'
         pipelines return them; pictures (rows * draws, height, width, 3) uint8; facts.
         """
         start = perf_counter()
-        draws = self.drawing.draws
+        draws = self.draw_plan.draws
         texts = [prompt for prompt in prompts for _ in range(draws)]
         noise = [stage_seed(seed, name) for seed in seeds for name in _stages(draws)]
-        given = self.drawing.given
+        given = self.draw_plan.given
         own: Pictures | None = None
         unreadable: Unreadable = ()
         if given is not None and images is not None:
             own, unreadable = prepared(images, given, *self.diffusion.size)
         latents = self.diffusion.draw_anew(
-            texts, noise, self.settings.steps, given, own, rows_at_once
+            texts, noise, self.settings.steps, given, own, micro_batch_size
         )
-        pictures = self.diffusion.decode(latents, rows_at_once)
+        pictures = self.diffusion.decode(latents, micro_batch_size)
         latents = latents.cpu()
         facts = CallFacts(
             rows=len(prompts),
@@ -67,7 +67,9 @@ class Student:
             stored_bytes=(latents.nbytes, pictures.nbytes),
             evaluations=self.diffusion.evaluations * draws,
             truncated=self.diffusion.cut_short(prompts),
-            hopeless=tuple({**dict(_not_finite(latents, draws)), **dict(unreadable)}.items()),
+            permanent_failures=tuple(
+                {**dict(_not_finite(latents, draws)), **dict(unreadable)}.items()
+            ),
         )
         return latents, pictures, facts
 

@@ -39,13 +39,13 @@ class Teacher:
         picks: Sequence[tuple[int, int]],
         *starts: torch.Tensor | Pictures,
         images: Sequence[bytes | str] | None = None,
-        rows_at_once: int | None = None,
+        micro_batch_size: int | None = None,
     ) -> tuple[Pictures, CallFacts]:
         """Improve the student's picture of each prompt, as the `Refinement` says.
 
         starts: what the student's calls returned, each (rows, ...): latents or pictures, as
         `through` says; none for `regenerate`. picks: for each row, which of `starts` and which row
-        of it. seeds: the rows' seeds. images, rows_at_once: as for `Student.draw`.
+        of it. seeds: the rows' seeds. images, micro_batch_size: as for `Student.draw`.
         Returns pictures (rows, height, width, 3) uint8; facts.
         """
         start = perf_counter()
@@ -62,20 +62,20 @@ class Teacher:
                 raise InputError(unreadable[0][1])  # the student could read it
         if plan.strategy == "regenerate":
             latents = self.diffusion.draw_anew(
-                prompts, noise, plan.steps, plan.given, own, rows_at_once
+                prompts, noise, plan.steps, plan.given, own, micro_batch_size
             )
         else:
             chosen = [starts[which][row] for which, row in picks]
             latents = self.diffusion.refine(
                 prompts,
                 noise,
-                self._latents(chosen, rows_at_once),
+                self._latents(chosen, micro_batch_size),
                 plan.strength,
                 plan.steps,
-                rows_at_once,
-                self.diffusion.conditions(plan.given, own, rows_at_once),
+                micro_batch_size,
+                self.diffusion.conditions(plan.given, own, micro_batch_size),
             )
-        pictures = self.diffusion.decode(latents, rows_at_once)
+        pictures = self.diffusion.decode(latents, micro_batch_size)
         facts = CallFacts(
             rows=len(prompts),
             seconds=perf_counter() - start,
@@ -84,8 +84,8 @@ class Teacher:
         )
         return pictures, facts
 
-    def _latents(self, starts: Sequence[Any], rows_at_once: int | None) -> torch.Tensor:
+    def _latents(self, starts: Sequence[Any], micro_batch_size: int | None) -> torch.Tensor:
         """Latents (channels, height, width) of each row as they are; pictures encoded."""
         if isinstance(starts[0], torch.Tensor):
             return torch.stack(list(starts))
-        return self.diffusion.encode(np.stack(starts), rows_at_once)
+        return self.diffusion.encode(np.stack(starts), micro_batch_size)

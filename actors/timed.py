@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from actors.facts import CallFacts
 from actors.models.profiles import Timing, chance
-from actors.refinement import FROM_PROMPTS, Drawing, Refinement
+from actors.refinement import FROM_PROMPTS, DrawPlan, Refinement
 from actors.settings import (
     DiffusionSettings,
     ModelSettings,
@@ -107,10 +107,10 @@ class TimedStudent:
     def __init__(
         self,
         settings: StudentSettings,
-        drawing: Drawing = FROM_PROMPTS,
+        draw_plan: DrawPlan = FROM_PROMPTS,
         threads: int | None = None,
     ) -> None:
-        self.settings, self.drawing = settings, drawing
+        self.settings, self.draw_plan = settings, draw_plan
         self._clock = _Clock(timing_of(settings))
 
     def ready(self) -> None:
@@ -121,11 +121,11 @@ class TimedStudent:
         prompts: Sequence[str],
         seeds: Sequence[int],
         images: Sequence[bytes | str] | None = None,
-        rows_at_once: int | None = None,
+        micro_batch_size: int | None = None,
     ) -> tuple[Latents, Pictures, CallFacts]:
         """Grey pictures for each prompt, all of a row alike, and latents of zeros."""
-        start, size = perf_counter(), rows_at_once or self.settings.batch_size
-        draws = self.drawing.draws
+        start, size = perf_counter(), micro_batch_size or self.settings.batch_size
+        draws = self.draw_plan.draws
         each = [seed for seed in seeds for _ in range(draws)]
         latents, pictures = _latents(self.settings, each), _pictures(self.settings, each)
         self._clock.take(start, len(each), size, key=seeds[0])
@@ -157,10 +157,10 @@ class TimedTeacher:
         picks: Sequence[tuple[int, int]],
         *starts: Latents,
         images: Sequence[bytes | str] | None = None,
-        rows_at_once: int | None = None,
+        micro_batch_size: int | None = None,
     ) -> tuple[Pictures, CallFacts]:
         """A grey picture for each prompt. Raises ValueError for another row's latents."""
-        start, size = perf_counter(), rows_at_once or self.settings.batch_size
+        start, size = perf_counter(), micro_batch_size or self.settings.batch_size
         for (which, row), seed in zip(picks, seeds, strict=bool(picks)):
             if (found := _seed_in(starts[which][row])) != seed:
                 raise ValueError(f"the latents of the row with seed {found} came for seed {seed}")
@@ -191,10 +191,10 @@ class TimedOracle:
         prompts: Sequence[str],
         picks: Sequence[tuple[int, int]],
         *pictures: Pictures,
-        rows_at_once: int | None = None,
+        micro_batch_size: int | None = None,
     ) -> tuple[list[float], CallFacts]:
         """The scores of the stand-ins' pictures; see `score_of`."""
-        start, size = perf_counter(), rows_at_once or self.settings.batch_size
+        start, size = perf_counter(), micro_batch_size or self.settings.batch_size
         chosen = [pictures[which][row].reshape(-1) for which, row in picks]
         seeds = [_seed_in(picture) for picture in chosen]
         scores = [
@@ -212,9 +212,9 @@ class _Clock:
         self._timing, self._gpu = timing, _gpu_here()
         sleep(timing.loading)
 
-    def take(self, start: float, rows: int, rows_at_once: int, key: int) -> None:
+    def take(self, start: float, rows: int, micro_batch_size: int, key: int) -> None:
         """Return when a call that began at `start` has taken its time."""
-        seconds = self._timing.seconds(rows, rows_at_once, key, self._gpu)
+        seconds = self._timing.seconds(rows, micro_batch_size, key, self._gpu)
         sleep(max(0.0, start + seconds - perf_counter()))
 
 

@@ -26,12 +26,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
-from timed_jobs import WarmCrew, write_result
+from timed_jobs import WarmDispatcher, write_result
 
 from actors.models.presets import PRESETS
 from actors.seeds import stage_seed
 from cluster.session import ray_session
-from jobs.execution.ray_executor import RayHands
+from jobs.execution.ray_executor import RayExecutor
 from jobs.execution.runner import run_job
 from jobs.output.encode import encode_one
 from jobs.resolve import Job, resolve
@@ -46,7 +46,7 @@ Drawn = tuple[np.ndarray[Any, Any], float, bool]
 """The picture, the student's score, and whether the teacher refined it."""
 
 
-def our_way(rows: int, folder: Path) -> tuple[Job, WarmCrew]:
+def our_way(rows: int, folder: Path) -> tuple[Job, WarmDispatcher]:
     """The whole job with the default pools."""
     prompts = pq.read_table(PROMPTS)["prompt"].to_pylist()
     texts = [prompts[row % len(prompts)] for row in range(rows)]
@@ -62,12 +62,12 @@ def our_way(rows: int, folder: Path) -> tuple[Job, WarmCrew]:
     job = resolve(make_spec(fields))
     with ray_session(None) as have:
         plans = plan_pools(job.spec.pools, have.cpus, have.gpus, loads=guess_loads(job))
-        hands = RayHands(job, plans)
-        crew = WarmCrew(
-            job, hands, plans.sizes, 2, have.object_store_bytes, capacity=plans.capacity
+        executor = RayExecutor(job, plans)
+        dispatcher = WarmDispatcher(
+            job, executor, plans.sizes, 2, have.object_store_bytes, capacity=plans.capacity
         )
-        run_job(job, lambda: crew)
-    return job, crew
+        run_job(job, lambda: dispatcher)
+    return job, dispatcher
 
 
 class AuthorsWay:
@@ -170,7 +170,7 @@ def main() -> None:
     logging.getLogger("bottega").setLevel(logging.ERROR)
     cores = os.cpu_count() or 1
     with TemporaryDirectory() as folder:
-        job, crew = our_way(num_rows, Path(folder))
+        job, dispatcher = our_way(num_rows, Path(folder))
         records = job.output.records().values()
         work = sum(sum(record["seconds"].values()) for record in records)
         rows = rows_of(job)
@@ -186,8 +186,8 @@ def main() -> None:
         "rows": num_rows,
         "refined": sum(refined for _, _, refined in drawn),
         "bottega": {
-            "seconds": round(crew.seconds, 2),
-            "loading_seconds": round(crew.loading_seconds, 2),
+            "seconds": round(dispatcher.seconds, 2),
+            "loading_seconds": round(dispatcher.loading_seconds, 2),
         },
         "pool_seconds": round(work, 1),
         "pool_seconds_over_cores": round(work / cores, 2),
@@ -196,15 +196,16 @@ def main() -> None:
             "loading_seconds": round(theirs.loading_seconds, 2),
             "threads": threads,
         },
-        "times_faster": round(seconds / crew.seconds, 3),
+        "times_faster": round(seconds / dispatcher.seconds, 3),
         "times_faster_with_loading": round(
-            (seconds + theirs.loading_seconds) / (crew.seconds + crew.loading_seconds), 3
+            (seconds + theirs.loading_seconds) / (dispatcher.seconds + dispatcher.loading_seconds),
+            3,
         ),
         "differing_rows": len(differ),
     }
     print(
         f"{num_rows} prompts, {found['refined']} refined; seconds (and for loading)\n"
-        f"Bottega       {crew.seconds:7.1f} ({crew.loading_seconds:.1f})\n"
+        f"Bottega       {dispatcher.seconds:7.1f} ({dispatcher.loading_seconds:.1f})\n"
         f"authors' way  {seconds:7.1f} ({theirs.loading_seconds:.1f}), {threads} threads\n"
         f"bound         {work / cores:7.1f}: the actors' own seconds over {cores} cores\n"
         f"{found['times_faster']:.2f} times as fast; rows that differ: {len(differ)}"

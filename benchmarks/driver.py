@@ -18,12 +18,12 @@ from tempfile import TemporaryDirectory
 from time import process_time
 from typing import Any
 
-from timed_jobs import LoadedCrew, write_result
+from timed_jobs import LoadedDispatcher, write_result
 
 from actors.timed import timing_of
 from cluster.session import Resources, ray_session
-from jobs.execution.dispatcher import Crew
-from jobs.execution.ray_executor import RayHands
+from jobs.execution.dispatcher import Dispatcher
+from jobs.execution.ray_executor import RayExecutor
 from jobs.execution.runner import run_job
 from jobs.resolve import Job, resolve
 from jobs.scaling.initial_sizes import PoolPlan, PoolPlans
@@ -50,12 +50,12 @@ class Fed:
         return self.batches / self.seconds
 
 
-class TimedCrew(LoadedCrew):
+class TimedDispatcher(LoadedDispatcher):
     """Counts the seconds of a core that this process takes, from when everything has loaded."""
 
     driver_seconds = 0.0
 
-    def __enter__(self) -> Crew:
+    def __enter__(self) -> Dispatcher:
         entered = super().__enter__()
         self._spent = process_time()
         return entered
@@ -92,20 +92,22 @@ def make_plans(actors: int) -> PoolPlans:
     return PoolPlans(*(PoolPlan(size, 0.0, 0.0, 1, {}, "a benchmark's") for size in sizes))
 
 
-def make_crew(job: Job, have: Resources, actors: int) -> TimedCrew:
+def make_dispatcher(job: Job, have: Resources, actors: int) -> TimedDispatcher:
     """A crew of so many actors, whose sizes stay."""
     plans = make_plans(actors)
-    return TimedCrew(job, RayHands(job, plans), plans.sizes, TASK_SLOTS, have.object_store_bytes)
+    return TimedDispatcher(
+        job, RayExecutor(job, plans), plans.sizes, TASK_SLOTS, have.object_store_bytes
+    )
 
 
 def measure(have: Resources, actors: int, rows: int) -> Fed:
     """Run a job once."""
     with TemporaryDirectory() as folder:
         job = make_job(Path(folder), rows)
-        crew = make_crew(job, have, actors)
-        run_job(job, lambda: crew)
+        dispatcher = make_dispatcher(job, have, actors)
+        run_job(job, lambda: dispatcher)
     batches = -(-rows // job.spec.models.student.batch_size)
-    return Fed(actors, batches, crew.seconds, crew.driver_seconds / batches)
+    return Fed(actors, batches, dispatcher.seconds, dispatcher.driver_seconds / batches)
 
 
 def gpu_seconds_per_batch(preset: str) -> float:

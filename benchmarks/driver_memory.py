@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
 
-from driver import make_crew, make_job
+from driver import make_dispatcher, make_job
 from timed_jobs import memory_bytes, write_result
 
 from cluster.session import ray_session
@@ -52,15 +52,20 @@ def main() -> None:
         job = make_job(
             Path(folder), args.rows, args.rows_per_part, student=BATCH, oracle=BATCH, teacher=BATCH
         )
-        crew = make_crew(job, have, ACTORS)
-        end = run_job(job, lambda: crew, watch)
+        dispatcher = make_dispatcher(job, have, ACTORS)
+        end = run_job(job, lambda: dispatcher, watch)
         watch(end)
     held = [megabytes for _, megabytes in watch.megabytes]
     grown = held[-1] - held[1]
     print(
-        f"{end.done_rows:,} rows in {crew.seconds:.0f} s; from the second tenth on {grown:+.0f} MB"
+        f"{end.done_rows:,} rows in {dispatcher.seconds:.0f} s; "
+        f"from the second tenth on {grown:+.0f} MB"
     )
-    found = {"rows": end.done_rows, "seconds": round(crew.seconds, 1), "megabytes": watch.megabytes}
+    found = {
+        "rows": end.done_rows,
+        "seconds": round(dispatcher.seconds, 1),
+        "megabytes": watch.megabytes,
+    }
     write_result("driver_memory", found)
 
 

@@ -138,7 +138,7 @@ def settings_for(name: str, folder: Path, batch_size: int, **fields: Any) -> Dif
     return DiffusionSettings(path=str(folder), **{**shape, **fields})
 
 
-def drawing(model: Diffusion, steps: int) -> OfRows:
+def draw_plan(model: Diffusion, steps: int) -> OfRows:
     """What a student does."""
     prompts, seeds = rows(model.settings.batch_size)
     return lambda part: model.decode(model.draw(prompts[part], seeds[part], steps))
@@ -186,7 +186,7 @@ def same_bits(made: OfRows) -> bool | None:
 def our_pipeline(settings: DiffusionSettings, role: str) -> Made:
     """A batch of pictures, as our students and teachers make it."""
     model = Diffusion(settings)
-    making, steps = drawing, settings.steps
+    making, steps = draw_plan, settings.steps
     if role == "teacher":
         making, steps = refining, round(STRENGTH * settings.steps)
     known = {"same_bits": same_bits(making(model, FEW_STEPS))}

@@ -22,8 +22,8 @@ import pyarrow.parquet as pq
 from timed_jobs import CORES, TASK_SLOTS, pretend_gpus, write_result
 
 from actors.models.profiles import Timing
-from jobs.execution.dispatcher import Crew
-from jobs.execution.ray_executor import RayHands
+from jobs.execution.dispatcher import Dispatcher
+from jobs.execution.ray_executor import RayExecutor
 from jobs.execution.runner import run_job
 from jobs.planning.plan import ask, make_plan
 from jobs.planning.stage_times import StageTimes, stage_times
@@ -80,15 +80,17 @@ def make_job(case: Mapping[str, Any], folder: Path) -> Job:
 
 def run(job: Job, gpus: int) -> tuple[float, dict[str, float]]:
     """Run the job; returns its seconds after the start, and those that actors took to load."""
-    crews: list[Crew] = []
+    dispatchers: list[Dispatcher] = []
 
-    def make_crew() -> Crew:
+    def make_dispatcher() -> Dispatcher:
         plans = plan_pools(job.spec.pools, CORES, gpus, loads=guess_loads(job))
-        hands = RayHands(job, plans)
-        crews.append(Crew(job, hands, plans.sizes, TASK_SLOTS, capacity=plans.capacity))
-        return crews[0]
+        executor = RayExecutor(job, plans)
+        dispatchers.append(
+            Dispatcher(job, executor, plans.sizes, TASK_SLOTS, capacity=plans.capacity)
+        )
+        return dispatchers[0]
 
-    return run_job(job, make_crew).elapsed_seconds, dict(crews[0].load_seconds)
+    return run_job(job, make_dispatcher).elapsed_seconds, dict(dispatchers[0].load_seconds)
 
 
 def as_loaded(times: StageTimes, load_seconds: Mapping[str, float]) -> StageTimes:

@@ -14,8 +14,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from cluster.session import Resources, ray_session
-from jobs.execution.dispatcher import Crew
-from jobs.execution.ray_executor import RayHands
+from jobs.execution.dispatcher import Dispatcher
+from jobs.execution.ray_executor import RayExecutor
 from jobs.execution.runner import run_job
 from jobs.resolve import resolve
 from jobs.scaling.initial_sizes import plan_pools
@@ -51,7 +51,7 @@ def measure(have: Resources, sizes: tuple[int, int, int, int], out: Path) -> tup
     )
     job = resolve(spec)
     plans = plan_pools(spec.pools, have.cpus, have.gpus)
-    end = run_job(job, lambda: Crew(job, RayHands(job, plans), plans.sizes, task_slots=2))
+    end = run_job(job, lambda: Dispatcher(job, RayExecutor(job, plans), plans.sizes, task_slots=2))
     seconds = [record["seconds"] for record in job.output.records().values()]
     work = sum(sum(part.values()) for part in seconds)
     return end.elapsed_seconds, work / have.cpus

@@ -113,7 +113,7 @@ class Draw:
         """Every row."""
         begin, rows = time(), len(batch["row"])
         prompts, seeds = list(batch["prompt"]), batch["row"].tolist()
-        latents, pictures, _ = self._student.draw(prompts, seeds, rows_at_once=rows)
+        latents, pictures, _ = self._student.draw(prompts, seeds, micro_batch_size=rows)
         self._log.add("student", begin, rows)
         drawn = {**batch, "latents": latents, "picture": pictures}
         return drawn if self._oracle is None else scored(self._oracle, self._log, drawn)
@@ -158,7 +158,7 @@ class Refine:
                 batch["row"][chosen].tolist(),
                 [(0, row) for row in chosen],
                 batch["latents"],
-                rows_at_once=len(chosen),
+                micro_batch_size=len(chosen),
             )
             pictures[chosen] = refined
             self._log.add("teacher", begin, len(chosen))
@@ -170,7 +170,7 @@ def scored(oracle: TimedOracle, log: CallLog, batch: Batch) -> Batch:
     """The batch with scores."""
     begin, rows = time(), len(batch["row"])
     picks = [(0, row) for row in range(rows)]
-    scores, _ = oracle.score(list(batch["prompt"]), picks, batch["picture"], rows_at_once=rows)
+    scores, _ = oracle.score(list(batch["prompt"]), picks, batch["picture"], micro_batch_size=rows)
     log.add("oracle", begin, rows)
     return {**batch, "score": np.array(scores)}
 

@@ -54,12 +54,12 @@ def make_dataset(folder: Path, num_parts: int) -> Callable[[], Job]:
 def seconds_to_work(resolved: Callable[[], Job]) -> float:
     """From the job's fields to the start of its actors."""
 
-    def crew() -> None:
+    def dispatcher() -> None:
         raise ReadyToWorkError
 
     begin = perf_counter()
     try:
-        run_job(resolved(), crew)  # type: ignore[arg-type]
+        run_job(resolved(), dispatcher)  # type: ignore[arg-type]
     except ReadyToWorkError:
         return perf_counter() - begin
     raise AssertionError("there was nothing to do")

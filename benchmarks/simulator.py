@@ -21,34 +21,34 @@ from time import perf_counter, process_time
 from timed_jobs import memory_bytes, timings_of, write_result
 
 from actors.refinement import Refinement
-from jobs.execution.dispatcher import Crew
-from jobs.execution.executor import Answer
+from jobs.execution.dispatcher import Dispatcher
+from jobs.execution.executor import Completion
 from jobs.execution.progress import Progress
 from jobs.execution.runner import Runner
 from jobs.scaling.initial_sizes import guess_loads, plan_pools
 from jobs.simulation.executor import Times, simulated_job
-from jobs.simulation.light_executor import LightHands, LightPrompts
+from jobs.simulation.light_executor import LightExecutor, LightPrompts
 from jobs.spec.job_spec import make_spec
 
 FILE_SECONDS = 0.1
 """That encoding a batch takes one core."""
 
 
-class CountingHands(LightHands):
+class CountingExecutor(LightExecutor):
     """Counts its answers."""
 
     answers = 0
 
-    def deliver(self, answer: Answer) -> None:
+    def deliver(self, completion: Completion) -> None:
         self.answers += 1
-        super().deliver(answer)
+        super().deliver(completion)
 
 
 class Watch:
     """Prints a line for each tenth of the rows; is told a few times a virtual second."""
 
-    def __init__(self, hands: CountingHands) -> None:
-        self._hands, self._tenth, self._answers = hands, 1, 0
+    def __init__(self, executor: CountingExecutor) -> None:
+        self._executor, self._tenth, self._completions = executor, 1, 0
         self._start = self._last = perf_counter()
         self.tenths: list[dict[str, float]] = []
         print("      rows  seconds  memory MB  rows waiting  answers/s", flush=True)
@@ -56,10 +56,10 @@ class Watch:
     def __call__(self, progress: Progress) -> None:
         if progress.done_rows < self._tenth * progress.num_rows / 10:
             return
-        now, answers = perf_counter(), self._hands.answers
-        rate = (answers - self._answers) / (now - self._last)
+        now, answers = perf_counter(), self._executor.answers
+        rate = (answers - self._completions) / (now - self._last)
         self._tenth = 1 + 10 * progress.done_rows // progress.num_rows
-        self._last, self._answers = now, answers
+        self._last, self._completions = now, answers
         held = memory_bytes() / 1e6
         done, took = progress.done_rows, now - self._start
         waiting = progress.judged_rows - done
@@ -100,27 +100,28 @@ def main() -> None:
         name: timings[name].seconds(1, model.batch_size, key=0) for name, model in spec.models
     }
     loading = timings["teacher"].loading
-    hands = CountingHands(Times(load=loading, batch=seconds, files=FILE_SECONDS), num_nodes=8)
+    executor = CountingExecutor(Times(load=loading, batch=seconds, files=FILE_SECONDS), num_nodes=8)
     plans = plan_pools(spec.pools, 2 * args.gpus, args.gpus, loads=guess_loads(job))
     # Enough that no file waits: so many batches are decided a second, twice over.
     task_slots = ceil(4 * FILE_SECONDS * args.gpus / seconds["student"])
 
-    watch = Watch(hands)
+    watch = Watch(executor)
     start, cpu = perf_counter(), process_time()
-    with Crew(job, hands, plans.sizes, task_slots, capacity=plans.capacity) as crew:
+    with Dispatcher(job, executor, plans.sizes, task_slots, capacity=plans.capacity) as dispatcher:
         runner = Runner(job, watch)
-        runner.run(crew, job.rules(args.refine))
+        runner.run(dispatcher, job.rules(args.refine))
     wall, cpu = perf_counter() - start, process_time() - cpu
     end = runner.progress()
     drawn = end.num_rows / spec.models.student.batch_size * seconds["student"]
     refined = end.refined_rows / spec.models.teacher.batch_size * seconds["teacher"]
     bound = (drawn + refined) / args.gpus
-    efficiency, loaded = bound / hands.now(), bound / (hands.now() - loading)
+    efficiency, loaded = bound / executor.now(), bound / (executor.now() - loading)
     changes = len(job.output.timeline) - 1  # type: ignore[attr-defined]
     print(
         f"{end.num_rows:,} rows on {args.gpus} GPUs, {end.refined_rows:,} refined: {wall:.1f} s "
-        f"here ({cpu:.1f} s of one core), {hands.answers / wall:,.0f} answers/s\n"
-        f"virtual time {hands.now():.1f} s, of which {loading:.0f} s to load; bound {bound:.1f} s; "
+        f"here ({cpu:.1f} s of one core), {executor.answers / wall:,.0f} answers/s\n"
+        f"virtual time {executor.now():.1f} s, of which {loading:.0f} s to load; "
+        f"bound {bound:.1f} s; "
         f"{changes} changes of size; efficiency {efficiency:.4f}, without loading {loaded:.4f}"
     )
     write_result(
@@ -131,9 +132,9 @@ def main() -> None:
             "refined_rows": end.refined_rows,
             "seconds": round(wall, 1),
             "core_seconds": round(cpu, 1),
-            "answers": hands.answers,
+            "answers": executor.answers,
             "tenths": watch.tenths,
-            "virtual_seconds": round(hands.now(), 1),
+            "virtual_seconds": round(executor.now(), 1),
             "loading_seconds": loading,
             "bound_seconds": round(bound, 1),
             "efficiency": round(efficiency, 4),

@@ -32,16 +32,16 @@ import ray
 from actors.models.profiles import Timing
 from actors.timed import score_of, timing_of
 from cluster.session import Resources, ray_session
-from jobs.execution.active_part import OpenPart
+from jobs.execution.active_part import ActivePart
 from jobs.execution.calls import Call, Stage
-from jobs.execution.dispatcher import POOL_OF, Crew
-from jobs.execution.executor import Work
-from jobs.execution.ray_executor import RayHands
+from jobs.execution.dispatcher import POOL_OF, Dispatcher
+from jobs.execution.executor import Task
+from jobs.execution.ray_executor import RayExecutor
 from jobs.execution.runner import Runner, run_job
 from jobs.resolve import Job, resolve
 from jobs.scaling.initial_sizes import POOLS, PoolPlans, guess_loads, plan_pools
 from jobs.simulation.executor import SimulatedOutput, SimulatedPrompts, Times
-from jobs.simulation.light_executor import LightHands
+from jobs.simulation.light_executor import LightExecutor
 from jobs.spec.job_spec import make_spec
 
 RESULTS = Path(__file__).parent / "results"
@@ -172,20 +172,20 @@ class Outcome:
         }
 
 
-class Asked:
+class CountedCalls:
     """Counts what the actors are asked; goes before any hands."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.asked: Counter[tuple[Stage, int]] = Counter()
 
-    def ask_actor(self, handle: Any, work: Work) -> Any:
+    def submit_actor_task(self, handle: Any, task: Task) -> Any:
         """Count and pass on."""
-        self.asked[work.call.stage, len(work.call.rows)] += 1
-        return super().ask_actor(handle, work)  # type: ignore[misc]
+        self.asked[task.call.stage, len(task.call.rows)] += 1
+        return super().submit_actor_task(handle, task)  # type: ignore[misc]
 
 
-class VirtualHands(Asked, LightHands):
+class VirtualExecutor(CountedCalls, LightExecutor):
     """The virtual clock, with the scores that the stand-in oracle would give."""
 
     def __init__(self, job: Job) -> None:
@@ -198,44 +198,44 @@ class VirtualHands(Asked, LightHands):
         super().__init__(times, num_nodes=1)
         self._oracle = job.spec.models.oracle
 
-    def scores(self, owner: OpenPart, call: Call) -> Sequence[float]:
+    def scores(self, owner: ActivePart, call: Call) -> Sequence[float]:
         """By the rows' seeds."""
         return [score_of(self._oracle, owner.part.seeds[row], refined=False) for row in call.rows]
 
 
-class AskedOnRay(Asked, RayHands):
+class CountedOnRay(CountedCalls, RayExecutor):
     """Ray, counted."""
 
 
-class LoadedCrew(Crew):
+class LoadedDispatcher(Dispatcher):
     """A crew that has loaded when it is entered; it knows how long that took, and when it ended."""
 
     loading_seconds = 0.0
     seconds = 0.0
 
-    def __enter__(self) -> Crew:
-        begin = self.hands.now()
+    def __enter__(self) -> Dispatcher:
+        begin = self.executor.now()
         super().__enter__()
         while any(pool.num_ready < pool.size for pool in self.pools.values()):
             self.wait(timeout_seconds=0.1)
-        self._loaded_at = self.hands.now()
+        self._loaded_at = self.executor.now()
         self.loading_seconds = self._loaded_at - begin
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.seconds = self.hands.now() - self._loaded_at
+        self.seconds = self.executor.now() - self._loaded_at
         super().__exit__(*error)
 
 
-class WarmCrew(LoadedCrew):
+class WarmDispatcher(LoadedDispatcher):
     """On Ray: processes for the files have started too when it is entered."""
 
-    def __enter__(self) -> Crew:
-        begin = self.hands.now()
+    def __enter__(self) -> Dispatcher:
+        begin = self.executor.now()
         super().__enter__()
         start: Any = ray.remote(_start_for_files).options(num_cpus=0)
         ray.get([start.remote() for _ in range(2 * TASK_SLOTS)])
-        self._loaded_at = self.hands.now()
+        self._loaded_at = self.executor.now()
         self.loading_seconds = self._loaded_at - begin
         return self
 
@@ -271,13 +271,13 @@ def gpu_seconds(job: Job, asked: Mapping[tuple[Stage, int], int]) -> dict[str, f
 def on_ray(job: Job, have: Resources) -> Outcome:
     """Run a job on Ray."""
     plans = _plans(job, have.gpus)
-    hands = AskedOnRay(job, plans)
-    crew = WarmCrew(
-        job, hands, plans.sizes, TASK_SLOTS, have.object_store_bytes, capacity=plans.capacity
+    executor = CountedOnRay(job, plans)
+    dispatcher = WarmDispatcher(
+        job, executor, plans.sizes, TASK_SLOTS, have.object_store_bytes, capacity=plans.capacity
     )
-    run_job(job, lambda: crew)
+    run_job(job, lambda: dispatcher)
     lines = job.output.timeline_file.read_text().splitlines()
-    return _outcome(job, crew, hands, have.gpus, [json.loads(line) for line in lines])
+    return _outcome(job, dispatcher, executor, have.gpus, [json.loads(line) for line in lines])
 
 
 def on_virtual_clock(job: Job, gpus: int) -> Outcome:
@@ -285,11 +285,13 @@ def on_virtual_clock(job: Job, gpus: int) -> Outcome:
     output = SimulatedOutput()
     prompts = SimulatedPrompts(job.spec, job.prompts.num_rows, frozenset())
     job = replace(job, prompts=prompts, output=output)
-    plans, hands = _plans(job, gpus), VirtualHands(job)
-    with LoadedCrew(job, hands, plans.sizes, TASK_SLOTS, capacity=plans.capacity) as crew:
+    plans, executor = _plans(job, gpus), VirtualExecutor(job)
+    with LoadedDispatcher(
+        job, executor, plans.sizes, TASK_SLOTS, capacity=plans.capacity
+    ) as dispatcher:
         assert job.spec.budget.threshold is not None
-        Runner(job).run(crew, job.rules(job.spec.budget.threshold))
-    return _outcome(job, crew, hands, gpus, output.timeline)
+        Runner(job).run(dispatcher, job.rules(job.spec.budget.threshold))
+    return _outcome(job, dispatcher, executor, gpus, output.timeline)
 
 
 def _plans(job: Job, gpus: float) -> PoolPlans:
@@ -297,15 +299,19 @@ def _plans(job: Job, gpus: float) -> PoolPlans:
 
 
 def _outcome(
-    job: Job, crew: LoadedCrew, hands: Asked, gpus: float, timeline: Sequence[Mapping[str, Any]]
+    job: Job,
+    dispatcher: LoadedDispatcher,
+    executor: CountedCalls,
+    gpus: float,
+    timeline: Sequence[Mapping[str, Any]],
 ) -> Outcome:
-    seconds = gpu_seconds(job, hands.asked)
+    seconds = gpu_seconds(job, executor.asked)
     return Outcome(
-        seconds=crew.seconds,
-        loading_seconds=crew.loading_seconds,
+        seconds=dispatcher.seconds,
+        loading_seconds=dispatcher.loading_seconds,
         bound_seconds=(seconds["student"] + seconds["teacher"]) / gpus,
         gpu_seconds=seconds,
-        asked=hands.asked,
+        asked=executor.asked,
         teacher_batch=job.spec.models.teacher.batch_size,
         timeline=timeline,
     )

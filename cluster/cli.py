@@ -23,7 +23,7 @@ from jobs.spec.job_spec import JobSpec, load_spec, make_spec
 
 if TYPE_CHECKING:
     from cluster.session import Resources
-    from jobs.execution.dispatcher import Crew
+    from jobs.execution.dispatcher import Dispatcher
     from jobs.resolve import Job
 
 app = typer.Typer(
@@ -83,11 +83,11 @@ def run(
 
     _log_to_console(verbose)
     spec = _spec(job_file, prompts, prompt_column, models, output, refine)
-    with _stopping() as stopped, _crew_for(spec, address, stopped) as (job, make_crew):
+    with _stopping() as stopped, _dispatcher_for(spec, address, stopped) as (job, make_dispatcher):
         line = f"{job.spec.name}: {job.prompts.num_rows:,} prompts -> {job.output.path}"
         console.print(line, highlight=False, markup=False, soft_wrap=True)
         with JobView(job.spec.name, console) as view:
-            end = run_job(job, make_crew, view, extend)
+            end = run_job(job, make_dispatcher, view, extend)
     console.print(_threshold_line(job), highlight=False, markup=False, soft_wrap=True)
     new = end.done_rows - end.resumed_rows
     console.print(
@@ -117,10 +117,10 @@ def calibrate(
 
     _log_to_console(verbose)
     spec = _spec(job_file, prompts, prompt_column, models, output or "unused", refine)
-    with _stopping() as stopped, _crew_for(spec, address, stopped) as (job, make_crew):
+    with _stopping() as stopped, _dispatcher_for(spec, address, stopped) as (job, make_dispatcher):
         sample = job.prompts.sample(spec.calibration_rows)
-        with JobView(job.spec.name, console) as view, make_crew() as crew:
-            scores = score(job, crew, sample, view)
+        with JobView(job.spec.name, console) as view, make_dispatcher() as dispatcher:
+            scores = score(job, dispatcher, sample, view)
     shown = Table(
         title=escape(f"{job.spec.name}: {len(scores)} sampled rows"), title_justify="left"
     )
@@ -242,10 +242,10 @@ def retry(
     failed = sum(record["failed"] for record in output.records().values())
     with (
         _stopping() as stopped,
-        _crew_for(spec_of(output), address, stopped) as (job, make_crew),
+        _dispatcher_for(spec_of(output), address, stopped) as (job, make_dispatcher),
         JobView(job.spec.name, console) as view,
     ):
-        end = retry_job(job, make_crew, view)
+        end = retry_job(job, make_dispatcher, view)
     console.print(
         f"{failed:,} rows had failed, {end.failed_rows:,} still do", soft_wrap=True, highlight=False
     )
@@ -294,9 +294,9 @@ def _spec(
 
 
 @contextmanager
-def _crew_for(
+def _dispatcher_for(
     spec: JobSpec, address: str | None, stopped: Callable[[], bool]
-) -> Iterator[tuple[Job, Callable[[], Crew]]]:
+) -> Iterator[tuple[Job, Callable[[], Dispatcher]]]:
     """The job, and what makes its crew. Ray starts with the crew, after every check."""
     from cluster.session import check_packages, ray_session
     from jobs.resolve import resolve
@@ -304,19 +304,19 @@ def _crew_for(
     check_packages()
     job = resolve(spec)
     with ExitStack() as stack:
-        yield job, lambda: _make_crew(job, stack.enter_context(ray_session(address)), stopped)
+        yield job, lambda: _make_dispatcher(job, stack.enter_context(ray_session(address)), stopped)
 
 
-def _make_crew(job: Job, have: Resources, stopped: Callable[[], bool]) -> Crew:
-    from jobs.execution.dispatcher import Crew
-    from jobs.execution.ray_executor import RayHands
+def _make_dispatcher(job: Job, have: Resources, stopped: Callable[[], bool]) -> Dispatcher:
+    from jobs.execution.dispatcher import Dispatcher
+    from jobs.execution.ray_executor import RayExecutor
     from jobs.scaling.initial_sizes import guess_loads, plan_pools
 
     loads = guess_loads(job)
     plans = plan_pools(job.spec.pools, have.cpus, have.gpus, have.labelled_gpus, loads)
-    return Crew(
+    return Dispatcher(
         job,
-        RayHands(job, plans),
+        RayExecutor(job, plans),
         plans.sizes,
         task_slots=max(1, int(have.cpus / 2)),
         object_store_bytes=have.object_store_bytes,

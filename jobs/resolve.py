@@ -17,11 +17,11 @@ from actors.models.folders import check_folder
 from actors.models.oracles import files as oracle_sources
 from actors.models.pairing import check_roles, fitted, follows_instructions, share_latents
 from actors.redact import redacted
-from actors.refinement import Drawing, Refinement, Through
+from actors.refinement import DrawPlan, Refinement, Through
 from actors.rollback import (
     MIXING,
     Noise,
-    Schedule,
+    NoiseSchedule,
     default_steps,
     steps_to_ask_for,
     strength_for,
@@ -34,7 +34,7 @@ from jobs.input.prompts import Prompts
 from jobs.output.folder import OutputFolder, check_names
 from jobs.output.growth import Files, files_changed, rows_changed
 from jobs.spec.job_spec import NOT_IN_THE_BYTES, JobSpec, Rollback, make_spec
-from jobs.spec.task import given_of
+from jobs.spec.task import conditioning_of
 
 log = logging.getLogger("bottega.job")
 
@@ -56,10 +56,12 @@ class Job:
     """Role -> hash of the model's files."""
 
     @property
-    def drawing(self) -> Drawing:
+    def draw_plan(self) -> DrawPlan:
         """What the student is to do."""
         spec = self.spec
-        return Drawing(spec.draws, given_of(spec.task, spec.edit, spec.control, spec.image_fit))
+        return DrawPlan(
+            spec.draws, conditioning_of(spec.task, spec.edit, spec.control, spec.image_fit)
+        )
 
     @property
     def student_nfe(self) -> int:
@@ -272,7 +274,7 @@ def planned_refinement(
 
     instructed: whether it edits by an instruction, and so from noise.
     """
-    given = given_of(spec.task, spec.edit, spec.control, spec.image_fit)
+    given = conditioning_of(spec.task, spec.edit, spec.control, spec.image_fit)
     strength = _strength(spec)
     if given and given.task == "edit" and spec.strategy == "regenerate" and not instructed:
         strength = given.strength
@@ -304,9 +306,9 @@ def _refinement(spec: JobSpec, through: Through, instructed: bool) -> Refinement
     return planned
 
 
-def _schedule(teacher: TeacherSettings) -> Schedule:
+def _schedule(teacher: TeacherSettings) -> NoiseSchedule:
     if teacher.timed:
-        return Schedule("diffusion", len(VARIANCES), VARIANCES)
+        return NoiseSchedule("diffusion", len(VARIANCES), VARIANCES)
     from actors.models.schedulers import schedule_of
 
     return schedule_of(teacher)
@@ -327,7 +329,7 @@ def _strength(spec: JobSpec) -> float:
     return strength_for(rollback.sigma, schedule.levels)
 
 
-def _check_mixing(spec: JobSpec, schedule: Schedule, name: str, noise: Noise) -> None:
+def _check_mixing(spec: JobSpec, schedule: NoiseSchedule, name: str, noise: Noise) -> None:
     """Refuse a level of noise that is said in another rule's terms than the teacher's."""
     if schedule.noise != noise:
         raise SpecError(
@@ -340,7 +342,7 @@ def _check_mixing(spec: JobSpec, schedule: Schedule, name: str, noise: Noise) ->
 
 def _check_edit(spec: JobSpec, instructed: bool) -> None:
     """Refuse a start that the student's few steps cannot reach; tell of one that they miss."""
-    given = given_of(spec.task, spec.edit, spec.control, spec.image_fit)
+    given = conditioning_of(spec.task, spec.edit, spec.control, spec.image_fit)
     if given is None or given.task != "edit" or spec.models.timed:
         return
     if instructed:

@@ -24,7 +24,7 @@ from actors.models.folders import check_folder
 from actors.models.loading import load_pipeline
 from actors.models.schedulers import noise_of_each_row, size_shift
 from actors.models.timesteps import mend
-from actors.refinement import Given
+from actors.refinement import Conditioning
 from actors.rollback import steps_to_ask_for
 from actors.settings import ControlNetSettings, DiffusionSettings
 
@@ -83,10 +83,10 @@ class Diffusion:
         prompts: Sequence[str],
         seeds: Sequence[int],
         steps: int,
-        rows_at_once: int | None = None,
+        micro_batch_size: int | None = None,
         conditions: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Draw from noise, `rows_at_once` (the batch size by default) rows together.
+        """Draw from noise, `micro_batch_size` (the batch size by default) rows together.
 
         Returns latents: (rows, channels, height, width), on the device. `seeds` are the stage's
         own (`actors.seeds.stage_seed`), one a row. conditions: what each row's network is shown at
@@ -103,7 +103,7 @@ class Diffusion:
             own = self._condition(self.pipe, conditions, rows, size)
             return self._call(self.pipe, prompts[rows], noise, more | own)
 
-        return self._in_batches(batch, len(prompts), rows_at_once)
+        return self._in_batches(batch, len(prompts), micro_batch_size)
 
     def refine(
         self,
@@ -112,7 +112,7 @@ class Diffusion:
         start: torch.Tensor,
         strength: float,
         steps: int,
-        rows_at_once: int | None = None,
+        micro_batch_size: int | None = None,
         conditions: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Noise `start` to `strength` and denoise from there in `steps` steps; see `draw`.
@@ -136,16 +136,16 @@ class Diffusion:
             own = self._condition(pipe, conditions, rows, size)
             return self._call(pipe, prompts[rows], noise, more | own)
 
-        return self._in_batches(batch, len(prompts), rows_at_once)
+        return self._in_batches(batch, len(prompts), micro_batch_size)
 
     def draw_anew(
         self,
         prompts: Sequence[str],
         seeds: Sequence[int],
         steps: int,
-        given: Given | None,
+        given: Conditioning | None,
         pictures: Pictures | None,
-        rows_at_once: int | None = None,
+        micro_batch_size: int | None = None,
     ) -> torch.Tensor:
         """Draw as the task wants it: from noise, or from the rows' own pictures; see `draw`.
 
@@ -153,18 +153,21 @@ class Diffusion:
         prompts for each as the row has drawings.
         """
         if given is None:
-            return self.draw(prompts, seeds, steps, rows_at_once)
+            return self.draw(prompts, seeds, steps, micro_batch_size)
         assert pictures is not None, f"task {given.task} without pictures"
         draws = len(prompts) // len(pictures)
-        conditions = self.conditions(given, pictures, rows_at_once)
+        conditions = self.conditions(given, pictures, micro_batch_size)
         if conditions is not None:
             shown = conditions.repeat_interleave(draws, dim=0)
-            return self.draw(prompts, seeds, steps, rows_at_once, shown)
-        start = self.encode(pictures, rows_at_once).repeat_interleave(draws, dim=0)
-        return self.refine(prompts, seeds, start, given.strength, steps, rows_at_once)
+            return self.draw(prompts, seeds, steps, micro_batch_size, shown)
+        start = self.encode(pictures, micro_batch_size).repeat_interleave(draws, dim=0)
+        return self.refine(prompts, seeds, start, given.strength, steps, micro_batch_size)
 
     def conditions(
-        self, given: Given | None, pictures: Pictures | None, rows_at_once: int | None = None
+        self,
+        given: Conditioning | None,
+        pictures: Pictures | None,
+        micro_batch_size: int | None = None,
     ) -> torch.Tensor | None:
         """What each row's network is shown at every step; nothing of an edit by image-to-image.
 
@@ -180,7 +183,7 @@ class Diffusion:
             return None
         if self.family.condition == "pictures":
             return torch.from_numpy(pictures)
-        latents = self.encode(pictures, rows_at_once)
+        latents = self.encode(pictures, micro_batch_size)
         if self.family.condition == "unscaled latents":
             return latents / self._scale() + self._shift()
         return latents
@@ -260,9 +263,12 @@ class Diffusion:
         return pipe
 
     def _in_batches(
-        self, batch: Callable[[slice, int], torch.Tensor], num_rows: int, rows_at_once: int | None
+        self,
+        batch: Callable[[slice, int], torch.Tensor],
+        num_rows: int,
+        micro_batch_size: int | None,
     ) -> torch.Tensor:
-        size = 1 if self.family.by_row else rows_at_once or self.settings.batch_size
+        size = 1 if self.family.by_row else micro_batch_size or self.settings.batch_size
         self._evaluated_rows = self._computed_rows = 0
         return torch.cat(in_batches(lambda rows: batch(rows, size), num_rows, size))
 
@@ -350,9 +356,9 @@ class Diffusion:
         """
         return self._evaluated_rows // self._computed_rows
 
-    def decode(self, latents: torch.Tensor, rows_at_once: int | None = None) -> Pictures:
+    def decode(self, latents: torch.Tensor, micro_batch_size: int | None = None) -> Pictures:
         """Latents, as `draw` returns them -> pictures (rows, height, width, 3), uint8."""
-        size = rows_at_once or self.settings.batch_size
+        size = micro_batch_size or self.settings.batch_size
         vae = self._upcast_vae()
 
         def batch(rows: slice) -> Pictures:
@@ -365,13 +371,13 @@ class Diffusion:
 
         return np.concatenate(in_batches(batch, len(latents), size))
 
-    def encode(self, pictures: Pictures, rows_at_once: int | None = None) -> torch.Tensor:
+    def encode(self, pictures: Pictures, micro_batch_size: int | None = None) -> torch.Tensor:
         """Pictures (rows, height, width, 3), uint8, of any size -> latents of this model's shape.
 
         The mean of what the autoencoder's encoder says: diffusers takes a sample, which adds noise
         that another row's batch would have to be protected from, and nothing else.
         """
-        size = rows_at_once or self.settings.batch_size
+        size = micro_batch_size or self.settings.batch_size
         vae = self._upcast_vae()
 
         def batch(rows: slice) -> torch.Tensor:

@@ -84,13 +84,13 @@ class Timing:
         first = next(iter(self.curves.values()))
         return first if gpu is None else self.curves.get(gpu, first)
 
-    def seconds(self, rows: int, rows_at_once: int, key: int, gpu: str | None = None) -> float:
-        """Of one call: `rows` rows in batches of `rows_at_once`, the last one padded.
+    def seconds(self, rows: int, micro_batch_size: int, key: int, gpu: str | None = None) -> float:
+        """Of one call: `rows` rows in batches of `micro_batch_size`, the last one padded.
 
         key: decides the call's luck, by way of the seeds of its rows: the same call takes as long
         again.
         """
-        whole = ceil(rows / rows_at_once) * self.curve(gpu).seconds(rows_at_once)
+        whole = ceil(rows / micro_batch_size) * self.curve(gpu).seconds(micro_batch_size)
         return whole * self.share * self._luck(key) / self.speed
 
     @property

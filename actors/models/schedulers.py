@@ -18,7 +18,7 @@ from actors.models.checks import read_config
 from actors.models.families import Family, Shape, family_of
 from actors.models.folders import check_folder
 from actors.models.pairing import model_shape
-from actors.rollback import Schedule
+from actors.rollback import NoiseSchedule
 from actors.settings import DiffusionSettings, SchedulerName, SchedulerSettings
 
 CLASSES: dict[SchedulerName, str] = {
@@ -82,7 +82,7 @@ def as_wanted(scheduler: Any, wanted: SchedulerSettings | None) -> Any:
     return kind.from_config(scheduler.config, **wanted.options)
 
 
-def schedule_of(settings: DiffusionSettings) -> Schedule:
+def schedule_of(settings: DiffusionSettings) -> NoiseSchedule:
     """The schedule of a model that draws pictures of its settings' size. Raises ModelError.
 
     From the scheduler's file alone; no weights are loaded.
@@ -92,7 +92,7 @@ def schedule_of(settings: DiffusionSettings) -> Schedule:
     scheduler = scheduler_in(folder, settings.scheduler)
     shape = model_shape(settings, folder)
     levels = _noise_levels(scheduler, family, shape) if family.refines else []
-    return Schedule(family.noise, int(scheduler.config.num_train_timesteps), levels)
+    return NoiseSchedule(family.noise, int(scheduler.config.num_train_timesteps), levels)
 
 
 def most_steps(settings: DiffusionSettings) -> int:

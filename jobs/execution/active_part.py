@@ -17,7 +17,7 @@ Ref = Any
 
 
 @dataclass(eq=False)
-class OpenPart:
+class ActivePart:
     """`refs`: what its calls made and its cascade still holds; `stored`: the bytes of it. `record`:
     once it is committed. `truncated`: rows whose prompts were longer than the student reads.
 
@@ -80,7 +80,7 @@ def picks(cascade: Cascade, call: Call) -> list[tuple[int, int]]:
 
 
 def row_results(
-    owner: OpenPart, commit: Call, evaluations: Mapping[Stage, int], save_student: bool
+    owner: ActivePart, commit: Call, evaluations: Mapping[Stage, int], save_student: bool
 ) -> list[RowResult | None]:
     """What each row of a finished part becomes, with where its files are among the commit's.
 

@@ -15,11 +15,11 @@ from math import inf
 from typing import Any
 
 from actors.errors import JobError, SpecError
-from jobs.execution.active_part import OpenPart
+from jobs.execution.active_part import ActivePart
 from jobs.execution.calls import Call, Done, Instruction, Release, Stage
 from jobs.execution.cascade import Cascade
-from jobs.execution.dispatcher import Crew
-from jobs.execution.progress import LISTENER_SECONDS, Listener, Progress
+from jobs.execution.dispatcher import Dispatcher
+from jobs.execution.progress import OBSERVER_SECONDS, Observer, Progress
 from jobs.input.prompts import Part
 from jobs.resolve import Job
 
@@ -97,13 +97,13 @@ def table(job: Job, scores: Sequence[float]) -> list[TableRow]:
     ]
 
 
-def calibrate(job: Job, crew: Crew, listener: Listener | None = None) -> Calibration:
+def calibrate(job: Job, dispatcher: Dispatcher, observer: Observer | None = None) -> Calibration:
     """Turn the job's budget into a threshold; draws and scores a sample unless it is given.
 
     listener: told what the pools do meanwhile.
     """
     budget = job.spec.budget
-    start = crew.hands.now()
+    start = dispatcher.executor.now()
     if budget.threshold is not None:
         return Calibration((), 0.0, budget.threshold, 0, {}, 0.0)
     if budget.refine in (0, 1):
@@ -111,7 +111,7 @@ def calibrate(job: Job, crew: Crew, listener: Listener | None = None) -> Calibra
         return Calibration((), budget.refine, threshold, 0, {}, 0.0)
     sample = job.prompts.sample(job.spec.calibration_rows)
     log.info("calibrating on %d rows", len(sample.prompts))
-    scores = score(job, crew, sample, listener)
+    scores = score(job, dispatcher, sample, observer)
     if not scores:
         raise JobError(
             "no row of the calibration sample could be drawn and scored; the log says why. Mend "
@@ -119,7 +119,7 @@ def calibrate(job: Job, crew: Crew, listener: Listener | None = None) -> Calibra
         )
     seconds: dict[str, float] = {}
     if budget.gpu_seconds is not None:
-        seconds = _seconds_per_row(job, crew, sample, listener)
+        seconds = _seconds_per_row(job, dispatcher, sample, observer)
     wanted = refine_fraction(job, seconds)
     threshold = threshold_for(scores, wanted)
     refine = fraction_below(scores, threshold)
@@ -135,13 +135,15 @@ def calibrate(job: Job, crew: Crew, listener: Listener | None = None) -> Calibra
         threshold=threshold,
         rows=len(scores),
         seconds_per_row=seconds,
-        wall_seconds=round(crew.hands.now() - start, 3),
+        wall_seconds=round(dispatcher.executor.now() - start, 3),
     )
 
 
-def score(job: Job, crew: Crew, sample: Part, listener: Listener | None = None) -> list[float]:
+def score(
+    job: Job, dispatcher: Dispatcher, sample: Part, observer: Observer | None = None
+) -> list[float]:
     """The student's scores of a sample, ascending; rows that failed are left out."""
-    cascade = _drive(job, crew, sample, -inf, listener)
+    cascade = _drive(job, dispatcher, sample, -inf, observer)
     return sorted(row.student_score for row in cascade.rows if row.student_score is not None)
 
 
@@ -169,7 +171,7 @@ def fraction_below(scores: Sequence[float], threshold: float) -> float:
 
 
 def _seconds_per_row(
-    job: Job, crew: Crew, sample: Part, listener: Listener | None = None
+    job: Job, dispatcher: Dispatcher, sample: Part, observer: Observer | None = None
 ) -> dict[str, float]:
     """Actor-seconds a row of each stage, of scoring a picture.
 
@@ -178,26 +180,26 @@ def _seconds_per_row(
     rows = 2 * job.spec.models.teacher.batch_size
     few = Part(
         0, 0, sample.table.slice(0, rows), sample.prompts[:rows], sample.seeds[:rows],
-        {row: why for row, why in sample.unusable.items() if row < rows},
+        {row: why for row, why in sample.invalid_rows.items() if row < rows},
         sample.images,
         sample.targets and sample.targets[:rows],
     )  # fmt: skip
-    _drive(job, crew, few, inf, listener)
-    scored = crew.rows[Stage.SCORE_DRAWN] + crew.rows[Stage.SCORE_REFINED]
-    score_seconds = crew.seconds[Stage.SCORE_DRAWN] + crew.seconds[Stage.SCORE_REFINED]
+    _drive(job, dispatcher, few, inf, observer)
+    scored = dispatcher.rows[Stage.SCORE_DRAWN] + dispatcher.rows[Stage.SCORE_REFINED]
+    score_seconds = dispatcher.seconds[Stage.SCORE_DRAWN] + dispatcher.seconds[Stage.SCORE_REFINED]
     return {
-        "draw": crew.seconds[Stage.DRAW] / max(1, crew.rows[Stage.DRAW]),
+        "draw": dispatcher.seconds[Stage.DRAW] / max(1, dispatcher.rows[Stage.DRAW]),
         "score": score_seconds / max(1, scored),
-        "refine": crew.seconds[Stage.REFINE] / max(1, crew.rows[Stage.REFINE]),
+        "refine": dispatcher.seconds[Stage.REFINE] / max(1, dispatcher.rows[Stage.REFINE]),
     }
 
 
 def _drive(
-    job: Job, crew: Crew, sample: Part, threshold: float, listener: Listener | None
+    job: Job, dispatcher: Dispatcher, sample: Part, threshold: float, observer: Observer | None
 ) -> Cascade:
     """Run one part through the pools without keeping a picture."""
     rules = job.rules(threshold)
-    owner = OpenPart(sample, Cascade(len(sample.prompts), rules, sample.unusable))
+    owner = ActivePart(sample, Cascade(len(sample.prompts), rules, sample.invalid_rows))
     told = -inf
     cascade = owner.cascade
     todo: list[Instruction] = cascade.start()
@@ -205,17 +207,17 @@ def _drive(
         while todo:
             instruction = todo.pop()
             if isinstance(instruction, Release):
-                crew.let_go(owner, instruction)
+                dispatcher.let_go(owner, instruction)
             elif isinstance(instruction, Call):
                 if instruction.stage in (Stage.ENCODE_DRAWN, Stage.ENCODE_REFINED, Stage.COMMIT):
                     todo += cascade.handle(Done(instruction))
                 else:
-                    crew.send(owner, instruction)
+                    dispatcher.send(owner, instruction)
         if not cascade.done:
-            if listener and crew.hands.now() - told > LISTENER_SECONDS:
-                listener(Progress.of_calibration(len(sample.prompts), crew.views()))
-                told = crew.hands.now()
-            for _, event in crew.wait(timeout_seconds=0.5):
+            if observer and dispatcher.executor.now() - told > OBSERVER_SECONDS:
+                observer(Progress.of_calibration(len(sample.prompts), dispatcher.views()))
+                told = dispatcher.executor.now()
+            for _, event in dispatcher.wait(timeout_seconds=0.5):
                 todo += cascade.handle(event)
     for error in cascade.errors.values():
         log.warning("calibration: a row of the sample failed: %s", error)

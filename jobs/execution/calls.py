@@ -113,7 +113,7 @@ class Done:
 
     call: Call
     scores: tuple[float, ...] = ()
-    hopeless: tuple[tuple[int, str], ...] = ()
+    permanent_failures: tuple[tuple[int, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

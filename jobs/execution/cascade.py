@@ -49,7 +49,7 @@ from jobs.execution.calls import (
 Scores = Sequence[tuple[int, float]]
 """Rows with their scores."""
 
-MAX_UNLUCKY = 100
+MAX_BLAMELESS_FAILURES = 100
 """A call that failed so often without blame is blamed after all: nothing is tried for ever."""
 
 
@@ -141,7 +141,7 @@ class Cascade:
         self,
         num_rows: int,
         rules: Rules,
-        unusable: dict[int, str] | None = None,
+        invalid_rows: dict[int, str] | None = None,
         kept: frozenset[int] = frozenset(),
     ) -> None:
         """`unusable`: rows that cannot be drawn at all (say, an empty prompt), with the reason.
@@ -167,7 +167,7 @@ class Cascade:
         }
         """By stage and output: the stages that take it; but for COMMIT, which takes all files."""
         self.done = False
-        self.errors = {row: why for row, why in (unusable or {}).items() if row not in kept}
+        self.errors = {row: why for row, why in (invalid_rows or {}).items() if row not in kept}
         """Why the rows failed that did."""
         self._student_scores: list[float | None] = [None] * num_rows
         self._teacher_scores: list[float | None] = [None] * num_rows
@@ -231,7 +231,7 @@ class Cascade:
             if self._failures:
                 self._attempts.pop(call, None)
                 self._failures.pop(call, None)
-            for row, reason in event.hopeless:
+            for row, reason in event.permanent_failures:
                 self._fail(row, call.stage, reason)
             self._finished(call, event.scores)
         self._advance()
@@ -414,7 +414,7 @@ class Cascade:
 
     def _failed_once(self, call: Call, event: Failed) -> None:
         self._failures[call] = self._failures.get(call, 0) + 1
-        if event.blame or self._failures[call] > MAX_UNLUCKY:
+        if event.blame or self._failures[call] > MAX_BLAMELESS_FAILURES:
             self._attempts[call] = self._attempts.get(call, 0) + 1
         if self._attempts.get(call, 0) < self.rules.max_attempts:
             self._issue(call.stage, call.rows, call.row_set)

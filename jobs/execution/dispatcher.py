@@ -1,8 +1,8 @@
 """Three actor pools and the files: calls go in (`send`), events come out (`wait`).
 
-The crew decides nothing about rows. It decides which actor gets which call and when, what a failure
-means and whose fault it is, and when an actor is given up. It does so with the `Hands` that it is
-given, and never sees a picture: only references, scores, seconds and records.
+The dispatcher decides nothing about rows. It decides which actor gets which call and when, what a
+failure means and whose fault it is, and when an actor is given up. The `Executor` carries that out.
+The dispatcher never sees a picture: only references, scores, seconds and records.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from math import ceil, inf, log2
 
 from actors.errors import InterruptedJobError, StalledError
 from actors.facts import CallFacts
-from actors.pool import Pool, PoolCall, Worker
-from jobs.execution.active_part import OpenPart, Ref, row_results
+from actors.pool import Pool, PoolActor, PoolCall
+from jobs.execution.active_part import ActivePart, Ref, row_results
 from jobs.execution.calls import OUTPUTS, Call, Done, Event, Failed, Lost, Output, Release, Stage
-from jobs.execution.estimators import Pace
-from jobs.execution.executor import Answer, Hands, Kind, Trouble, Work
-from jobs.execution.object_store import Store
+from jobs.execution.estimators import ThroughputEstimator
+from jobs.execution.executor import Completion, ErrorKind, Executor, Task, TaskError
+from jobs.execution.object_store import ObjectStoreBudget
 from jobs.resolve import Job
 from jobs.scaling.capacity import Capacity
 
@@ -42,9 +42,9 @@ LOST_IN_THE_QUEUE = "an input was lost while the call waited"
 DIED = "its actor died"
 HUNG = "its actor did not answer in time"
 TOLD = {
-    Kind.OUT_OF_MEMORY: "out of memory",
-    Kind.INPUT_LOST: "its input was lost again and again",
-    Kind.UNLUCKY: "its node died again and again",
+    ErrorKind.OUT_OF_MEMORY: "out of memory",
+    ErrorKind.OBJECT_LOST: "its input was lost again and again",
+    ErrorKind.NODE_LOST: "its node died again and again",
 }
 """What a row's `error` says: hosts, processes, bytes and seconds are for the log."""
 
@@ -58,9 +58,9 @@ LOOK_SECONDS = 1.0
 class _Sent(PoolCall):
     """A call that somebody works on; `worker` is None for files."""
 
-    work: Work
-    ticket: Ref
-    worker: Worker | None
+    task: Task
+    task_ref: Ref
+    actor: PoolActor | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +81,13 @@ class _Queue:
     def __init__(self) -> None:
         self._parts: list[int] = []
         """A heap: the numbers of the parts that have a call here."""
-        self._calls: dict[int, deque[tuple[OpenPart, Call]]] = {}
+        self._calls: dict[int, deque[tuple[ActivePart, Call]]] = {}
         self._length = 0
 
     def __len__(self) -> int:
         return self._length
 
-    def push(self, owner: OpenPart, call: Call) -> None:
+    def push(self, owner: ActivePart, call: Call) -> None:
         part = owner.part.index
         if part not in self._calls:
             self._calls[part] = deque()
@@ -95,7 +95,7 @@ class _Queue:
         self._calls[part].append((owner, call))
         self._length += 1
 
-    def pop(self) -> tuple[OpenPart, Call]:
+    def pop(self) -> tuple[ActivePart, Call]:
         calls = self._calls[self._parts[0]]
         first = calls.popleft()
         self._length -= 1
@@ -104,13 +104,13 @@ class _Queue:
         return first
 
 
-class Crew:
+class Dispatcher:
     """Starts the pools, and is a context manager that stops them."""
 
     def __init__(
         self,
         job: Job,
-        hands: Hands,
+        executor: Executor,
         sizes: Mapping[str, int],
         task_slots: int,
         object_store_bytes: float = inf,
@@ -123,9 +123,9 @@ class Crew:
         sizes as they are.
         """
         self.job = job
-        self.hands = hands
+        self.executor = executor
         self.capacity = capacity
-        self.store = Store(object_store_bytes)
+        self.store = ObjectStoreBudget(object_store_bytes)
         self.evaluations: dict[Stage, int] = {}
         """Network evaluations of a row, as counted: by stage, DRAW and REFINE."""
         self._should_stop = should_stop
@@ -133,7 +133,7 @@ class Crew:
         self.rows: Counter[Stage] = Counter()
         self._batch_sizes = {name: model.batch_size for name, model in job.spec.models}
         self.pools = {name: self._pool(name, size) for name, size in sizes.items()}
-        self.paces = {name: Pace() for name in self.pools}
+        self.paces = {name: ThroughputEstimator() for name in self.pools}
         self.load_seconds: dict[str, float] = {}
         """Smoothed, by pool; of those of which an actor has loaded."""
         self._first_sizes = dict(sizes)
@@ -142,12 +142,12 @@ class Crew:
         self._told: set[Stage] = set()
         self._told_of_room = False
         self._queues = {name: _Queue() for name in (*self.pools, "files")}
-        self._loading: dict[Ref, tuple[Pool, Worker, float]] = {}
+        self._loading: dict[Ref, tuple[Pool, PoolActor, float]] = {}
         """By ticket: the pool, the actor, and when it was started."""
         self._sent: dict[Ref, _Sent] = {}
         self._drawing = 0
         """Of these, how many draw."""
-        self._last_answer = self._last_look = hands.now()
+        self._last_answer = self._last_look = executor.now()
 
     def _pool(self, name: str, size: int) -> Pool:
         spec, sizes = self.job.spec, self._batch_sizes
@@ -156,10 +156,10 @@ class Crew:
         halvings = 1 + ceil(log2(largest))
         return Pool(
             name,
-            lambda: self.hands.start_actor(name),
-            self.hands.kill_actor,
+            lambda: self.executor.start_actor(name),
+            self.executor.kill_actor,
             size=size,
-            rows_at_once=sizes[name],
+            micro_batch_size=sizes[name],
             max_loads=spec.max_attempts,
             max_deaths=spec.max_attempts * halvings + 1,
             # So an actor that fails at everything does not use up the attempts at a row.
@@ -170,21 +170,21 @@ class Crew:
             call_seconds=spec.call_timeout_seconds,
         )
 
-    def __enter__(self) -> Crew:
-        self.hands.want_actors(self.sizes)
+    def __enter__(self) -> Dispatcher:
+        self.executor.set_target_sizes(self.sizes)
         self._start()
         return self
 
     def __exit__(self, *_: object) -> None:
         for pool in self.pools.values():
             pool.stop()
-        self.hands.want_actors(dict.fromkeys(self.pools, 0))
+        self.executor.set_target_sizes(dict.fromkeys(self.pools, 0))
 
-    def send(self, owner: OpenPart, call: Call) -> None:
+    def send(self, owner: ActivePart, call: Call) -> None:
         """Queue a call. Older parts go first, so that parts finish and let go of their pictures."""
         self._queues[POOL_OF[call.stage]].push(owner, call)
 
-    def let_go(self, owner: OpenPart, release: Release) -> None:
+    def let_go(self, owner: ActivePart, release: Release) -> None:
         """Nothing asks for an output any more."""
         self.store.let_go(owner, release.call, release.output)
 
@@ -211,7 +211,7 @@ class Crew:
         A new actor is started when there is a device for it, so that what it waits for others to
         leave does not count as loading.
         """
-        self.hands.want_actors(sizes)
+        self.executor.set_target_sizes(sizes)
         for name, pool in self.pools.items():
             pool.resize(sizes[name])
         self._settle()
@@ -229,19 +229,19 @@ class Crew:
         """Calls that no actor has yet."""
         return len(self._queues[pool])
 
-    def loading_until(self) -> dict[Worker, float]:
+    def loading_until(self) -> dict[PoolActor, float]:
         """When the actors that load will be ready, as far as that is known."""
         return {
-            worker: started + self.load_seconds.get(pool.name, 0.0)
-            for pool, worker, started in self._loading.values()
+            actor: started + self.load_seconds.get(pool.name, 0.0)
+            for pool, actor, started in self._loading.values()
         }
 
     def _settle(self) -> None:
         """End what leaves and has nothing more to do; start what is missing and has a place."""
         for pool in self.pools.values():
             if pool.num_leaving:
-                for worker in pool.dismiss_leaving():
-                    self._loading.pop(worker.loading, None)
+                for actor in pool.dismiss_leaving():
+                    self._loading.pop(actor.loading, None)
         self._start()
 
     def _unblock(self) -> None:
@@ -264,19 +264,19 @@ class Crew:
     def _start(self) -> None:
         for pool in self.pools.values():
             while pool.num_missing > 0 and self._has_place_for(pool):
-                worker = pool.start_one()
-                self._loading[worker.loading] = pool, worker, self.hands.now()
+                actor = pool.start_one()
+                self._loading[actor.loading] = pool, actor, self.executor.now()
 
     def _has_place_for(self, pool: Pool) -> bool:
         if self.capacity is None:
             return True
-        there = {name: len(pool.workers) for name, pool in self.pools.items()}
+        there = {name: len(pool.actors) for name, pool in self.pools.items()}
         there[pool.name] += 1
         # What the job began with was asked for, whether it fits or not.
         begun = all(size <= self._first_sizes[name] for name, size in there.items())
         return begun or self.capacity.fits(there)
 
-    def wait(self, timeout_seconds: float) -> list[tuple[OpenPart, Event]]:
+    def wait(self, timeout_seconds: float) -> list[tuple[ActivePart, Event]]:
         """Feed the pools, and wait for answers: at least one, or none at the timeout.
 
         Raises InterruptedJobError when the user wants to stop, and StalledError when nothing came
@@ -288,11 +288,11 @@ class Crew:
             )
         events = self._dispatch()
         self._unblock()
-        answers = self.hands.wait(0.0 if events else timeout_seconds)
-        now = self.hands.now()
-        if answers:
+        completions = self.executor.wait(0.0 if events else timeout_seconds)
+        now = self.executor.now()
+        if completions:
             self._last_answer = now
-        events += [event for answer in answers for event in self._take(answer)]
+        events += [event for completion in completions for event in self._take(completion)]
         # What came back is taken first: a driver that was held up finds nobody hung.
         if now - self._last_look >= LOOK_SECONDS:
             self._last_look = now
@@ -310,12 +310,12 @@ class Crew:
 
     # ---- sending
 
-    def _dispatch(self) -> list[tuple[OpenPart, Event]]:
+    def _dispatch(self) -> list[tuple[ActivePart, Event]]:
         """Hand out what is queued; returns the calls whose input was lost while they waited."""
-        stale: list[tuple[OpenPart, Event]] = []
+        stale: list[tuple[ActivePart, Event]] = []
         for name, pool in self.pools.items():
             queue = self._queues[name]
-            while queue and (worker := pool.free(len(queue))) is not None:
+            while queue and (actor := pool.free(len(queue))) is not None:
                 if pool.name == "student" and not self._may_draw():
                     break
                 owner, call = queue.pop()
@@ -323,11 +323,11 @@ class Crew:
                 if inputs is None:
                     stale.append((owner, Failed(call, LOST_IN_THE_QUEUE, blame=False)))
                     continue
-                work = Work(owner, call, inputs, pool.rows_at_once)
-                ticket = self.hands.ask_actor(worker.handle, work)
-                sent = self._sent[ticket] = _Sent(work=work, ticket=ticket, worker=worker)
+                task = Task(owner, call, inputs, pool.micro_batch_size)
+                task_ref = self.executor.submit_actor_task(actor.handle, task)
+                sent = self._sent[task_ref] = _Sent(task=task, task_ref=task_ref, actor=actor)
                 self._drawing += call.stage is Stage.DRAW
-                pool.give(worker, sent, self.hands.now())
+                pool.assign(actor, sent, self.executor.now())
         queue = self._queues["files"]
         while queue and self._tasks < self._task_slots:
             owner, call = queue.pop()
@@ -335,9 +335,9 @@ class Crew:
             if inputs is None:
                 stale.append((owner, Failed(call, LOST_IN_THE_QUEUE, blame=False)))
                 continue
-            work = self._file_work(owner, call, inputs)
-            ticket = self.hands.handle_files(work)
-            self._sent[ticket] = _Sent(work=work, ticket=ticket, worker=None)
+            task = self._file_task(owner, call, inputs)
+            task_ref = self.executor.submit_file_task(task)
+            self._sent[task_ref] = _Sent(task=task, task_ref=task_ref, actor=None)
             self._tasks += 1
         return stale
 
@@ -358,66 +358,70 @@ class Crew:
             )  # fmt: skip
         return True
 
-    def _file_work(self, owner: OpenPart, call: Call, inputs: dict[Ref, Call]) -> Work:
+    def _file_task(self, owner: ActivePart, call: Call, inputs: dict[Ref, Call]) -> Task:
         if call.stage is not Stage.COMMIT:
-            return Work(owner, call, inputs)
+            return Task(owner, call, inputs)
         save_student = self.job.spec.save_student
         results = partial(row_results, owner, call, self.evaluations, save_student)
-        return Work(owner, call, inputs, make_results=results)
+        return Task(owner, call, inputs, make_results=results)
 
     # ---- answers
 
-    def _take(self, answer: Answer) -> list[tuple[OpenPart, Event]]:
-        if loading := self._loading.pop(answer.ticket, None):
-            self._loaded(*loading, answer.trouble)
+    def _take(self, completion: Completion) -> list[tuple[ActivePart, Event]]:
+        if loading := self._loading.pop(completion.task_ref, None):
+            self._loaded(*loading, completion.error)
             return []
-        sent = self._over(answer.ticket)
+        sent = self._over(completion.task_ref)
         if sent is None:
             return []  # of an actor that was given up, or the second time
-        if answer.trouble and answer.trouble.kind is Kind.DIED and sent.worker:
-            return self._died(sent.worker, self._pool_of(sent.work.call), answer.trouble.reason)
-        if sent.worker is None:
+        if completion.error and completion.error.kind is ErrorKind.DIED and sent.actor:
+            return self._died(sent.actor, self._pool_of(sent.task.call), completion.error.reason)
+        if sent.actor is None:
             self._tasks -= 1
         else:
-            pool, well = self._pool_of(sent.work.call), answer.trouble is None
-            pool.answered(sent.worker, sent, well, self.hands.now())
-        if answer.trouble:
-            return self._troubled(sent, answer.trouble)
-        return [(sent.work.owner, self._done(sent.work, answer))]
+            pool, well = self._pool_of(sent.task.call), completion.error is None
+            pool.completed(sent.actor, sent, well, self.executor.now())
+        if completion.error:
+            return self._troubled(sent, completion.error)
+        return [(sent.task.owner, self._done(sent.task, completion))]
 
-    def _over(self, ticket: Ref) -> _Sent | None:
-        sent = self._sent.pop(ticket, None)
-        self._drawing -= sent is not None and sent.work.call.stage is Stage.DRAW
+    def _over(self, task_ref: Ref) -> _Sent | None:
+        sent = self._sent.pop(task_ref, None)
+        self._drawing -= sent is not None and sent.task.call.stage is Stage.DRAW
         return sent
 
-    def _loaded(self, pool: Pool, worker: Worker, started: float, trouble: Trouble | None) -> None:
-        if trouble:
-            pool.died(worker, trouble.reason, hopeless=trouble.kind is Kind.RAISED)
+    def _loaded(
+        self, pool: Pool, actor: PoolActor, started: float, error: TaskError | None
+    ) -> None:
+        if error:
+            pool.died(actor, error.reason, permanent=error.kind is ErrorKind.RAISED)
         else:
-            pool.loaded(worker)
-            took = self.hands.now() - started
+            pool.loaded(actor)
+            took = self.executor.now() - started
             before = self.load_seconds.get(pool.name, took)
             self.load_seconds[pool.name] = 0.7 * before + 0.3 * took
             log.info("%s: an actor is ready (%d of %d)", pool.name, pool.num_ready, pool.size)
 
-    def _done(self, work: Work, answer: Answer) -> Done:
-        owner, call = work.owner, work.call
+    def _done(self, task: Task, completion: Completion) -> Done:
+        owner, call = task.owner, task.call
         if call.stage is Stage.COMMIT:
-            owner.record = answer.value
+            owner.record = completion.value
             return Done(call)
         is_scores = call.stage in SCORES
-        facts: CallFacts = answer.value[1] if is_scores else answer.value
-        made = zip(OUTPUTS[call.stage], answer.outputs, facts.stored_bytes, strict=True)
+        facts: CallFacts = completion.value[1] if is_scores else completion.value
+        made = zip(OUTPUTS[call.stage], completion.outputs, facts.stored_bytes, strict=True)
         for output, ref, num_bytes in made:
             self.store.keep(owner, call, output, ref, num_bytes)
-        self._note(work, facts)
+        self._note(task, facts)
         if is_scores:
-            return Done(call, tuple(answer.value[0]))
-        hopeless = tuple((call.rows[place], why) for place, why in facts.hopeless)
-        return Done(call, hopeless=hopeless)
+            return Done(call, tuple(completion.value[0]))
+        permanent_failures = tuple(
+            (call.rows[place], why) for place, why in facts.permanent_failures
+        )
+        return Done(call, permanent_failures=permanent_failures)
 
-    def _note(self, work: Work, facts: CallFacts) -> None:
-        stage, owner = work.call.stage, work.owner
+    def _note(self, task: Task, facts: CallFacts) -> None:
+        stage, owner = task.call.stage, task.owner
         name = POOL_OF[stage]
         self.seconds[stage] += facts.seconds
         self.rows[stage] += facts.rows
@@ -425,9 +429,9 @@ class Crew:
             self.paces[name].add(facts.seconds, facts.rows, self.pools[name].size)
         owner.seconds[name] += facts.seconds
         if facts.truncated:
-            owner.truncated.update(work.call.rows[place] for place in facts.truncated)
-        if work.rows_at_once < self._batch_sizes.get(name, 0):
-            owner.smaller_batches[name] = work.rows_at_once
+            owner.truncated.update(task.call.rows[place] for place in facts.truncated)
+        if task.micro_batch_size < self._batch_sizes.get(name, 0):
+            owner.smaller_batches[name] = task.micro_batch_size
         if facts.evaluations and facts.evaluations != self.evaluations.get(stage):
             self._note_evaluations(stage, facts.evaluations)
 
@@ -444,80 +448,80 @@ class Crew:
 
     # ---- trouble
 
-    def _troubled(self, sent: _Sent, trouble: Trouble) -> list[tuple[OpenPart, Event]]:
-        owner, call = sent.work.owner, sent.work.call
+    def _troubled(self, sent: _Sent, error: TaskError) -> list[tuple[ActivePart, Event]]:
+        owner, call = sent.task.owner, sent.task.call
         owner.failures += 1
-        log.warning("part %d: %s failed: %s", owner.part.index, call, trouble.reason)
+        log.warning("part %d: %s failed: %s", owner.part.index, call, error.reason)
         blame = True
-        events: list[tuple[OpenPart, Event]] = []
-        if trouble.kind is Kind.INPUT_LOST:
-            blame, events = False, self._lost(sent.work, trouble.lost)
-        elif trouble.kind is Kind.UNLUCKY or self._takes_fewer_rows(sent, trouble):
+        events: list[tuple[ActivePart, Event]] = []
+        if error.kind is ErrorKind.OBJECT_LOST:
+            blame, events = False, self._lost(sent.task, error.lost)
+        elif error.kind is ErrorKind.NODE_LOST or self._takes_fewer_rows(sent, error):
             blame = False
-        elif sent.worker is not None:
-            events = self._raised(sent.worker, self._pool_of(call), trouble.reason)
-        told = trouble.reason if trouble.kind is Kind.RAISED else TOLD[trouble.kind]
+        elif sent.actor is not None:
+            events = self._raised(sent.actor, self._pool_of(call), error.reason)
+        told = error.reason if error.kind is ErrorKind.RAISED else TOLD[error.kind]
         return [*events, (owner, Failed(call, told, blame=blame))]
 
-    def _takes_fewer_rows(self, sent: _Sent, trouble: Trouble) -> bool:
+    def _takes_fewer_rows(self, sent: _Sent, error: TaskError) -> bool:
         """After the device ran out of memory: the same call, computed in smaller batches."""
-        if trouble.kind is not Kind.OUT_OF_MEMORY or sent.worker is None:
+        if error.kind is not ErrorKind.OUT_OF_MEMORY or sent.actor is None:
             return False
-        return self._pool_of(sent.work.call).ran_out_of_memory(sent.work.rows_at_once)
+        return self._pool_of(sent.task.call).ran_out_of_memory(sent.task.micro_batch_size)
 
-    def _lost(self, work: Work, lost: Ref) -> list[tuple[OpenPart, Event]]:
+    def _lost(self, task: Task, lost: Ref) -> list[tuple[ActivePart, Event]]:
         """Only what is really gone is made again; all inputs, if nobody says which it was."""
-        output = work.owner.cascade.input_of(work.call.stage)
-        gone = [lost] if lost in work.inputs else list(work.inputs)
+        output = task.owner.cascade.input_of(task.call.stage)
+        gone = [lost] if lost in task.inputs else list(task.inputs)
         return [
-            (work.owner, Lost(work.inputs[ref], output))
+            (task.owner, Lost(task.inputs[ref], output))
             for ref in gone
-            if self._forget(work.owner, work.inputs[ref], output, ref)
+            if self._forget(task.owner, task.inputs[ref], output, ref)
         ]
 
-    def _forget(self, owner: OpenPart, maker: Call, output: Output, ref: Ref) -> bool:
+    def _forget(self, owner: ActivePart, maker: Call, output: Output, ref: Ref) -> bool:
         """Let a lost reference go; False if it was made anew since, or let go before."""
         if owner.refs.get((maker, output)) != ref:
             return False
         self.store.let_go(owner, maker, output)
         return True
 
-    def _raised(self, worker: Worker, pool: Pool, why: str) -> list[tuple[OpenPart, Event]]:
+    def _raised(self, actor: PoolActor, pool: Pool, why: str) -> list[tuple[ActivePart, Event]]:
         """An actor that raises again and again is replaced, in case it is the actor."""
-        if not pool.raised(worker, why):
+        if not pool.raised(actor, why):
             return []
-        reason = f"{worker.raised} calls in a row failed on it"
-        pool.retire(worker, reason)
-        return self._given_up(worker, DIED, at_fault=None)
+        reason = f"{actor.raised} calls in a row failed on it"
+        pool.retire(actor, reason)
+        return self._given_up(actor, DIED, at_fault=None)
 
-    def _died(self, worker: Worker, pool: Pool, reason: str) -> list[tuple[OpenPart, Event]]:
-        pool.died(worker, reason)
-        return self._given_up(worker, DIED, worker.at_fault)
+    def _died(self, actor: PoolActor, pool: Pool, reason: str) -> list[tuple[ActivePart, Event]]:
+        pool.died(actor, reason)
+        return self._given_up(actor, DIED, actor.at_fault)
 
-    def _replace_hung(self, now: float) -> list[tuple[OpenPart, Event]]:
-        events: list[tuple[OpenPart, Event]] = []
+    def _replace_hung(self, now: float) -> list[tuple[ActivePart, Event]]:
+        events: list[tuple[ActivePart, Event]] = []
         for pool in self.pools.values():
             limit = pool.limit_seconds
-            for worker in pool.hung(now):
+            for actor in pool.hung(now):
                 reason = f"no answer for {limit:.0f} s (call_timeout_seconds sets this limit)"
-                pool.died(worker, reason)
-                events += self._given_up(worker, HUNG, worker.calls[0])
+                pool.died(actor, reason)
+                events += self._given_up(actor, HUNG, actor.calls[0])
                 self._last_answer = now
         return events
 
     def _given_up(
-        self, worker: Worker, reason: str, at_fault: PoolCall | None
-    ) -> list[tuple[OpenPart, Event]]:
+        self, actor: PoolActor, reason: str, at_fault: PoolCall | None
+    ) -> list[tuple[ActivePart, Event]]:
         """Every call of an actor that is gone has failed; one of them may be the cause."""
-        events: list[tuple[OpenPart, Event]] = []
-        while worker.calls:
+        events: list[tuple[ActivePart, Event]] = []
+        while actor.calls:
             # Taken out: call and actor refer to each other, and would keep the inputs in the store.
-            sent = worker.calls.popleft()
+            sent = actor.calls.popleft()
             assert isinstance(sent, _Sent)
-            self._over(sent.ticket)
-            sent.work.owner.failures += 1
-            failed = Failed(sent.work.call, reason, blame=sent is at_fault)
-            events.append((sent.work.owner, failed))
+            self._over(sent.task_ref)
+            sent.task.owner.failures += 1
+            failed = Failed(sent.task.call, reason, blame=sent is at_fault)
+            events.append((sent.task.owner, failed))
         return events
 
     def _waits(self) -> str:

@@ -7,7 +7,7 @@ from math import sqrt
 MIN_WINDOW_CALLS = 64
 
 
-class Pace:
+class ThroughputEstimator:
     """Seconds and rows of a pool's calls, the later ones counting more."""
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class Pace:
         return self._rows / self._calls
 
 
-class Rejection:
+class RejectionEstimator:
     """The fraction of rows that the oracle rejects: a Beta posterior that forgets.
 
     The prior is what the calibration found. What was judged long ago is forgotten slowly, so that

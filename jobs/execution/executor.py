@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any, Protocol
 
-from jobs.execution.active_part import OpenPart, Ref, picks
+from jobs.execution.active_part import ActivePart, Ref, picks
 from jobs.execution.calls import Call, Stage
 from jobs.output.folder import RowResult
 
@@ -20,31 +20,31 @@ Handle = Any
 """What stands for an actor."""
 
 
-class Kind(Enum):
+class ErrorKind(Enum):
     """How a call can end that does not end well."""
 
     RAISED = auto()
     OUT_OF_MEMORY = auto()
     """The device has no room for so many rows at once."""
-    INPUT_LOST = auto()
+    OBJECT_LOST = auto()
     """An input is no longer in the object store; the call did not begin."""
     DIED = auto()
     """Its actor is gone, with every call that it had."""
-    UNLUCKY = auto()
+    NODE_LOST = auto()
     """Its node is gone, and it was no actor's."""
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class TaskError:
     """Why a call has no answer. `lost`: the input that is gone, where that is known."""
 
-    kind: Kind
+    kind: ErrorKind
     reason: str
     lost: Ref = None
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Completion:
     """What came back for a ticket.
 
     `outputs`: references to what the call left in the object store, in the order of
@@ -52,24 +52,24 @@ class Answer:
     None of an actor that has loaded, CallFacts of everything else.
     """
 
-    ticket: Ref
+    task_ref: Ref
     value: Any = None
     outputs: Sequence[Ref] = ()
-    trouble: Trouble | None = None
+    error: TaskError | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Work:
+class Task:
     """A call with all that it takes.
 
-    `inputs`: by reference, the call that made it. `rows_at_once`: rows that an actor computes
+    `inputs`: by reference, the call that made it. `micro_batch_size`: rows that an actor computes
     together. What is more than that is worked out for those who ask.
     """
 
-    owner: OpenPart
+    owner: ActivePart
     call: Call
     inputs: dict[Ref, Call] = field(default_factory=dict)
-    rows_at_once: int = 0
+    micro_batch_size: int = 0
     make_results: Callable[[], Sequence[RowResult | None]] = tuple
 
     @property
@@ -109,7 +109,7 @@ class Work:
         return [self.owner.part.seeds[row] for row in self.call.rows]
 
 
-class Hands(Protocol):
+class Executor(Protocol):
     """References go out with the work; only small facts come back.
 
     A ticket is hashable and stands for one call. An answer may come late, when its actor has been
@@ -120,7 +120,7 @@ class Hands(Protocol):
         """Seconds on a clock that never goes back."""
         ...
 
-    def want_actors(self, sizes: Mapping[str, int]) -> None:
+    def set_target_sizes(self, sizes: Mapping[str, int]) -> None:
         """How many actors of each pool there should be, whenever that changes.
 
         `start_actor` and `kill_actor` follow; this is for hands whose cluster can grow for them.
@@ -138,14 +138,14 @@ class Hands(Protocol):
         """Stop an actor at once, dead or alive."""
         ...
 
-    def ask_actor(self, handle: Handle, work: Work) -> Ref:
+    def submit_actor_task(self, handle: Handle, task: Task) -> Ref:
         """Give an actor a call; it does its calls one by one, in order. Returns the ticket."""
         ...
 
-    def handle_files(self, work: Work) -> Ref:
+    def submit_file_task(self, task: Task) -> Ref:
         """Encode pictures, or write a part, somewhere. Returns the ticket."""
         ...
 
-    def wait(self, timeout_seconds: float) -> list[Answer]:
+    def wait(self, timeout_seconds: float) -> list[Completion]:
         """Everything that came back, at least one or none at the timeout; what ended well first."""
         ...

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from math import inf
 
-from jobs.execution.active_part import OpenPart, Ref
+from jobs.execution.active_part import ActivePart, Ref
 from jobs.execution.calls import OUTPUTS, Call, Output, Stage
 
 BUDGET = 0.5
 """The fraction of the object store that may be held; the rest is for what is being moved."""
 
 
-class Store:
+class ObjectStoreBudget:
     """Keeps the references of open parts, and counts their bytes."""
 
     def __init__(self, num_bytes: float = inf) -> None:
@@ -20,7 +20,7 @@ class Store:
         self.row_bytes: dict[tuple[Stage, Output], float] = {}
         """The most that a row's output took so far."""
 
-    def keep(self, owner: OpenPart, call: Call, output: Output, ref: Ref, num_bytes: int) -> None:
+    def keep(self, owner: ActivePart, call: Call, output: Output, ref: Ref, num_bytes: int) -> None:
         """A call left something."""
         key, kind = (call, output), (call.stage, output)
         self.held += num_bytes - owner.stored.get(key, 0)
@@ -30,7 +30,7 @@ class Store:
         if each > self.row_bytes.get(kind, 0.0):
             self.row_bytes[kind] = each
 
-    def let_go(self, owner: OpenPart, call: Call, output: Output) -> None:
+    def let_go(self, owner: ActivePart, call: Call, output: Output) -> None:
         """Nobody asks for it any more, or it is lost."""
         key = call, output
         owner.refs.pop(key, None)

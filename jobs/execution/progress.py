@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from jobs.execution.dispatcher import PoolView
 
-LISTENER_SECONDS = 0.25
+OBSERVER_SECONDS = 0.25
 """A listener is told so often, and not more."""
 
 
@@ -71,5 +71,5 @@ class Progress:
         return (self.num_rows - self.resumed_rows - self.ended_rows) / rate if rate > 0 else None
 
 
-Listener = Callable[[Progress], None]
+Observer = Callable[[Progress], None]
 """Told how the job stands, a few times a second."""

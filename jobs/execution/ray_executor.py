@@ -28,7 +28,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from actors.errors import BottegaError
 from actors.roles import actor_classes
 from jobs.execution.calls import Stage
-from jobs.execution.executor import Answer, Kind, Trouble, Work
+from jobs.execution.executor import Completion, ErrorKind, Task, TaskError
 from jobs.output.encode import encode
 from jobs.output.folder import write_part
 from jobs.resolve import Job
@@ -55,15 +55,15 @@ class RayActor:
     method: Any
 
 
-class RayHands:
-    """See `jobs.execution.executor.Hands`. Ray runs already."""
+class RayExecutor:
+    """See `jobs.execution.executor.Executor`. Ray runs already."""
 
     def __init__(self, job: Job, plans: PoolPlans) -> None:
         models = job.spec.models
         kinds = actor_classes(models)
         self._job, self._plans = job, plans
         self._actors: dict[str, tuple[Any, tuple[Any, ...]]] = {
-            "student": (_actor(kinds["student"], plans.student), (models.student, job.drawing)),
+            "student": (_actor(kinds["student"], plans.student), (models.student, job.draw_plan)),
             "oracle": (_actor(kinds["oracle"], plans.oracle), (models.oracle,)),
             "teacher": (_actor(kinds["teacher"], plans.teacher), (models.teacher, job.refinement)),
         }
@@ -88,7 +88,7 @@ class RayHands:
         """The machine's monotonic clock."""
         return monotonic()
 
-    def want_actors(self, sizes: Mapping[str, int]) -> None:
+    def set_target_sizes(self, sizes: Mapping[str, int]) -> None:
         """With `pools.grow`, ask the autoscaler for room for so many actors, and for no more.
 
         Its request lasts until the next one; actors that wait for a node ask for it by themselves,
@@ -112,48 +112,48 @@ class RayHands:
         actor = kind.remote(*settings, threads=self._threads[pool])
         name, num_returns = METHODS[pool]
         method = getattr(actor, name).options(num_returns=num_returns)
-        return RayActor(actor, method), self._ticket([actor.ready.remote()], [])
+        return RayActor(actor, method), self._task_ref([actor.ready.remote()], [])
 
     def kill_actor(self, handle: RayActor) -> None:
         """Kill the process."""
         ray.kill(handle.actor)
 
-    def ask_actor(self, handle: RayActor, work: Work) -> ObjectRef[Any]:
+    def submit_actor_task(self, handle: RayActor, task: Task) -> ObjectRef[Any]:
         """References go to Ray as top-level arguments: it moves them before the call starts."""
-        inputs = list(work.inputs)
-        more: dict[str, Any] = {"rows_at_once": work.rows_at_once}
-        match work.call.stage:
+        inputs = list(task.inputs)
+        more: dict[str, Any] = {"micro_batch_size": task.micro_batch_size}
+        match task.call.stage:
             case Stage.DRAW:
-                arguments = [work.prompts, work.seeds]
+                arguments = [task.prompts, task.seeds]
             case Stage.REFINE:
-                arguments = [work.prompts, work.seeds, work.picks, *inputs]
+                arguments = [task.prompts, task.seeds, task.picks, *inputs]
             case _:
-                arguments = [work.prompts, work.picks, *inputs]
-        if work.images is not None:
-            more["images"] = work.images
+                arguments = [task.prompts, task.picks, *inputs]
+        if task.images is not None:
+            more["images"] = task.images
         refs = handle.method.remote(*arguments, **more)
-        return self._ticket(refs if isinstance(refs, list) else [refs], inputs)
+        return self._task_ref(refs if isinstance(refs, list) else [refs], inputs)
 
-    def handle_files(self, work: Work) -> ObjectRef[Any]:
+    def submit_file_task(self, task: Task) -> ObjectRef[Any]:
         """Encode on any node; write on the driver's."""
-        spec, part, inputs = self._job.spec, work.owner.part, list(work.inputs)
-        if work.call.stage is not Stage.COMMIT:
-            refs = self._encode.remote(work.picks, spec.image_format, spec.image_quality, *inputs)
-            return self._ticket(list(refs), inputs)
+        spec, part, inputs = self._job.spec, task.owner.part, list(task.inputs)
+        if task.call.stage is not Stage.COMMIT:
+            refs = self._encode.remote(task.picks, spec.image_format, spec.image_quality, *inputs)
+            return self._task_ref(list(refs), inputs)
         record = self._write.remote(
             self._job.output,
             part.index,
             part.first_row,
             part.table,
-            work.results,
+            task.results,
             spec.image_format,
             spec.save_student,
-            work.owner.facts(),
+            task.owner.facts(),
             *inputs,
         )
-        return self._ticket([record], inputs)
+        return self._task_ref([record], inputs)
 
-    def wait(self, timeout_seconds: float) -> list[Answer]:
+    def wait(self, timeout_seconds: float) -> list[Completion]:
         """One answer wakes us; all the others that are there already are taken along."""
         if not self._waiting:
             sleep(timeout_seconds)  # Ray, asked to wait for nothing, comes back at once
@@ -161,28 +161,28 @@ class RayHands:
         ready, rest = ray.wait(list(self._waiting), num_returns=1, timeout=timeout_seconds)
         if ready and rest:
             ready += ray.wait(rest, num_returns=len(rest), timeout=0)[0]
-        answers = self._answers(ready)
-        return sorted(answers, key=lambda answer: answer.trouble is not None)
+        answers = self._completions(ready)
+        return sorted(answers, key=lambda completion: completion.error is not None)
 
-    def _answers(self, tickets: Sequence[ObjectRef[Any]]) -> list[Answer]:
+    def _completions(self, task_refs: Sequence[ObjectRef[Any]]) -> list[Completion]:
         """What came back, fetched at once; one by one where not all is well."""
         try:
-            values = ray.get(list(tickets))
+            values = ray.get(list(task_refs))
         except RayError:
-            return [self._answer(ticket) for ticket in tickets]
-        outputs = [self._waiting.pop(ticket)[0] for ticket in tickets]
-        return [Answer(*each) for each in zip(tickets, values, outputs, strict=True)]
+            return [self._completion(task_ref) for task_ref in task_refs]
+        outputs = [self._waiting.pop(task_ref)[0] for task_ref in task_refs]
+        return [Completion(*each) for each in zip(task_refs, values, outputs, strict=True)]
 
-    def _ticket(self, refs: list[ObjectRef[Any]], inputs: list[ObjectRef[Any]]) -> ObjectRef[Any]:
+    def _task_ref(self, refs: list[ObjectRef[Any]], inputs: list[ObjectRef[Any]]) -> ObjectRef[Any]:
         self._waiting[refs[-1]] = refs[:-1], inputs
         return refs[-1]
 
-    def _answer(self, ticket: ObjectRef[Any]) -> Answer:
-        outputs, inputs = self._waiting.pop(ticket)
+    def _completion(self, task_ref: ObjectRef[Any]) -> Completion:
+        outputs, inputs = self._waiting.pop(task_ref)
         try:
-            return Answer(ticket, ray.get(ticket), outputs)
+            return Completion(task_ref, ray.get(task_ref), outputs)
         except RayError as error:
-            return Answer(ticket, trouble=_trouble(error, inputs))
+            return Completion(task_ref, error=_task_error(error, inputs))
 
 
 def _actor(kind: type, plan: PoolPlan) -> Any:
@@ -196,21 +196,21 @@ def _actor(kind: type, plan: PoolPlan) -> Any:
     )
 
 
-def _trouble(error: RayError, inputs: Sequence[ObjectRef[Any]]) -> Trouble:
+def _task_error(error: RayError, inputs: Sequence[ObjectRef[Any]]) -> TaskError:
     cause, reason = _cause(error), _reason(error)
     if isinstance(cause, ObjectLostError):
         lost = (ref for ref in inputs if ref.hex() == cause.object_ref_hex)
-        return Trouble(Kind.INPUT_LOST, reason, lost=next(lost, None))
+        return TaskError(ErrorKind.OBJECT_LOST, reason, lost=next(lost, None))
     if isinstance(error, RayActorError):
         if CREATION in str(error):
-            return Trouble(Kind.RAISED, reason)
-        return Trouble(Kind.DIED, reason)
+            return TaskError(ErrorKind.RAISED, reason)
+        return TaskError(ErrorKind.DIED, reason)
     if isinstance(error, NodeDiedError):
-        return Trouble(Kind.UNLUCKY, reason)
+        return TaskError(ErrorKind.NODE_LOST, reason)
     text = str(cause).lower()
     if isinstance(cause, MemoryError) or any(words in text for words in OUT_OF_MEMORY):
-        return Trouble(Kind.OUT_OF_MEMORY, reason)
-    return Trouble(Kind.RAISED, reason)
+        return TaskError(ErrorKind.OUT_OF_MEMORY, reason)
+    return TaskError(ErrorKind.RAISED, reason)
 
 
 def _cause(error: RayError) -> BaseException:

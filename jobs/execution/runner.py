@@ -1,7 +1,7 @@
 """The main path of a job: parts in, cascades driven, finished parts out.
 
     for each part of the input that has no record yet:
-        its Cascade says what to do;  the Crew does it on the actor pools (ray_executor.py);
+        its Cascade says what to do;  the Dispatcher does it on the actor pools (ray_executor.py);
         what comes back goes to the Cascade;  its last instruction commits the part.
 
 `run_job` is the whole of it; `retry_job` does the same for the failed rows of finished parts. The
@@ -19,18 +19,18 @@ from math import isinf
 from typing import Any
 
 from actors.errors import OutputFailedError, TooManyFailuresError
-from jobs.execution.active_part import OpenPart
+from jobs.execution.active_part import ActivePart
 from jobs.execution.calibration import NOTHING_TO_CALIBRATE, calibrate, describe
 from jobs.execution.calls import Abandon, Call, Done, Event, Instruction, Release, Stage
 from jobs.execution.cascade import Cascade, Rules, best_draws
-from jobs.execution.dispatcher import Crew
-from jobs.execution.estimators import Rejection
-from jobs.execution.progress import LISTENER_SECONDS, Listener, Progress
-from jobs.execution.scaling_controller import Balancer
+from jobs.execution.dispatcher import Dispatcher
+from jobs.execution.estimators import RejectionEstimator
+from jobs.execution.progress import OBSERVER_SECONDS, Observer, Progress
+from jobs.execution.scaling_controller import ScalingController
 from jobs.input.ids import check_ids
 from jobs.input.prompts import MAX_PART_BYTES, Part
 from jobs.output.folder import rows_to_keep
-from jobs.output.heartbeat import signed_in
+from jobs.output.heartbeat import heartbeat
 from jobs.output.pages.dataset_card import card
 from jobs.output.pages.report import report
 from jobs.resolve import Job
@@ -53,13 +53,13 @@ MIN_ROWS_BEFORE_GIVING_UP = 100
 
 def run_job(
     job: Job,
-    make_crew: Callable[[], Crew],
-    listener: Listener | None = None,
+    make_dispatcher: Callable[[], Dispatcher],
+    observer: Observer | None = None,
     extend: bool = False,
 ) -> Progress:
     """Run a job to its end, or from where it stopped; returns how it ended.
 
-    make_crew: called only if there is something left to do. extend: the input may have grown.
+    make_dispatcher: called only if there is something left to do. extend: the input may have grown.
     Raises OutputError for a folder that holds another job, JobError when the job cannot end well.
     """
     job.claim()
@@ -71,7 +71,7 @@ def run_job(
             job.write(NOTHING_TO_CALIBRATE)
         # An input without rows had nothing to calibrate on.
         known = before if before and before["rows"] else None
-        runner = Runner(job, listener)
+        runner = Runner(job, observer)
         if runner.todo:
             job.output.unfinish()
         if known and job.is_news_to(known):
@@ -79,10 +79,10 @@ def run_job(
                 log.info("the input grew from %d to %d rows", known["rows"], job.prompts.num_rows)
             job.write(known["calibration"], replace=True)
         if runner.todo:
-            with make_crew() as crew:
+            with make_dispatcher() as dispatcher:
                 if known is None:
-                    _calibrate_and_write(job, crew, listener, replace=before is not None)
-                runner.run(crew, job.rules(_threshold(job)))
+                    _calibrate_and_write(job, dispatcher, observer, replace=before is not None)
+                runner.run(dispatcher, job.rules(_threshold(job)))
         else:
             log.info("nothing to do: all %d parts are there", job.prompts.num_parts)
         runner.check_failures()
@@ -91,7 +91,7 @@ def run_job(
 
 
 def retry_job(
-    job: Job, make_crew: Callable[[], Crew], listener: Listener | None = None
+    job: Job, make_dispatcher: Callable[[], Dispatcher], observer: Observer | None = None
 ) -> Progress:
     """Draw the failed rows of finished parts again, into the same parts; returns how it ended.
 
@@ -99,11 +99,11 @@ def retry_job(
     """
     job.continues()
     with _driving(job):
-        runner = Runner(job, listener, retry=True)
+        runner = Runner(job, observer, retry=True)
         if runner.todo:
             job.output.unfinish()
-            with make_crew() as crew:
-                runner.run(crew, job.rules(_threshold(job)))
+            with make_dispatcher() as dispatcher:
+                runner.run(dispatcher, job.rules(_threshold(job)))
         progress = runner.progress()
         if progress.parts_done == progress.num_parts:
             _finish(job)
@@ -117,7 +117,7 @@ def _finish(job: Job) -> None:
 @contextmanager
 def _driving(job: Job) -> Iterator[None]:
     """Tell of other drivers, and clear away what dead ones left."""
-    with signed_in(job.output.path) as signed:
+    with heartbeat(job.output.path) as signed:
         for other in signed.others:
             log.warning(
                 "another run writes to %s too (%s). Both may go on, and the dataset will be right, "
@@ -127,8 +127,10 @@ def _driving(job: Job) -> Iterator[None]:
         yield
 
 
-def _calibrate_and_write(job: Job, crew: Crew, listener: Listener | None, replace: bool) -> None:
-    calibration = calibrate(job, crew, listener)
+def _calibrate_and_write(
+    job: Job, dispatcher: Dispatcher, observer: Observer | None, replace: bool
+) -> None:
+    calibration = calibrate(job, dispatcher, observer)
     job.write(calibration.as_json(), replace)
     log.info("threshold: %s", describe(calibration.as_json()))
 
@@ -143,9 +145,9 @@ def _threshold(job: Job) -> float:
 class Runner:
     """The parts of one run: those that are not there, or with `retry` those with failed rows."""
 
-    def __init__(self, job: Job, listener: Listener | None = None, retry: bool = False) -> None:
+    def __init__(self, job: Job, observer: Observer | None = None, retry: bool = False) -> None:
         self.job = job
-        self._listener = listener
+        self._observer = observer
         self._retry = retry
         there = {n: r for n, r in job.output.records().items() if r["rows"] == _rows_in(job, n)}
         if retry:
@@ -158,7 +160,7 @@ class Runner:
         self._parts_done = len(resumed)
         self._resumed_rows = self._done_rows = sum(record["rows"] for record in resumed)
         self._failed_rows = sum(record["failed"] for record in resumed)
-        self._open: dict[int, OpenPart] = {}
+        self._open: dict[int, ActivePart] = {}
         self._open_rows = 0
         self._open_bytes = 0
         self._to_draw = {n: there[n]["failed"] if retry else _rows_in(job, n) for n in self.todo}
@@ -166,17 +168,17 @@ class Runner:
         self._unopened_rows = sum(self._to_draw.values())
         self._counts: Counter[str] = Counter()
         self._started = 0.0
-        self._crew: Crew | None = None
-        self._rejection = Rejection(0.5, weight=0.0)
-        self._balancer: Balancer | None = None
+        self._dispatcher: Dispatcher | None = None
+        self._rejection = RejectionEstimator(0.5, weight=0.0)
+        self._scaling: ScalingController | None = None
 
-    def run(self, crew: Crew, rules: Rules) -> None:
+    def run(self, dispatcher: Dispatcher, rules: Rules) -> None:
         """Open parts and drive them until every part has its record."""
-        self._crew = crew
-        self._started = told = crew.hands.now()
+        self._dispatcher = dispatcher
+        self._started = told = dispatcher.executor.now()
         self._rejection = self._expected(rules)
-        balancer = self._balancer = Balancer(self.job, crew, self._rejection)
-        balancer.begin()
+        scaling = self._scaling = ScalingController(self.job, dispatcher, self._rejection)
+        scaling.begin()
         if self._retry:
             log.info("%d parts have failed rows, which are drawn again", len(self.todo))
         elif self._parts_done:
@@ -186,8 +188,8 @@ class Runner:
         todo = set(self.todo)
         parts = (p for p in self.job.prompts.parts(first=self.todo[0]) if p.index in todo)
         while True:
-            most_rows = self._most_rows(crew, rules)
-            while self._may_open(crew, most_rows) and (part := next(parts, None)):
+            most_rows = self._most_rows(dispatcher, rules)
+            while self._may_open(dispatcher, most_rows) and (part := next(parts, None)):
                 opened = self._opened(part, rules)
                 self._open[part.index] = opened
                 self._open_rows += len(part.prompts)
@@ -196,30 +198,30 @@ class Runner:
                 self._carry_out(opened, opened.cascade.start())
             if not self._open:
                 return
-            balancer.look(self._unopened_rows, most_rows - self._open_rows)
-            for owner, event in crew.wait(timeout_seconds=0.5):
+            scaling.look(self._unopened_rows, most_rows - self._open_rows)
+            for owner, event in dispatcher.wait(timeout_seconds=0.5):
                 self._judged(event, rules)
                 self._carry_out(owner, owner.cascade.handle(event))
-            if crew.hands.now() - told > LISTENER_SECONDS:
+            if dispatcher.executor.now() - told > OBSERVER_SECONDS:
                 self.job.output.check_there()
                 self.check_failures()
-                if self._listener:
-                    self._listener(self.progress())
-                told = crew.hands.now()
+                if self._observer:
+                    self._observer(self.progress())
+                told = dispatcher.executor.now()
 
-    def _opened(self, part: Part, rules: Rules) -> OpenPart:
+    def _opened(self, part: Part, rules: Rules) -> ActivePart:
         there = self.job.output.part_file(part.index)
         kept = rows_to_keep(there) if self._retry else frozenset[int]()
-        return OpenPart(part, Cascade(len(part.prompts), rules, part.unusable, kept))
+        return ActivePart(part, Cascade(len(part.prompts), rules, part.invalid_rows, kept))
 
-    def _expected(self, rules: Rules) -> Rejection:
+    def _expected(self, rules: Rules) -> RejectionEstimator:
         """What is known of the fraction that will be rejected, before a row is judged."""
         if isinf(rules.threshold):
-            return Rejection(float(rules.threshold > 0), certain=True)
+            return RejectionEstimator(float(rules.threshold > 0), certain=True)
         found = (self.job.output.read_job() or {}).get("calibration")
         if found and found["rows"]:
-            return Rejection(found["refine"], weight=found["rows"])
-        return Rejection(guess_loads(self.job).rejected, weight=8.0)
+            return RejectionEstimator(found["refine"], weight=found["rows"])
+        return RejectionEstimator(guess_loads(self.job).rejected, weight=8.0)
 
     def _judged(self, event: Event, rules: Rules) -> None:
         """Learn from the oracle."""
@@ -229,36 +231,36 @@ class Runner:
                 drawn = best_draws(best, draws)
                 best = tuple(best[row * draws + which] for row, which in enumerate(drawn))
             rejected = sum(score < rules.threshold for score in best)
-            assert self._balancer is not None
-            self._rejection.add(len(best), rejected, self._balancer.window)
+            assert self._scaling is not None
+            self._rejection.add(len(best), rejected, self._scaling.window)
 
-    def _may_open(self, crew: Crew, most_rows: float) -> bool:
+    def _may_open(self, dispatcher: Dispatcher, most_rows: float) -> bool:
         if not self._open:
             return True
         has_room = self._open_rows < most_rows and self._open_bytes < MOST_OPEN_BYTES
-        return has_room and crew.wants_rows
+        return has_room and dispatcher.wants_rows
 
-    def _most_rows(self, crew: Crew, rules: Rules) -> float:
+    def _most_rows(self, dispatcher: Dispatcher, rules: Rules) -> float:
         """Rows of open parts that feed every actor twice over, and the balance's buffer.
 
         Bytes have their own bound: the crew draws only what fits into the object store.
         """
-        assert self._balancer is not None
+        assert self._scaling is not None
         rejected = max(LEAST_REJECTED, self._rejection.mean)
-        students = crew.pools["student"].size * rules.student_batch
-        teachers = crew.pools["teacher"].size * rules.teacher_batch
+        students = dispatcher.pools["student"].size * rules.student_batch
+        teachers = dispatcher.pools["teacher"].size * rules.teacher_batch
         fed = 2 * (students + teachers / rejected)
-        buffer = min(MOST_BUFFERED_ROWS, self._balancer.buffer_rows / rejected)
+        buffer = min(MOST_BUFFERED_ROWS, self._scaling.buffer_rows / rejected)
         return self.job.spec.rows_per_part + 2 * fed + buffer
 
-    def _carry_out(self, owner: OpenPart, instructions: list[Instruction]) -> None:
-        assert self._crew is not None
+    def _carry_out(self, owner: ActivePart, instructions: list[Instruction]) -> None:
+        assert self._dispatcher is not None
         for instruction in instructions:
             match instruction:
                 case Call():
-                    self._crew.send(owner, instruction)
+                    self._dispatcher.send(owner, instruction)
                 case Release():
-                    self._crew.let_go(owner, instruction)
+                    self._dispatcher.let_go(owner, instruction)
                 case Abandon(reason):
                     raise OutputFailedError(
                         f"part {owner.part.index} cannot be written: {reason.rstrip('.')}."
@@ -266,7 +268,7 @@ class Runner:
         if owner.cascade.done:
             self._finish(owner)
 
-    def _finish(self, owner: OpenPart) -> None:
+    def _finish(self, owner: ActivePart) -> None:
         assert owner.record is not None
         del self._open[owner.part.index]
         self._open_rows -= owner.cascade.num_rows
@@ -314,9 +316,11 @@ class Runner:
             refined_rows=counts["refined"],
             parts_done=self._parts_done,
             num_parts=self.job.prompts.num_parts,
-            elapsed_seconds=self._crew.hands.now() - self._started if self._crew else 0.0,
-            pools=self._crew.views() if self._crew else [],
-            balance=self._balancer.last_reason if self._balancer else "",
+            elapsed_seconds=self._dispatcher.executor.now() - self._started
+            if self._dispatcher
+            else 0.0,
+            pools=self._dispatcher.views() if self._dispatcher else [],
+            balance=self._scaling.last_reason if self._scaling else "",
         )
 
 

@@ -1,6 +1,6 @@
 """Keeps the pools balanced while a job runs: gathers what the policy asks for, and applies it.
 
-what the crew measures -> an Outlook -> `decide` -> sizes for the crew, a line in the timeline
+what the crew measures -> an ScalingInput -> `decide` -> sizes for the crew, a line in the timeline
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from math import inf
 from typing import Any
 
 from jobs.execution.calls import Output, Stage
-from jobs.execution.dispatcher import Crew
-from jobs.execution.estimators import Rejection
+from jobs.execution.dispatcher import Dispatcher
+from jobs.execution.estimators import RejectionEstimator
 from jobs.resolve import Job
 from jobs.scaling.capacity import Capacity
 from jobs.scaling.initial_sizes import guess_loads, limits
-from jobs.scaling.policy import Outlook, PoolFacts, decide
+from jobs.scaling.policy import PoolFacts, ScalingInput, decide
 
 log = logging.getLogger("bottega.balance")
 
@@ -44,14 +44,14 @@ NEARLY_FULL = 0.9
 """Of what may be held in the object store: here the students have to wait soon."""
 
 
-class Balancer:
+class ScalingController:
     """Decides and applies; `last_reason` is for the live view."""
 
-    def __init__(self, job: Job, crew: Crew, rejection: Rejection) -> None:
-        self._job, self._crew = job, crew
+    def __init__(self, job: Job, dispatcher: Dispatcher, rejection: RejectionEstimator) -> None:
+        self._job, self._dispatcher = job, dispatcher
         self._rejection = rejection
         self._loads = guess_loads(job)
-        self._started = self._last = self._moved = crew.hands.now()
+        self._started = self._last = self._moved = dispatcher.executor.now()
         self.last_reason = ""
         self.buffer_rows = 0.0
         """Rejected rows that may wait, by the time that teachers on all devices take for them."""
@@ -60,7 +60,7 @@ class Balancer:
 
     def begin(self) -> None:
         """Write down the sizes that the job begins with."""
-        self._tell(self._crew.sizes, "the job begins")
+        self._tell(self._dispatcher.sizes, "the job begins")
 
     def look(self, rows_unopened: int, rows_allowed: float) -> None:
         """Think about the sizes, now and then.
@@ -68,7 +68,7 @@ class Balancer:
         rows_unopened: of parts that are not open yet. rows_allowed: of parts that may be opened
         before others are committed.
         """
-        now, capacity = self._crew.hands.now(), self._crew.capacity
+        now, capacity = self._dispatcher.executor.now(), self._dispatcher.capacity
         if capacity is None or now - self._last < LOOK_SECONDS:
             return
         self._last = now
@@ -79,37 +79,39 @@ class Balancer:
         if outlook is None or (outlook.rows_to_draw and self._is_moving()):
             return
         decision = decide(outlook)
-        if decision.sizes != self._crew.sizes:
+        if decision.sizes != self._dispatcher.sizes:
             self._moved = now
             self._tell(decision.sizes, decision.reason)
-            self._crew.resize(decision.sizes)
+            self._dispatcher.resize(decision.sizes)
 
     def _is_moving(self) -> bool:
         """Whether a move is under way: what loads or leaves is not judged.
 
         A few actors that are replaced are no move, and one that never loads is not waited for.
         """
-        pools = [self._crew.pools[name] for name in ("student", "teacher")]
+        pools = [self._dispatcher.pools[name] for name in ("student", "teacher")]
         loading = max(self._load_seconds(pool.name) for pool in pools)
-        if self._crew.hands.now() - self._moved > PATIENCE * loading:
+        if self._dispatcher.executor.now() - self._moved > PATIENCE * loading:
             return False
         return any(
             pool.num_leaving + pool.size - pool.num_ready > FEW * pool.size for pool in pools
         )
 
     def _tell(self, sizes: dict[str, int], reason: str) -> None:
-        crew = self._crew
+        dispatcher = self._dispatcher
         shown = ", ".join(f"{size} {name}" for name, size in sizes.items())
         log.info("%s: %s", shown, reason)
         self.last_reason = reason
         entry: dict[str, Any] = {
-            "seconds": round(crew.hands.now() - self._started, 3),
+            "seconds": round(dispatcher.executor.now() - self._started, 3),
             "sizes": dict(sizes),
             "rejected": round(self._rejection.mean, 4),
             "row_seconds": {
-                name: round(pace.row_seconds, 5) for name, pace in crew.paces.items() if pace.known
+                name: round(pace.row_seconds, 5)
+                for name, pace in dispatcher.paces.items()
+                if pace.known
             },
-            "queued": {name: crew.queued(name) for name in crew.pools},
+            "queued": {name: dispatcher.queued(name) for name in dispatcher.pools},
             "reason": reason,
         }
         self._job.output.add_to_timeline(entry)
@@ -118,9 +120,9 @@ class Balancer:
 
     def _outlook(
         self, capacity: Capacity, rows_unopened: int, rows_allowed: float
-    ) -> Outlook | None:
+    ) -> ScalingInput | None:
         """None while a pool that has actors has not been timed."""
-        pools = {name: self._facts(name) for name in self._crew.pools}
+        pools = {name: self._facts(name) for name in self._dispatcher.pools}
         student, oracle, teacher = (pools[name] for name in ("student", "oracle", "teacher"))
         if student is None or oracle is None or teacher is None:
             return None
@@ -138,7 +140,7 @@ class Balancer:
             max(0.0, self.buffer_rows - waiting),
             self._room_in_store(rejected),
         )
-        return Outlook(
+        return ScalingInput(
             capacity=capacity,
             student=student,
             oracle=oracle,
@@ -152,13 +154,17 @@ class Balancer:
         )
 
     def _facts(self, name: str) -> PoolFacts | None:
-        crew, pool, pace = self._crew, self._crew.pools[name], self._crew.paces[name]
+        dispatcher, pool, pace = (
+            self._dispatcher,
+            self._dispatcher.pools[name],
+            self._dispatcher.paces[name],
+        )
         if pace.known:
             row_seconds, call_rows = pace.row_seconds, pace.call_rows
-        elif self._never_asked(name) and crew.paces["student"].known:
+        elif self._never_asked(name) and dispatcher.paces["student"].known:
             # Nobody can time a pool without actors, or without work for them.
             guessed = getattr(self._loads, name) / self._loads.student
-            row_seconds = guessed * crew.paces["student"].row_seconds
+            row_seconds = guessed * dispatcher.paces["student"].row_seconds
             call_rows = float(getattr(self._job.spec.models, name).batch_size)
         else:
             return None
@@ -168,7 +174,7 @@ class Balancer:
             row_seconds=row_seconds,
             call_rows=call_rows,
             load_seconds=self._load_seconds(name),
-            queued=crew.queued(name),
+            queued=dispatcher.queued(name),
             running=pool.num_calls,
             minimum=least,
             maximum=most,
@@ -176,16 +182,19 @@ class Balancer:
 
     def _never_asked(self, name: str) -> bool:
         """Whether a pool has nothing to do, or nobody to do it, after some time."""
-        pool, seconds = self._crew.pools[name], self._crew.hands.now() - self._started
-        idle = pool.num_calls == 0 and self._crew.queued(name) == 0
+        pool, seconds = (
+            self._dispatcher.pools[name],
+            self._dispatcher.executor.now() - self._started,
+        )
+        idle = pool.num_calls == 0 and self._dispatcher.queued(name) == 0
         return pool.size == 0 or (idle and seconds > self._load_seconds(name))
 
     def _load_seconds(self, name: str) -> float:
-        return self._crew.load_seconds.get(name, UNKNOWN_LOAD_SECONDS)
+        return self._dispatcher.load_seconds.get(name, UNKNOWN_LOAD_SECONDS)
 
     def _room_in_store(self, rejected: float) -> float:
         """Rejected rows that may come to wait until the object store is as full as it may be."""
-        store, spec = self._crew.store, self._job.spec
+        store, spec = self._dispatcher.store, self._job.spec
         if not rejected or store.budget == inf:
             return inf
         each = store.row_bytes.get((Stage.ENCODE_DRAWN, Output.FILES), 0.0)
@@ -201,14 +210,14 @@ class Balancer:
 
     def _teachers_free_in(self, teacher: PoolFacts) -> list[float]:
         """Seconds until each teacher has done its calls, or has loaded."""
-        now, loading = self._crew.hands.now(), self._crew.loading_until()
+        now, loading = self._dispatcher.executor.now(), self._dispatcher.loading_until()
         free = []
-        for worker in self._crew.pools["teacher"].workers:
-            if worker.leaving:
+        for actor in self._dispatcher.pools["teacher"].actors:
+            if actor.leaving:
                 continue
-            ready = max(0.0, loading.get(worker, now) - now)
-            if worker.calls:
-                since = now - worker.calls[0].since
-                ready = max(0.0, len(worker.calls) * teacher.call_seconds - since)
+            ready = max(0.0, loading.get(actor, now) - now)
+            if actor.calls:
+                since = now - actor.calls[0].since
+                ready = max(0.0, len(actor.calls) * teacher.call_seconds - since)
             free.append(ready)
         return free

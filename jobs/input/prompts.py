@@ -40,7 +40,7 @@ class Part:
     table: pa.Table
     prompts: Sequence[str]
     seeds: Sequence[int]
-    unusable: dict[int, str]
+    invalid_rows: dict[int, str]
     images: RowImages | None = None
     targets: Sequence[str] | None = None
 
@@ -201,8 +201,8 @@ class Prompts:
 
     def _as_part(self, index: int, first: int, table: pa.Table, numbers: Sequence[int]) -> Part:
         spec = self.spec
-        table, unusable = with_valid_text(table)
-        prompts = _texts(table, spec.prompt_column, unusable)
+        table, invalid_rows = with_valid_text(table)
+        prompts = _texts(table, spec.prompt_column, invalid_rows)
         nothing = [None] * len(prompts)
         ids = table.column(spec.id_column).to_pylist() if spec.id_column else numbers
         given = table.column(spec.seed_column).to_pylist() if spec.seed_column else nothing
@@ -213,24 +213,26 @@ class Prompts:
                 named = numbers[row] if row_id in (None, "") else row_id
                 seed = row_seed(spec.seed, str(named))
             elif seed is None:
-                unusable.setdefault(row, f"seed {_short(value)} is not an integer in 0..{MAX_SEED}")
+                invalid_rows.setdefault(
+                    row, f"seed {_short(value)} is not an integer in 0..{MAX_SEED}"
+                )
             seeds.append(seed or 0)
         images = None
         if spec.image_column:
             images = RowImages(table.column(spec.image_column), folder_of(spec.input))
             for row, problem in images.problems():
-                unusable.setdefault(row, problem)
-        targets = _texts(table, spec.target_column, unusable) if spec.target_column else None
-        return Part(index, first, table, prompts, seeds, unusable, images, targets)
+                invalid_rows.setdefault(row, problem)
+        targets = _texts(table, spec.target_column, invalid_rows) if spec.target_column else None
+        return Part(index, first, table, prompts, seeds, invalid_rows, images, targets)
 
 
-def _texts(table: pa.Table, column: str, unusable: dict[int, str]) -> list[str]:
+def _texts(table: pa.Table, column: str, invalid_rows: dict[int, str]) -> list[str]:
     """A column of prompts; what cannot be one is noted in `unusable`."""
     texts: list[str] = []
     for row, text in enumerate(table.column(column).to_pylist()):
         problem = problem_with_prompt(text)
         if problem:
-            unusable.setdefault(row, problem)
+            invalid_rows.setdefault(row, problem)
         texts.append("" if problem else text)
     return texts
 

@@ -24,7 +24,7 @@ STALE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Driver:
+class OtherDriver:
     """Another driver. `silent_seconds`: since its last heartbeat."""
 
     host: str
@@ -36,15 +36,15 @@ class Driver:
 
 
 @dataclass(frozen=True, slots=True)
-class Signed:
+class Heartbeat:
     """`others`: the drivers that were there before us. `now`: seconds, by the disk's clock."""
 
-    others: list[Driver]
+    others: list[OtherDriver]
     now: float
 
 
 @contextmanager
-def signed_in(folder: Path) -> Iterator[Signed]:
+def heartbeat(folder: Path) -> Iterator[Heartbeat]:
     """Make the output folder, and keep a heartbeat in it while the block runs.
 
     Raises OutputFailedError for a folder that cannot be made or written to.
@@ -59,7 +59,7 @@ def signed_in(folder: Path) -> Iterator[Signed]:
     beating = Thread(target=_beat, args=(mine, ended), name="heartbeat", daemon=True)
     beating.start()
     try:
-        yield Signed(others, now)
+        yield Heartbeat(others, now)
     finally:
         ended.set()
         beating.join()
@@ -78,7 +78,7 @@ def _sign(mine: Path) -> None:
     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(mine.parent))
 
 
-def _others(mine: Path, now: float) -> list[Driver]:
+def _others(mine: Path, now: float) -> list[OtherDriver]:
     found = []
     for file in sorted(mine.parent.iterdir()):
         owner = owner_of(file)
@@ -89,7 +89,7 @@ def _others(mine: Path, now: float) -> list[Driver]:
             if owner.is_dead or silent > STALE_SECONDS:
                 file.unlink()
             else:
-                found.append(Driver(owner.host, owner.pid, silent))
+                found.append(OtherDriver(owner.host, owner.pid, silent))
     return found
 
 

@@ -17,10 +17,10 @@ from actors.errors import SpecError
 from actors.settings import OracleSettings
 from actors.timed import score_of, share_below
 from jobs.execution.calibration import calibrate, refine_fraction, threshold_for
-from jobs.execution.dispatcher import Crew
+from jobs.execution.dispatcher import Dispatcher
 from jobs.execution.runner import Runner
 from jobs.input.prompts import Prompts
-from jobs.planning.planned_executor import PlannedHands
+from jobs.planning.planned_executor import PlannedExecutor
 from jobs.planning.prices import MAX_GPUS
 from jobs.planning.stage_times import StageTimes
 from jobs.resolve import Job, as_planned
@@ -236,20 +236,20 @@ def _simulate(question: Question) -> _Run:
     job = _job(question, output)
     plans = plan_pools(spec.pools, CORES_PER_GPU * num_gpus, num_gpus, loads=guess_loads(job))
     _check_room(plans, num_gpus)
-    hands = PlannedHands(job, question.times, oracle, question.gpus, _shares(plans))
-    with _quiet(), _crew(job, hands, plans, num_gpus) as crew:
-        threshold = _threshold(question, job, crew, output, oracle)
-        ready, runner = hands.now(), Runner(job)
+    executor = PlannedExecutor(job, question.times, oracle, question.gpus, _shares(plans))
+    with _quiet(), _dispatcher(job, executor, plans, num_gpus) as dispatcher:
+        threshold = _threshold(question, job, dispatcher, output, oracle)
+        ready, runner = executor.now(), Runner(job)
         if runner.todo:
-            runner.run(crew, job.rules(threshold))
+            runner.run(dispatcher, job.rules(threshold))
     return _Run(
         num_rows=question.num_rows,
         refined_rows=runner.progress().refined_rows,
         ready_seconds=ready,
-        wall_seconds=hands.now(),
-        busy_seconds=hands.busy_seconds,
-        at_work_seconds=hands.at_work_seconds,
-        busy_in_the_middle=_busy_in_the_middle(hands, num_gpus),
+        wall_seconds=executor.now(),
+        busy_seconds=executor.busy_seconds,
+        at_work_seconds=executor.at_work_seconds,
+        busy_in_the_middle=_busy_in_the_middle(executor, num_gpus),
         timeline=tuple(
             Moment(ready + entry["seconds"], entry["sizes"], entry["reason"])
             for entry in output.timeline
@@ -257,18 +257,18 @@ def _simulate(question: Question) -> _Run:
     )
 
 
-def _busy_in_the_middle(hands: PlannedHands, num_gpus: int) -> float:
-    draws, whole = hands.drawn_at, (hands.now(), hands.at_work_seconds)
+def _busy_in_the_middle(executor: PlannedExecutor, num_gpus: int) -> float:
+    draws, whole = executor.drawn_at, (executor.now(), executor.at_work_seconds)
     first, last = (draws[len(draws) // 5], draws[-1]) if len(draws) >= MIN_DRAWS else (None, whole)
     since, work = first or (0.0, 0.0)
     seconds = num_gpus * (last[0] - since)
     return (last[1] - work) / seconds if seconds > 0 else 1.0
 
 
-def _crew(job: Job, hands: PlannedHands, plans: PoolPlans, num_gpus: int) -> Crew:
-    return Crew(
+def _dispatcher(job: Job, executor: PlannedExecutor, plans: PoolPlans, num_gpus: int) -> Dispatcher:
+    return Dispatcher(
         job,
-        hands,
+        executor,
         plans.sizes,
         task_slots=max(1, CORES_PER_GPU * num_gpus // 2),
         object_store_bytes=STORE_BYTES_PER_GPU * num_gpus,
@@ -328,7 +328,7 @@ def _is_schedule(oracle: OracleSettings) -> bool:
 def _threshold(
     question: Question,
     job: Job,
-    crew: Crew,
+    dispatcher: Dispatcher,
     output: SimulatedOutput,
     oracle: OracleSettings | None,
 ) -> float:
@@ -337,7 +337,7 @@ def _threshold(
     It is the calibration's own where its sample is that of the real run. Else it gives exactly the
     budget's fraction: what a sample of other rows found is no better.
     """
-    found = calibrate(job, crew)
+    found = calibrate(job, dispatcher)
     output.job = {"calibration": found.as_json()}
     if question.prompts is not None or job.spec.budget.threshold is not None:
         return found.threshold

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from actors.facts import CallFacts
 from actors.settings import OracleSettings
 from actors.timed import DEFAULT_SIDE, score_of
-from jobs.execution.active_part import OpenPart
+from jobs.execution.active_part import ActivePart
 from jobs.execution.calls import OUTPUTS, Call, Output, Stage
-from jobs.execution.executor import Trouble, Work
+from jobs.execution.executor import Task, TaskError
 from jobs.planning.stage_times import StageTimes
 from jobs.resolve import Job
 from jobs.simulation.executor import SimulatedActor, Times
-from jobs.simulation.light_executor import LightHands
+from jobs.simulation.light_executor import LightExecutor
 
 GOLDEN = (5**0.5 - 1) / 2
 """Its multiples are spread over [0, 1) as evenly as can be, however many there are."""
@@ -25,8 +25,8 @@ WRITE_SECONDS = 0.2
 """To write a part whose pictures are encoded."""
 
 
-class PlannedHands(LightHands):
-    """See `jobs.execution.executor.Hands`."""
+class PlannedExecutor(LightExecutor):
+    """See `jobs.execution.executor.Executor`."""
 
     def __init__(
         self,
@@ -70,13 +70,13 @@ class PlannedHands(LightHands):
 
     def start_actor(self, pool: str) -> tuple[SimulatedActor, object]:
         """On a GPU with room, of the type that the job file names, if it names one."""
-        actor, ticket = super().start_actor(pool)
+        actor, task_ref = super().start_actor(pool)
         wanted = self._wanted[pool]
         types = [gpu for gpu in self._free if wanted in (None, gpu)]
         gpu = max(types or self._free, key=lambda gpu: self._free[gpu])
         self._free[gpu] -= self._shares[pool]
         self._gpu_of[actor.name] = gpu
-        return actor, ticket
+        return actor, task_ref
 
     def kill_actor(self, handle: SimulatedActor) -> None:
         """Its GPU has room again."""
@@ -88,13 +88,13 @@ class PlannedHands(LightHands):
         """As the model's timing says."""
         return self._stages.pools[actor.pool].loading
 
-    def outcome(self, actor: SimulatedActor, work: Work) -> tuple[float, Trouble | None]:
+    def outcome(self, actor: SimulatedActor, task: Task) -> tuple[float, TaskError | None]:
         """As long as a stand-in would take."""
-        call, owner = work.call, work.owner
+        call, owner = task.call, task.owner
         gpu = self._gpu_of[actor.name]
         key = owner.part.seeds[call.rows[0]]
         timing = self._stages.pools[actor.pool]
-        seconds = timing.seconds(self._pictures(call), work.rows_at_once, key, gpu)
+        seconds = timing.seconds(self._pictures(call), task.micro_batch_size, key, gpu)
         self.busy_seconds[actor.pool] += seconds
         self.at_work_seconds += seconds * self._keeps_busy.get(actor.pool, 0.0)
         if call.stage is Stage.DRAW:
@@ -106,13 +106,13 @@ class PlannedHands(LightHands):
         several = call.stage in (Stage.DRAW, Stage.SCORE_DRAWN)
         return len(call.rows) * (self._draws if several else 1)
 
-    def file_seconds(self, work: Work) -> float:
+    def file_seconds(self, task: Task) -> float:
         """By the number of pictures."""
-        if work.call.stage is Stage.COMMIT:
+        if task.call.stage is Stage.COMMIT:
             return WRITE_SECONDS
-        return self._stages.file_seconds_per_row * len(work.call.rows)
+        return self._stages.file_seconds_per_row * len(task.call.rows)
 
-    def scores(self, owner: OpenPart, call: Call) -> Sequence[float]:
+    def scores(self, owner: ActivePart, call: Call) -> Sequence[float]:
         """As a stand-in for an oracle would score: by the rows' seeds.
 
         Or so evenly that any few rows are rejected as all are: no plan hangs on a sample's luck.
@@ -123,10 +123,10 @@ class PlannedHands(LightHands):
         seeds = owner.part.seeds
         return [score_of(self._oracle, seeds[row], refined=False) for row in call.rows]
 
-    def facts(self, work: Work, seconds: float) -> CallFacts:
+    def facts(self, task: Task, seconds: float) -> CallFacts:
         """With the evaluations and the bytes that the job's settings come to."""
-        stage = work.call.stage
-        pictures = self._pictures(work.call)
-        rows = pictures if stage is Stage.SCORE_DRAWN else len(work.call.rows)
+        stage = task.call.stage
+        pictures = self._pictures(task.call)
+        rows = pictures if stage is Stage.SCORE_DRAWN else len(task.call.rows)
         stored = tuple(pictures * self._row_bytes[output] for output in OUTPUTS.get(stage, ()))
         return CallFacts(rows, seconds, stored, self._evaluations.get(stage, 0))

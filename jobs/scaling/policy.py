@@ -61,7 +61,7 @@ class PoolFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outlook:
+class ScalingInput:
     """All that a decision goes by.
 
     `rejected`: the fraction of rows. `rows_to_draw`: that no student has finished yet. `waiting`:
@@ -90,7 +90,7 @@ class Outlook:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class ScalingDecision:
     """The sizes that there should be. `reason` is empty if they stay."""
 
     sizes: dict[str, int]
@@ -117,7 +117,7 @@ class _Split:
         return {"student": self.students, "oracle": self.oracles, "teacher": self.teachers}
 
 
-def decide(outlook: Outlook) -> Decision:
+def decide(outlook: ScalingInput) -> ScalingDecision:
     """The sizes from now on."""
     if outlook.capacity.elastic:
         return _as_needed(outlook) if outlook.rows_to_draw > 0 else _given_back(outlook)
@@ -128,11 +128,11 @@ def decide(outlook: Outlook) -> Decision:
 class _Pricing:
     """Prices splits, in device-seconds that are lost until the end of the job."""
 
-    outlook: Outlook
+    outlook: ScalingInput
     at_limit: bool = True
     _splits: dict[int, _Split] = field(default_factory=dict)
 
-    def decision(self) -> Decision:
+    def decision(self) -> ScalingDecision:
         look = self.outlook
         now = self.now()
         fewer, more = self.around()
@@ -147,22 +147,22 @@ class _Pricing:
         margin = MARGIN if self.at_limit else EARLY_MARGIN
         if chosen is now or stays - price <= (margin - 1) * costs:
             return self.oracles(now)
-        return Decision(chosen.sizes, self.reason(now, chosen, stays, price, costs))
+        return ScalingDecision(chosen.sizes, self.reason(now, chosen, stays, price, costs))
 
-    def decision_on_oracles(self) -> Decision:
+    def decision_on_oracles(self) -> ScalingDecision:
         """The other pools as they are."""
         return self.oracles(self.now())
 
-    def oracles(self, now: _Split) -> Decision:
+    def oracles(self, now: _Split) -> ScalingDecision:
         """The oracle alone, when it is too small for the others."""
         pool = self.outlook.oracle
         load = self.oracle_load(now.students, now.teachers)
         sizes = {**now.sizes, "oracle": self.oracles_for(now.students, now.teachers)}
         if load <= pool.size or sizes["oracle"] <= pool.size:
-            return Decision(now.sizes)
+            return ScalingDecision(now.sizes)
         if not self.outlook.capacity.fits(sizes):
-            return Decision(now.sizes)
-        return Decision(sizes, f"the others keep {load:.1f} oracles busy all the time")
+            return ScalingDecision(now.sizes)
+        return ScalingDecision(sizes, f"the others keep {load:.1f} oracles busy all the time")
 
     # ---- what there could be
 
@@ -342,7 +342,7 @@ def _told(before: dict[str, int], after: dict[str, int]) -> str:
     return ", ".join(changes)
 
 
-def _as_needed(look: Outlook) -> Decision:
+def _as_needed(look: ScalingInput) -> ScalingDecision:
     """Where devices come and go: the teachers that keep up with the students, no more.
 
     What waits already is spread over the time that drawing will take. A teacher comes if it is
@@ -362,14 +362,14 @@ def _as_needed(look: Outlook) -> Decision:
     if not many and not (few and drawing > teacher.load_seconds):
         return oracles
     sizes = {**oracles.sizes, "teacher": wanted}
-    return Decision(
+    return ScalingDecision(
         sizes,
         f"p {look.rejected:.2f}: the students keep {busy:.1f} teachers busy for the {drawing:.0f} "
         f"s that they still draw. {_told(before, sizes)}",
     )
 
 
-def _given_back(look: Outlook) -> Decision:
+def _given_back(look: ScalingInput) -> ScalingDecision:
     """Everything is drawn, and devices may go: the students', then those of idle teachers."""
     before, teacher = look.sizes, look.teacher
     decision = _at_the_end(look)
@@ -379,20 +379,20 @@ def _given_back(look: Outlook) -> Decision:
     if sizes == before:
         return decision
     told = f"everything is drawn: {_told(before, sizes)}"
-    return Decision(sizes, decision.reason or told)
+    return ScalingDecision(sizes, decision.reason or told)
 
 
-def _at_the_end(look: Outlook) -> Decision:
+def _at_the_end(look: ScalingInput) -> ScalingDecision:
     """Everything is drawn: the teachers get the devices that help them, the students none."""
     before = look.sizes
     teacher = look.teacher
     if not teacher.queued:
-        return Decision(before)
+        return ScalingDecision(before)
     beside = {**before, "student": look.student.minimum}
     bound = min(teacher.maximum, teacher.size + teacher.queued)
     most = look.capacity.most("teacher", beside, bound)
     if most <= teacher.size:
-        return Decision(before)
+        return ScalingDecision(before)
     seconds = {
         n: _dealt(teacher.queued, look.teachers_free_in, n - teacher.size, teacher)
         for n in (teacher.size, most)
@@ -407,11 +407,11 @@ def _at_the_end(look: Outlook) -> Decision:
         low, high = (low, middle) if enough else (middle + 1, high)
     saved = seconds[teacher.size] - seconds.get(low, seconds[most])
     if low == teacher.size or (saved < inf and saved <= 0.02 * seconds[teacher.size]):
-        return Decision(before)
+        return ScalingDecision(before)
     students = look.capacity.most("student", {**before, "teacher": low}, look.student.size)
     sizes = {**before, "teacher": low, "student": max(students, look.student.minimum)}
     gain = "the only way on" if saved == inf else f"{saved:.0f} s earlier"
-    return Decision(
+    return ScalingDecision(
         sizes,
         f"everything is drawn and {teacher.queued} batches wait for teachers: "
         f"{_told(before, sizes)}, {gain}, with {teacher.load_seconds:.0f} s of loading in it",

@@ -4,8 +4,8 @@ The runner, the crew, the pools and the cascades are the real ones. What is done
 long as `Times` says, on a clock that jumps from event to event, and the pictures are tuples that
 name what they were made from: a run's result can be compared with another's, down to each row.
 
-    hands = SimulatedHands(Times(), num_nodes=3)
-    with Crew(job, hands, sizes, task_slots=2) as crew:
+    hands = SimulatedExecutor(Times(), num_nodes=3)
+    with Dispatcher(job, hands, sizes, task_slots=2) as crew:
         Runner(job).run(crew, job.rules(threshold))
 
 Things can be broken: `kill_actor`, `kill_node`, `lose`, and what a subclass adds
@@ -28,7 +28,7 @@ import pyarrow as pa
 from actors.facts import CallFacts
 from actors.refinement import Refinement
 from jobs.execution.calls import OUTPUTS, Call, Output, Stage
-from jobs.execution.executor import Answer, Kind, Trouble, Work
+from jobs.execution.executor import Completion, ErrorKind, Task, TaskError
 from jobs.input.prompts import Part, Prompts
 from jobs.output.folder import OutputFolder
 from jobs.resolve import Job
@@ -43,7 +43,7 @@ EVALUATIONS = {Stage.DRAW: 1, Stage.REFINE: 2}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Times:
-    """Seconds. `rows_at_once` rows take as long as a full batch: batches are padded."""
+    """Seconds. `micro_batch_size` rows take as long as a full batch: batches are padded."""
 
     load: float = 5.0
     batch: Mapping[str, float] = field(
@@ -71,11 +71,11 @@ class SimulatedRef:
 
 
 @dataclass(eq=False, slots=True)
-class Asked:
+class SimulatedTask:
     """A call on its way. `work` is dropped, with the references in it, when it is over."""
 
-    ticket: object
-    work: Work | None
+    task_ref: object
+    task: Task | None
     seconds: float = 0.0
     """That the call takes, once it has begun."""
 
@@ -87,15 +87,15 @@ class SimulatedActor:
     pool: str
     name: str
     node: int
-    ticket: object
+    task_ref: object
     ready: bool = False
     dead: bool = False
     slowness: float = 1.0
-    calls: deque[Asked] = field(default_factory=deque)
+    calls: deque[SimulatedTask] = field(default_factory=deque)
 
 
-class SimulatedHands:
-    """See `jobs.execution.executor.Hands`."""
+class SimulatedExecutor:
+    """See `jobs.execution.executor.Executor`."""
 
     def __init__(self, times: Times, num_nodes: int, start: float = 0.0) -> None:
         """`start`: what the clock says at the beginning, in seconds."""
@@ -103,14 +103,14 @@ class SimulatedHands:
         self.nodes = set(range(num_nodes))
         self.actors: list[SimulatedActor] = []
         self._actors_on: Counter[int] = Counter()
-        self.tasks: dict[Asked, int] = {}
+        self.tasks: dict[SimulatedTask, int] = {}
         """Files being handled, with the node that does it."""
         self.store: WeakSet[SimulatedRef] = WeakSet()
         self.committed: dict[int, list[tuple[Any, ...]]] = {}
         """By part: what its rows became."""
         self._now = start
         self._events: list[tuple[float, int, Callable[[], None]]] = []
-        self._answers: list[Answer] = []
+        self._completions: list[Completion] = []
         self._serial = count()
 
     # ---- what the crew asks for
@@ -119,7 +119,7 @@ class SimulatedHands:
         """Seconds on the virtual clock."""
         return self._now
 
-    def want_actors(self, sizes: Mapping[str, int]) -> None:
+    def set_target_sizes(self, sizes: Mapping[str, int]) -> None:
         """This cluster does not grow."""
 
     def start_actor(self, pool: str) -> tuple[SimulatedActor, object]:
@@ -127,10 +127,10 @@ class SimulatedHands:
         node = min(sorted(self.nodes), key=lambda node: self._actors_on[node])
         self._actors_on[node] += 1
         name = f"{pool} {next(self._serial)}"
-        actor = SimulatedActor(pool, name, node, ticket=object())
+        actor = SimulatedActor(pool, name, node, task_ref=object())
         self.actors.append(actor)
         self.at(self.load_seconds(actor), lambda: self._loaded(actor))
-        return actor, actor.ticket
+        return actor, actor.task_ref
 
     def kill_actor(self, handle: SimulatedActor) -> None:
         """Its calls are told of later; a call that comes after its death, likewise."""
@@ -140,49 +140,49 @@ class SimulatedHands:
         self.actors.remove(handle)
         self._actors_on[handle.node] -= 1
         if not handle.ready:
-            self._tell_of_death(handle.ticket, handle)
-        for asked in handle.calls:
-            assert asked.work is not None
-            self.went_wrong(asked.work)
-            asked.work = None
-            self._tell_of_death(asked.ticket, handle)
+            self._tell_of_death(handle.task_ref, handle)
+        for running in handle.calls:
+            assert running.task is not None
+            self.task_failed(running.task)
+            running.task = None
+            self._tell_of_death(running.task_ref, handle)
         handle.calls.clear()
 
-    def ask_actor(self, handle: SimulatedActor, work: Work) -> object:
+    def submit_actor_task(self, handle: SimulatedActor, task: Task) -> object:
         """Queue a call on an actor."""
-        asked = Asked(object(), work)
+        running = SimulatedTask(object(), task)
         if handle.dead:
-            self.went_wrong(work)
-            self._tell_of_death(asked.ticket, handle)
+            self.task_failed(task)
+            self._tell_of_death(running.task_ref, handle)
         else:
-            handle.calls.append(asked)
+            handle.calls.append(running)
             if len(handle.calls) == 1:
                 self._begin(handle)
-        return asked.ticket
+        return running.task_ref
 
-    def handle_files(self, work: Work) -> object:
+    def submit_file_task(self, task: Task) -> object:
         """Encode on any node, commit on the driver's."""
-        asked = Asked(object(), work)
+        running = SimulatedTask(object(), task)
         nodes = sorted(self.nodes)
-        commits = work.call.stage is Stage.COMMIT
-        self.tasks[asked] = DRIVER_NODE if commits else nodes[next(self._serial) % len(nodes)]
-        trouble = self._lost_input(work)
-        asked.seconds = self.times.tell_of_a_lost_input if trouble else self.file_seconds(work)
-        self.at(asked.seconds, lambda: self._files_handled(asked, trouble))
-        return asked.ticket
+        commits = task.call.stage is Stage.COMMIT
+        self.tasks[running] = DRIVER_NODE if commits else nodes[next(self._serial) % len(nodes)]
+        error = self._lost_input(task)
+        running.seconds = self.times.tell_of_a_lost_input if error else self.file_seconds(task)
+        self.at(running.seconds, lambda: self._files_handled(running, error))
+        return running.task_ref
 
-    def wait(self, timeout_seconds: float) -> list[Answer]:
+    def wait(self, timeout_seconds: float) -> list[Completion]:
         """Let time pass until something comes back."""
         until = self._now + timeout_seconds
-        while not self._answers and self._events and self._events[0][0] <= until:
+        while not self._completions and self._events and self._events[0][0] <= until:
             self._step()
-        if not self._answers:
+        if not self._completions:
             self._now = until
             return []
         while self._events and self._events[0][0] <= self._now:
             self._step()
-        answers, self._answers = self._answers, []
-        return sorted(answers, key=lambda answer: answer.trouble is not None)
+        answers, self._completions = self._completions, []
+        return sorted(answers, key=lambda completion: completion.error is not None)
 
     # ---- what can go wrong
 
@@ -190,12 +190,12 @@ class SimulatedHands:
         """Take a node with its actors, its tasks, and what is stored there; a new one joins."""
         for actor in [actor for actor in self.actors if actor.node == node]:
             self.kill_actor(actor)
-        for asked in [asked for asked, where in self.tasks.items() if where == node]:
-            del self.tasks[asked]
-            assert asked.work is not None
-            self.went_wrong(asked.work)
-            asked.work = None
-            self._tell_later(asked.ticket, Trouble(Kind.UNLUCKY, f"node {node} died"))
+        for running in [running for running, where in self.tasks.items() if where == node]:
+            del self.tasks[running]
+            assert running.task is not None
+            self.task_failed(running.task)
+            running.task = None
+            self._tell_later(running.task_ref, TaskError(ErrorKind.NODE_LOST, f"node {node} died"))
         there = [ref for ref in self.store if ref.node == node]
         for ref in sorted(there, key=lambda ref: ref.serial):
             self.lose(ref)
@@ -210,24 +210,24 @@ class SimulatedHands:
         """From an actor's start until it has its model."""
         return self.times.load
 
-    def outcome(self, actor: SimulatedActor, work: Work) -> tuple[float, Trouble | None]:
+    def outcome(self, actor: SimulatedActor, task: Task) -> tuple[float, TaskError | None]:
         """How a call that begins now will end: seconds, and trouble or None."""
         return actor.slowness * self.times.batch[actor.pool], None
 
-    def file_seconds(self, work: Work) -> float:
+    def file_seconds(self, task: Task) -> float:
         """How long pictures take to be encoded, or a part to be written."""
         return self.times.files
 
-    def files_outcome(self, work: Work) -> Trouble | None:
+    def file_outcome(self, task: Task) -> TaskError | None:
         """The same for files."""
         return None
 
-    def went_wrong(self, work: Work) -> None:
+    def task_failed(self, task: Task) -> None:
         """A call has failed, whatever the reason; for those who count."""
 
-    def deliver(self, answer: Answer) -> None:
+    def deliver(self, completion: Completion) -> None:
         """What is delivered comes out of `wait`."""
-        self._answers.append(answer)
+        self._completions.append(completion)
 
     # ---- how time passes
 
@@ -239,7 +239,7 @@ class SimulatedHands:
         """Let everything happen that is still to come; nobody listens."""
         while self._events:
             self._step()
-        self._answers.clear()
+        self._completions.clear()
 
     def _step(self) -> None:
         self._now, _, action = heappop(self._events)
@@ -250,115 +250,117 @@ class SimulatedHands:
     def _loaded(self, actor: SimulatedActor) -> None:
         if not actor.dead:
             actor.ready = True
-            self.deliver(Answer(actor.ticket))
+            self.deliver(Completion(actor.task_ref))
 
     def _begin(self, actor: SimulatedActor) -> None:
-        asked = actor.calls[0]
-        assert asked.work is not None
-        trouble = self._lost_input(asked.work)
+        running = actor.calls[0]
+        assert running.task is not None
+        error = self._lost_input(running.task)
         seconds = self.times.tell_of_a_lost_input
-        if trouble is None:
-            seconds, trouble = self.outcome(actor, asked.work)
-        asked.seconds = seconds
-        self.at(seconds, lambda: self._ended(actor, asked, trouble))
+        if error is None:
+            seconds, error = self.outcome(actor, running.task)
+        running.seconds = seconds
+        self.at(seconds, lambda: self._ended(actor, running, error))
 
-    def _ended(self, actor: SimulatedActor, asked: Asked, trouble: Trouble | None) -> None:
-        if asked.work is None:
+    def _ended(
+        self, actor: SimulatedActor, running: SimulatedTask, error: TaskError | None
+    ) -> None:
+        if running.task is None:
             return  # the actor died meanwhile
         actor.calls.popleft()
-        if trouble is None:
-            self.deliver(self._carried_out(asked, actor.node))
+        if error is None:
+            self.deliver(self._carried_out(running, actor.node))
         else:
-            self.went_wrong(asked.work)
-            self._tell(asked.ticket, trouble)
-        asked.work = None
+            self.task_failed(running.task)
+            self._tell(running.task_ref, error)
+        running.task = None
         # Delivering may have been the end of it.
         if actor.calls and not actor.dead:
             self._begin(actor)
 
-    def _files_handled(self, asked: Asked, trouble: Trouble | None) -> None:
-        if asked.work is None:
+    def _files_handled(self, running: SimulatedTask, error: TaskError | None) -> None:
+        if running.task is None:
             return
-        node = self.tasks.pop(asked)
-        trouble = trouble or self.files_outcome(asked.work)
-        if trouble is None:
-            self.deliver(self._carried_out(asked, node))
+        node = self.tasks.pop(running)
+        error = error or self.file_outcome(running.task)
+        if error is None:
+            self.deliver(self._carried_out(running, node))
         else:
-            self.went_wrong(asked.work)
-            self._tell(asked.ticket, trouble)
-        asked.work = None
+            self.task_failed(running.task)
+            self._tell(running.task_ref, error)
+        running.task = None
 
-    def _lost_input(self, work: Work) -> Trouble | None:
-        gone = next((ref for ref in work.inputs if ref.gone), None)
-        return gone and Trouble(Kind.INPUT_LOST, "its node died", lost=gone)
+    def _lost_input(self, task: Task) -> TaskError | None:
+        gone = next((ref for ref in task.inputs if ref.gone), None)
+        return gone and TaskError(ErrorKind.OBJECT_LOST, "its node died", lost=gone)
 
-    def _tell_of_death(self, ticket: object, actor: SimulatedActor) -> None:
-        self._tell_later(ticket, Trouble(Kind.DIED, f"{actor.name} died"))
+    def _tell_of_death(self, task_ref: object, actor: SimulatedActor) -> None:
+        self._tell_later(task_ref, TaskError(ErrorKind.DIED, f"{actor.name} died"))
 
-    def _tell_later(self, ticket: object, trouble: Trouble) -> None:
-        self.at(self.times.tell_of_a_death, lambda: self._tell(ticket, trouble))
+    def _tell_later(self, task_ref: object, error: TaskError) -> None:
+        self.at(self.times.tell_of_a_death, lambda: self._tell(task_ref, error))
 
-    def _tell(self, ticket: object, trouble: Trouble) -> None:
-        self.deliver(Answer(ticket, trouble=trouble))
+    def _tell(self, task_ref: object, error: TaskError) -> None:
+        self.deliver(Completion(task_ref, error=error))
 
     # ---- what the models make
 
-    def _carried_out(self, asked: Asked, node: int) -> Answer:
-        work = asked.work
-        assert work is not None
-        if work.call.stage is Stage.COMMIT:
-            return Answer(asked.ticket, self.commit(work))
-        made = _made(work)
+    def _carried_out(self, running: SimulatedTask, node: int) -> Completion:
+        task = running.task
+        assert task is not None
+        if task.call.stage is Stage.COMMIT:
+            return Completion(running.task_ref, self.commit(task))
+        made = _made(task)
         outputs = [
-            SimulatedRef(rows, work.owner.part.index, work.call, output, node, next(self._serial))
-            for output, rows in zip(OUTPUTS[work.call.stage], made, strict=False)
+            SimulatedRef(rows, task.owner.part.index, task.call, output, node, next(self._serial))
+            for output, rows in zip(OUTPUTS[task.call.stage], made, strict=False)
         ]
         self.store.update(outputs)
-        facts = self.facts(work, asked.seconds)
-        scores = work.call.stage in (Stage.SCORE_DRAWN, Stage.SCORE_REFINED)
-        return Answer(asked.ticket, (made[0], facts) if scores else facts, outputs)
+        facts = self.facts(task, running.seconds)
+        scores = task.call.stage in (Stage.SCORE_DRAWN, Stage.SCORE_REFINED)
+        return Completion(running.task_ref, (made[0], facts) if scores else facts, outputs)
 
-    def facts(self, work: Work, seconds: float) -> CallFacts:
+    def facts(self, task: Task, seconds: float) -> CallFacts:
         """What the driver learns of a call that took `seconds`."""
-        rows, stage = len(work.call.rows), work.call.stage
+        rows, stage = len(task.call.rows), task.call.stage
         stored = (rows,) * len(OUTPUTS.get(stage, ()))
         return CallFacts(rows, seconds, stored, EVALUATIONS.get(stage, 0))
 
-    def commit(self, work: Work) -> dict[str, Any]:
+    def commit(self, task: Task) -> dict[str, Any]:
         """Write a part: the tuples of its rows; returns the record."""
-        files = [ref.rows for ref in work.inputs]
-        results = [result for result in work.results if result]
-        assert len(results) == len(work.results), "no part is retried here"
+        files = [ref.rows for ref in task.inputs]
+        results = [result for result in task.results if result]
+        assert len(results) == len(task.results), "no part is retried here"
 
         def file(pick: tuple[int, int] | None) -> Any:
             return pick and files[pick[0]][pick[1]]
 
-        self.committed[work.owner.part.index] = [
+        self.committed[task.owner.part.index] = [
             (r.seed, r.student_score, r.teacher_score, r.source, r.nfe, r.error,
              file(r.image), file(r.student_image))
             for r in results
         ]  # fmt: skip
         return {
-            "part": work.owner.part.index,
+            "part": task.owner.part.index,
             "rows": len(results),
             "refined": sum(result.teacher_score is not None for result in results),
             "failed": sum(result.error is not None for result in results),
         }
 
 
-def _made(work: Work) -> list[list[Any]]:
+def _made(task: Task) -> list[list[Any]]:
     """What a call makes of each row: tuples that name the row's seed and what it was made from."""
-    contents = [ref.rows for ref in work.inputs]
-    taken = [contents[which][row] for which, row in work.picks]
-    match work.call.stage:
+    contents = [ref.rows for ref in task.inputs]
+    taken = [contents[which][row] for which, row in task.picks]
+    match task.call.stage:
         case Stage.DRAW:
-            draws = range(work.owner.cascade.rules.draws)
-            rows = zip(work.seeds, work.prompts, strict=True)
+            draws = range(task.owner.cascade.rules.draws)
+            rows = zip(task.seeds, task.prompts, strict=True)
             drawn = [(*row, which) for row in rows for which in draws]
             return [[("latents", *each) for each in drawn], [("drawn", *each) for each in drawn]]
         case Stage.REFINE:
-            starts = taken or [None] * len(work.seeds)
-            return [[("refined", *pair) for pair in zip(work.seeds, starts, strict=True)]]
+            starts = taken or [None] * len(task.seeds)
+            return [[("refined", *pair) for pair in zip(task.seeds, starts, strict=True)]]
         case Stage.SCORE_DRAWN | Stage.SCORE_REFINED:
             return [[crc32(repr(picture).encode()) / 2**32 for picture in taken]]
         case _:
@@ -368,20 +370,20 @@ def _made(work: Work) -> list[list[Any]]:
 class SimulatedPrompts(Prompts):
     """Rows without a file. Row n's seed is n."""
 
-    def __init__(self, spec: JobSpec, num_rows: int, unusable: frozenset[int]) -> None:
+    def __init__(self, spec: JobSpec, num_rows: int, invalid_rows: frozenset[int]) -> None:
         self.spec = spec
         self.num_rows = num_rows
-        self._unusable = unusable
+        self._invalid_rows = invalid_rows
 
     def parts(self, first: int = 0) -> Iterator[Part]:
         """The parts from number `first` on, in order."""
         size = self.spec.rows_per_part
         for index in range(first, self.num_parts):
             rows = range(index * size, min(self.num_rows, (index + 1) * size))
-            unusable = {
-                row - rows[0]: "the prompt is empty" for row in self._unusable if row in rows
+            invalid_rows = {
+                row - rows[0]: "the prompt is empty" for row in self._invalid_rows if row in rows
             }
-            yield Part(index, rows[0], pa.table({}), self.texts(rows), rows, unusable)
+            yield Part(index, rows[0], pa.table({}), self.texts(rows), rows, invalid_rows)
 
     def texts(self, rows: range) -> Sequence[str]:
         """The rows' prompts."""
@@ -420,7 +422,9 @@ class SimulatedOutput(OutputFolder):
         """Memory does not vanish."""
 
 
-def simulated_job(spec: JobSpec, num_rows: int, through: str, unusable: frozenset[int]) -> Job:
+def simulated_job(spec: JobSpec, num_rows: int, through: str, invalid_rows: frozenset[int]) -> Job:
     """A job that has no files and needs none."""
     refinement = Refinement(spec.strategy, 0.6, 2, through)  # type: ignore[arg-type]
-    return Job(spec, SimulatedPrompts(spec, num_rows, unusable), SimulatedOutput(), refinement, {})
+    return Job(
+        spec, SimulatedPrompts(spec, num_rows, invalid_rows), SimulatedOutput(), refinement, {}
+    )

@@ -10,20 +10,20 @@ from collections.abc import Sequence
 from random import Random
 from typing import Any
 
-from jobs.execution.active_part import OpenPart
+from jobs.execution.active_part import ActivePart
 from jobs.execution.calls import OUTPUTS, Call, Stage
-from jobs.execution.executor import Answer, Trouble, Work
-from jobs.simulation.executor import Asked, SimulatedHands, SimulatedPrompts
+from jobs.execution.executor import Completion, Task, TaskError
+from jobs.simulation.executor import SimulatedExecutor, SimulatedPrompts, SimulatedTask
 
 NUM_SCORES = 1 << 16
 EVENLY = [place / NUM_SCORES for place in Random(0).sample(range(NUM_SCORES), NUM_SCORES)]
 """As many scores in [0, 1), each once, in an order without order."""
 
 
-class LightHands(SimulatedHands):
-    """See `jobs.execution.executor.Hands`. What decides which rows are rejected is `scores`."""
+class LightExecutor(SimulatedExecutor):
+    """See `jobs.execution.executor.Executor`. What decides which rows are rejected is `scores`."""
 
-    def scores(self, owner: OpenPart, call: Call) -> Sequence[float]:
+    def scores(self, owner: ActivePart, call: Call) -> Sequence[float]:
         """The scores of drawn rows: evenly in [0, 1), so that a threshold of 0.3 rejects 0.3.
 
         By the row's number, whenever and wherever it is scored; of all its drawings the same.
@@ -31,35 +31,35 @@ class LightHands(SimulatedHands):
         first = owner.part.first_row
         return [EVENLY[(first + row) % NUM_SCORES] for row in call.rows]
 
-    def commit(self, work: Work) -> dict[str, Any]:
+    def commit(self, task: Task) -> dict[str, Any]:
         """Nothing but the record."""
-        cascade = work.owner.cascade
+        cascade = task.owner.cascade
         return {
-            "part": work.owner.part.index,
+            "part": task.owner.part.index,
             "rows": cascade.num_rows,
             "refined": cascade.num_refined,
             "failed": len(cascade.errors),
         }
 
-    def _lost_input(self, work: Work) -> Trouble | None:
+    def _lost_input(self, task: Task) -> TaskError | None:
         return None
 
-    def _carried_out(self, asked: Asked, node: int) -> Answer:
-        work = asked.work
-        assert work is not None
-        call = work.call
+    def _carried_out(self, running: SimulatedTask, node: int) -> Completion:
+        task = running.task
+        assert task is not None
+        call = task.call
         if call.stage is Stage.COMMIT:
-            return Answer(asked.ticket, self.commit(work))
+            return Completion(running.task_ref, self.commit(task))
         rows = len(call.rows)
-        facts = self.facts(work, asked.seconds)
+        facts = self.facts(task, running.seconds)
         outputs = [object() for _ in OUTPUTS[call.stage]]
         if call.stage is Stage.SCORE_DRAWN:
-            draws = work.owner.cascade.rules.draws
-            scores = [score for score in self.scores(work.owner, call) for _ in range(draws)]
-            return Answer(asked.ticket, (scores, facts))
+            draws = task.owner.cascade.rules.draws
+            scores = [score for score in self.scores(task.owner, call) for _ in range(draws)]
+            return Completion(running.task_ref, (scores, facts))
         if call.stage is Stage.SCORE_REFINED:
-            return Answer(asked.ticket, ((1.0,) * rows, facts))
-        return Answer(asked.ticket, facts, outputs)
+            return Completion(running.task_ref, ((1.0,) * rows, facts))
+        return Completion(running.task_ref, facts, outputs)
 
 
 class LightPrompts(SimulatedPrompts):

@@ -22,7 +22,7 @@ from actors.seeds import MAX_SEED
 from actors.settings import ModelSettings
 from actors.strict import Settings
 from jobs.spec.strict_yaml import read_mapping
-from jobs.spec.task import Control, Edit, Task, check_task
+from jobs.spec.task import Control, Edit, JobTask, check_task
 
 ImageFormat = Literal["png", "jpeg", "webp"]
 
@@ -86,7 +86,7 @@ class JobSpec(Settings):
         description="Prompts: a file, folder or glob of parquet, csv, tsv, jsonl or txt."
     )
     prompt_column: str = Field(default="prompt", description="The column with the prompts.")
-    task: Task = Field(
+    task: JobTask = Field(
         default="generate",
         description="generate: a picture from each prompt. edit: each row's picture changed "
         "towards its prompt. control: drawn from the prompt, led by each row's picture.",

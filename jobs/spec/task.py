@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as compute
 from pydantic import Field, model_validator
 
-from actors.refinement import Fit, Given
+from actors.refinement import Conditioning, Fit
 from actors.settings import ModelSettings
 from actors.strict import Settings
 from jobs.input.validate import is_text
 
-Task = Literal["generate", "edit", "control"]
+JobTask = Literal["generate", "edit", "control"]
 
 
 class Edit(Settings):
@@ -52,7 +52,7 @@ class Control(Settings):
 
 
 def check_task(
-    task: Task,
+    task: JobTask,
     image_column: str | None,
     image_fit: Fit | None,
     target_column: str | None,
@@ -86,16 +86,16 @@ def check_task(
         )
 
 
-def given_of(
-    task: Task, edit: Edit | None, control: Control | None, fit: Fit | None = None
-) -> Given | None:
+def conditioning_of(
+    task: JobTask, edit: Edit | None, control: Control | None, fit: Fit | None = None
+) -> Conditioning | None:
     """What student and teacher are told of the rows' pictures."""
     if task == "edit":
-        return Given("edit", strength=(edit or Edit()).strength, fit=fit or "crop")
+        return Conditioning("edit", strength=(edit or Edit()).strength, fit=fit or "crop")
     if task == "control":
         told = control or Control()
         canny = (told.low, told.high) if told.preprocess == "canny" else None
-        return Given("control", canny=canny, fit=fit or "crop")
+        return Conditioning("control", canny=canny, fit=fit or "crop")
     return None
 
 

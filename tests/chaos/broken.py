@@ -48,31 +48,31 @@ BROKEN = {
     ),
     "an answer that comes twice is taken twice": (
         "jobs/execution/dispatcher.py",
-        "sent = self._sent.pop(ticket, None)",
-        "sent = self._sent.get(ticket)",
+        "sent = self._sent.pop(task_ref, None)",
+        "sent = self._sent.get(task_ref)",
     ),
     "a late answer of an actor that was given up is taken": (
         "jobs/execution/dispatcher.py",
-        "            self._over(sent.ticket)\n",
+        "            self._over(sent.task_ref)\n",
         "",
     ),
     "of a dead actor's calls only the oldest is made again": (
         "jobs/execution/dispatcher.py",
-        "        while worker.calls:\n",
-        "        if worker.calls:\n",
+        "        while actor.calls:\n",
+        "        if actor.calls:\n",
     ),
     "a dead actor keeps its calls, and they their inputs": (
         "jobs/execution/dispatcher.py",
-        "        while worker.calls:\n"
+        "        while actor.calls:\n"
         "            # Taken out: call and actor refer to each other, and would keep the inputs "
         "in the store.\n"
-        "            sent = worker.calls.popleft()\n",
-        "        for sent in list(worker.calls):\n",
+        "            sent = actor.calls.popleft()\n",
+        "        for sent in list(actor.calls):\n",
     ),
     "all inputs of a call are declared lost with one": (
         "jobs/execution/dispatcher.py",
-        "gone = [lost] if lost in work.inputs else list(work.inputs)",
-        "gone = list(work.inputs)",
+        "gone = [lost] if lost in task.inputs else list(task.inputs)",
+        "gone = list(task.inputs)",
     ),
     "a call whose input was lost while it waited is forgotten": (
         "jobs/execution/dispatcher.py",
@@ -83,7 +83,7 @@ BROKEN = {
     "a file's slot is not given back when it fails": (
         "jobs/execution/dispatcher.py",
         "            self._tasks -= 1\n",
-        "            self._tasks -= not answer.trouble\n",
+        "            self._tasks -= not completion.error\n",
     ),
     "the newest call of a dead actor is blamed, not the oldest": (
         "actors/pool.py",
@@ -92,7 +92,7 @@ BROKEN = {
     ),
     "a pool forgets that memory is short": (
         "actors/pool.py",
-        "            self.rows_at_once = rows // 2\n",
+        "            self.micro_batch_size = rows // 2\n",
         "",
     ),
     "a part that has its record is opened again": (

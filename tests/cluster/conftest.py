@@ -13,9 +13,9 @@ import pytest
 import ray
 
 from cluster.session import Resources, ray_session
-from jobs.execution.dispatcher import Crew
+from jobs.execution.dispatcher import Dispatcher
 from jobs.execution.progress import Progress
-from jobs.execution.ray_executor import RayHands
+from jobs.execution.ray_executor import RayExecutor
 from jobs.execution.runner import retry_job, run_job
 from jobs.resolve import Job, resolve
 from jobs.scaling.initial_sizes import plan_pools
@@ -73,28 +73,30 @@ def run_here(ray_here: Resources) -> RunJob:
     """Run a job in this process; fields replace those of FAST."""
 
     def run(
-        watch: Callable[[Crew], None] | None = None,
+        watch: Callable[[Dispatcher], None] | None = None,
         extend: bool = False,
         retry: bool = False,
         **fields: Any,
     ) -> tuple[Job, Progress]:
         job = resolve(make_spec({**FAST, **fields}))
         plans = plan_pools(job.spec.pools, ray_here.cpus, ray_here.gpus)
-        crews: list[Crew] = []
+        dispatchers: list[Dispatcher] = []
 
-        def make_crew() -> Crew:
-            hands = RayHands(job, plans)
-            crews.append(Crew(job, hands, plans.sizes, task_slots=2, should_stop=stop))
-            return crews[0]
+        def make_dispatcher() -> Dispatcher:
+            executor = RayExecutor(job, plans)
+            dispatchers.append(
+                Dispatcher(job, executor, plans.sizes, task_slots=2, should_stop=stop)
+            )
+            return dispatchers[0]
 
         def stop() -> bool:
             if watch:
-                watch(crews[0])
+                watch(dispatchers[0])
             return False
 
         if retry:
-            return job, retry_job(job, make_crew)
-        return job, run_job(job, make_crew, extend=extend)
+            return job, retry_job(job, make_dispatcher)
+        return job, run_job(job, make_dispatcher, extend=extend)
 
     return run
 

@@ -29,12 +29,12 @@ Strike = Callable[[Sequence[str], int], None]
 
 
 def struck(kind: type, method: str, strike: Strike) -> type:
-    """The class of actors with a method that first calls `strike(prompts, rows_at_once)`."""
+    """The class of actors with a method that first calls `strike(prompts, micro_batch_size)`."""
     original = getattr(kind, method)
 
-    def do(self: Any, prompts: Sequence[str], *rest: Any, rows_at_once: int) -> Any:
-        strike(prompts, rows_at_once)
-        return original(self, prompts, *rest, rows_at_once=rows_at_once)
+    def do(self: Any, prompts: Sequence[str], *rest: Any, micro_batch_size: int) -> Any:
+        strike(prompts, micro_batch_size)
+        return original(self, prompts, *rest, micro_batch_size=micro_batch_size)
 
     return type(kind.__name__, (kind,), {method: do})
 
@@ -121,8 +121,8 @@ def test_an_actor_that_raises_at_everything_and_one_that_hangs_change_no_byte(
                     return
         raise RuntimeError("CUDA error: device-side assert triggered")
 
-    def stop(crew: Any) -> None:
-        if not stopped and any(worker.calls for worker in crew.pools["teacher"].workers):
+    def stop(dispatcher: Any) -> None:
+        if not stopped and any(worker.calls for worker in dispatcher.pools["teacher"].workers):
             stopped.extend(p.pid for p in _actors("ray::Teacher"))
             os.kill(stopped[0], signal.SIGSTOP)
 
@@ -151,8 +151,8 @@ def test_a_device_without_room_computes_fewer_rows_at_once(
 ) -> None:
     """A teacher with room for one row where three are asked of it; every row is refined."""
 
-    def full(_prompts: Sequence[str], rows_at_once: int) -> None:
-        if rows_at_once > 1:
+    def full(_prompts: Sequence[str], micro_batch_size: int) -> None:
+        if micro_batch_size > 1:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
     with pytest.MonkeyPatch.context() as patch:

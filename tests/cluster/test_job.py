@@ -125,11 +125,11 @@ def test_a_finished_job_starts_no_actor(done: tuple[Job, Progress], run_here: Ru
     job, _ = done
     before = hashes(job.output.path)
 
-    def no_crew(*_: object) -> None:
+    def no_dispatcher(*_: object) -> None:
         raise AssertionError("a crew was made")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("jobs.execution.dispatcher.Crew.__enter__", no_crew)
+        patch.setattr("jobs.execution.dispatcher.Dispatcher.__enter__", no_dispatcher)
         _, progress = run_here(input=job.spec.input, output=job.spec.output, **FIELDS)
     assert progress.done_rows == progress.resumed_rows == 22
     assert hashes(job.output.path) == before
@@ -151,8 +151,8 @@ def test_a_killed_teacher_changes_no_byte(
     job, _ = done
     killed: set[str] = set()
 
-    def kill(crew: Any) -> None:
-        for name, pool in crew.pools.items():
+    def kill(dispatcher: Any) -> None:
+        for name, pool in dispatcher.pools.items():
             busy = [worker for worker in pool.workers if worker.calls]
             if busy and name not in killed:
                 killed.add(name)

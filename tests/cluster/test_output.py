@@ -99,7 +99,7 @@ def test_a_folder_that_vanishes_ends_the_job_and_finished_parts_stay(
         folder.record_file(index).unlink()
         folder.part_file(index).unlink()
 
-    def vanish(_crew: Any) -> None:
+    def vanish(_dispatcher: Any) -> None:
         if not away.exists():
             out.rename(away)
 

@@ -54,19 +54,19 @@ def test_the_same_decisions_and_pictures_as_plain_diffusers(done: tuple[Job, Pro
     threshold = float(before["threshold"])
     differing = 0
     for row in rows_of(job.output.path):
-        drawing = {
+        draw_plan = {
             "prompt": row["prompt"],
             "num_inference_steps": 2,
             "guidance_scale": models.student.guidance_scale,
         }
         noise = stage_seed(row["seed"], "student")
-        picture = student(generator=torch.Generator().manual_seed(noise), **drawing).images[0]
+        picture = student(generator=torch.Generator().manual_seed(noise), **draw_plan).images[0]
         score = _score(job, row["prompt"], picture)
         assert score == pytest.approx(row["student_score"], abs=0.02)
         assert (score < threshold) == (row["source"] == "teacher")
         if score < threshold:
             latents = student(
-                generator=torch.Generator().manual_seed(noise), output_type="latent", **drawing
+                generator=torch.Generator().manual_seed(noise), output_type="latent", **draw_plan
             ).images
             picture = teacher(
                 prompt=row["prompt"],

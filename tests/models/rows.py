@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from actors.refinement import Drawing, Refinement
+from actors.refinement import DrawPlan, Refinement
 from actors.settings import StudentSettings, TeacherSettings
 from actors.student import Student
 from actors.teacher import Teacher
@@ -36,9 +36,9 @@ def png(image: Image.Image) -> bytes:
 IMAGES = [png(picture(seed)) for seed in SEEDS]
 
 
-def student_of(folder: Path, drawing: Drawing, **fields: Any) -> Student:
+def student_of(folder: Path, draw_plan: DrawPlan, **fields: Any) -> Student:
     settings = settings_for(folder, **{"batch_size": 4, **fields})
-    return Student(StudentSettings(**settings.model_dump()), drawing)
+    return Student(StudentSettings(**settings.model_dump()), draw_plan)
 
 
 def teacher_of(folder: Path, refinement: Refinement, **fields: Any) -> Teacher:

@@ -23,7 +23,7 @@ from actors.models.presets import PRESETS
 from actors.models.schedulers import schedule_of
 from actors.models.timesteps import mend
 from actors.oracle import Oracle
-from actors.refinement import Drawing, Refinement
+from actors.refinement import DrawPlan, Refinement
 from actors.rollback import default_steps, steps_to_ask_for
 from actors.student import Student
 from actors.teacher import Teacher
@@ -78,7 +78,7 @@ def test_fewer_rows_at_once_give_the_same_rows_but_for_the_last_bits(student: St
     hook = student.diffusion.pipe.unet.register_forward_pre_hook(
         lambda _module, inputs: sizes.append(len(inputs[0]))
     )
-    fewer, smaller, same = student.draw(PROMPTS[:3], SEEDS[:3], rows_at_once=2)
+    fewer, smaller, same = student.draw(PROMPTS[:3], SEEDS[:3], micro_batch_size=2)
     hook.remove()
     assert max(sizes) <= 2 * STUDENT.evaluations_per_step
     assert torch.allclose(fewer, latents[:3], atol=1e-4)
@@ -139,9 +139,9 @@ def test_no_number_of_steps_takes_one_more(kind: type) -> None:
 
 def test_a_drawing_that_is_no_number_is_told_and_harms_no_neighbour() -> None:
     """As of a network that overflows; with two drawings a row, of which one is spoilt."""
-    student = Student(STUDENT, Drawing(2), threads=1)
+    student = Student(STUDENT, DrawPlan(2), threads=1)
     good, _, facts = student.draw(PROMPTS, SEEDS)
-    assert facts.hopeless == ()
+    assert facts.permanent_failures == ()
     draw = student.diffusion.draw_anew
 
     def spoilt(*args: Any) -> torch.Tensor:
@@ -151,7 +151,7 @@ def test_a_drawing_that_is_no_number_is_told_and_harms_no_neighbour() -> None:
 
     student.diffusion.draw_anew = spoilt  # type: ignore[method-assign]
     bad, _, facts = student.draw(PROMPTS, SEEDS)
-    ((place, why),) = facts.hopeless
+    ((place, why),) = facts.permanent_failures
     assert place == 1
     assert "not finite numbers" in why
     others = [row for row in range(len(good)) if row != 3]

@@ -15,7 +15,7 @@ from PIL import Image
 from actors.errors import ModelError, SpecError
 from actors.models.checks import read_config
 from actors.models.pairing import check_roles, fitted
-from actors.refinement import Drawing, Given, Refinement
+from actors.refinement import Conditioning, DrawPlan, Refinement
 from actors.rollback import steps_to_ask_for
 from actors.seeds import stage_seed
 from actors.settings import StudentSettings
@@ -23,7 +23,7 @@ from tests.models.conftest import Folders, Note, settings_for
 from tests.models.rows import IMAGES, PROMPTS, SEEDS, student_of, teacher_of, worst
 from tests.models.tiny import controlnet
 
-CONTROL = Given("control")
+CONTROL = Conditioning("control")
 CONTROLLED = ("stable-diffusion", "stable-diffusion-xl", "flux", "qwen-image")
 
 
@@ -77,7 +77,7 @@ def test_control_is_what_diffusers_draws_with_a_controlnet(
     controlled: tuple[Path, dict[str, Any]], note: Note
 ) -> None:
     folder, fields = controlled
-    student = student_of(folder, Drawing(1, CONTROL), **fields)
+    student = student_of(folder, DrawPlan(1, CONTROL), **fields)
     ours, _, facts = student.draw(PROMPTS, SEEDS, IMAGES)
     note(led(folder), "steps of a drawing", facts.evaluations == 3 * passes(folder.name))
     pipe = plain_pipe(diffusers.AutoPipelineForText2Image, folder, fields)
@@ -154,7 +154,7 @@ def test_control_in_half_precision_goes_on_and_on(
 ) -> None:
     """Some autoencoders are computed in float32 from the first picture on, their network is not."""
     folder, fields = controlled
-    student = student_of(folder, Drawing(1, CONTROL), dtype=dtype, **fields)
+    student = student_of(folder, DrawPlan(1, CONTROL), dtype=dtype, **fields)
     first, pictures, _ = student.draw(PROMPTS, SEEDS, IMAGES)
     again, same, _ = student.draw(PROMPTS, SEEDS, IMAGES)
     assert torch.isfinite(first).all()
@@ -179,7 +179,7 @@ def test_a_union_of_controlnets_is_told_what_it_is_shown(folders: Folders, tmp_p
         return {"controlnet": {"path": network, "mode": mode}}
 
     drawn = [
-        student_of(folder, Drawing(1, CONTROL), **fields(mode)).draw(PROMPTS, SEEDS, IMAGES)[0]
+        student_of(folder, DrawPlan(1, CONTROL), **fields(mode)).draw(PROMPTS, SEEDS, IMAGES)[0]
         for mode in (0, 2)
     ]
     assert not torch.equal(drawn[0], drawn[1])
@@ -202,13 +202,13 @@ def test_a_controlled_row_does_not_depend_on_its_neighbours(
     controlled: tuple[Path, dict[str, Any]], note: Note
 ) -> None:
     folder, fields = controlled
-    student = student_of(folder, Drawing(1, CONTROL), batch_size=8, **fields)
+    student = student_of(folder, DrawPlan(1, CONTROL), batch_size=8, **fields)
     together, _, _ = student.draw(PROMPTS, SEEDS, IMAGES)
     turned, _, _ = student.draw(PROMPTS[::-1], SEEDS[::-1], IMAGES[::-1])
     alone, _, _ = student.draw(PROMPTS[1:2], SEEDS[1:2], IMAGES[1:2])
     same = torch.equal(turned.flip(0), together) and torch.equal(alone[0], together[1])
     note(led(folder), "same bits whatever the neighbours", same)
-    one, _, _ = student.draw(PROMPTS[:1], SEEDS[:1], IMAGES[:1], rows_at_once=1)
+    one, _, _ = student.draw(PROMPTS[:1], SEEDS[:1], IMAGES[:1], micro_batch_size=1)
     note(led(folder), "batches of 1 and 8", worst(one, [together[:1]]))
 
 

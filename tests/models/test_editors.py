@@ -17,7 +17,7 @@ from PIL import Image
 from actors.errors import ModelError, SpecError
 from actors.models.pairing import check_roles, fitted
 from actors.models.schedulers import CLASSES
-from actors.refinement import Drawing, Given, Refinement
+from actors.refinement import Conditioning, DrawPlan, Refinement
 from actors.seeds import stage_seed
 from actors.settings import SchedulerName, StudentSettings
 from jobs.resolve import as_planned
@@ -27,7 +27,7 @@ from tests.models.test_parts import save_lora
 from tests.models.test_tasks import resolved_edit
 from tests.models.tiny import EDITORS
 
-GIVEN = Given("edit")
+GIVEN = Conditioning("edit")
 ONE_EACH = [name for name in EDITORS if name != "qwen-image-edit-plus"]
 """Without the one that takes a second a row and does all but the prompt as another does."""
 
@@ -84,7 +84,7 @@ def family(name: str) -> str:
 def test_an_editor_is_shown_the_picture_as_diffusers_shows_it(
     name: str, folders: Folders, note: Note
 ) -> None:
-    student = student_of(folders(name), Drawing(1, GIVEN), **fields_of(name))
+    student = student_of(folders(name), DrawPlan(1, GIVEN), **fields_of(name))
     ours, pictures, facts = student.draw(PROMPTS, SEEDS, images(name))
     passes = {"instruct-pix2pix": 3, "flux-kontext": 1, "qwen-image-edit": 2}[family(name)]
     note(family(name), "steps of a drawing", facts.evaluations == 3 * passes)
@@ -105,7 +105,7 @@ def test_a_scheduler_of_the_settings_edits_as_diffusers_does(
     """Those of the preset's student and teacher; both draw fresh noise at each step."""
     name = "instruct-pix2pix"
     fields = fields_of(name) | {"scheduler": {"name": scheduler}}
-    ours, _, _ = student_of(folders(name), Drawing(1, GIVEN), **fields).draw(
+    ours, _, _ = student_of(folders(name), DrawPlan(1, GIVEN), **fields).draw(
         PROMPTS, SEEDS, images(name)
     )
     pipe: Any = diffusers.DiffusionPipeline.from_pretrained(folders(name))
@@ -121,7 +121,7 @@ def test_a_lora_on_an_editor_edits_as_diffusers_does_with_it(
     """As the presets' students are."""
     file = save_lora(folders(name), tmp_path)
     fields = fields_of(name) | {"lora": {"path": str(file)}}
-    student = student_of(folders(name), Drawing(1, GIVEN), **fields)
+    student = student_of(folders(name), DrawPlan(1, GIVEN), **fields)
     ours, _, _ = student.draw(PROMPTS, SEEDS, images(name))
     pipe: Any = diffusers.DiffusionPipeline.from_pretrained(folders(name))
     without = edited_by(pipe, name)
@@ -135,12 +135,12 @@ def test_a_lora_on_an_editor_edits_as_diffusers_does_with_it(
 def test_an_edited_row_does_not_depend_on_its_neighbours(
     name: str, folders: Folders, note: Note
 ) -> None:
-    student = student_of(folders(name), Drawing(2, GIVEN), **fields_of(name))
+    student = student_of(folders(name), DrawPlan(2, GIVEN), **fields_of(name))
     ours, _, _ = student.draw(PROMPTS, SEEDS, images(name))
     turned, _, _ = student.draw(PROMPTS[::-1], SEEDS[::-1], images(name)[::-1])
     same = torch.equal(turned.view(3, 2, *ours.shape[1:]).flip(0).flatten(0, 1), ours)
     note(family(name), "same bits whatever the neighbours", same)
-    alone, _, _ = student.draw(PROMPTS[:1], SEEDS[:1], images(name)[:1], rows_at_once=1)
+    alone, _, _ = student.draw(PROMPTS[:1], SEEDS[:1], images(name)[:1], micro_batch_size=1)
     note(family(name), "batches of 1 and 8", worst(alone, [ours[:1], ours[1:2]]))
     assert not torch.equal(ours[0], ours[1]), "two drawings of one row"
 
@@ -246,7 +246,7 @@ def test_an_editor_in_half_precision_edits_again_and_again(
 ) -> None:
     """Some autoencoders are computed in float32 from the first picture on, their network is not."""
     fields = fields_of(name) | {"dtype": dtype, "batch_size": 1}
-    student = student_of(folders(name), Drawing(1, GIVEN), **fields)
+    student = student_of(folders(name), DrawPlan(1, GIVEN), **fields)
     first, pictures, _ = student.draw(PROMPTS[:1], SEEDS[:1], images(name)[:1])
     again, same, _ = student.draw(PROMPTS[:1], SEEDS[:1], images(name)[:1])
     assert first.dtype == getattr(torch, dtype)
@@ -264,7 +264,7 @@ def test_an_editor_in_half_precision_edits_again_and_again(
 @pytest.mark.parametrize("name", ["qwen-image-edit", "flux-kontext"])
 def test_a_prompt_is_called_cut_short_where_it_is(name: str, folders: Folders) -> None:
     """Qwen-Image-Edit reads all of it, and its tokenizer counts one for each letter here."""
-    student = student_of(folders(name), Drawing(1, GIVEN), **fields_of(name))
+    student = student_of(folders(name), DrawPlan(1, GIVEN), **fields_of(name))
     cut = student.diffusion.cut_short(["make it red", "long " * 400])
     assert cut == ((1,) if name == "flux-kontext" else ())
 

@@ -165,11 +165,11 @@ def test_a_row_does_not_depend_on_its_neighbours(name: str, loaded: Loaded, note
     model = loaded(name)
     order = [5, 2, 7, 0, 1, 6, 3, 4]
 
-    def made(rows: list[int], rows_at_once: int | None = None) -> torch.Tensor:
+    def made(rows: list[int], micro_batch_size: int | None = None) -> torch.Tensor:
         texts, seeds = [PROMPTS[row] for row in rows], [SEEDS[row] for row in rows]
         if name in DRAWING:
-            return model.draw(texts, seeds, 3, rows_at_once)
-        return model.refine(texts, seeds, start_for(model)[rows], 0.5, 4, rows_at_once)
+            return model.draw(texts, seeds, 3, micro_batch_size)
+        return model.refine(texts, seeds, start_for(model)[rows], 0.5, 4, micro_batch_size)
 
     together = made(list(range(8)))
     note(name, "same bits whatever the neighbours", torch.equal(made(order), together[order]))

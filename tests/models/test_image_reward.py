@@ -93,10 +93,10 @@ def test_a_row_scores_the_same_to_the_bit_whatever_its_neighbours(
     shown = pictures(rows)
     prompts = [*PROMPTS, "red"][:rows]
     picks = [(0, n) for n in range(rows)]
-    scores, _ = oracle.score(prompts, picks, shown, rows_at_once=rows)
+    scores, _ = oracle.score(prompts, picks, shown, micro_batch_size=rows)
     assert len(set(scores)) == rows
-    assert oracle.score(prompts[::-1], picks[::-1], shown, rows_at_once=rows)[0] == scores[::-1]
-    assert oracle.score(prompts[2:3], picks[2:3], shown, rows_at_once=rows)[0] == scores[2:3]
+    assert oracle.score(prompts[::-1], picks[::-1], shown, micro_batch_size=rows)[0] == scores[::-1]
+    assert oracle.score(prompts[2:3], picks[2:3], shown, micro_batch_size=rows)[0] == scores[2:3]
 
 
 def test_a_prompt_counts_up_to_35_tokens(oracle: Oracle) -> None:

@@ -21,7 +21,7 @@ from actors.errors import InputError, SpecError
 from actors.images import open_image, prepared
 from actors.models.pairing import check_roles
 from actors.models.presets import PRESETS
-from actors.refinement import Drawing, Given, Refinement
+from actors.refinement import Conditioning, DrawPlan, Refinement
 from actors.rollback import steps_to_ask_for
 from actors.seeds import stage_seed
 from actors.student import Student
@@ -40,7 +40,7 @@ def test_several_drawings_are_neighbours_and_the_first_is_that_of_a_job_with_one
     settings = PRESETS["shapes"].student.model_copy(update={"steps": 2, "batch_size": 4})
     prompts = ["a small red circle on a gray background", "a large blue ring on a white background"]
     one, pictures, alone = Student(settings, threads=1).draw(prompts, [1, 2])
-    three, more, facts = Student(settings, Drawing(3), threads=1).draw(prompts, [1, 2])
+    three, more, facts = Student(settings, DrawPlan(3), threads=1).draw(prompts, [1, 2])
     assert three.shape == (6, 4, 16, 16)
     assert torch.equal(three[::3], one)
     assert np.array_equal(more[::3], pictures)
@@ -51,7 +51,7 @@ def test_several_drawings_are_neighbours_and_the_first_is_that_of_a_job_with_one
 
 
 def test_long_prompts_are_told_by_row_however_many_drawings_there_are(folders: Folders) -> None:
-    student = student_of(folders("stable-diffusion"), Drawing(2))
+    student = student_of(folders("stable-diffusion"), DrawPlan(2))
     _, _, facts = student.draw(["a cat", "long " * 40, "dog"], SEEDS)
     assert facts.truncated == (1,)
 
@@ -64,8 +64,8 @@ def test_an_edit_is_diffusers_image_to_image_from_the_rows_picture(
     name: str, folders: Folders
 ) -> None:
     """From the mean of what the autoencoder says, where diffusers takes a sample."""
-    given = Given("edit", strength=0.5)
-    student = student_of(folders(name), Drawing(1, given))
+    given = Conditioning("edit", strength=0.5)
+    student = student_of(folders(name), DrawPlan(1, given))
     ours, pictures, facts = student.draw(PROMPTS, SEEDS, IMAGES)
     diffusion = student.diffusion
     passes = diffusion.family.evaluations_per_step(3.0, dict(diffusion.denoiser.config))
@@ -100,9 +100,9 @@ def test_an_edit_is_diffusers_image_to_image_from_the_rows_picture(
 
 def test_z_image_edits_as_it_refines(folders: Folders) -> None:
     """diffusers' own call cannot be told latents there; test_families.py compares refining."""
-    student = student_of(folders("z-image"), Drawing(1, Given("edit", strength=0.5)))
+    student = student_of(folders("z-image"), DrawPlan(1, Conditioning("edit", strength=0.5)))
     ours, _, _ = student.draw(PROMPTS, SEEDS, IMAGES)
-    opened, _ = prepared(IMAGES, Given("edit"), 32, 32)
+    opened, _ = prepared(IMAGES, Conditioning("edit"), 32, 32)
     noise = [stage_seed(seed, "student") for seed in SEEDS]
     diffusion = student.diffusion
     refined = diffusion.refine(PROMPTS, noise, diffusion.encode(opened), 0.5, 3)
@@ -111,12 +111,12 @@ def test_z_image_edits_as_it_refines(folders: Folders) -> None:
 
 def test_little_strength_keeps_the_picture(folders: Folders) -> None:
     near, far = (
-        student_of(folders("stable-diffusion"), Drawing(1, Given("edit", strength))).draw(
+        student_of(folders("stable-diffusion"), DrawPlan(1, Conditioning("edit", strength))).draw(
             PROMPTS, SEEDS, IMAGES
         )[0]
         for strength in (0.05, 1.0)
     )
-    start = student_of(folders("stable-diffusion"), Drawing()).diffusion.encode(
+    start = student_of(folders("stable-diffusion"), DrawPlan()).diffusion.encode(
         np.stack([np.asarray(Image.open(BytesIO(image))) for image in IMAGES])
     )
     assert (near - start).abs().mean() < (far - start).abs().mean() / 2
@@ -124,7 +124,7 @@ def test_little_strength_keeps_the_picture(folders: Folders) -> None:
 
 def test_a_teacher_that_regenerates_an_edit_starts_from_the_rows_picture(folders: Folders) -> None:
     """As the student would with the same settings, but for the noise: nothing of its picture."""
-    given = Given("edit", strength=0.5)
+    given = Conditioning("edit", strength=0.5)
     teacher = teacher_of(
         folders("stable-diffusion"), Refinement("regenerate", 0.5, 3, "latents", given)
     )
@@ -140,8 +140,8 @@ def test_a_teacher_that_regenerates_an_edit_starts_from_the_rows_picture(folders
 
 
 def test_a_refined_edit_starts_from_the_students_picture(folders: Folders) -> None:
-    given = Given("edit", strength=0.5)
-    student = student_of(folders("stable-diffusion"), Drawing(1, given))
+    given = Conditioning("edit", strength=0.5)
+    student = student_of(folders("stable-diffusion"), DrawPlan(1, given))
     latents, _, _ = student.draw(PROMPTS, SEEDS, IMAGES)
     teacher = teacher_of(
         folders("stable-diffusion"), Refinement("refine", 0.5, 3, "latents", given)
@@ -222,14 +222,14 @@ def test_a_picture_of_another_shape_is_cropped_or_stretched() -> None:
     wide.paste("white", (22, 7, 38, 23))
     cropped, stretched = (
         prepared([png(wide)], given, 30, 30)[0][0, ..., 0] > 127
-        for given in (Given("edit"), Given("edit", fit="stretch"))
+        for given in (Conditioning("edit"), Conditioning("edit", fit="stretch"))
     )
     assert (cropped.any(axis=0).sum(), cropped.any(axis=1).sum()) == (16, 16)
     assert (stretched.any(axis=0).sum(), stretched.any(axis=1).sum()) == (8, 16)
 
 
 def test_edges_are_cannys() -> None:
-    given = Given("control", canny=(100, 200))
+    given = Conditioning("control", canny=(100, 200))
     white = Image.new("RGB", (32, 32), "white")
     white.paste("black", (8, 8, 24, 24))
     (edges,), _ = prepared([png(white)], given, 32, 32)
@@ -240,11 +240,13 @@ def test_edges_are_cannys() -> None:
 
 
 def test_a_picture_that_cannot_be_read_harms_no_neighbour(folders: Folders) -> None:
-    student = student_of(folders("stable-diffusion"), Drawing(2, Given("edit", strength=0.5)))
+    student = student_of(
+        folders("stable-diffusion"), DrawPlan(2, Conditioning("edit", strength=0.5))
+    )
     good, _, nothing = student.draw(PROMPTS, SEEDS, IMAGES)
     bad, _, facts = student.draw(PROMPTS, SEEDS, [IMAGES[0], b"broken", IMAGES[2]])
-    assert nothing.hopeless == ()
-    ((place, why),) = facts.hopeless
+    assert nothing.permanent_failures == ()
+    ((place, why),) = facts.permanent_failures
     assert place == 1
     assert why.startswith("the picture is none of PNG")
     assert torch.equal(bad[[0, 1, 4, 5]], good[[0, 1, 4, 5]])
@@ -258,7 +260,7 @@ def test_a_file_system_that_fails_is_no_broken_picture(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(Image, "open", stale)
     with pytest.raises(OSError, match="Stale"):
-        prepared(IMAGES[:1], Given("edit"), 32, 32)
+        prepared(IMAGES[:1], Conditioning("edit"), 32, 32)
 
 
 def test_pictures_are_upright_and_on_white() -> None:

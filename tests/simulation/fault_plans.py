@@ -57,7 +57,7 @@ class Poison:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Small:
+class SmallJob:
     """A small job, on a small cluster."""
 
     num_rows: int
@@ -71,7 +71,7 @@ class Small:
     through: str
     keep: str
     save_student: bool
-    unusable: frozenset[int]
+    invalid_rows: frozenset[int]
     poison: tuple[Poison, ...]
     draws: int = 1
     gpus: int | None = None
@@ -99,11 +99,11 @@ class Small:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Schedule:
+class FaultPlan:
     """A trial, decided."""
 
     seed: int
-    job: Small
+    job: SmallJob
     faults: tuple[Fault, ...] = ()
     call_timeout_seconds: float | None = None
 
@@ -113,7 +113,7 @@ class Schedule:
         return min(20, 2 * len(self.faults) + 3)
 
 
-def make_schedule(seed: int) -> Schedule:
+def make_fault_plan(seed: int) -> FaultPlan:
     """A seed's schedule. One in four has poison rows; many have their faults close together."""
     random = Random(seed)
     job = _small_job(seed % 96)
@@ -135,14 +135,14 @@ def make_schedule(seed: int) -> Schedule:
     for _ in range(chance.choice([0, 0, 1, 3])):
         at, pick = abs(chance.gauss(centre, 0.2)), chance.randrange(1000)
         faults.append(Fault(Breaks.RESIZE, at, pick, chance.random()))
-    return Schedule(
+    return FaultPlan(
         seed=seed, job=job, faults=tuple(faults),
         call_timeout_seconds=random.choice([None, None, 30.0]),
     )  # fmt: skip
 
 
 @cache
-def _small_job(number: int) -> Small:
+def _small_job(number: int) -> SmallJob:
     random = Random(f"job {number}")
     num_rows = random.randint(1, 30)
     rows = range(num_rows)
@@ -158,7 +158,7 @@ def _small_job(number: int) -> Small:
     if number % 4 == 1:
         # Many small calls wait for what one large call made, and may miss it when their turn comes.
         batches, sizes = (random.randint(5, 8), random.randint(1, 3), 1), (1, 1, 1)
-    small = Small(
+    small = SmallJob(
         num_rows=num_rows,
         rows_per_part=random.choice([3, 7, 10, 16]),
         batches=batches,
@@ -170,7 +170,7 @@ def _small_job(number: int) -> Small:
         through=random.choice(["latents", "pixels"]),
         keep=random.choice(["teacher", "best"]),
         save_student=random.random() < 0.4,
-        unusable=frozenset(row for row in rows if random.random() < 0.05),
+        invalid_rows=frozenset(row for row in rows if random.random() < 0.05),
         poison=tuple(poison),
     )
     gpus = random.choice([None, sum(small.sizes), sum(small.sizes) + 2])

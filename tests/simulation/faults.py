@@ -25,12 +25,12 @@ from traceback import format_exc
 from typing import Any
 
 from jobs.execution.calls import Call, Stage
-from jobs.execution.dispatcher import Crew
+from jobs.execution.dispatcher import Dispatcher
 from jobs.execution.runner import Runner
 from jobs.scaling.capacity import Capacity, Devices
 from jobs.simulation.executor import SimulatedOutput, simulated_job
-from tests.simulation.fault_plans import POOLS, Breaks, Schedule, Small, make_schedule
-from tests.simulation.faulty_executor import FaultyHands, RestartError
+from tests.simulation.fault_plans import POOLS, Breaks, FaultPlan, SmallJob, make_fault_plan
+from tests.simulation.faulty_executor import FaultyExecutor, RestartError
 
 SHARES = {"student": 1.0, "oracle": 0.5, "teacher": 1.0}
 """Of a GPU, where the pools are balanced."""
@@ -55,15 +55,15 @@ class Verdict:
 class Trial:
     """A schedule being run: what outlives the driver."""
 
-    def __init__(self, schedule: Schedule, quiet: Verdict | None, tell: Callable[[str], None]):
-        self.schedule = schedule
-        self.tell = tell
+    def __init__(self, plan: FaultPlan, quiet: Verdict | None, narrate: Callable[[str], None]):
+        self.plan = plan
+        self.narrate = narrate
         self.output = SimulatedOutput()
         self.seconds = quiet.seconds if quiet else 1.0
-        self.left = [fault for fault in schedule.faults if fault.what is not Breaks.RESTART]
+        self.left = [fault for fault in plan.faults if fault.what is not Breaks.RESTART]
         self.restarts = sorted(
             int(fault.at * quiet.interactions)
-            for fault in schedule.faults
+            for fault in plan.faults
             if fault.what is Breaks.RESTART and quiet
         )
         self.interactions = self.num_calls = 0
@@ -72,13 +72,13 @@ class Trial:
         self.verdict = Verdict()
         self._quiet = quiet
         self.capacity: Capacity | None = None
-        if gpus := schedule.job.gpus:
+        if gpus := plan.job.gpus:
             self.capacity = Capacity((Devices(gpus, frozenset(POOLS)),), SHARES)
-        self.may_dismiss = bool(gpus) or any(f.what is Breaks.RESIZE for f in schedule.faults)
+        self.may_dismiss = bool(gpus) or any(f.what is Breaks.RESIZE for f in plan.faults)
 
     def problem(self, text: str) -> None:
         self.verdict.problems.append(text)
-        self.tell(f"PROBLEM: {text}")
+        self.narrate(f"PROBLEM: {text}")
 
     def committed(self, record: dict[str, Any], rows: list[tuple[Any, ...]]) -> None:
         """A part was written; the record makes it count."""
@@ -101,34 +101,37 @@ class Trial:
 
     def run(self) -> Verdict:
         verdict = self.verdict
-        small = self.schedule.job
-        spec = small.spec(self.schedule.max_attempts, self.schedule.call_timeout_seconds)
+        small = self.plan.job
+        spec = small.spec(self.plan.max_attempts, self.plan.call_timeout_seconds)
         job = replace(
-            simulated_job(spec, small.num_rows, small.through, small.unusable), output=self.output
+            simulated_job(spec, small.num_rows, small.through, small.invalid_rows),
+            output=self.output,
         )
         again = True
         while again:
             verdict.lives += 1
-            hands = FaultyHands(self, verdict.seconds)
+            executor = FaultyExecutor(self, verdict.seconds)
             again = False
             sizes = dict(zip(POOLS, small.sizes, strict=True))
             try:
-                with Crew(job, hands, sizes, small.task_slots, capacity=self.capacity) as crew:
-                    hands.crew = crew
+                with Dispatcher(
+                    job, executor, sizes, small.task_slots, capacity=self.capacity
+                ) as dispatcher:
+                    executor.dispatcher = dispatcher
                     try:
-                        Runner(job).run(crew, job.rules(small.threshold))
+                        Runner(job).run(dispatcher, job.rules(small.threshold))
                     finally:
-                        hands.over = True
-                    hands.drain()
-                    for ref in hands.store:
+                        executor.over = True
+                    executor.drain()
+                    for ref in executor.store:
                         self.problem(f"the {ref.output} of {ref.call} of part {ref.part} are held")
             except RestartError:
                 again = True
             except Exception as error:  # noqa: BLE001  a crash is a finding like any other
                 self.problem(f"{type(error).__name__}: {error}")
-                self.tell(format_exc())
-            verdict.seconds = hands.now()
-            for problem in hands.ledger.problems(self._most_attempts()):
+                self.narrate(format_exc())
+            verdict.seconds = executor.now()
+            for problem in executor.ledger.problems(self._most_attempts()):
                 self.problem(problem)
         verdict.interactions, verdict.num_calls = self.interactions, self.num_calls
         num_parts = job.prompts.num_parts
@@ -141,10 +144,10 @@ class Trial:
 
         A row that kills its actor costs the call behind it as many.
         """
-        job = self.schedule.job
+        job = self.plan.job
         halvings = max(job.batches).bit_length() + 1
         poison = max(1, len(job.poison))
-        return self.schedule.max_attempts * halvings * poison + 5 * len(self.schedule.faults) + 5
+        return self.plan.max_attempts * halvings * poison + 5 * len(self.plan.faults) + 5
 
 
 def _comparable(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
@@ -153,22 +156,22 @@ def _comparable(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
 
 
 @cache
-def _quiet(job: Small) -> Verdict:
+def _quiet(job: SmallJob) -> Verdict:
     """The same job with nothing but its poison."""
-    return _run(Schedule(seed=0, job=job), None, lambda _: None)
+    return _run(FaultPlan(seed=0, job=job), None, lambda _: None)
 
 
-def run_trial(schedule: Schedule, tell: Callable[[str], None] = lambda _: None) -> Verdict:
+def run_trial(plan: FaultPlan, narrate: Callable[[str], None] = lambda _: None) -> Verdict:
     """Run a schedule; `tell` hears its story, line by line."""
-    quiet = _quiet(schedule.job)
-    return quiet if quiet.problems else _run(schedule, quiet, tell)
+    quiet = _quiet(plan.job)
+    return quiet if quiet.problems else _run(plan, quiet, narrate)
 
 
-def _run(schedule: Schedule, quiet: Verdict | None, tell: Callable[[str], None]) -> Verdict:
+def _run(plan: FaultPlan, quiet: Verdict | None, narrate: Callable[[str], None]) -> Verdict:
     # What is held must be let go of by the code itself, not by the collector of cycles.
     gc.disable()
     try:
-        return Trial(schedule, quiet, tell).run()
+        return Trial(plan, quiet, narrate).run()
     finally:
         gc.enable()
 
@@ -182,13 +185,13 @@ def main() -> None:
     args = parser.parse_args()
     if args.seed is not None:
         logging.basicConfig(level=logging.INFO, format="            %(message)s")
-        schedule = make_schedule(args.seed)
-        print(schedule.job, *schedule.faults, sep="\n")
-        raise SystemExit(bool(run_trial(schedule, print).problems))
+        plan = make_fault_plan(args.seed)
+        print(plan.job, *plan.faults, sep="\n")
+        raise SystemExit(bool(run_trial(plan, print).problems))
     logging.disable()
     start, bad = process_time(), 0
     for seed in range(args.first, args.first + args.count):
-        for problem in (problems := run_trial(make_schedule(seed)).problems)[:1]:
+        for problem in (problems := run_trial(make_fault_plan(seed)).problems)[:1]:
             print(f"seed {seed}: {problem}" + (f" (and {len(problems) - 1} more)"))
             bad += 1
     seconds = process_time() - start

@@ -1,6 +1,6 @@
 """Simulated hands that break things as a schedule says, and count what is done again.
 
-One `FaultyHands` is one life of the driver; what outlives it is the trial's (`faults.Trial`).
+One `FaultyExecutor` is one life of the driver; what outlives it is the trial's (`faults.Trial`).
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 from actors.errors import BottegaError
 from jobs.execution.calls import Call, Stage
-from jobs.execution.executor import Answer, Kind, Trouble, Work
+from jobs.execution.executor import Completion, ErrorKind, Task, TaskError
 from jobs.simulation.executor import (
     DRIVER_NODE,
     SimulatedActor,
-    SimulatedHands,
+    SimulatedExecutor,
     SimulatedRef,
     Times,
 )
 from tests.simulation.fault_plans import POOLS, Breaks, Fault
 
 if TYPE_CHECKING:
-    from jobs.execution.dispatcher import Crew
+    from jobs.execution.dispatcher import Dispatcher
     from tests.simulation.faults import Trial
 
 MAX_TURNS = 20_000
@@ -71,18 +71,18 @@ class RestartError(Exception):
     """The driver is gone."""
 
 
-class FaultyHands(SimulatedHands):
+class FaultyExecutor(SimulatedExecutor):
     """One life of the driver. What outlives it is in the trial."""
 
     def __init__(self, trial: Trial, start: float) -> None:
-        super().__init__(Times(), trial.schedule.job.num_nodes, start)
+        super().__init__(Times(), trial.plan.job.num_nodes, start)
         self.trial = trial
-        self.random = Random(f"{trial.schedule.seed} {start}")
+        self.random = Random(f"{trial.plan.seed} {start}")
         self.ledger = Ledger()
         self.finished_before = set(trial.output.kept)
         self.over = False
         self.turns = 0
-        self.crew: Crew | None = None
+        self.dispatcher: Dispatcher | None = None
         self._suspects: set[SimulatedActor] = set()
         """Actors that the crew may give up."""
         self._hanging: set[SimulatedActor] = set()
@@ -92,12 +92,12 @@ class FaultyHands(SimulatedHands):
         for fault in trial.left:
             self.at(max(0.0, fault.at * trial.seconds - start), lambda f=fault: self._strike(f))  # type: ignore[misc]
 
-    def tell(self, text: str) -> None:
-        self.trial.tell(f"{self.now():8.2f} s  {text}")
+    def narrate(self, text: str) -> None:
+        self.trial.narrate(f"{self.now():8.2f} s  {text}")
 
     # ---- what the crew asks for
 
-    def wait(self, timeout_seconds: float) -> list[Answer]:
+    def wait(self, timeout_seconds: float) -> list[Completion]:
         self.turns += 1
         self._interact()
         if self.turns > MAX_TURNS:
@@ -106,110 +106,110 @@ class FaultyHands(SimulatedHands):
 
     def start_actor(self, pool: str) -> tuple[SimulatedActor, object]:
         self._interact()
-        actor, ticket = super().start_actor(pool)
-        self.tell(f"{actor.name} starts on node {actor.node}")
+        actor, task_ref = super().start_actor(pool)
+        self.narrate(f"{actor.name} starts on node {actor.node}")
         if (capacity := self.trial.capacity) and not capacity.fits(self._sizes()):
             self.trial.problem(f"{actor.name} was started and there is no GPU for it")
-        return actor, ticket
+        return actor, task_ref
 
     def _sizes(self) -> Counter[str]:
         return Counter(actor.pool for actor in self.actors)
 
-    def ask_actor(self, handle: SimulatedActor, work: Work) -> object:
+    def submit_actor_task(self, handle: SimulatedActor, task: Task) -> object:
         self._interact()
-        self._count(work, handle.name)
-        return super().ask_actor(handle, work)
+        self._count(task, handle.name)
+        return super().submit_actor_task(handle, task)
 
-    def handle_files(self, work: Work) -> object:
+    def submit_file_task(self, task: Task) -> object:
         self._interact()
-        self._count(work, "files")
-        return super().handle_files(work)
+        self._count(task, "files")
+        return super().submit_file_task(task)
 
     def kill_actor(self, handle: SimulatedActor) -> None:
         if not self.over and not handle.dead:
-            self.tell(f"{handle.name} is given up by the crew")
+            self.narrate(f"{handle.name} is given up by the crew")
             dismissed = self.trial.may_dismiss and not handle.calls
             if handle not in self._suspects and not dismissed:
                 self.trial.problem(f"{handle.name} was given up, and nothing was wrong with it")
         super().kill_actor(handle)
 
-    def _count(self, work: Work, who: str) -> None:
-        part = work.owner.part.index
-        self.tell(f"{who}: {work.call} of part {part}")
-        self.ledger.make(part, work.call)
+    def _count(self, task: Task, who: str) -> None:
+        part = task.owner.part.index
+        self.narrate(f"{who}: {task.call} of part {part}")
+        self.ledger.make(part, task.call)
         self.trial.num_calls += 1
-        self.trial.check_batch(part, work.call)
+        self.trial.check_batch(part, task.call)
         if part in self.finished_before:
-            self.trial.problem(f"part {part} was finished, and {work.call} was done for it again")
+            self.trial.problem(f"part {part} was finished, and {task.call} was done for it again")
 
     def _interact(self) -> None:
         self.trial.interactions += 1
         if self.trial.restarts and self.trial.interactions >= self.trial.restarts[0]:
             self.trial.restarts.pop(0)
-            self.tell(Breaks.RESTART)
+            self.narrate(Breaks.RESTART)
             raise RestartError
 
     # ---- what becomes of it
 
-    def outcome(self, actor: SimulatedActor, work: Work) -> tuple[float, Trouble | None]:
-        seconds, _ = super().outcome(actor, work)
+    def outcome(self, actor: SimulatedActor, task: Task) -> tuple[float, TaskError | None]:
+        seconds, _ = super().outcome(actor, task)
         seconds *= self.random.uniform(0.7, 1.3)
-        if work.rows_at_once > self.trial.memory.get(actor.pool, inf):
-            return 0.1, Trouble(Kind.OUT_OF_MEMORY, "out of memory")
+        if task.micro_batch_size > self.trial.memory.get(actor.pool, inf):
+            return 0.1, TaskError(ErrorKind.OUT_OF_MEMORY, "out of memory")
         if actor in self._hanging:
             return inf, None
         if self._raising.get(actor, 0) > 0:
             self._raising[actor] -= 1
-            return seconds / 2, Trouble(Kind.RAISED, "a broken actor")
-        match how := self._poison(work):
+            return seconds / 2, TaskError(ErrorKind.RAISED, "a broken actor")
+        match how := self._poison(task):
             case Breaks.RAISE:
                 self._suspects.add(actor)
-                return seconds / 2, Trouble(Kind.RAISED, "poison")
+                return seconds / 2, TaskError(ErrorKind.RAISED, "poison")
             case Breaks.KILL_WORKING:
                 self.at(seconds / 2, lambda: self._kill(actor, "poison"))
                 return inf, None
             case Breaks.HANG:
                 self._suspects.add(actor)
-                self.tell(f"{actor.name} hangs: poison")
+                self.narrate(f"{actor.name} hangs: poison")
                 return inf, None
         assert how is None
         return seconds, None
 
-    def files_outcome(self, work: Work) -> Trouble | None:
-        if self._poison(work):
-            return Trouble(Kind.RAISED, "poison")
-        if work.call.stage is Stage.COMMIT and self.trial.failing_commits:
+    def file_outcome(self, task: Task) -> TaskError | None:
+        if self._poison(task):
+            return TaskError(ErrorKind.RAISED, "poison")
+        if task.call.stage is Stage.COMMIT and self.trial.failing_commits:
             what = self.trial.failing_commits.pop()
-            self.tell(what)
+            self.narrate(what)
             if what is Breaks.COMMIT_UNTOLD:
-                self.commit(work)
-            return Trouble(Kind.RAISED, "no space left on device")
+                self.commit(task)
+            return TaskError(ErrorKind.RAISED, "no space left on device")
         return None
 
-    def _poison(self, work: Work) -> Breaks | None:
+    def _poison(self, task: Task) -> Breaks | None:
         """By what the rows are, and not by where they are."""
         return next(
             (
                 poison.how
-                for poison in self.trial.schedule.job.poison
-                if poison.stage is work.call.stage and poison.row in work.seeds
+                for poison in self.trial.plan.job.poison
+                if poison.stage is task.call.stage and poison.row in task.seeds
             ),
             None,
         )
 
-    def went_wrong(self, work: Work) -> None:
-        self.ledger.explain(work.owner.part.index, work.call)
+    def task_failed(self, task: Task) -> None:
+        self.ledger.explain(task.owner.part.index, task.call)
 
-    def deliver(self, answer: Answer) -> None:
-        if (seconds := self._late.pop(answer.ticket, None)) is not None:
-            self.at(seconds, lambda: super(FaultyHands, self).deliver(answer))
+    def deliver(self, completion: Completion) -> None:
+        if (seconds := self._late.pop(completion.task_ref, None)) is not None:
+            self.at(seconds, lambda: super(FaultyExecutor, self).deliver(completion))
             return
-        if (seconds := self._twice.pop(answer.ticket, None)) is not None:
-            self.at(seconds, lambda: super(FaultyHands, self).deliver(answer))
-        super().deliver(answer)
+        if (seconds := self._twice.pop(completion.task_ref, None)) is not None:
+            self.at(seconds, lambda: super(FaultyExecutor, self).deliver(completion))
+        super().deliver(completion)
 
-    def commit(self, work: Work) -> dict[str, Any]:
-        record = super().commit(work)
+    def commit(self, task: Task) -> dict[str, Any]:
+        record = super().commit(task)
         self.trial.committed(record, self.committed[record["part"]])
         return record
 
@@ -222,7 +222,7 @@ class FaultyHands(SimulatedHands):
         match fault.what:
             case Breaks.KILL_NODE:
                 nodes = sorted(self.nodes - {DRIVER_NODE})
-                self.tell(f"node {nodes[fault.pick % len(nodes)]} dies")
+                self.narrate(f"node {nodes[fault.pick % len(nodes)]} dies")
                 self.kill_node(nodes[fault.pick % len(nodes)])
             case Breaks.LOSE:
                 stored = sorted((r for r in self.store if not r.gone), key=lambda r: r.serial)
@@ -230,7 +230,7 @@ class FaultyHands(SimulatedHands):
                     self.lose(stored[fault.pick % len(stored)])
             case Breaks.MEMORY:
                 self.trial.memory[POOLS[fault.pick % 3]] = 1 + int(fault.size * 4)
-                self.tell(f"memory is short: {self.trial.memory}")
+                self.narrate(f"memory is short: {self.trial.memory}")
             case Breaks.COMMIT | Breaks.COMMIT_UNTOLD:
                 self.trial.failing_commits.append(fault.what)
             case Breaks.RESIZE:
@@ -242,7 +242,7 @@ class FaultyHands(SimulatedHands):
         """To any sizes that fit; a pool may have no actor for a while, and then has some again."""
         random, capacity = Random(fault.pick), self.trial.capacity
         for least, after in ((0, 0.0), (1, 40 * fault.size)):
-            sizes = dict(zip(POOLS, self.trial.schedule.job.sizes, strict=True))
+            sizes = dict(zip(POOLS, self.trial.plan.job.sizes, strict=True))
             for _ in range(20):
                 tried = {pool: random.randint(least, 3) for pool in POOLS}
                 if capacity is None or capacity.fits(tried):
@@ -251,9 +251,9 @@ class FaultyHands(SimulatedHands):
             self.at(after, lambda sizes=sizes: self._resize_to(sizes))  # type: ignore[misc]
 
     def _resize_to(self, sizes: dict[str, int]) -> None:
-        if self.crew is not None and not self.over:
-            self.tell(f"the pools are resized: {sizes}")
-            self.crew.resize(sizes)
+        if self.dispatcher is not None and not self.over:
+            self.narrate(f"the pools are resized: {sizes}")
+            self.dispatcher.resize(sizes)
 
     def _strike_actor(self, fault: Fault) -> None:
         wanted = {
@@ -270,7 +270,7 @@ class FaultyHands(SimulatedHands):
             self._kill(actor, fault.what)
             return
         self._suspects.add(actor)
-        self.tell(f"{actor.name}: {fault.what}")
+        self.narrate(f"{actor.name}: {fault.what}")
         match fault.what:
             case Breaks.SLOW:
                 actor.slowness = 2 + 200 * fault.size**2
@@ -280,15 +280,15 @@ class FaultyHands(SimulatedHands):
                 self._raising[actor] = 1 if fault.what is Breaks.RAISE else inf
             case _:
                 assert current is not None
-                assert current.work is not None
+                assert current.task is not None
                 which = self._late if fault.what is Breaks.LATE else self._twice
-                which[current.ticket] = 200 * fault.size**2
+                which[current.task_ref] = 200 * fault.size**2
                 if fault.what is Breaks.LATE:
-                    self.went_wrong(current.work)
+                    self.task_failed(current.task)
 
     def _kill(self, actor: SimulatedActor, why: str) -> None:
         if not actor.dead:
-            self.tell(f"{actor.name} dies: {why}")
+            self.narrate(f"{actor.name} dies: {why}")
             super().kill_actor(actor)
 
     def kill_node(self, node: int) -> None:
@@ -297,6 +297,6 @@ class FaultyHands(SimulatedHands):
 
     def lose(self, ref: SimulatedRef) -> None:
         if not ref.gone:
-            self.tell(f"the {ref.output} of {ref.call} of part {ref.part} are lost")
+            self.narrate(f"the {ref.output} of {ref.call} of part {ref.part} are lost")
             self.ledger.lost(ref.part, ref.call)
         super().lose(ref)

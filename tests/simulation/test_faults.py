@@ -10,13 +10,13 @@ import pytest
 
 from actors.errors import JobError, PoolFailedError, StalledError
 from jobs.execution.calls import Call, Stage
-from jobs.execution.dispatcher import Crew
-from jobs.execution.executor import Kind, Trouble, Work
+from jobs.execution.dispatcher import Dispatcher
+from jobs.execution.executor import ErrorKind, Task, TaskError
 from jobs.execution.runner import Runner
-from jobs.simulation.executor import SimulatedActor, SimulatedHands, Times, simulated_job
+from jobs.simulation.executor import SimulatedActor, SimulatedExecutor, Times, simulated_job
 from jobs.spec.job_spec import make_spec
 from tests.chaos.broken import BROKEN, ROOT
-from tests.simulation.fault_plans import Breaks, Fault, Poison, Schedule, Small, make_schedule
+from tests.simulation.fault_plans import Breaks, Fault, FaultPlan, Poison, SmallJob, make_fault_plan
 from tests.simulation.faults import run_trial
 
 NUM_SCHEDULES = 2400
@@ -40,7 +40,7 @@ def _quick() -> Iterator[None]:
 def test_faults_change_nothing_but_the_time(which: int) -> None:
     failed: dict[int, str] = {}
     for seed in range(which, NUM_SCHEDULES, NUM_SLICES):
-        if problems := run_trial(make_schedule(seed)).problems:
+        if problems := run_trial(make_fault_plan(seed)).problems:
             failed[seed] = problems[0]
     assert not failed, f"replay with: python -m tests.simulation.faults --seed {next(iter(failed))}"
 
@@ -49,7 +49,7 @@ def test_the_schedules_break_everything_that_can_break() -> None:
     """Or a promise would be kept because nobody tested it."""
     told: list[str] = []
     for seed in range(300):
-        run_trial(make_schedule(seed), told.append)
+        run_trial(make_fault_plan(seed), told.append)
     story = "\n".join(told)
     for words in [
         "dies: an actor dies while it loads", "dies: an actor dies while it has nothing to do",
@@ -67,11 +67,11 @@ def test_a_seed_is_the_same_story_each_time() -> None:
     for seed in range(20):
         stories: list[list[str]] = [[], []]
         for story in stories:
-            run_trial(make_schedule(seed), story.append)
+            run_trial(make_fault_plan(seed), story.append)
         assert stories[0] == stories[1]
 
 
-SMALL = Small(
+SMALL = SmallJob(
     num_rows=8,
     rows_per_part=8,
     batches=(4, 8, 4),
@@ -83,7 +83,7 @@ SMALL = Small(
     through="latents",
     keep="teacher",
     save_student=False,
-    unusable=frozenset(),
+    invalid_rows=frozenset(),
     poison=(),
 )
 
@@ -91,10 +91,10 @@ SMALL = Small(
 @pytest.mark.parametrize("how", [Breaks.RAISE, Breaks.KILL_WORKING, Breaks.HANG])
 @pytest.mark.parametrize("stage", [Stage.DRAW, Stage.SCORE_DRAWN, Stage.REFINE])
 def test_a_poison_row_ends_as_failed_and_its_neighbours_as_ever(stage: Stage, how: Breaks) -> None:
-    quiet = run_trial(Schedule(seed=0, job=SMALL)).content[0]
+    quiet = run_trial(FaultPlan(seed=0, job=SMALL)).content[0]
     poison = (Poison(row=5, stage=stage, how=how),)
-    small = Small(**{**{n: getattr(SMALL, n) for n in SMALL.__slots__}, "poison": poison})
-    verdict = run_trial(Schedule(seed=0, job=small))
+    small = SmallJob(**{**{n: getattr(SMALL, n) for n in SMALL.__slots__}, "poison": poison})
+    verdict = run_trial(FaultPlan(seed=0, job=small))
     assert verdict.problems == []
     rows = verdict.content[0]
     assert rows[:5] + rows[6:] == quiet[:5] + quiet[6:]
@@ -105,37 +105,37 @@ def test_a_poison_row_ends_as_failed_and_its_neighbours_as_ever(stage: Stage, ho
 
 def test_a_lost_reference_redoes_what_made_it_and_nothing_else() -> None:
     """Both files of a part of two batches are there, and one of them goes."""
-    quiet = run_trial(Schedule(seed=0, job=SMALL))
+    quiet = run_trial(FaultPlan(seed=0, job=SMALL))
     told: list[str] = []
     schedules = (
-        Schedule(seed=0, job=SMALL, faults=(Fault(Breaks.LOSE, at, pick, 0.0),))
+        FaultPlan(seed=0, job=SMALL, faults=(Fault(Breaks.LOSE, at, pick, 0.0),))
         for at in (0.5, 0.7, 0.9)
         for pick in range(4)
     )
-    verdicts = [run_trial(schedule, told.append) for schedule in schedules]
+    verdicts = [run_trial(plan, told.append) for plan in schedules]
     assert any("are lost" in line for line in told)
     assert [verdict.problems for verdict in verdicts] == [[]] * 12
     # At most the drawing, refining and encoding of one batch, and the calls that missed it.
     assert max(verdict.num_calls for verdict in verdicts) <= quiet.num_calls + 6
 
 
-class _Memory(SimulatedHands):
+class _Memory(SimulatedExecutor):
     """Devices with room for two rows; notes how many were asked for at once."""
 
     def __init__(self, room: int) -> None:
         super().__init__(Times(), num_nodes=1)
         self.room = room
-        self.asked: list[tuple[Call, int]] = []
+        self.running: list[tuple[Call, int]] = []
 
-    def outcome(self, actor: SimulatedActor, work: Work) -> tuple[float, Trouble | None]:
-        self.asked.append((work.call, work.rows_at_once))
-        if actor.pool == "teacher" and work.rows_at_once > self.room:
-            return 0.1, Trouble(Kind.OUT_OF_MEMORY, "CUDA out of memory")
-        return super().outcome(actor, work)
+    def outcome(self, actor: SimulatedActor, task: Task) -> tuple[float, TaskError | None]:
+        self.running.append((task.call, task.micro_batch_size))
+        if actor.pool == "teacher" and task.micro_batch_size > self.room:
+            return 0.1, TaskError(ErrorKind.OUT_OF_MEMORY, "CUDA out of memory")
+        return super().outcome(actor, task)
 
 
 def _run(
-    hands: SimulatedHands,
+    executor: SimulatedExecutor,
     num_rows: int = 16,
     threshold: float = 1.1,
     teacher_batch: int = 8,
@@ -145,66 +145,66 @@ def _run(
     models = {"preset": "shapes", **{n: {"batch_size": b} for n, b in batches.items()}}
     spec = make_spec({"input": "-", "output": "-", "models": models, "rows_per_part": 16, **fields})
     job = simulated_job(spec, num_rows, "latents", frozenset())
-    with Crew(job, hands, SIZES, task_slots=2) as crew:
-        Runner(job).run(crew, job.rules(threshold))
+    with Dispatcher(job, executor, SIZES, task_slots=2) as dispatcher:
+        Runner(job).run(dispatcher, job.rules(threshold))
 
 
 def test_a_pool_without_memory_computes_fewer_rows_at_once_and_remembers() -> None:
-    hands = _Memory(room=2)
-    _run(hands, num_rows=32)
-    refined = [(call, rows) for call, rows in hands.asked if call.stage is Stage.REFINE]
+    executor = _Memory(room=2)
+    _run(executor, num_rows=32)
+    refined = [(call, rows) for call, rows in executor.running if call.stage is Stage.REFINE]
     sizes = [rows for _, rows in refined]
     assert sizes == sorted(sizes, reverse=True), "what did not fit is not tried again"
     assert set(sizes) == {8, 4, 2}
     assert sizes.count(2) == 4, "each batch of eight once, in twos"
     assert {len(call.rows) for call, _ in refined} == {8}, "the rows of a batch stay together"
-    assert {rows for call, rows in hands.asked if call.stage is not Stage.REFINE} == {8}
-    assert all(row[5] is None for rows in hands.committed.values() for row in rows)
+    assert {rows for call, rows in executor.running if call.stage is not Stage.REFINE} == {8}
+    assert all(row[5] is None for rows in executor.committed.values() for row in rows)
 
 
 def test_rows_for_which_there_is_never_room_fail() -> None:
-    hands = _Memory(room=0)
-    _run(hands, max_failed=1.0)
-    assert {row[5] for row in hands.committed[0]} == {"refine: out of memory"}
+    executor = _Memory(room=0)
+    _run(executor, max_failed=1.0)
+    assert {row[5] for row in executor.committed[0]} == {"refine: out of memory"}
 
 
-class _Losing(SimulatedHands):
+class _Losing(SimulatedExecutor):
     """The latents are lost when the first of two calls that take them is on its way."""
 
     def __init__(self) -> None:
         super().__init__(Times(), num_nodes=1)
-        self.asked: list[Stage] = []
+        self.running: list[Stage] = []
 
-    def ask_actor(self, handle: SimulatedActor, work: Work) -> object:
-        if work.call.stage is Stage.REFINE and Stage.REFINE not in self.asked:
-            for ref in work.inputs:
+    def submit_actor_task(self, handle: SimulatedActor, task: Task) -> object:
+        if task.call.stage is Stage.REFINE and Stage.REFINE not in self.running:
+            for ref in task.inputs:
                 self.lose(ref)
-        self.asked.append(work.call.stage)
-        return super().ask_actor(handle, work)
+        self.running.append(task.call.stage)
+        return super().submit_actor_task(handle, task)
 
 
 def test_what_was_made_anew_is_not_lost_when_the_next_call_misses_the_old() -> None:
-    hands = _Losing()
-    _run(hands, num_rows=8, teacher_batch=4)
-    assert hands.asked.count(Stage.DRAW) == 2
-    assert hands.asked.count(Stage.REFINE) == 4
+    executor = _Losing()
+    _run(executor, num_rows=8, teacher_batch=4)
+    assert executor.running.count(Stage.DRAW) == 2
+    assert executor.running.count(Stage.REFINE) == 4
 
 
 def test_a_call_whose_input_is_lost_while_it_waits_is_sent_when_it_is_there_again() -> None:
     """Eight calls take the latents; two miss them on the way, and six still wait for their turn."""
-    hands = _Losing()
-    _run(hands, num_rows=8, teacher_batch=1)
-    assert hands.asked.count(Stage.DRAW) == 2
-    assert hands.asked.count(Stage.REFINE) == 8 + 2
-    assert all(row[5] is None for row in hands.committed[0])
+    executor = _Losing()
+    _run(executor, num_rows=8, teacher_batch=1)
+    assert executor.running.count(Stage.DRAW) == 2
+    assert executor.running.count(Stage.REFINE) == 8 + 2
+    assert all(row[5] is None for row in executor.committed[0])
 
 
-class _Hung(SimulatedHands):
+class _Hung(SimulatedExecutor):
     """No teacher ever comes back."""
 
-    def outcome(self, actor: SimulatedActor, work: Work) -> tuple[float, Trouble | None]:
-        seconds, trouble = super().outcome(actor, work)
-        return (float("inf") if actor.pool == "teacher" else seconds), trouble
+    def outcome(self, actor: SimulatedActor, task: Task) -> tuple[float, TaskError | None]:
+        seconds, error = super().outcome(actor, task)
+        return (float("inf") if actor.pool == "teacher" else seconds), error
 
 
 def test_actors_that_all_hang_end_the_job_with_the_limit() -> None:
@@ -213,30 +213,30 @@ def test_actors_that_all_hang_end_the_job_with_the_limit() -> None:
 
 
 def test_actors_that_never_load_stall_the_job_with_what_it_waits_for() -> None:
-    hands = SimulatedHands(Times(load=float("inf")), num_nodes=1)
+    executor = SimulatedExecutor(Times(load=float("inf")), num_nodes=1)
     with pytest.raises(StalledError, match=r"student: 0 of 1 actors ready, 0 busy, 2 calls"):
-        _run(hands, stall_timeout_seconds=60)
-    assert 60 < hands.now() < 62
+        _run(executor, stall_timeout_seconds=60)
+    assert 60 < executor.now() < 62
 
 
-class _Broken(SimulatedHands):
+class _Broken(SimulatedExecutor):
     """No student ever draws."""
 
-    def outcome(self, actor: SimulatedActor, work: Work) -> tuple[float, Trouble | None]:
-        return 0.1, Trouble(Kind.RAISED, "RuntimeError: expected Half, got Float")
+    def outcome(self, actor: SimulatedActor, task: Task) -> tuple[float, TaskError | None]:
+        return 0.1, TaskError(ErrorKind.RAISED, "RuntimeError: expected Half, got Float")
 
 
 def test_a_student_that_fails_at_everything_ends_the_job_with_the_cause_and_few_loads() -> None:
-    hands = _Broken(Times(load=20.0), num_nodes=1)
+    executor = _Broken(Times(load=20.0), num_nodes=1)
     with pytest.raises(PoolFailedError, match=r"every call of the student .* got Float"):
-        _run(hands, num_rows=1600, max_failed=1.0)
-    assert hands.now() < 200
+        _run(executor, num_rows=1600, max_failed=1.0)
+    assert executor.now() < 200
 
 
-class _FullDisk(SimulatedHands):
-    def files_outcome(self, work: Work) -> Trouble | None:
-        if work.call.stage is Stage.COMMIT:
-            return Trouble(Kind.RAISED, "No space left on device")
+class _FullDisk(SimulatedExecutor):
+    def file_outcome(self, task: Task) -> TaskError | None:
+        if task.call.stage is Stage.COMMIT:
+            return TaskError(ErrorKind.RAISED, "No space left on device")
         return None
 
 

@@ -52,7 +52,7 @@ def card(job: Job) -> str:
 
 def _task(job: Job) -> str:
     """What was made of a row, in a few words."""
-    spec, given = job.spec, job.drawing.given
+    spec, given = job.spec, job.draw_plan.given
     told = {
         "generate": "pictures from prompts",
         "edit": f"edits of the pictures in `{spec.image_column}`",

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from actors.errors import PoolFailedError
-from actors.pool import Pool, PoolCall, Worker
+from actors.pool import Pool, PoolActor, PoolCall
 
 COUNTER = count()
 
@@ -20,7 +20,7 @@ def make_pool(**fields: Any) -> Pool:
         kill=lambda handle: None,
         **{
             "size": 2,
-            "rows_at_once": 8,
+            "micro_batch_size": 8,
             "max_loads": 1,
             "max_deaths": 3,
             "max_raises": 2,
@@ -34,53 +34,53 @@ def make_pool(**fields: Any) -> Pool:
 @pytest.fixture
 def pool() -> Pool:
     pool = make_pool()
-    for worker in pool.start():
-        pool.loaded(worker)
+    for actor in pool.start():
+        pool.loaded(actor)
     return pool
 
 
-def give(pool: Pool, worker: Worker, now: float = 0.0) -> PoolCall:
+def assign(pool: Pool, actor: PoolActor, now: float = 0.0) -> PoolCall:
     call = PoolCall()
-    pool.give(worker, call, now)
+    pool.assign(actor, call, now)
     return call
 
 
-def answer(pool: Pool, worker: Worker, now: float = 0.0, well: bool = True) -> None:
-    pool.answered(worker, worker.calls[0], well, now)
+def answer(pool: Pool, actor: PoolActor, now: float = 0.0, well: bool = True) -> None:
+    pool.completed(actor, actor.calls[0], well, now)
 
 
 def test_the_least_busy_actor_is_fed_first_and_none_gets_more_than_two(pool: Pool) -> None:
     for expected in (0, 1, 0, 1):
-        worker = pool.free(9)
-        assert worker is pool.workers[expected]
-        give(pool, worker)
+        actor = pool.free(9)
+        assert actor is pool.actors[expected]
+        assign(pool, actor)
     assert pool.free(9) is None
-    answer(pool, pool.workers[1])
-    assert pool.free(9) is pool.workers[1]
+    answer(pool, pool.actors[1])
+    assert pool.free(9) is pool.actors[1]
 
 
 def test_the_call_that_it_worked_on_is_at_fault(pool: Pool) -> None:
-    worker = pool.workers[0]
-    give(pool, worker)
-    second = give(pool, worker)
-    answer(pool, worker)
-    give(pool, worker)
-    assert worker.at_fault is second
+    actor = pool.actors[0]
+    assign(pool, actor)
+    second = assign(pool, actor)
+    answer(pool, actor)
+    assign(pool, actor)
+    assert actor.at_fault is second
 
 
 def test_an_actor_that_may_have_died_idle_blames_nobody(pool: Pool) -> None:
-    worker = pool.workers[0]
-    give(pool, worker)
-    answer(pool, worker)
-    give(pool, worker)
-    assert worker.at_fault is None
+    actor = pool.actors[0]
+    assign(pool, actor)
+    answer(pool, actor)
+    assign(pool, actor)
+    assert actor.at_fault is None
 
 
 def test_a_pool_that_never_starts_fails_with_the_cause() -> None:
     pool = make_pool(size=1)
-    (worker,) = pool.start()
+    (actor,) = pool.start()
     with pytest.raises(PoolFailedError, match="does not start: no such model"):
-        pool.died(worker, "no such model", hopeless=True)
+        pool.died(actor, "no such model", permanent=True)
 
 
 def test_actors_that_are_killed_while_they_load_are_replaced_a_few_times() -> None:
@@ -93,14 +93,14 @@ def test_actors_that_are_killed_while_they_load_are_replaced_a_few_times() -> No
 
 def test_a_pool_that_loses_actor_after_actor_is_given_up(pool: Pool) -> None:
     def die() -> None:
-        pool.died(pool.workers[0], "killed")
-        for worker in pool.start():
-            pool.loaded(worker)
+        pool.died(pool.actors[0], "killed")
+        for actor in pool.start():
+            pool.loaded(actor)
 
     for _ in range(5):
         die()
-    give(pool, pool.workers[0])
-    answer(pool, pool.workers[0])  # one answer, and the count begins again
+    assign(pool, pool.actors[0])
+    answer(pool, pool.actors[0])  # one answer, and the count begins again
     for _ in range(5):
         die()
     with pytest.raises(PoolFailedError, match="lost actor after actor"):
@@ -108,87 +108,87 @@ def test_a_pool_that_loses_actor_after_actor_is_given_up(pool: Pool) -> None:
 
 
 def test_a_call_ages_from_when_its_turn_came(pool: Pool) -> None:
-    worker = pool.workers[0]
-    give(pool, worker, now=0)
-    give(pool, worker, now=0)
-    answer(pool, worker, now=100)
+    actor = pool.actors[0]
+    assign(pool, actor, now=0)
+    assign(pool, actor, now=0)
+    answer(pool, actor, now=100)
     assert pool.limit_seconds == 900, "half of the stall timeout bounds what is measured"
     assert pool.hung(now=1000) == []
-    assert pool.hung(now=1001) == [worker]
+    assert pool.hung(now=1001) == [actor]
 
 
 def test_a_call_is_hung_by_what_calls_took_so_far(pool: Pool) -> None:
-    worker = pool.workers[0]
+    actor = pool.actors[0]
     assert pool.limit_seconds == 900
-    give(pool, worker, now=0)
-    answer(pool, worker, now=3)
+    assign(pool, actor, now=0)
+    answer(pool, actor, now=3)
     assert pool.limit_seconds == 60
-    give(pool, worker, now=3)
-    answer(pool, worker, now=11)
+    assign(pool, actor, now=3)
+    answer(pool, actor, now=11)
     assert pool.limit_seconds == 80
-    give(pool, worker, now=11)
+    assign(pool, actor, now=11)
     assert pool.hung(now=91) == []
-    assert pool.hung(now=92) == [worker]
+    assert pool.hung(now=92) == [actor]
     assert make_pool(call_seconds=5.0).limit_seconds == 5
 
 
 def test_a_device_without_room_takes_half_until_one(pool: Pool) -> None:
     assert pool.ran_out_of_memory(8)
-    assert pool.rows_at_once == 4
+    assert pool.micro_batch_size == 4
     assert pool.ran_out_of_memory(8), "a second call of eight was on its way"
-    assert pool.rows_at_once == 4
+    assert pool.micro_batch_size == 4
     assert pool.ran_out_of_memory(4)
     assert pool.ran_out_of_memory(2)
     assert not pool.ran_out_of_memory(1)
-    assert pool.rows_at_once == 1
+    assert pool.micro_batch_size == 1
 
 
 def test_an_actor_that_raises_again_and_again_is_to_be_replaced(pool: Pool) -> None:
-    worker = pool.workers[0]
-    assert not pool.raised(worker, "bad")
-    give(pool, worker)
-    answer(pool, worker)  # one good answer, and the count begins again
-    assert not pool.raised(worker, "bad")
-    assert pool.raised(worker, "bad")
+    actor = pool.actors[0]
+    assert not pool.raised(actor, "bad")
+    assign(pool, actor)
+    answer(pool, actor)  # one good answer, and the count begins again
+    assert not pool.raised(actor, "bad")
+    assert pool.raised(actor, "bad")
 
 
 def test_where_a_new_actor_did_not_help_the_next_is_borne_with_for_longer() -> None:
     pool = make_pool(size=1, max_first_raises=100)
     replaced_after = []
     for _ in range(4):
-        (worker,) = pool.start()
-        pool.loaded(worker)
+        (actor,) = pool.start()
+        pool.loaded(actor)
         raises = 1
-        while not pool.raised(worker, "bad"):
+        while not pool.raised(actor, "bad"):
             raises += 1
         replaced_after.append(raises)
-        pool.retire(worker, "bad")
+        pool.retire(actor, "bad")
     assert replaced_after == [2, 4, 8, 16]
-    (worker,) = pool.start()
-    give(pool, worker)
-    answer(pool, worker)
-    assert [pool.raised(worker, "bad") for _ in range(2)] == [False, True]
+    (actor,) = pool.start()
+    assign(pool, actor)
+    answer(pool, actor)
+    assert [pool.raised(actor, "bad") for _ in range(2)] == [False, True]
 
 
 def test_a_model_that_fails_at_every_call_ends_the_job_with_the_cause(pool: Pool) -> None:
     for _ in range(10):
-        pool.raised(pool.workers[0], "bad")
+        pool.raised(pool.actors[0], "bad")
     with pytest.raises(
         PoolFailedError, match="every call of the teacher failed; the last: no bias"
     ):
-        pool.raised(pool.workers[1], "no bias")
+        pool.raised(pool.actors[1], "no bias")
 
 
 def test_once_a_call_ended_well_no_number_of_raises_ends_the_job(pool: Pool) -> None:
-    give(pool, pool.workers[0])
-    answer(pool, pool.workers[0])
+    assign(pool, pool.actors[0])
+    answer(pool, pool.actors[0])
     for _ in range(100):
-        pool.raised(pool.workers[1], "bad")
+        pool.raised(pool.actors[1], "bad")
 
 
 def test_a_smaller_pool_lets_the_least_busy_go_when_they_are_done(pool: Pool) -> None:
-    busy, idle = pool.workers
-    give(pool, busy)
+    busy, idle = pool.actors
+    assign(pool, busy)
     pool.resize(1)
     assert pool.dismiss_leaving() == [idle]
     pool.resize(0)
@@ -196,7 +196,7 @@ def test_a_smaller_pool_lets_the_least_busy_go_when_they_are_done(pool: Pool) ->
     assert pool.free(9) is None, "who leaves gets nothing more"
     answer(pool, busy)
     assert pool.dismiss_leaving() == [busy]
-    assert pool.workers == []
+    assert pool.actors == []
 
 
 def test_who_still_loads_goes_first_and_who_is_wanted_again_stays(pool: Pool) -> None:
@@ -204,8 +204,8 @@ def test_who_still_loads_goes_first_and_who_is_wanted_again_stays(pool: Pool) ->
     (loading,) = pool.start()
     pool.resize(2)
     assert pool.dismiss_leaving() == [loading]
-    give(pool, pool.workers[0])
-    give(pool, pool.workers[1])
+    assign(pool, pool.actors[0])
+    assign(pool, pool.actors[1])
     pool.resize(1)
     assert pool.num_leaving == 1
     pool.resize(2)
@@ -213,16 +213,16 @@ def test_who_still_loads_goes_first_and_who_is_wanted_again_stays(pool: Pool) ->
 
 
 def test_the_last_calls_go_to_whoever_is_free(pool: Pool) -> None:
-    give(pool, pool.workers[0])
-    give(pool, pool.workers[1])
+    assign(pool, pool.actors[0])
+    assign(pool, pool.actors[1])
     assert pool.free(queued=1) is None
-    assert pool.free(queued=2) is pool.workers[0]
+    assert pool.free(queued=2) is pool.actors[0]
 
 
 def test_a_leaving_actor_that_dies_is_not_replaced(pool: Pool) -> None:
-    give(pool, pool.workers[0])
-    give(pool, pool.workers[1])
+    assign(pool, pool.actors[0])
+    assign(pool, pool.actors[1])
     pool.resize(1)
-    (leaving,) = (worker for worker in pool.workers if worker.leaving)
+    (leaving,) = (actor for actor in pool.actors if actor.leaving)
     pool.died(leaving, "killed")
     assert (pool.num_leaving, pool.num_missing) == (0, 0)

@@ -39,7 +39,7 @@ def test_the_published_profiles_are_there_as_published() -> None:
 
 def test_a_call_is_paid_by_its_batches_the_last_one_padded() -> None:
     timing = Timing(curves={"any": CURVE}, share=0.5, load_seconds=6.0, speed=2.0)
-    assert timing.seconds(rows=9, rows_at_once=4, key=0) == pytest.approx(3 * 1.5 * 0.5 / 2)
+    assert timing.seconds(rows=9, micro_batch_size=4, key=0) == pytest.approx(3 * 1.5 * 0.5 / 2)
     assert timing.loading == 3.0
 
 

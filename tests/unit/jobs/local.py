@@ -16,10 +16,10 @@ import numpy as np
 
 from actors.errors import OutputFailedError
 from actors.refinement import Refinement
-from jobs.execution.active_part import OpenPart, row_results
+from jobs.execution.active_part import ActivePart, row_results
 from jobs.execution.calls import Call, Done, Event, Failed, Output, Release, Stage
-from jobs.execution.dispatcher import Crew
-from jobs.execution.estimators import Pace
+from jobs.execution.dispatcher import Dispatcher
+from jobs.execution.estimators import ThroughputEstimator
 from jobs.execution.progress import Progress
 from jobs.execution.runner import retry_job, run_job
 from jobs.input.prompts import Prompts
@@ -46,22 +46,22 @@ def local_job(source: Path, output: Path, **fields: Any) -> Job:
     return Job(spec, Prompts(spec), OutputFolder(output), REFINEMENT, files)
 
 
-class LocalCrew:
-    """What the runner needs of a Crew. `broken`: prompts that cannot be drawn."""
+class LocalDispatcher:
+    """What the runner needs of a Dispatcher. `broken`: prompts that cannot be drawn."""
 
     def __init__(self, job: Job, broken: frozenset[str] = frozenset()) -> None:
         self.job, self.broken = job, broken
-        self.hands = SimpleNamespace(now=count().__next__)
+        self.executor = SimpleNamespace(now=count().__next__)
         self.pools = {name: SimpleNamespace(size=1) for name in ("student", "oracle", "teacher")}
-        self.paces = {name: Pace() for name in self.pools}
+        self.paces = {name: ThroughputEstimator() for name in self.pools}
         self.sizes = dict.fromkeys(self.pools, 1)
         self.capacity, self.wants_rows = None, True
         self.evaluations = {Stage.DRAW: 4, Stage.REFINE: 6}
         self.drawn: list[str] = []
         """Every prompt that was drawn, in order."""
-        self._queue: deque[tuple[OpenPart, Call]] = deque()
+        self._queue: deque[tuple[ActivePart, Call]] = deque()
 
-    def __enter__(self) -> LocalCrew:
+    def __enter__(self) -> LocalDispatcher:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -73,17 +73,17 @@ class LocalCrew:
     def queued(self, pool: str) -> int:
         return 0
 
-    def let_go(self, owner: OpenPart, release: Release) -> None:
+    def let_go(self, owner: ActivePart, release: Release) -> None:
         owner.refs.pop((release.call, release.output), None)
 
-    def send(self, owner: OpenPart, call: Call) -> None:
+    def send(self, owner: ActivePart, call: Call) -> None:
         self._queue.append((owner, call))
 
-    def wait(self, timeout_seconds: float) -> list[tuple[OpenPart, Event]]:
+    def wait(self, timeout_seconds: float) -> list[tuple[ActivePart, Event]]:
         owner, call = self._queue.popleft()
         return [(owner, self._do(owner, call))]
 
-    def _do(self, owner: OpenPart, call: Call) -> Event:
+    def _do(self, owner: ActivePart, call: Call) -> Event:
         seeds = [owner.part.seeds[row] for row in call.rows]
         match call.stage:
             case Stage.DRAW:
@@ -103,7 +103,7 @@ class LocalCrew:
                 return self._commit(owner, call)
         return Done(call)
 
-    def _commit(self, owner: OpenPart, call: Call) -> Event:
+    def _commit(self, owner: ActivePart, call: Call) -> Event:
         part, files = owner.part, [owner.refs[source, Output.FILES] for source in call.sources]
         results = row_results(owner, call, self.evaluations, self.job.spec.save_student)
         try:
@@ -123,18 +123,18 @@ def picture(name: str) -> bytes:
     return encode_one(np.broadcast_to(hue, (8, 8, 3)).copy(), "png", 90)
 
 
-def run(job: Job, crew: LocalCrew | None = None, extend: bool = False) -> Progress:
+def run(job: Job, dispatcher: LocalDispatcher | None = None, extend: bool = False) -> Progress:
     """Run a job to its end."""
-    return run_job(job, lambda: _as_crew(crew or LocalCrew(job)), extend=extend)
+    return run_job(job, lambda: _as_dispatcher(dispatcher or LocalDispatcher(job)), extend=extend)
 
 
-def retry(job: Job, crew: LocalCrew | None = None) -> Progress:
+def retry(job: Job, dispatcher: LocalDispatcher | None = None) -> Progress:
     """Draw a job's failed rows again."""
-    return retry_job(job, lambda: _as_crew(crew or LocalCrew(job)))
+    return retry_job(job, lambda: _as_dispatcher(dispatcher or LocalDispatcher(job)))
 
 
-def _as_crew(crew: Any) -> Crew:
-    made: Crew = crew
+def _as_dispatcher(dispatcher: Any) -> Dispatcher:
+    made: Dispatcher = dispatcher
     return made
 
 

@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import Any
 
-from jobs.execution.active_part import OpenPart
+from jobs.execution.active_part import ActivePart
 from jobs.execution.calls import Call
-from jobs.execution.dispatcher import Crew
-from jobs.execution.executor import Trouble, Work
+from jobs.execution.dispatcher import Dispatcher
+from jobs.execution.executor import Task, TaskError
 from jobs.execution.runner import Runner
 from jobs.scaling.capacity import Capacity, Devices
 from jobs.scaling.initial_sizes import POOLS, guess_loads, plan_pools
 from jobs.simulation.executor import SimulatedActor, SimulatedOutput, Times, simulated_job
-from jobs.simulation.light_executor import LightHands
+from jobs.simulation.light_executor import LightExecutor
 from jobs.spec.job_spec import make_spec
 
 PROFILES = {"sd": (0.77, 12.88), "sdxl": (7.1, 79.11)}
@@ -28,7 +28,7 @@ THRESHOLD = 0.5
 SHARES = {"student": 0.9, "oracle": 0.1, "teacher": 0.9}
 
 
-class TimedHands(LightHands):
+class TimedExecutor(LightExecutor):
     """`rejected`: by a row's number, the chance. Checks that no GPU is given twice."""
 
     def __init__(self, times: Times, capacity: Capacity, rejected: Callable[[int], float]) -> None:
@@ -44,12 +44,12 @@ class TimedHands(LightHands):
         assert self.capacity.fits({name: there.count(name) for name in POOLS})
         return started
 
-    def outcome(self, actor: SimulatedActor, work: Work) -> tuple[float, Trouble | None]:
-        seconds, trouble = super().outcome(actor, work)
+    def outcome(self, actor: SimulatedActor, task: Task) -> tuple[float, TaskError | None]:
+        seconds, error = super().outcome(actor, task)
         self.busy[actor.pool] += seconds
-        return seconds, trouble
+        return seconds, error
 
-    def scores(self, owner: OpenPart, call: Call) -> Sequence[float]:
+    def scores(self, owner: ActivePart, call: Call) -> Sequence[float]:
         """Below the threshold by the chance of a row's neighbourhood."""
         first = owner.part.first_row
         lucks = super().scores(owner, call)
@@ -124,17 +124,19 @@ def timed_run(
         files=0.05,
     )
     capacity = Capacity((Devices(gpus, frozenset(POOLS)),), shares)
-    hands = TimedHands(times, capacity, chance)
-    with Crew(job, hands, plans.sizes, 10 * gpus, store_bytes, capacity=plans.capacity) as crew:
-        begun = len(hands.starts)
-        while hands.now() < load:
-            crew.wait(load - hands.now())
-        Runner(job).run(crew, job.rules(THRESHOLD))
-        seconds = hands.now() - load
+    executor = TimedExecutor(times, capacity, chance)
+    with Dispatcher(
+        job, executor, plans.sizes, 10 * gpus, store_bytes, capacity=plans.capacity
+    ) as dispatcher:
+        begun = len(executor.starts)
+        while executor.now() < load:
+            dispatcher.wait(load - executor.now())
+        Runner(job).run(dispatcher, job.rules(THRESHOLD))
+        seconds = executor.now() - load
     assert isinstance(job.output, SimulatedOutput)
     return Run(
         seconds=seconds,
-        bound=(hands.busy["student"] + hands.busy["teacher"]) / gpus,
-        starts=hands.starts[begun:],
+        bound=(executor.busy["student"] + executor.busy["teacher"]) / gpus,
+        starts=executor.starts[begun:],
         timeline=job.output.timeline,
     )

@@ -23,7 +23,7 @@ from jobs.execution.calls import (
     Release,
     Stage,
 )
-from jobs.execution.cascade import MAX_UNLUCKY, Cascade, Rules, State, best_draws
+from jobs.execution.cascade import MAX_BLAMELESS_FAILURES, Cascade, Rules, State, best_draws
 
 
 @dataclass
@@ -59,7 +59,7 @@ class World:
                 case Abandon(reason):
                     self.abandoned = reason
 
-    def answer(self, call: Call) -> None:
+    def completion(self, call: Call) -> None:
         self.todo.remove(call)
         if any(self.poison.get(row) is call.stage for row in call.rows):
             self.carry_out(self.cascade.handle(Failed(call, "poison")))
@@ -125,10 +125,10 @@ def worlds(draw: st.DrawFn, poisoned: bool = False) -> World:
         draws=draw(st.integers(1, 3)),
     )
     rows = st.integers(0, num_rows - 1)
-    unusable = draw(st.dictionaries(rows, st.just("the prompt is empty"), max_size=4))
+    invalid_rows = draw(st.dictionaries(rows, st.just("the prompt is empty"), max_size=4))
     stages = st.sampled_from([s for s in Stage if s is not Stage.COMMIT])
     return World(
-        Cascade(num_rows, rules, unusable),
+        Cascade(num_rows, rules, invalid_rows),
         draw_scores=[
             list(each) for each in zip(*(draw(scores) for _ in range(rules.draws)), strict=True)
         ],
@@ -149,16 +149,16 @@ def expected(world: World, row: int) -> tuple[State, str | None]:
 def run(world: World, data: st.DataObject) -> None:
     world.carry_out(world.cascade.start())
     while world.todo:
-        world.answer(world.todo[data.draw(st.integers(0, len(world.todo) - 1))])
+        world.completion(world.todo[data.draw(st.integers(0, len(world.todo) - 1))])
 
 
 @given(worlds(), st.data())
 def test_every_row_is_decided_once_in_any_order(world: World, data: st.DataObject) -> None:
-    unusable = {n for n, row in enumerate(world.cascade.rows) if row.state is State.FAILED}
+    invalid_rows = {n for n, row in enumerate(world.cascade.rows) if row.state is State.FAILED}
     run(world, data)
     assert world.cascade.done
     for number, row in enumerate(world.cascade.rows):
-        if number in unusable:
+        if number in invalid_rows:
             assert row.error == "the prompt is empty"
         else:
             assert (row.state, row.source) == expected(world, number)
@@ -198,7 +198,7 @@ def test_pixels_do_not_wait_for_the_part(world: World, data: st.DataObject) -> N
     world.carry_out(world.cascade.start())
     while world.todo != [call for call in world.todo if call.stage is Stage.COMMIT]:
         others = [call for call in world.todo if call.stage is not Stage.COMMIT]
-        world.answer(others[data.draw(st.integers(0, len(others) - 1))])
+        world.completion(others[data.draw(st.integers(0, len(others) - 1))])
     assert {output for _, output in world.stored} <= {Output.FILES}
 
 
@@ -206,7 +206,7 @@ def test_pixels_do_not_wait_for_the_part(world: World, data: st.DataObject) -> N
 @given(worlds(), st.data())
 def test_faults_change_no_decision(world: World, data: st.DataObject) -> None:
     """Actors die, references are lost, answers come twice: the rows end as in a run in peace."""
-    unusable = {n for n, row in enumerate(world.cascade.rows) if row.state is State.FAILED}
+    invalid_rows = {n for n, row in enumerate(world.cascade.rows) if row.state is State.FAILED}
     world.carry_out(world.cascade.start())
     faults = 0
     while world.todo:
@@ -225,29 +225,29 @@ def test_faults_change_no_decision(world: World, data: st.DataObject) -> None:
                 assert world.cascade.handle(Done(twice, (0.0,) * len(twice.rows))) == []
                 assert world.cascade.held == before
         else:
-            world.answer(call)
+            world.completion(call)
     assert world.cascade.done
     assert world.stored == set()
     for number, row in enumerate(world.cascade.rows):
         # A call that was blamed too often for the deaths of its actor may give a row up.
-        if number not in unusable and row.state is not State.FAILED:
+        if number not in invalid_rows and row.state is not State.FAILED:
             assert (row.state, row.source) == expected(world, number)
 
 
 @settings(max_examples=300)
 @given(worlds(poisoned=True), st.data())
 def test_a_poison_row_fails_alone(world: World, data: st.DataObject) -> None:
-    unusable = {n for n, row in enumerate(world.cascade.rows) if row.state is State.FAILED}
+    invalid_rows = {n for n, row in enumerate(world.cascade.rows) if row.state is State.FAILED}
     reached = {
         row
         for row, stage in world.poison.items()
-        if row not in unusable and _reaches(world, row, stage)
+        if row not in invalid_rows and _reaches(world, row, stage)
     }
     run(world, data)
     assert world.cascade.done
     assert world.stored == set()
     failed = {n for n, row in enumerate(world.cascade.rows) if row.state is State.FAILED}
-    assert failed == unusable | reached
+    assert failed == invalid_rows | reached
     for row in reached:
         assert world.cascade.rows[row].error == f"{world.poison[row]}: poison"
 
@@ -271,8 +271,8 @@ def test_teacher_starts_before_the_part_is_drawn() -> None:
     rules = Rules(threshold=0.5, student_batch=2, teacher_batch=2)
     world = World(Cascade(8, rules), [[0.1]] * 8, [0.9] * 8)
     world.carry_out(world.cascade.start())
-    world.answer(Call(Stage.DRAW, (0, 1)))
-    world.answer(Call(Stage.SCORE_DRAWN, (0, 1)))
+    world.completion(Call(Stage.DRAW, (0, 1)))
+    world.completion(Call(Stage.SCORE_DRAWN, (0, 1)))
     assert Call(Stage.REFINE, (0, 1)) in world.todo
     assert Call(Stage.DRAW, (6, 7)) in world.todo
 
@@ -282,7 +282,7 @@ def test_a_commit_that_keeps_failing_abandons_the_part() -> None:
     world = World(Cascade(2, rules), [[0.9]] * 2, [0.9] * 2)
     world.carry_out(world.cascade.start())
     while not any(call.stage is Stage.COMMIT for call in world.todo):
-        world.answer(world.todo[0])
+        world.completion(world.todo[0])
     world.fail(world.todo[0], blame=True)
     assert world.abandoned is None
     world.fail(world.todo[0], blame=True)
@@ -295,7 +295,7 @@ def test_a_tie_keeps_the_teacher(keep: str) -> None:
     world = World(Cascade(1, rules), [[0.4]], [0.4])
     world.carry_out(world.cascade.start())
     while world.todo:
-        world.answer(world.todo[0])
+        world.completion(world.todo[0])
     assert world.cascade.rows[0].source == "teacher"
 
 
@@ -310,7 +310,7 @@ def test_a_killed_actor_costs_its_own_call_and_no_other(world: World, data: st.D
             kills += 1
             world.fail(call, blame=False)
         else:
-            world.answer(call)
+            world.completion(call)
     assert set(world.done_calls.values()) == {1}
 
 
@@ -324,11 +324,11 @@ def test_a_rejected_row_that_fails_keeps_its_place_in_the_teachers_batch() -> No
         world.carry_out(world.cascade.start())
         first = [Call(stage, (1,)) for stage in (Stage.DRAW, Stage.SCORE_DRAWN, Stage.ENCODE_DRAWN)]
         for call in first if early else []:
-            world.answer(call)
+            world.completion(call)
         while world.todo:
             encoding = [call for call in world.todo if call.stage is Stage.ENCODE_DRAWN]
             others = [call for call in world.todo if call not in encoding]
-            world.answer((others or encoding)[0])
+            world.completion((others or encoding)[0])
         refined = {call.rows for call in world.done_calls if call.stage is Stage.REFINE}
         assert refined == ({(0,), (2, 3)} if early else {(0, 1), (2, 3)})
 
@@ -340,7 +340,7 @@ def test_a_score_that_is_no_number_fails_its_row_alone(stage: Stage) -> None:
     world = World(Cascade(2, rules), [[one] for one in student], [math.inf, 0.9])
     world.carry_out(world.cascade.start())
     while world.todo:
-        world.answer(world.todo[0])
+        world.completion(world.todo[0])
     assert world.cascade.done
     assert world.stored == set()
     gave = math.nan if stage is Stage.SCORE_DRAWN else math.inf
@@ -353,7 +353,7 @@ def test_bad_luck_without_end_is_blamed_in_the_end() -> None:
         Cascade(1, Rules(threshold=0.5, student_batch=1, teacher_batch=1)), [[0.9]], [0.9]
     )
     world.carry_out(world.cascade.start())
-    for _ in range(MAX_UNLUCKY + world.cascade.rules.max_attempts):
+    for _ in range(MAX_BLAMELESS_FAILURES + world.cascade.rules.max_attempts):
         world.fail(Call(Stage.DRAW, (0,)), blame=False)
     assert world.cascade.rows[0].state is State.FAILED
 
@@ -382,26 +382,26 @@ def test_a_hopeless_row_fails_at_once_and_its_neighbours_end_as_ever(
 ) -> None:
     """Nothing is repeated or halved for it, and nothing asks for what was made of it."""
     num_rows = world.cascade.num_rows
-    hopeless = data.draw(st.sets(st.integers(0, num_rows - 1), max_size=3))
-    unusable = {n for n, row in enumerate(world.cascade.rows) if row.state is State.FAILED}
+    permanent_failures = data.draw(st.sets(st.integers(0, num_rows - 1), max_size=3))
+    invalid_rows = {n for n, row in enumerate(world.cascade.rows) if row.state is State.FAILED}
     world.carry_out(world.cascade.start())
     while world.todo:
         call = world.todo[data.draw(st.integers(0, len(world.todo) - 1))]
         if call.stage is not Stage.DRAW:
-            assert not hopeless & set(call.rows) or call.stage is Stage.COMMIT
-            world.answer(call)
+            assert not permanent_failures & set(call.rows) or call.stage is Stage.COMMIT
+            world.completion(call)
             continue
         world.todo.remove(call)
         world.done_calls[call] += 1
         world.stored |= {(call, output) for output in OUTPUTS[call.stage]}
-        told = tuple((row, "broken") for row in call.rows if row in hopeless)
-        world.carry_out(world.cascade.handle(Done(call, hopeless=told)))
+        told = tuple((row, "broken") for row in call.rows if row in permanent_failures)
+        world.carry_out(world.cascade.handle(Done(call, permanent_failures=told)))
     assert world.cascade.done
     assert max(world.done_calls.values()) == 1
     for number, row in enumerate(world.cascade.rows):
-        if number in unusable:
+        if number in invalid_rows:
             assert row.error == "the prompt is empty"
-        elif number in hopeless:
+        elif number in permanent_failures:
             assert (row.state, row.error) == (State.FAILED, "draw: broken")
         else:
             assert (row.state, row.source) == expected(world, number)

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from jobs.execution.calls import Call, Done, Instruction, Stage
 from jobs.execution.cascade import Cascade, Rules
-from jobs.execution.dispatcher import OpenPart, row_results
+from jobs.execution.dispatcher import ActivePart, row_results
 from jobs.input.prompts import Part
 
 
@@ -25,7 +25,7 @@ def test_truncated_marks_rows_that_were_cut_and_did_not_fail() -> None:
     )
     prompts = ["long", "", "short", "long"]
     part = Part(0, 0, pa.table({"prompt": prompts}), prompts, [1, 2, 3, 4], {1: "empty"})
-    owner = OpenPart(part, Cascade(4, rules, part.unusable))
+    owner = ActivePart(part, Cascade(4, rules, part.invalid_rows))
     owner.truncated = {0, 1, 3}
     todo: list[Instruction] = owner.cascade.start()
     while not isinstance(todo[0], Call) or todo[0].stage is not Stage.COMMIT:

@@ -19,9 +19,9 @@ from jobs.execution.progress import Progress
 from jobs.execution.runner import run_job
 from jobs.output.atomic import temporary_files
 from jobs.output.folder import OutputFolder
-from jobs.output.heartbeat import signed_in
+from jobs.output.heartbeat import heartbeat
 from jobs.output.verify import verify
-from tests.unit.jobs.local import LocalCrew, bytes_of, local_job, retry, run, write_prompts
+from tests.unit.jobs.local import LocalDispatcher, bytes_of, local_job, retry, run, write_prompts
 
 ROOT = Path(__file__).parents[4]
 
@@ -40,9 +40,9 @@ def test_a_broken_record_is_done_again_with_the_same_bytes(tmp_path: Path) -> No
     run(job)
     before = bytes_of(job)
     job.output.record_file(1).write_text('{"part": 1, "ro')
-    crew = LocalCrew(job)
-    run(job, crew)
-    assert crew.drawn == [f"picture {n}" for n in range(4, 8)]
+    dispatcher = LocalDispatcher(job)
+    run(job, dispatcher)
+    assert dispatcher.drawn == [f"picture {n}" for n in range(4, 8)]
     assert bytes_of(job) == before
     assert list(verify(job.output)) == []
 
@@ -52,7 +52,7 @@ def test_success_is_taken_away_while_parts_are_missing(tmp_path: Path) -> None:
     run(job)
     job.output.record_file(1).unlink()
     with pytest.raises(TooManyFailuresError, match="bottega retry"):
-        run(job, LocalCrew(job, broken=frozenset({"picture 5"})))
+        run(job, LocalDispatcher(job, broken=frozenset({"picture 5"})))
     assert not (job.output.path / "_SUCCESS").exists()
 
 
@@ -79,7 +79,7 @@ def test_a_letter_that_changed_in_the_middle_of_the_input_is_refused(tmp_path: P
     assert size > 2 * 2**20
     job = local_job(source, tmp_path / "out", max_failed=0)
     with pytest.raises(TooManyFailuresError):
-        run(job, LocalCrew(job, broken=frozenset({"picture 0"})))
+        run(job, LocalDispatcher(job, broken=frozenset({"picture 0"})))
     source.write_text(source.read_text().replace("picture 99999", "picturf 99999"))
     assert source.stat().st_size == size
     with pytest.raises(OutputError, match="input_files: was"):
@@ -108,21 +108,21 @@ def test_a_count_or_a_fraction_of_failed_rows_ends_the_job(
 ) -> None:
     source = write_prompts(tmp_path / "p.csv", 200)
     job = local_job(source, tmp_path / "out", max_failed=allowed, rows_per_part=50)
-    crew = LocalCrew(job, broken=frozenset(f"picture {199 - n}" for n in range(broken)))
+    dispatcher = LocalDispatcher(job, broken=frozenset(f"picture {199 - n}" for n in range(broken)))
     if ends:
         with pytest.raises(TooManyFailuresError, match=f"{broken} of 200 rows failed"):
-            run(job, crew)
+            run(job, dispatcher)
     else:
-        assert run(job, crew).failed_rows == broken
+        assert run(job, dispatcher).failed_rows == broken
 
 
 def test_a_job_that_fails_broadly_ends_before_its_first_part_is_done(tmp_path: Path) -> None:
     source = write_prompts(tmp_path / "p.csv", 400)
     fields: dict[str, Any] = {"rows_per_part": 400, "budget": {"threshold": 0.5}}
     job = local_job(source, tmp_path / "out", **fields)
-    crew = LocalCrew(job, broken=frozenset(f"picture {n}" for n in range(400)))
+    dispatcher = LocalDispatcher(job, broken=frozenset(f"picture {n}" for n in range(400)))
     with pytest.raises(TooManyFailuresError, match="41 of 400 rows failed, and max_failed allows"):
-        run(job, crew)
+        run(job, dispatcher)
     assert not job.output.records()
 
 
@@ -137,12 +137,12 @@ def test_an_extended_dataset_keeps_every_finished_byte(tmp_path: Path) -> None:
     old_rows = rows_of(job.output)
     write_prompts(source, 17)
     grown = local_job(source, tmp_path / "out")
-    crew = LocalCrew(grown)
-    run(grown, crew, extend=True)
+    dispatcher = LocalDispatcher(grown)
+    run(grown, dispatcher, extend=True)
     after = bytes_of(grown)
     assert after[:2] == before[:2]
     assert len(after) == 5
-    assert crew.drawn == [f"picture {n}" for n in range(8, 17)]
+    assert dispatcher.drawn == [f"picture {n}" for n in range(8, 17)]
     assert rows_of(grown.output)[:10] == old_rows
     assert grown.output.require_job()["threshold"] == threshold
     assert list(verify(grown.output)) == []
@@ -239,7 +239,7 @@ def test_an_extension_that_was_stopped_continues_without_the_option(tmp_path: Pa
     write_prompts(source, 20)
     job = local_job(source, tmp_path / "out", max_failed=0.0)
     with pytest.raises(TooManyFailuresError):
-        run(job, LocalCrew(job, broken=frozenset({"picture 6"})), extend=True)
+        run(job, LocalDispatcher(job, broken=frozenset({"picture 6"})), extend=True)
     whole = local_job(source, tmp_path / "out", max_failed=1.0)
     assert run(whole).done_rows == 20
 
@@ -262,12 +262,12 @@ def test_a_retry_makes_the_bytes_of_a_run_without_failures(tmp_path: Path) -> No
     peace = local_job(source, tmp_path / "peace", **fields)
     run(peace)
     job = local_job(source, tmp_path / "out", **fields)
-    run(job, LocalCrew(job, broken=frozenset({"picture 1", "picture 2", "picture 9"})))
+    run(job, LocalDispatcher(job, broken=frozenset({"picture 1", "picture 2", "picture 9"})))
     assert [row["status"] for row in rows_of(job.output)].count("failed") == 3
     quiet = job.output.record_file(1).read_bytes()
-    crew = LocalCrew(job)
-    end = retry(job, crew)
-    assert crew.drawn == ["picture 1", "picture 2", "picture 9"]
+    dispatcher = LocalDispatcher(job)
+    end = retry(job, dispatcher)
+    assert dispatcher.drawn == ["picture 1", "picture 2", "picture 9"]
     assert end.failed_rows == 0
     assert bytes_of(job) == bytes_of(peace)
     assert job.output.record_file(1).read_bytes() == quiet
@@ -277,18 +277,18 @@ def test_a_retry_makes_the_bytes_of_a_run_without_failures(tmp_path: Path) -> No
 def test_a_retry_that_fails_again_changes_nothing(tmp_path: Path) -> None:
     source = write_prompts(tmp_path / "p.csv", 10)
     job = local_job(source, tmp_path / "out", max_failed=0.5)
-    run(job, LocalCrew(job, broken=frozenset({"picture 5"})))
+    run(job, LocalDispatcher(job, broken=frozenset({"picture 5"})))
     before = bytes_of(job)
-    assert retry(job, LocalCrew(job, broken=frozenset({"picture 5"}))).failed_rows == 1
+    assert retry(job, LocalDispatcher(job, broken=frozenset({"picture 5"}))).failed_rows == 1
     assert bytes_of(job) == before
 
 
 def test_a_retry_of_a_good_dataset_starts_nothing(tmp_path: Path) -> None:
     job = local_job(write_prompts(tmp_path / "p.csv", 6), tmp_path / "out")
     run(job)
-    crew = LocalCrew(job)
-    assert retry(job, crew).failed_rows == 0
-    assert crew.drawn == []
+    dispatcher = LocalDispatcher(job)
+    assert retry(job, dispatcher).failed_rows == 0
+    assert dispatcher.drawn == []
 
 
 # ---- drivers
@@ -303,7 +303,7 @@ def test_the_second_driver_is_told_and_both_are_right(
     assert "another run" not in caplog.text
     first, second = (local_job(source, tmp_path / "out") for _ in range(2))
 
-    class Rival(LocalCrew):
+    class Rival(LocalDispatcher):
         """Has a second driver run the whole job while the first has drawn half of it."""
 
         def send(self, owner: object, call: object) -> None:
@@ -314,9 +314,9 @@ def test_the_second_driver_is_told_and_both_are_right(
 
         rivalled = False
 
-    crew = Rival(first)
-    run(first, crew)
-    assert crew.rivalled
+    dispatcher = Rival(first)
+    run(first, dispatcher)
+    assert dispatcher.rivalled
     assert "another run writes to" in caplog.text
     assert bytes_of(first) == bytes_of(peace)
     assert list(verify(first.output)) == []
@@ -326,7 +326,7 @@ def test_of_two_thresholds_the_first_is_everybodys(tmp_path: Path) -> None:
     """Two drivers that both calibrate, and time gives them different answers."""
     source = write_prompts(tmp_path / "p.csv", 10)
     job = local_job(source, tmp_path / "out")
-    with signed_in(job.output.path):
+    with heartbeat(job.output.path):
         job.write({"threshold": "0.25", "rows": 0})
         job.write({"threshold": "0.75", "rows": 0})
     assert job.output.require_job()["threshold"] == "0.25"
@@ -370,9 +370,9 @@ def test_a_disk_that_is_full_ends_the_job_in_a_sentence_and_finished_parts_stay(
     job = local_job(source, tmp_path / "out")
     assert sorted(job.output.records()) == [0, 1]
     assert temporary_files(job.output.path) == []
-    crew = LocalCrew(job)
-    run(job, crew)
-    assert len(crew.drawn) == 1
+    dispatcher = LocalDispatcher(job)
+    run(job, dispatcher)
+    assert len(dispatcher.drawn) == 1
     assert list(verify(job.output)) == []
 
 
@@ -432,7 +432,7 @@ def test_a_folder_that_cannot_be_made_is_told_in_a_sentence(tmp_path: Path) -> N
 def test_a_folder_that_vanishes_ends_the_job_in_a_sentence(tmp_path: Path) -> None:
     job = local_job(write_prompts(tmp_path / "p.csv", 10), tmp_path / "out")
 
-    class Vanishing(LocalCrew):
+    class Vanishing(LocalDispatcher):
         def send(self, owner: object, call: object) -> None:
             if len(self.drawn) == 14 and job.output.path.exists():
                 job.output.path.rename(tmp_path / "elsewhere")
@@ -458,11 +458,11 @@ def test_a_resumed_job_writes_down_what_a_retry_needs(tmp_path: Path) -> None:
 
 def test_a_dataset_is_not_whole_while_its_failed_rows_are_drawn_again(tmp_path: Path) -> None:
     job = local_job(write_prompts(tmp_path / "p.csv", 8), tmp_path / "out", max_failed=0.5)
-    run(job, LocalCrew(job, broken=frozenset({"picture 5"})))
+    run(job, LocalDispatcher(job, broken=frozenset({"picture 5"})))
     success = job.output.path / "_SUCCESS"
     there: set[bool] = set()
 
-    class Watching(LocalCrew):
+    class Watching(LocalDispatcher):
         def send(self, owner: Any, call: Any) -> None:
             there.add(success.exists())
             super().send(owner, call)
@@ -476,9 +476,9 @@ def test_a_dataset_is_not_whole_while_its_failed_rows_are_drawn_again(tmp_path: 
 def test_a_listener_is_told_of_the_calibration_and_then_of_the_job(tmp_path: Path) -> None:
     """Loading and calibrating take long: whoever looks on sees what the pools do meanwhile."""
     job = local_job(write_prompts(tmp_path / "p.csv", 20), tmp_path / "out")
-    crew: Any = LocalCrew(job)
+    dispatcher: Any = LocalDispatcher(job)
     told: list[Progress] = []
-    run_job(job, lambda: crew, told.append)
+    run_job(job, lambda: dispatcher, told.append)
     kinds = [progress.calibrating for progress in told]
     assert kinds == sorted(kinds, reverse=True)
     assert {progress.num_rows for progress in told if progress.calibrating} == {8}

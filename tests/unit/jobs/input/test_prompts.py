@@ -42,7 +42,7 @@ def test_a_text_file_has_a_prompt_a_line(tmp_path: Path) -> None:
     (tmp_path / "p.txt").write_text("\ufeffone\r\n\r\ntwo\n\n\n", encoding="utf-8")
     (part,) = read(tmp_path / "p.txt").parts()
     assert part.prompts == ["one", "", "two"]
-    assert part.unusable == {1: "the prompt is empty"}
+    assert part.invalid_rows == {1: "the prompt is empty"}
 
 
 def test_quotes_in_a_tsv_are_part_of_the_prompt(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_text_that_is_not_utf8_fails_its_row(tmp_path: Path) -> None:
     text = pa.Array.from_buffers(pa.string(), 3, raw.buffers())
     pq.write_table(pa.table({"prompt": text}), tmp_path / "p.parquet")
     (part,) = read(tmp_path / "p.parquet").parts()
-    assert part.unusable == {
+    assert part.invalid_rows == {
         1: "column 'prompt' is not valid Unicode text",
         2: "the prompt is null",
     }
@@ -177,7 +177,7 @@ def test_bad_rows_fail_alone(tmp_path: Path) -> None:
     table = pa.table({"prompt": ["fine", None, " \n", "a\0b"], "s": [1, 2, None, MAX_SEED]})
     pq.write_table(table, tmp_path / "p.parquet")
     (part,) = read(tmp_path / "p.parquet", seed_column="s").parts()
-    assert part.unusable == {
+    assert part.invalid_rows == {
         1: "the prompt is null",
         2: "the prompt is empty",
         3: "the prompt has a NUL character at position 1",
@@ -191,8 +191,8 @@ def test_seeds_come_from_their_column_or_from_the_row(tmp_path: Path) -> None:
     )
     (part,) = read(tmp_path / "p.csv", seed_column="s", id_column="id", seed=9).parts()
     assert part.seeds[:2] == [5, row_seed(9, "x")]
-    assert sorted(part.unusable) == [2, 3, 4, 5]
-    assert part.unusable[2] == f"seed '-1' is not an integer in 0..{MAX_SEED}"
+    assert sorted(part.invalid_rows) == [2, 3, 4, 5]
+    assert part.invalid_rows[2] == f"seed '-1' is not an integer in 0..{MAX_SEED}"
 
 
 def test_csv_cells_stay_what_the_user_wrote(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_empty_lines_are_no_rows(tmp_path: Path) -> None:
     (tmp_path / "p.jsonl").write_text('\n{"prompt": "x"}\n \n{"prompt": ""}\n\n')
     for name in ("p.csv", "p.jsonl"):
         assert only_part(tmp_path / name).prompts == ["x", ""]
-        assert only_part(tmp_path / name).unusable == {1: "the prompt is empty"}
+        assert only_part(tmp_path / name).invalid_rows == {1: "the prompt is empty"}
 
 
 @given(

@@ -32,13 +32,15 @@ def test_any_script_and_any_length_is_kept(tmp_path: Path, ending: str) -> None:
             file.write_text("\n".join(["prompt", *prompts]), encoding="utf-8")
     part = only_part(file)
     assert part.prompts == prompts
-    assert part.unusable == {}
+    assert part.invalid_rows == {}
 
 
 def test_a_prompt_beyond_all_bounds_fails_its_row(tmp_path: Path) -> None:
     pq.write_table(pa.table({"prompt": ["a" * (2**22 + 1), "fine"]}), tmp_path / "p.parquet")
     part = only_part(tmp_path / "p.parquet")
-    assert part.unusable == {0: "the prompt has 4,194,305 characters; at most 4,194,304 are read"}
+    assert part.invalid_rows == {
+        0: "the prompt has 4,194,305 characters; at most 4,194,304 are read"
+    }
 
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "txt"])
@@ -48,7 +50,7 @@ def test_a_nul_character_fails_its_row(tmp_path: Path, ending: str) -> None:
     file.write_text(lines.get(ending, '{"prompt": "fine"}\n{"prompt": "a\\u0000b"}\n'))
     part = only_part(file)
     assert part.prompts == ["fine", ""]
-    assert part.unusable == {1: "the prompt has a NUL character at position 1"}
+    assert part.invalid_rows == {1: "the prompt has a NUL character at position 1"}
 
 
 def test_an_unpaired_surrogate_fails_its_row(tmp_path: Path) -> None:
@@ -58,7 +60,7 @@ def test_an_unpaired_surrogate_fails_its_row(tmp_path: Path) -> None:
         '{"prompt": "fine", "tag": "\\udc00"}\n'
     )
     part = only_part(file)
-    assert part.unusable == {
+    assert part.invalid_rows == {
         1: "column 'prompt' is not valid Unicode text",
         2: "column 'tag' is not valid Unicode text",
     }
@@ -73,7 +75,7 @@ def test_text_that_no_program_can_read_is_not_passed_on(tmp_path: Path) -> None:
         table = pa.table({"prompt": ["a", "b"], "tag": column})
         pq.write_table(table, tmp_path / "p.parquet")
         part = only_part(tmp_path / "p.parquet")
-        assert part.unusable == {1: "column 'tag' is not valid Unicode text"}
+        assert part.invalid_rows == {1: "column 'tag' is not valid Unicode text"}
         assert part.table.column("tag").to_pylist() == ["fine", "caf\ufffd"]
 
 
@@ -91,7 +93,7 @@ def test_a_seed_in_jsonl_is_an_integer_of_63_bits_or_null(
     file = tmp_path / "p.jsonl"
     file.write_text(f'{{"prompt": "a", "s": 5}}\n{{"prompt": "b", "s": {value}}}\n')
     part = only_part(file, seed_column="s")
-    assert part.unusable == ({1: said} if said else {})
+    assert part.invalid_rows == ({1: said} if said else {})
     assert part.seeds[1] == {"-1": 0, "null": row_seed(0, "1")}.get(value, MAX_SEED)
 
 
@@ -99,7 +101,7 @@ def test_seeds_of_uint64_beyond_63_bits_fail_their_row(tmp_path: Path) -> None:
     seeds = pa.array([1, 2**63, None], pa.uint64())
     pq.write_table(pa.table({"prompt": ["a", "b", "c"], "s": seeds}), tmp_path / "p.parquet")
     part = only_part(tmp_path / "p.parquet", seed_column="s")
-    assert list(part.unusable) == [1]
+    assert list(part.invalid_rows) == [1]
     assert part.seeds[2] == row_seed(0, "2")
 
 

@@ -23,7 +23,7 @@ from jobs.output.atomic import (
     write_whole,
 )
 from jobs.output.folder import OutputFolder
-from jobs.output.heartbeat import signed_in
+from jobs.output.heartbeat import heartbeat
 
 
 def dead_tag() -> str:
@@ -95,7 +95,7 @@ def test_what_a_disk_says_names_the_folder_and_the_next_step(number: int, said: 
 
 
 def test_a_driver_hears_of_another_and_not_of_a_dead_or_silent_one(tmp_path: Path) -> None:
-    with signed_in(tmp_path) as alone:
+    with heartbeat(tmp_path) as alone:
         assert alone.others == []
         dead = tmp_path / ".drivers" / dead_tag()
         silent = tmp_path / ".drivers/other-host.1.0123abcd"
@@ -103,7 +103,7 @@ def test_a_driver_hears_of_another_and_not_of_a_dead_or_silent_one(tmp_path: Pat
         for file in (dead, silent, live):
             file.touch()
         os.utime(silent, (0, live.stat().st_mtime - drivers.STALE_SECONDS - 5))
-        with signed_in(tmp_path) as second:
+        with heartbeat(tmp_path) as second:
             told = sorted((other.host, other.pid) for other in second.others)
             assert ("other-host", 2) in told
             assert os.getpid() in {pid for _, pid in told}
@@ -127,7 +127,7 @@ def test_a_heartbeat_goes_on_and_outlives_a_folder_that_vanishes(
         if file.stat().st_mtime > 1:
             beaten.set()
 
-    with signed_in(tmp_path / "out"):
+    with heartbeat(tmp_path / "out"):
         (mine,) = (tmp_path / "out/.drivers").iterdir()
         os.utime(mine, (0, 0))
         monkeypatch.setattr(Path, "touch", heard)
@@ -148,7 +148,7 @@ def test_a_driver_that_ends_does_not_trip_one_that_begins(
         touch(file)
 
     monkeypatch.setattr(Path, "touch", trip)
-    with signed_in(tmp_path / "out"):
+    with heartbeat(tmp_path / "out"):
         assert tripped
         assert tripped[0].is_file()
 

@@ -17,7 +17,7 @@ from actors.errors import OutputError
 from jobs.output.folder import OutputFolder, _parquet_bytes
 from jobs.output.verify import verify
 from jobs.resolve import Job
-from tests.unit.jobs.local import LocalCrew, local_job, run, write_prompts
+from tests.unit.jobs.local import LocalDispatcher, local_job, run, write_prompts
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Job:
     folder = tmp_path_factory.mktemp("whole")
     source = write_prompts(folder / "p.csv", 10)
     job = local_job(source, folder / "out", id_column="id", max_failed=0.5)
-    run(job, LocalCrew(job, broken=frozenset({"picture 5"})))
+    run(job, LocalDispatcher(job, broken=frozenset({"picture 5"})))
     return job
 
 

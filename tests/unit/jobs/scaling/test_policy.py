@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.scaling.capacity import Capacity, Devices
-from jobs.scaling.policy import Outlook, PoolFacts, decide
+from jobs.scaling.policy import PoolFacts, ScalingInput, decide
 
 EVERY = frozenset({"student", "oracle", "teacher"})
 
@@ -25,11 +25,11 @@ def outlook(
     queued: int = 30,
     load: float = 20.0,
     free_in: tuple[float, ...] = (),
-) -> Outlook:
+) -> ScalingInput:
     """SD-Turbo and Stable Diffusion 1.5 in the middle of a job."""
     students, oracles, teachers = sizes
     shares = {"student": 0.9, "oracle": 0.1, "teacher": 0.9}
-    return Outlook(
+    return ScalingInput(
         capacity=Capacity((Devices(gpus, EVERY),), shares),
         student=PoolFacts(size=students, row_seconds=0.048, call_rows=16, load_seconds=load),
         oracle=PoolFacts(
@@ -46,12 +46,12 @@ def outlook(
     )
 
 
-def elastic(look: Outlook) -> Outlook:
+def elastic(look: ScalingInput) -> ScalingInput:
     """The same on a cluster that may grow to so many GPUs."""
     return replace(look, capacity=replace(look.capacity, elastic=True))
 
 
-def sizes_of(look: Outlook) -> tuple[int, ...]:
+def sizes_of(look: ScalingInput) -> tuple[int, ...]:
     return tuple(decide(look).sizes.values())
 
 

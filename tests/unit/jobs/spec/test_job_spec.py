@@ -50,7 +50,7 @@ def test_the_demos_job_file_is_valid() -> None:
 def test_the_edits_of_the_examples_are_a_job() -> None:
     job = load_spec(ROOT / "examples/edit.yaml", input=str(ROOT / "examples/edits.parquet"))
     (part,) = Prompts(job).parts()
-    assert part.unusable == {}
+    assert part.invalid_rows == {}
     assert part.images is not None
     assert len(part.prompts) == 48
 

@@ -10,15 +10,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from actors.errors import SpecError
-from actors.refinement import Drawing, Given
-from jobs.execution.active_part import OpenPart
+from actors.refinement import Conditioning, DrawPlan
+from jobs.execution.active_part import ActivePart
 from jobs.execution.calls import Call, Stage
 from jobs.execution.cascade import Cascade, Rules
-from jobs.execution.executor import Work
+from jobs.execution.executor import Task
 from jobs.input.prompts import Part
 from jobs.resolve import planned_refinement
 from jobs.spec.job_spec import JobSpec, make_spec
-from jobs.spec.task import folder_of, given_of
+from jobs.spec.task import conditioning_of, folder_of
 from tests.unit.jobs.local import local_job
 from tests.unit.jobs.reading import only_part, refusal
 
@@ -86,18 +86,18 @@ def test_fields_that_contradict_the_task_are_refused(fields: dict[str, Any], why
 
 def test_what_student_and_teacher_are_told() -> None:
     edit = spec(task="edit", image_column="i", edit={"strength": 0.7}, strategy="regenerate")
-    given = given_of(edit.task, edit.edit, edit.control)
-    assert given == Given("edit", strength=0.7)
+    given = conditioning_of(edit.task, edit.edit, edit.control)
+    assert given == Conditioning("edit", strength=0.7)
     refinement = planned_refinement(edit)
     assert (refinement.strength, refinement.given) == (0.7, given)
     control = spec(
         task="control", image_column="i", models=CONTROLLED, control={"preprocess": "canny"}
     )
-    assert planned_refinement(control).given == Given("control", canny=(100, 200))
+    assert planned_refinement(control).given == Conditioning("control", canny=(100, 200))
     assert planned_refinement(control).strength == 0.6
     assert planned_refinement(spec()).given is None
     whole = spec(task="edit", image_column="i", image_fit="stretch")
-    assert planned_refinement(whole).given == Given("edit", strength=0.8, fit="stretch")
+    assert planned_refinement(whole).given == Conditioning("edit", strength=0.8, fit="stretch")
 
 
 def test_every_drawing_counts(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_every_drawing_counts(tmp_path: Path) -> None:
     one, four = (local_job(tmp_path / "p.txt", tmp_path / "o", draws=n) for n in (1, 4))
     assert four.student_nfe == 4 * one.student_nfe
     assert four.teacher_nfe == one.teacher_nfe
-    assert four.drawing == Drawing(4)
+    assert four.draw_plan == DrawPlan(4)
     assert four.rules(0.5).draws == 4
     assert four.identity() != one.identity()
 
@@ -126,7 +126,7 @@ def images_of(part: Part) -> list[bytes | str | None]:
     """Of the rows that have one."""
     assert part.images is not None
     rows = range(part.table.num_rows)
-    return [None if row in part.unusable else part.images[row] for row in rows]
+    return [None if row in part.invalid_rows else part.images[row] for row in rows]
 
 
 def test_pictures_come_as_bytes_as_paths_and_as_hugging_face_has_them(tmp_path: Path) -> None:
@@ -134,11 +134,11 @@ def test_pictures_come_as_bytes_as_paths_and_as_hugging_face_has_them(tmp_path: 
     raw = pa.array([b"1", None, b""])
     part = only_part(with_images(tmp_path, raw), **EDIT)
     assert images_of(part) == [b"1", None, None]
-    assert part.unusable == {1: "the picture is null", 2: "the picture is empty"}
+    assert part.invalid_rows == {1: "the picture is null", 2: "the picture is empty"}
     paths = pa.array(["one.png", elsewhere, "https://example.org/three.png"])
     part = only_part(with_images(tmp_path, paths), **EDIT)
     assert images_of(part) == [here, elsewhere, None]
-    assert "is no path of this machine. Mount or copy it" in part.unusable[2]
+    assert "is no path of this machine. Mount or copy it" in part.invalid_rows[2]
     odd = pa.array(["~lock.png", "a\0b", ""])
     part = only_part(with_images(tmp_path, odd), **EDIT)
     assert images_of(part) == [str(tmp_path / "~lock.png"), None, None]
@@ -152,7 +152,7 @@ def test_pictures_come_as_bytes_as_paths_and_as_hugging_face_has_them(tmp_path: 
     )
     part = only_part(with_images(tmp_path, structs), **EDIT)
     assert images_of(part) == [b"1", here, None]
-    assert part.unusable == {2: "the picture is null"}
+    assert part.invalid_rows == {2: "the picture is null"}
     assert part.table.column("picture").to_pylist()[0]["bytes"] == b"1", "it stays in the dataset"
 
 
@@ -175,9 +175,9 @@ def test_the_oracle_is_told_the_target_and_the_models_the_instruction(tmp_path: 
     file.write_text("prompt,target,picture\nmake it red,a red car,1.png\nadd snow,,2.png\n")
     part = only_part(file, **EDIT, target_column="target")
     assert part.targets == ["a red car", ""]
-    assert part.unusable == {1: "the prompt is empty"}
-    owner = OpenPart(part, Cascade(2, Rules(threshold=0.5, student_batch=2, teacher_batch=2)))
-    told = {stage: Work(owner, Call(stage, (0,))).prompts for stage in Stage}
+    assert part.invalid_rows == {1: "the prompt is empty"}
+    owner = ActivePart(part, Cascade(2, Rules(threshold=0.5, student_batch=2, teacher_batch=2)))
+    told = {stage: Task(owner, Call(stage, (0,))).prompts for stage in Stage}
     assert told[Stage.DRAW] == told[Stage.REFINE] == ["make it red"]
     assert told[Stage.SCORE_DRAWN] == told[Stage.SCORE_REFINED] == ["a red car"]
 
