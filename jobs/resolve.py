@@ -28,11 +28,11 @@ from actors.rollback import (
 )
 from actors.settings import PLACES, ModelSettings, TeacherSettings
 from actors.timed import VARIANCES, identities
-from jobs.execution.cascade import Rules
 from jobs.input.discovery import check_apart
 from jobs.input.prompts import Prompts
 from jobs.output.folder import OutputFolder, check_names
 from jobs.output.growth import Files, files_changed, rows_changed
+from jobs.rules import Rules
 from jobs.spec.job_spec import NOT_IN_THE_BYTES, JobSpec, Rollback, make_spec
 from jobs.spec.task import conditioning_of
 

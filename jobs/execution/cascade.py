@@ -45,6 +45,7 @@ from jobs.execution.calls import (
     Stage,
     row_set,
 )
+from jobs.rules import Rules
 
 Scores = Sequence[tuple[int, float]]
 """Rows with their scores."""
@@ -77,23 +78,6 @@ class Row:
     teacher_score: float | None
     source: Source | None
     error: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
-    """What decides, for the whole job: fixed before the first part starts."""
-
-    threshold: float
-    student_batch: int
-    teacher_batch: int
-    strategy: Literal["refine", "regenerate"] = "refine"
-    through: Literal["latents", "pixels"] = "latents"
-    keep: Literal["teacher", "best"] = "teacher"
-    save_student: bool = False
-    draws: int = 1
-    """Pictures that the student draws of each row: row n of a DRAW has places n * draws and on."""
-    max_attempts: int = 3
-    """Times that a call may fail before it is halved, or its only row given up."""
 
 
 def best_draws(scores: Sequence[float], draws: int) -> list[int]:

@@ -22,7 +22,7 @@ from actors.errors import OutputFailedError, TooManyFailuresError
 from jobs.execution.active_part import ActivePart
 from jobs.execution.calibration import NOTHING_TO_CALIBRATE, calibrate, describe
 from jobs.execution.calls import Abandon, Call, Done, Event, Instruction, Release, Stage
-from jobs.execution.cascade import Cascade, Rules, best_draws
+from jobs.execution.cascade import Cascade, best_draws
 from jobs.execution.dispatcher import Dispatcher
 from jobs.execution.estimators import RejectionEstimator
 from jobs.execution.progress import OBSERVER_SECONDS, Observer, Progress
@@ -34,6 +34,7 @@ from jobs.output.heartbeat import heartbeat
 from jobs.output.pages.dataset_card import card
 from jobs.output.pages.report import report
 from jobs.resolve import Job
+from jobs.rules import Rules
 from jobs.scaling.initial_sizes import guess_loads
 
 log = logging.getLogger("bottega.runner")

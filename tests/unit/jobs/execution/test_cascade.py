@@ -23,7 +23,8 @@ from jobs.execution.calls import (
     Release,
     Stage,
 )
-from jobs.execution.cascade import MAX_BLAMELESS_FAILURES, Cascade, Rules, State, best_draws
+from jobs.execution.cascade import MAX_BLAMELESS_FAILURES, Cascade, State, best_draws
+from jobs.rules import Rules
 
 
 @dataclass

@@ -7,9 +7,10 @@ from math import inf
 import pyarrow as pa
 
 from jobs.execution.calls import Call, Done, Instruction, Stage
-from jobs.execution.cascade import Cascade, Rules
+from jobs.execution.cascade import Cascade
 from jobs.execution.dispatcher import ActivePart, row_results
 from jobs.input.prompts import Part
+from jobs.rules import Rules
 
 
 def test_truncated_marks_rows_that_were_cut_and_did_not_fail() -> None:

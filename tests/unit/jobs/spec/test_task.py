@@ -13,10 +13,11 @@ from actors.errors import SpecError
 from actors.refinement import Conditioning, DrawPlan
 from jobs.execution.active_part import ActivePart
 from jobs.execution.calls import Call, Stage
-from jobs.execution.cascade import Cascade, Rules
+from jobs.execution.cascade import Cascade
 from jobs.execution.executor import Task
 from jobs.input.prompts import Part
 from jobs.resolve import planned_refinement
+from jobs.rules import Rules
 from jobs.spec.job_spec import JobSpec, make_spec
 from jobs.spec.task import conditioning_of, folder_of
 from tests.unit.jobs.local import local_job
