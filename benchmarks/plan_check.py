@@ -27,7 +27,8 @@ from jobs.execution.ray_executor import RayExecutor
 from jobs.execution.runner import run_job
 from jobs.planning.plan import ask, make_plan
 from jobs.planning.stage_times import StageTimes, stage_times
-from jobs.resolve import Job, planned_refinement, resolve
+from jobs.refinement import planned_refinement
+from jobs.resolve import Job, resolve
 from jobs.scaling.initial_sizes import guess_loads, plan_pools
 from jobs.spec.job_spec import make_spec
 

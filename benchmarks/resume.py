@@ -17,6 +17,7 @@ import numpy as np
 
 from jobs.execution.calibration import Calibration
 from jobs.execution.runner import run_job
+from jobs.identity import write_job
 from jobs.output.encode import encode_one
 from jobs.output.folder import RowResult, write_part
 from jobs.resolve import Job, resolve
@@ -40,7 +41,7 @@ def make_dataset(folder: Path, num_parts: int) -> Callable[[], Job]:
 
     job = resolved()
     job.output.path.mkdir()
-    job.write(Calibration((), 0.0, 0.0, 0, {}, 0.0).as_json(), replace=False)
+    write_job(job, Calibration((), 0.0, 0.0, 0, {}, 0.0).as_json(), replace=False)
     png = encode_one(np.zeros((64, 64, 3), np.uint8), "png", 90)
     for part in job.prompts.parts():
         row = RowResult(part.seeds[0], 0.5, None, "student", 2, False, None, (0, 0), None)

@@ -27,6 +27,7 @@ from jobs.execution.dispatcher import Dispatcher
 from jobs.execution.estimators import RejectionEstimator
 from jobs.execution.progress import OBSERVER_SECONDS, Observer, Progress
 from jobs.execution.scaling_controller import ScalingController
+from jobs.identity import claim, continues, is_outdated, write_job
 from jobs.input.ids import check_ids
 from jobs.input.prompts import MAX_PART_BYTES, Part
 from jobs.output.folder import rows_to_keep
@@ -63,22 +64,22 @@ def run_job(
     make_dispatcher: called only if there is something left to do. extend: the input may have grown.
     Raises OutputError for a folder that holds another job, JobError when the job cannot end well.
     """
-    job.claim()
-    before = job.continues(extend)
+    claim(job)
+    before = continues(job, extend)
     if before is None or extend:
         check_ids(job.prompts)
     with _driving(job):
         if job.prompts.num_rows == 0 and before is None:
-            job.write(NOTHING_TO_CALIBRATE)
+            write_job(job, NOTHING_TO_CALIBRATE)
         # An input without rows had nothing to calibrate on.
         known = before if before and before["rows"] else None
         runner = Runner(job, observer)
         if runner.todo:
             job.output.unfinish()
-        if known and job.is_news_to(known):
+        if known and is_outdated(known, job):
             if known["rows"] != job.prompts.num_rows:
                 log.info("the input grew from %d to %d rows", known["rows"], job.prompts.num_rows)
-            job.write(known["calibration"], replace=True)
+            write_job(job, known["calibration"], replace=True)
         if runner.todo:
             with make_dispatcher() as dispatcher:
                 if known is None:
@@ -98,7 +99,7 @@ def retry_job(
 
     Every other row keeps its bytes. Raises as `run_job` does.
     """
-    job.continues()
+    continues(job)
     with _driving(job):
         runner = Runner(job, observer, retry=True)
         if runner.todo:
@@ -132,14 +133,14 @@ def _calibrate_and_write(
     job: Job, dispatcher: Dispatcher, observer: Observer | None, replace: bool
 ) -> None:
     calibration = calibrate(job, dispatcher, observer)
-    job.write(calibration.as_json(), replace)
+    write_job(job, calibration.as_json(), replace)
     log.info("threshold: %s", describe(calibration.as_json()))
 
 
 def _threshold(job: Job) -> float:
     """As it is written down: another driver may have been the first to calibrate."""
     job.output.check_there()
-    job.continues()
+    continues(job)
     return float(job.output.require_job()["threshold"])
 
 

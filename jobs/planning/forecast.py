@@ -20,7 +20,7 @@ from jobs.planning.plan import (
 )
 from jobs.planning.prices import Prices, read_duration, read_gpus, read_prices
 from jobs.planning.stage_times import stage_times
-from jobs.resolve import as_planned
+from jobs.refinement import as_planned
 from jobs.spec.job_spec import JobSpec
 
 USUAL_GPUS = "8"

@@ -23,7 +23,8 @@ from jobs.input.prompts import Prompts
 from jobs.planning.planned_executor import PlannedExecutor
 from jobs.planning.prices import MAX_GPUS
 from jobs.planning.stage_times import StageTimes
-from jobs.resolve import Job, as_planned
+from jobs.refinement import as_planned
+from jobs.resolve import Job
 from jobs.scaling.initial_sizes import PoolPlans, guess_loads, plan_pools
 from jobs.simulation.executor import SimulatedOutput, SimulatedPrompts
 from jobs.spec.job_spec import Budget, JobSpec

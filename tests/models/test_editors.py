@@ -20,7 +20,7 @@ from actors.models.schedulers import CLASSES
 from actors.refinement import Conditioning, DrawPlan, Refinement
 from actors.seeds import stage_seed
 from actors.settings import SchedulerName, StudentSettings
-from jobs.resolve import as_planned
+from jobs.refinement import as_planned
 from tests.models.conftest import Folders, Note, settings_for
 from tests.models.rows import PROMPTS, SEEDS, picture, png, student_of, teacher_of, worst
 from tests.models.test_parts import save_lora

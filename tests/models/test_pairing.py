@@ -12,6 +12,7 @@ from actors.models.families import FAMILIES, family_of, shape_of
 from actors.models.pairing import model_shape
 from actors.models.presets import PRESETS
 from actors.models.schedulers import schedule_of
+from jobs.identity import identity_of
 from jobs.resolve import Job, resolve
 from jobs.spec.job_spec import make_spec
 from tests.models.conftest import Folders, settings_for
@@ -132,7 +133,7 @@ def test_a_sigma_becomes_the_strength_that_has_it(
 
 def test_places_are_no_part_of_a_jobs_identity(folders: Folders, tmp_path: Path) -> None:
     made = job(folders, tmp_path, "flux", "flux", a_student={"scheduler": {"options": {}}})
-    identity = made.identity()
+    identity = identity_of(made)
     assert str(folders("flux")) not in str(identity["spec"])
     assert identity["spec"]["models"]["student"]["scheduler"] is not None
 

@@ -23,7 +23,8 @@ from actors.models.sources import resolved
 from actors.rollback import steps_to_ask_for
 from actors.settings import ControlNetSettings, DiffusionSettings
 from cluster.models import app
-from jobs.resolve import as_planned, resolve
+from jobs.refinement import as_planned
+from jobs.resolve import resolve
 from jobs.spec.job_spec import make_spec
 from tests.models.conftest import Folders, settings_for
 from tests.models.tiny import EDITORS, controlnet

@@ -17,6 +17,7 @@ import pytest
 from actors.errors import OutputError, OutputFailedError, TooManyFailuresError
 from jobs.execution.progress import Progress
 from jobs.execution.runner import run_job
+from jobs.identity import write_job
 from jobs.output.atomic import temporary_files
 from jobs.output.folder import OutputFolder
 from jobs.output.heartbeat import heartbeat
@@ -327,8 +328,8 @@ def test_of_two_thresholds_the_first_is_everybodys(tmp_path: Path) -> None:
     source = write_prompts(tmp_path / "p.csv", 10)
     job = local_job(source, tmp_path / "out")
     with heartbeat(job.output.path):
-        job.write({"threshold": "0.25", "rows": 0})
-        job.write({"threshold": "0.75", "rows": 0})
+        write_job(job, {"threshold": "0.25", "rows": 0})
+        write_job(job, {"threshold": "0.75", "rows": 0})
     assert job.output.require_job()["threshold"] == "0.25"
 
 

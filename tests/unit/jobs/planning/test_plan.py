@@ -14,7 +14,7 @@ from actors.errors import SpecError
 from jobs.planning import plan as plans
 from jobs.planning.plan import Question, ask, budget_table, fewest_gpus, make_plan, teacher_only
 from jobs.planning.stage_times import stage_times
-from jobs.resolve import planned_refinement
+from jobs.refinement import planned_refinement
 from jobs.spec.job_spec import JobSpec, make_spec
 
 POOLS = {"student": {"size": 1}, "oracle": {"size": 1}, "teacher": {"size": 1}}

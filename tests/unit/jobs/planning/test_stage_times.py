@@ -10,7 +10,7 @@ import pytest
 
 from actors.errors import SpecError
 from jobs.planning.stage_times import StageTimes, stage_times
-from jobs.resolve import planned_refinement
+from jobs.refinement import planned_refinement
 from jobs.spec.job_spec import JobSpec, make_spec
 
 HEAD = "model,role,gpu,steps,batch_size,seconds"

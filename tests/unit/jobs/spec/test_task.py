@@ -15,8 +15,9 @@ from jobs.execution.active_part import ActivePart
 from jobs.execution.calls import Call, Stage
 from jobs.execution.cascade import Cascade
 from jobs.execution.executor import Task
+from jobs.identity import identity_of
 from jobs.input.prompts import Part
-from jobs.resolve import planned_refinement
+from jobs.refinement import planned_refinement
 from jobs.rules import Rules
 from jobs.spec.job_spec import JobSpec, make_spec
 from jobs.spec.task import conditioning_of, folder_of
@@ -108,7 +109,7 @@ def test_every_drawing_counts(tmp_path: Path) -> None:
     assert four.teacher_nfe == one.teacher_nfe
     assert four.draw_plan == DrawPlan(4)
     assert four.rules(0.5).draws == 4
-    assert four.identity() != one.identity()
+    assert identity_of(four) != identity_of(one)
 
 
 # ---- the pictures of the input

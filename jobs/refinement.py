@@ -1,0 +1,145 @@
+"""The teacher's start and steps, chosen from the job and its models, and checked against them."""
+
+from __future__ import annotations
+
+import logging
+from math import floor
+
+from actors.errors import SpecError
+from actors.models.families import family_of
+from actors.models.folders import check_folder
+from actors.models.pairing import follows_instructions
+from actors.refinement import Refinement, Through
+from actors.rollback import (
+    MIXING,
+    Noise,
+    NoiseSchedule,
+    default_steps,
+    steps_to_ask_for,
+    strength_for,
+)
+from actors.settings import TeacherSettings
+from actors.timed import VARIANCES
+from jobs.spec.job_spec import JobSpec, Rollback
+from jobs.spec.task import conditioning_of
+
+log = logging.getLogger("bottega.job")
+
+DEFAULT_ROLLBACK = Rollback(strength=0.6)
+
+NEAR_STRENGTH = 0.05
+"""A start so near to the one that was asked for is not told of."""
+
+
+def planned_refinement(
+    spec: JobSpec, through: Through = "latents", instructed: bool = False
+) -> Refinement:
+    """What the teacher is to do; its files are looked at only for a rollback to a noise level.
+
+    instructed: whether it edits by an instruction, and so from noise.
+    """
+    given = conditioning_of(spec.task, spec.edit, spec.control, spec.image_fit)
+    strength = _strength(spec)
+    if given and given.task == "edit" and spec.strategy == "regenerate" and not instructed:
+        strength = given.strength
+    steps = spec.teacher_steps or default_steps(strength, spec.models.teacher.steps)
+    return Refinement(spec.strategy, strength, steps, through, given)
+
+
+def as_planned(spec: JobSpec) -> Refinement:
+    """What the teacher is to do, as far as that is known without fetching models."""
+    instructed = follows_instructions(spec.models.teacher)
+    if instructed:
+        _check_instructed(spec)
+    return planned_refinement(spec, instructed=instructed)
+
+
+def refinement_of(spec: JobSpec, through: Through, instructed: bool) -> Refinement:
+    planned = planned_refinement(spec, through, instructed)
+    most = floor(planned.strength * _schedule(spec.models.teacher).num_timesteps)
+    if planned.steps > most:
+        raise SpecError(
+            f"teacher_steps: {planned.steps} steps do not fit between the rollback (strength "
+            f"{planned.strength:.3g}) and a clean picture: the teacher's schedule has {most} "
+            "there. Lower teacher_steps or raise the rollback."
+        )
+    if planned.strategy == "refine" and not spec.models.timed:
+        rounding = family_of(check_folder(spec.models.teacher)).rounding
+        asked = steps_to_ask_for(planned.strength, planned.steps, rounding)
+        _tell_of_a_far_start("the rollback", "teacher", planned.strength, planned.steps, asked)
+    return planned
+
+
+def _schedule(teacher: TeacherSettings) -> NoiseSchedule:
+    if teacher.timed:
+        return NoiseSchedule("diffusion", len(VARIANCES), VARIANCES)
+    from actors.models.schedulers import schedule_of
+
+    return schedule_of(teacher)
+
+
+def _strength(spec: JobSpec) -> float:
+    if spec.strategy == "regenerate":
+        return 1.0
+    rollback = spec.rollback or DEFAULT_ROLLBACK
+    if rollback.strength is not None:
+        return rollback.strength
+    schedule = _schedule(spec.models.teacher)
+    if rollback.variance is not None:
+        _check_mixing(spec, schedule, "variance", "diffusion")
+        return strength_for(rollback.variance, schedule.levels)
+    assert rollback.sigma is not None
+    _check_mixing(spec, schedule, "sigma", "flow")
+    return strength_for(rollback.sigma, schedule.levels)
+
+
+def _check_mixing(spec: JobSpec, schedule: NoiseSchedule, name: str, noise: Noise) -> None:
+    """Refuse a level of noise that is said in another rule's terms than the teacher's."""
+    if schedule.noise != noise:
+        raise SpecError(
+            f"rollback.{name} is for {MIXING[noise]}; the teacher "
+            f"{spec.models.teacher.path!r} mixes picture and noise by {MIXING[schedule.noise]}. "
+            "Give rollback.strength, the fraction of its timesteps, or the level in its own terms: "
+            "variance for diffusion, sigma for flow matching."
+        )
+
+
+def check_edit(spec: JobSpec, instructed: bool) -> None:
+    """Refuse a start that the student's few steps cannot reach; tell of one that they miss."""
+    given = conditioning_of(spec.task, spec.edit, spec.control, spec.image_fit)
+    if given is None or given.task != "edit" or spec.models.timed:
+        return
+    if instructed:
+        _check_instructed(spec)
+        if spec.target_column is None:
+            log.warning(
+                "the oracle is shown the instructions; most judge only what a picture shows. Name "
+                "the column that says it: target_column"
+            )
+        return
+    from actors.models.schedulers import most_steps
+
+    student = spec.models.student
+    rounding = family_of(check_folder(student)).rounding
+    asked, most = steps_to_ask_for(given.strength, student.steps, rounding), most_steps(student)
+    if asked > most:
+        raise SpecError(
+            f"edit.strength: {given.strength:g} in {student.steps} steps needs a schedule of "
+            f"{asked} steps, and the student's has at most {most}. Raise it, or lower "
+            "models.student.steps."
+        )
+    _tell_of_a_far_start("edit.strength", "student", given.strength, student.steps, asked)
+
+
+def _check_instructed(spec: JobSpec) -> None:
+    if spec.edit is not None:
+        raise SpecError("edit: it says nothing to models that follow instructions. Leave it out.")
+
+
+def _tell_of_a_far_start(what: str, who: str, strength: float, steps: int, asked: int) -> None:
+    """Few steps have few starts; asked: the steps of the schedule of which `steps` are taken."""
+    if abs(steps / asked - strength) > NEAR_STRENGTH:
+        log.warning(
+            "%s is %g; with %d step%s the %s starts at %.2f, the nearest that its schedules have",
+            what, strength, steps, "s" * (steps > 1), who, steps / asked,
+        )  # fmt: skip
