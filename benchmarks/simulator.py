@@ -26,7 +26,8 @@ from jobs.execution.executor import Completion
 from jobs.execution.progress import Progress
 from jobs.execution.runner import Runner
 from jobs.scaling.initial_sizes import guess_loads, plan_pools
-from jobs.simulation.executor import Times, simulated_job
+from jobs.simulation.executor import Times
+from jobs.simulation.job import simulated_job
 from jobs.simulation.light_executor import LightExecutor, LightPrompts
 from jobs.spec.job_spec import make_spec
 

@@ -40,7 +40,8 @@ from jobs.execution.ray_executor import RayExecutor
 from jobs.execution.runner import Runner, run_job
 from jobs.resolve import Job, resolve
 from jobs.scaling.initial_sizes import POOLS, PoolPlans, guess_loads, plan_pools
-from jobs.simulation.executor import SimulatedOutput, SimulatedPrompts, Times
+from jobs.simulation.executor import Times
+from jobs.simulation.job import SimulatedOutput, SimulatedPrompts
 from jobs.simulation.light_executor import LightExecutor
 from jobs.spec.job_spec import make_spec
 

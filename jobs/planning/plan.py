@@ -26,7 +26,7 @@ from jobs.planning.stage_times import StageTimes
 from jobs.refinement import as_planned
 from jobs.resolve import Job
 from jobs.scaling.initial_sizes import PoolPlans, guess_loads, plan_pools
-from jobs.simulation.executor import SimulatedOutput, SimulatedPrompts
+from jobs.simulation.job import SimulatedOutput, SimulatedPrompts
 from jobs.spec.job_spec import Budget, JobSpec
 
 WHOLE_ROWS = 200_000

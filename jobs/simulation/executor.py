@@ -15,7 +15,7 @@ Things can be broken: `kill_actor`, `kill_node`, `lose`, and what a subclass add
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import count
@@ -23,16 +23,9 @@ from typing import Any
 from weakref import WeakSet
 from zlib import crc32
 
-import pyarrow as pa
-
 from actors.facts import CallFacts
-from actors.refinement import Refinement
 from jobs.execution.calls import OUTPUTS, Call, Output, Stage
 from jobs.execution.executor import Completion, ErrorKind, Task, TaskError
-from jobs.input.prompts import Part, Prompts
-from jobs.output.folder import OutputFolder
-from jobs.resolve import Job
-from jobs.spec.job_spec import JobSpec
 
 DRIVER_NODE = 0
 """Commits run here; if it dies, so does the driver."""
@@ -365,66 +358,3 @@ def _made(task: Task) -> list[list[Any]]:
             return [[crc32(repr(picture).encode()) / 2**32 for picture in taken]]
         case _:
             return [[("file", picture) for picture in taken]]
-
-
-class SimulatedPrompts(Prompts):
-    """Rows without a file. Row n's seed is n."""
-
-    def __init__(self, spec: JobSpec, num_rows: int, invalid_rows: frozenset[int]) -> None:
-        self.spec = spec
-        self.num_rows = num_rows
-        self._invalid_rows = invalid_rows
-
-    def parts(self, first: int = 0) -> Iterator[Part]:
-        """The parts from number `first` on, in order."""
-        size = self.spec.rows_per_part
-        for index in range(first, self.num_parts):
-            rows = range(index * size, min(self.num_rows, (index + 1) * size))
-            invalid_rows = {
-                row - rows[0]: "the prompt is empty" for row in self._invalid_rows if row in rows
-            }
-            yield Part(index, rows[0], pa.table({}), self.texts(rows), rows, invalid_rows)
-
-    def texts(self, rows: range) -> Sequence[str]:
-        """The rows' prompts."""
-        return [f"prompt {row}" for row in rows]
-
-    def sample(self, num_rows: int) -> Part:
-        """Rows spread evenly; none of them unusable."""
-        count = min(num_rows, self.num_rows)
-        rows = [self.num_rows * place // count for place in range(count)]
-        return Part(0, 0, pa.table({}), [f"prompt {row}" for row in rows], rows, {})
-
-
-class SimulatedOutput(OutputFolder):
-    """Records in memory; they outlive the driver."""
-
-    def __init__(self) -> None:
-        super().__init__("simulated")
-        self.kept: dict[int, dict[str, Any]] = {}
-        self.timeline: list[Mapping[str, Any]] = []
-        self.job: dict[str, Any] | None = None
-        """What job.json says, if anybody has calibrated."""
-
-    def records(self) -> dict[int, dict[str, Any]]:
-        """The records of the finished parts, by part number."""
-        return dict(self.kept)
-
-    def read_job(self) -> dict[str, Any] | None:
-        """As job.json, if it were a file."""
-        return self.job
-
-    def add_to_timeline(self, entry: Mapping[str, Any]) -> None:
-        """Remember an event."""
-        self.timeline.append(entry)
-
-    def check_there(self) -> None:
-        """Memory does not vanish."""
-
-
-def simulated_job(spec: JobSpec, num_rows: int, through: str, invalid_rows: frozenset[int]) -> Job:
-    """A job that has no files and needs none."""
-    refinement = Refinement(spec.strategy, 0.6, 2, through)  # type: ignore[arg-type]
-    return Job(
-        spec, SimulatedPrompts(spec, num_rows, invalid_rows), SimulatedOutput(), refinement, {}
-    )

@@ -13,7 +13,8 @@ from typing import Any
 from jobs.execution.active_part import ActivePart
 from jobs.execution.calls import OUTPUTS, Call, Stage
 from jobs.execution.executor import Completion, Task, TaskError
-from jobs.simulation.executor import SimulatedExecutor, SimulatedPrompts, SimulatedTask
+from jobs.simulation.executor import SimulatedExecutor, SimulatedTask
+from jobs.simulation.job import SimulatedPrompts
 
 NUM_SCORES = 1 << 16
 EVENLY = [place / NUM_SCORES for place in Random(0).sample(range(NUM_SCORES), NUM_SCORES)]

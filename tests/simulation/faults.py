@@ -28,7 +28,7 @@ from jobs.execution.calls import Call, Stage
 from jobs.execution.dispatcher import Dispatcher
 from jobs.execution.runner import Runner
 from jobs.scaling.capacity import Capacity, Devices
-from jobs.simulation.executor import SimulatedOutput, simulated_job
+from jobs.simulation.job import SimulatedOutput, simulated_job
 from tests.simulation.fault_plans import POOLS, Breaks, FaultPlan, SmallJob, make_fault_plan
 from tests.simulation.faulty_executor import FaultyExecutor, RestartError
 

@@ -13,7 +13,8 @@ from jobs.execution.calls import Call, Stage
 from jobs.execution.dispatcher import Dispatcher
 from jobs.execution.executor import ErrorKind, Task, TaskError
 from jobs.execution.runner import Runner
-from jobs.simulation.executor import SimulatedActor, SimulatedExecutor, Times, simulated_job
+from jobs.simulation.executor import SimulatedActor, SimulatedExecutor, Times
+from jobs.simulation.job import simulated_job
 from jobs.spec.job_spec import make_spec
 from tests.chaos.broken import BROKEN, ROOT
 from tests.simulation.fault_plans import Breaks, Fault, FaultPlan, Poison, SmallJob, make_fault_plan

@@ -14,7 +14,8 @@ from jobs.execution.executor import Task, TaskError
 from jobs.execution.runner import Runner
 from jobs.scaling.capacity import Capacity, Devices
 from jobs.scaling.initial_sizes import POOLS, guess_loads, plan_pools
-from jobs.simulation.executor import SimulatedActor, SimulatedOutput, Times, simulated_job
+from jobs.simulation.executor import SimulatedActor, Times
+from jobs.simulation.job import SimulatedOutput, simulated_job
 from jobs.simulation.light_executor import LightExecutor
 from jobs.spec.job_spec import make_spec
 
