@@ -9,7 +9,7 @@ name what they were made from: a run's result can be compared with another's, do
         Runner(job).run(crew, job.rules(threshold))
 
 Things can be broken: `kill_actor`, `kill_node`, `lose`, and what a subclass adds
-(`tests.simulation.faults`).
+(`tests.simulation.trials`).
 """
 
 from __future__ import annotations

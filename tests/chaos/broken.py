@@ -3,7 +3,7 @@
     python -m tests.chaos.broken
 
 Each line of BROKEN is one change to a copy of the code. For each, the first seeds of
-`python -m tests.simulation.faults` that find it, and what they say. Exits with 1 if one is not
+`python -m tests.simulation.trials` that find it, and what they say. Exits with 1 if one is not
 found, or if the code has changed so that there is nothing to break.
 """
 
@@ -117,7 +117,7 @@ def find(name: str, count: int) -> list[str]:
             raise ValueError(f"{file} has {code.count(text)} times {text!r}")
         copy.write_text(code.replace(text, instead), encoding="utf-8")
         ended = subprocess.run(
-            [sys.executable, "-m", "tests.simulation.faults", "--count", str(count)],
+            [sys.executable, "-m", "tests.simulation.trials", "--count", str(count)],
             cwd=folder, env={**os.environ, "PYTHONPATH": folder}, capture_output=True, text=True,
             check=False,
         )  # fmt: skip

@@ -1,6 +1,6 @@
 """Simulated hands that break things as a schedule says, and count what is done again.
 
-One `FaultyExecutor` is one life of the driver; what outlives it is the trial's (`faults.Trial`).
+One `FaultyExecutor` is one life of the driver; what outlives it is the trial's (`trials.Trial`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tests.simulation.fault_plans import POOLS, Breaks, Fault
 
 if TYPE_CHECKING:
     from jobs.execution.dispatcher import Dispatcher
-    from tests.simulation.faults import Trial
+    from tests.simulation.trials import Trial
 
 MAX_TURNS = 20_000
 """A trial that turns the runner's loop more often is taken to have no end."""

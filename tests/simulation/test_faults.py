@@ -18,7 +18,7 @@ from jobs.simulation.job import simulated_job
 from jobs.spec.job_spec import make_spec
 from tests.chaos.broken import BROKEN, ROOT
 from tests.simulation.fault_plans import Breaks, Fault, FaultPlan, Poison, SmallJob, make_fault_plan
-from tests.simulation.faults import run_trial
+from tests.simulation.trials import run_trial
 
 NUM_SCHEDULES = 2400
 NUM_SLICES = 8
@@ -43,7 +43,7 @@ def test_faults_change_nothing_but_the_time(which: int) -> None:
     for seed in range(which, NUM_SCHEDULES, NUM_SLICES):
         if problems := run_trial(make_fault_plan(seed)).problems:
             failed[seed] = problems[0]
-    assert not failed, f"replay with: python -m tests.simulation.faults --seed {next(iter(failed))}"
+    assert not failed, f"replay with: python -m tests.simulation.trials --seed {next(iter(failed))}"
 
 
 def test_the_schedules_break_everything_that_can_break() -> None:

@@ -9,7 +9,7 @@ Then:
 - nothing is left in the object store;
 - no call is made again that no fault explains (`Ledger`), and none without end.
 
-`python -m tests.simulation.faults --seed N` replays one trial and tells its story; docs/faults.md.
+`python -m tests.simulation.trials --seed N` replays one trial and tells its story; docs/faults.md.
 """
 
 from __future__ import annotations
