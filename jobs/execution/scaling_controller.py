@@ -14,8 +14,9 @@ from jobs.execution.dispatcher import Dispatcher
 from jobs.execution.estimators import RejectionEstimator
 from jobs.resolve import Job
 from jobs.scaling.capacity import Capacity
+from jobs.scaling.decision import PoolFacts, ScalingInput
 from jobs.scaling.initial_sizes import guess_loads, limits
-from jobs.scaling.policy import PoolFacts, ScalingInput, decide
+from jobs.scaling.policy import decide
 
 log = logging.getLogger("bottega.balance")
 

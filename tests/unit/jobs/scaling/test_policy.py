@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.scaling.capacity import Capacity, Devices
-from jobs.scaling.policy import PoolFacts, ScalingInput, decide
+from jobs.scaling.decision import PoolFacts, ScalingInput
+from jobs.scaling.policy import decide
 
 EVERY = frozenset({"student", "oracle", "teacher"})
 
