@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 from actors.errors import InputError
 from actors.seeds import MAX_SEED, row_seed
 from jobs.input.discovery import find_files, open_file
+from jobs.input.row_images import RowImages, folder_of, is_picture
 from jobs.input.validate import as_seed, is_text, problem_with_prompt, with_valid_text
 from jobs.spec.job_spec import JobSpec
-from jobs.spec.task import RowImages, folder_of, is_picture
 
 MAX_PART_BYTES = 2**30
 """Of the input's own columns; Arrow's text columns end at twice that."""
