@@ -1,6 +1,6 @@
 """What every format's reader offers: the columns, how many rows, and the rows, lazily.
 
-The formats are in `jobs.input.text` (CSV, JSON Lines, text) and `jobs.input.discovery` (Parquet).
+The formats are in `jobs.input.text` (CSV, JSON Lines, text) and `jobs.input.parquet`.
 """
 
 from __future__ import annotations

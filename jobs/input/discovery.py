@@ -1,20 +1,13 @@
-"""The files of an input, and the reader of each; here also Parquet.
-
-All of it lazily. Measured on 100 million rows: `ParquetFile.iter_batches` grows by 93 MiB, where
-`dataset.to_batches()` with its defaults grows by 1.6 GiB.
-"""
+"""The files of an input, and the reader of each, by its name's ending."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from glob import glob, has_magic
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from actors.errors import InputError
-from jobs.input.base import BATCH_ROWS, InputFile, rows_among
+from jobs.input.base import InputFile
+from jobs.input.parquet import ParquetFile
 from jobs.input.text import CsvFile, JsonLinesFile, TextFile
 
 SUFFIXES = {
@@ -25,10 +18,6 @@ SUFFIXES = {
     ".ndjson": "jsonl",
     ".txt": "txt",
 }
-MAX_UNPACKED_BYTES = 2 * 2**30
-"""Of a row group: what writers make by default is a tenth of it."""
-MAX_UNPACKING, FREELY_UNPACKED_BYTES = 500, 2**28
-"""Of a file: it may unpack to so many times its size, or to so many bytes."""
 
 
 def find_files(pattern: str) -> list[Path]:
@@ -73,78 +62,6 @@ def _known() -> str:
 
 def _is_hidden(path: Path) -> bool:
     return any(step.startswith(("_", ".")) for step in path.parts)
-
-
-class ParquetFile(InputFile):
-    """Counted by its footer, entered at any row group."""
-
-    def __init__(self, file: Path) -> None:
-        super().__init__(file)
-        with self.refusing():
-            footer = pq.read_metadata(file)
-            self._schema = footer.schema.to_arrow_schema()
-        self._num_rows = int(footer.num_rows)
-        names = self._schema.names
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise InputError(f"{file}: two columns are called {twice[0]!r}. Rename one.")
-        self._check_unpacked([footer.row_group(n) for n in range(footer.num_row_groups)])
-
-    @property
-    def schema(self) -> pa.Schema:
-        """The columns, with what the schema says to other programs."""
-        return self._schema
-
-    @property
-    def num_rows(self) -> int:
-        """From the footer."""
-        return self._num_rows
-
-    def batches(self, skip: int = 0, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """The rows after the first `skip`; whole row groups before it are not read."""
-        with self.refusing(), self._open() as file:
-            groups = list(range(file.metadata.num_row_groups))
-            while groups and skip >= file.metadata.row_group(groups[0]).num_rows:
-                skip -= file.metadata.row_group(groups.pop(0)).num_rows
-            if not groups:
-                return
-            for batch in file.iter_batches(BATCH_ROWS, row_groups=groups, columns=columns):
-                kept = batch.slice(min(skip, batch.num_rows))
-                skip -= batch.num_rows - kept.num_rows
-                if kept.num_rows:
-                    yield kept
-
-    def pick(self, rows: Sequence[int], columns: list[str]) -> pa.Table:
-        """The rows with these numbers, ascending; reads only the row groups that hold them."""
-        picked: list[pa.RecordBatch] = []
-        with self.refusing(), self._open() as file:
-            first = 0
-            for group in range(file.metadata.num_row_groups):
-                size = file.metadata.row_group(group).num_rows
-                if any(first <= row < first + size for row in rows):
-                    batches = file.iter_batches(BATCH_ROWS, row_groups=[group], columns=columns)
-                    picked += rows_among(batches, rows, first)
-                first += size
-        return pa.Table.from_batches(picked)
-
-    def _open(self) -> pq.ParquetFile:
-        return pq.ParquetFile(self.file, page_checksum_verification=True)
-
-    def _check_unpacked(self, groups: list[pq.RowGroupMetaData]) -> None:
-        """Refuse what would fill the memory: a few kilobytes can hold gigabytes of one letter."""
-        sizes = [group.total_byte_size for group in groups]
-        for number, size in enumerate(sizes):
-            if size > MAX_UNPACKED_BYTES:
-                raise InputError(
-                    f"{self.file}: row group {number} unpacks to {size:,} bytes, and "
-                    f"{MAX_UNPACKED_BYTES:,} is the most. Write it with smaller row groups."
-                )
-        packed = self.file.stat().st_size
-        if sum(sizes) > max(FREELY_UNPACKED_BYTES, MAX_UNPACKING * packed):
-            raise InputError(
-                f"{self.file} has {packed:,} bytes and unpacks to {sum(sizes):,}: more than "
-                f"{MAX_UNPACKING} times its size. Is it what you mean? Write it uncompressed."
-            )
 
 
 def open_file(file: Path, text_column: str) -> InputFile:

@@ -14,41 +14,6 @@ from jobs.input.discovery import check_apart
 from tests.unit.jobs.reading import only_part, read, refusal
 
 
-def test_a_flipped_byte_is_noticed(tmp_path: Path) -> None:
-    file = tmp_path / "p.parquet"
-    table = pa.table({"prompt": [f"number {row}" for row in range(100)]})
-    pq.write_table(table, file, write_page_checksum=True, compression="none", use_dictionary=False)
-    content = file.read_bytes()
-    file.write_bytes(content.replace(b"number 50", b"number 5O"))
-    with pytest.raises(InputError, match=r"p\.parquet: cannot be read: .*CRC checksum"):
-        only_part(file)
-    with pytest.raises(InputError, match="CRC checksum"):
-        read(file).sample(8)
-
-
-def test_a_truncated_parquet_is_refused(tmp_path: Path) -> None:
-    file = tmp_path / "p.parquet"
-    pq.write_table(pa.table({"prompt": ["a"] * 100}), file)
-    file.write_bytes(file.read_bytes()[:-20])
-    assert "p.parquet: cannot be read" in refusal(file)
-
-
-def test_a_parquet_bomb_is_refused_by_its_footer(tmp_path: Path) -> None:
-    file = tmp_path / "p.parquet"
-    table = pa.table({"prompt": ["a" * 2**20] * 300})
-    pq.write_table(table, file, use_dictionary=False, compression="zstd", row_group_size=100)
-    assert file.stat().st_size < 2**18
-    assert "unpacks to 314," in refusal(file)
-
-
-def test_a_huge_row_group_is_refused_by_its_footer(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pq.write_table(pa.table({"prompt": ["abc"] * 9}), tmp_path / "p.parquet")
-    monkeypatch.setattr("jobs.input.discovery.MAX_UNPACKED_BYTES", 20)
-    assert "row group 0 unpacks to" in refusal(tmp_path / "p.parquet")
-
-
 def test_a_part_too_large_for_the_memory_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
