@@ -28,7 +28,6 @@ from jobs.execution.estimators import RejectionEstimator
 from jobs.execution.progress import OBSERVER_SECONDS, Observer, Progress
 from jobs.execution.scaling_controller import ScalingController
 from jobs.identity import claim, continues, is_outdated, write_job
-from jobs.input.ids import check_ids
 from jobs.input.prompts import MAX_PART_BYTES, Part
 from jobs.output.folder import rows_to_keep
 from jobs.output.heartbeat import heartbeat
@@ -67,7 +66,7 @@ def run_job(
     claim(job)
     before = continues(job, extend)
     if before is None or extend:
-        check_ids(job.prompts)
+        job.prompts.check_ids()
     with _driving(job):
         if job.prompts.num_rows == 0 and before is None:
             write_job(job, NOTHING_TO_CALIBRATE)

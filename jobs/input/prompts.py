@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from io import BytesIO
 from typing import Any
 
@@ -19,7 +19,13 @@ from actors.errors import InputError
 from actors.seeds import MAX_SEED, row_seed
 from jobs.input.discovery import find_files, open_file
 from jobs.input.row_images import RowImages, folder_of, is_picture
-from jobs.input.validate import as_seed, is_text, problem_with_prompt, with_valid_text
+from jobs.input.validate import (
+    as_seed,
+    check_ids,
+    is_text,
+    problem_with_prompt,
+    with_valid_text,
+)
 from jobs.spec.job_spec import JobSpec
 
 MAX_PART_BYTES = 2**30
@@ -156,9 +162,14 @@ class Prompts:
             first += size
         return self._as_part(0, 0, pa.Table.from_batches(picked), wanted)
 
-    def ids(self) -> Iterator[Any]:
-        """The values of the id column, row after row."""
-        for batch in self._batches(columns=[str(self.spec.id_column)]):
+    def check_ids(self) -> None:
+        """Refuse an id that two rows have. Reads the id column through. Raises InputError."""
+        column = self.spec.id_column
+        if column is not None:
+            check_ids(column, partial(self._values, column))
+
+    def _values(self, column: str) -> Iterator[object]:
+        for batch in self._batches(columns=[column]):
             yield from with_valid_text(pa.Table.from_batches([batch]))[0].column(0).to_pylist()
 
     def describe_files(self) -> list[dict[str, Any]]:

@@ -1,16 +1,20 @@
-"""What may be wrong with one row: its prompt, its text, its seed. Such a row fails alone."""
+"""Checks of rows: of each prompt, text and seed, so that a bad row fails alone; and of all ids."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable, Iterator
+from hashlib import blake2b
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from actors.errors import InputError
 from actors.seeds import MAX_SEED
 
 MAX_PROMPT_CHARS = 4 * 2**20
+MAX_SUSPECTS = 1000
 
 
 def problem_with_prompt(prompt: str | None) -> str | None:
@@ -62,3 +66,34 @@ def with_valid_text(table: pa.Table) -> tuple[pa.Table, dict[int, str]]:
                     bad.setdefault(row, f"column {field.name!r} is not valid Unicode text")
             table = table.set_column(place, field, pa.array(text, field.type))
     return table, bad
+
+
+def check_ids(column: str, read: Callable[[], Iterable[object]]) -> None:
+    """Refuse an id that two rows have: their seeds would be the same. Null and "" are no ids.
+
+    read: begins to read the values of the id column, row after row; called once, and once more to
+    name the two rows. Ids are compared in 8 bytes a row, whatever they are. Raises InputError.
+    """
+    hashes = np.fromiter((_hash(name) for _, name in _ids(read())), np.uint64)
+    hashes.sort()
+    suspects = set(hashes[1:][hashes[1:] == hashes[:-1]][:MAX_SUSPECTS].tolist())
+    first_row: dict[str, int] = {}
+    for row, name in _ids(read()) if suspects else ():
+        if _hash(name) not in suspects:
+            continue
+        if name in first_row:
+            raise InputError(
+                f"id_column {column!r} has {name!r} in row {first_row[name]} and "
+                f"in row {row} (counted from 0). An id names one row: change one, or leave "
+                "id_column out to number the rows."
+            )
+        first_row[name] = row
+
+
+def _ids(values: Iterable[object]) -> Iterator[tuple[int, str]]:
+    return ((row, str(value)) for row, value in enumerate(values) if value not in (None, ""))
+
+
+def _hash(name: str) -> int:
+    digest = blake2b(name.encode(errors="surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
