@@ -18,8 +18,9 @@ import numpy as np
 from jobs.execution.calibration import Calibration
 from jobs.execution.runner import run_job
 from jobs.identity import write_job
+from jobs.output.columns import RowResult
 from jobs.output.encode import encode_one
-from jobs.output.folder import RowResult, write_part
+from jobs.output.writer import write_part
 from jobs.resolve import Job, resolve
 from jobs.spec.job_spec import make_spec
 

@@ -243,7 +243,7 @@ class WarmDispatcher(LoadedDispatcher):
 
 def _start_for_files() -> None:
     """Read what encoding and writing need; stay, so that the next one gets another process."""
-    import jobs.output.folder  # noqa: F401
+    import jobs.output.writer  # noqa: F401
 
     sleep(0.5)
 

@@ -15,7 +15,8 @@ from actors.refinement import DrawPlan, Refinement, Through
 from actors.settings import ModelSettings
 from actors.timed import identities
 from jobs.input.prompts import Prompts
-from jobs.output.folder import OutputFolder, check_names
+from jobs.output.columns import check_names
+from jobs.output.folder import OutputFolder
 from jobs.refinement import check_edit, refinement_of
 from jobs.rules import Rules
 from jobs.spec.job_spec import JobSpec, make_spec

@@ -10,7 +10,7 @@ from typing import Any
 from jobs.execution.calls import Call, Output, Stage
 from jobs.execution.cascade import Cascade, State
 from jobs.input.prompts import Part
-from jobs.output.folder import RowResult
+from jobs.output.columns import RowResult
 
 Ref = Any
 """What stands for a thing in the object store; dropping the last one drops the thing."""

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from jobs.execution.active_part import ActivePart, Ref, picks
 from jobs.execution.calls import Call, Stage
-from jobs.output.folder import RowResult
+from jobs.output.columns import RowResult
 
 Handle = Any
 """What stands for an actor."""

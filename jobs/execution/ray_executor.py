@@ -30,7 +30,7 @@ from actors.roles import actor_classes
 from jobs.execution.calls import Stage
 from jobs.execution.executor import Completion, ErrorKind, Task, TaskError
 from jobs.output.encode import encode
-from jobs.output.folder import write_part
+from jobs.output.writer import write_part
 from jobs.resolve import Job
 from jobs.scaling.initial_sizes import PoolPlan, PoolPlans
 

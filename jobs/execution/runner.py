@@ -29,10 +29,10 @@ from jobs.execution.progress import OBSERVER_SECONDS, Observer, Progress
 from jobs.execution.scaling_controller import ScalingController
 from jobs.identity import claim, continues, is_outdated, write_job
 from jobs.input.prompts import MAX_PART_BYTES, Part
-from jobs.output.folder import rows_to_keep
 from jobs.output.heartbeat import heartbeat
 from jobs.output.pages.dataset_card import card
 from jobs.output.pages.report import report
+from jobs.output.writer import rows_to_keep
 from jobs.resolve import Job
 from jobs.rules import Rules
 from jobs.scaling.initial_sizes import guess_loads

@@ -1,4 +1,4 @@
-"""The output folder: which parts are there, and how one is written.
+"""The output folder: its files, and which parts are there.
 
     out/
       job.json                     the resolved job, its threshold, versions
@@ -8,36 +8,25 @@
       README.md, report.html       a dataset card, and a page for people
       _SUCCESS                     the sign that every part is there
 
-A part is built whole, written beside its place, flushed to the disk and renamed; then its record.
-So a reader that follows the records never sees half a part, and a part that is written twice is
-written with the same bytes.
+`jobs.output.writer` writes parts and their records. A reader that follows the records never sees
+half a part.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from hashlib import sha256
-from io import BytesIO
 from pathlib import Path
 from typing import Any
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from actors.errors import OutputError
 from actors.redact import redact, redacted
 from jobs.output.atomic import failing_in, is_stray, temporary_files, write_first, write_whole
 from jobs.output.records import read_record
-from jobs.spec.job_spec import ImageFormat
 
 log = logging.getLogger("bottega.parts")
-
-ROW_GROUP_ROWS = 100
-"""As the viewer of the Hugging Face hub wants them."""
 
 DRIVERS = ".drivers"
 """The folder of the heartbeats of running drivers (jobs/output/heartbeat.py)."""
@@ -46,57 +35,6 @@ JOB_FIELDS = (
     *("name", "identity", "spec", "rows", "threshold", "calibration", "models", "versions"),
 )
 """What job.json must have to be continued from."""
-
-IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-
-
-def our_columns(save_student: bool) -> dict[str, pa.DataType]:
-    """The columns that a job adds to the input's own, in order."""
-    return {
-        "image": IMAGE,
-        **({"student_image": IMAGE} if save_student else {}),
-        "seed": pa.int64(),
-        "student_score": pa.float32(),
-        "teacher_score": pa.float32(),
-        "source": pa.string(),
-        "nfe": pa.int32(),
-        "truncated": pa.bool_(),
-        "status": pa.string(),
-        "error": pa.string(),
-    }
-
-
-def check_names(columns: Sequence[str], seed_column: str | None) -> None:
-    """Refuse an input whose columns are called like ours; but `seed` may be the column of seeds.
-
-    `student_image` is ours in every job: what reads a dataset knows our columns by their names.
-    """
-    ours = set(our_columns(save_student=True))
-    replaced = {"seed"} if seed_column == "seed" else set()
-    clash = sorted(ours & (set(columns) - replaced))
-    if clash:
-        raise OutputError(
-            f"the input has a column {clash[0]!r}, and so will the output. Rename it in the input; "
-            f"the output's own are: {', '.join(our_columns(save_student=True))}."
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class RowResult:
-    """What a row becomes, beside its pictures.
-
-    `image`, `student_image`: (which of the files given to `write_part`, which in it), or None.
-    """
-
-    seed: int
-    student_score: float | None
-    teacher_score: float | None
-    source: str | None
-    nfe: int
-    truncated: bool
-    error: str | None
-    image: tuple[int, int] | None
-    student_image: tuple[int, int] | None
 
 
 class OutputFolder:
@@ -244,171 +182,3 @@ class OutputFolder:
             raise ValueError(
                 f"{part.name} has {size} bytes, and was written with {record['bytes']}"
             )
-
-
-def write_part(
-    folder: OutputFolder,
-    index: int,
-    first_row: int,
-    table: pa.Table,
-    results: Sequence[RowResult | None],
-    image_format: ImageFormat,
-    save_student: bool,
-    facts: Mapping[str, Any],
-    *files: list[bytes],
-) -> dict[str, Any]:
-    """Write one part and, last, its record; returns the record.
-
-    table: the input's own columns. results: None for a row that stays as it is in the part that is
-    there. files: what the encoding calls returned. facts: what the record
-    says beside what is counted here (durations, attempts): it may depend on time and place.
-    Raises OutputFailedError for a folder that is full, gone or closed.
-    """
-    ours = our_columns(save_student)
-    if None in results:
-        rows, pictures = _with_kept(folder.part_file(index), results, save_student, len(files))
-        files = (*files, pictures)
-    else:
-        rows = [result for result in results if result is not None]
-    columns = {
-        name: table.column(name) for name in table.column_names if name not in ours
-    } | _our_arrays(rows, first_row, image_format, save_student, files)
-    whole = pa.table(columns).replace_schema_metadata(
-        _huggingface(table.schema.metadata, save_student)
-    )
-    content = _parquet_bytes(whole)
-    sources = [result.source for result in rows]
-    record: dict[str, Any] = {
-        "part": index,
-        "first_row": first_row,
-        "rows": len(rows),
-        "bytes": len(content),
-        "sha256": sha256(content).hexdigest(),
-        "from_student": sources.count("student"),
-        "from_teacher": sources.count("teacher"),
-        "refined": sum(result.teacher_score is not None for result in rows),
-        "failed": sum(result.error is not None for result in rows),
-        "nfe": sum(result.nfe for result in rows),
-        **redacted(facts),
-    }
-    with failing_in(folder.path):
-        write_whole(folder.part_file(index), content)
-        write_whole(folder.record_file(index), json.dumps(record, indent=2).encode() + b"\n")
-    return record
-
-
-def _with_kept(
-    file: Path, results: Sequence[RowResult | None], save_student: bool, which: int
-) -> tuple[list[RowResult], list[bytes]]:
-    """The results with the rows of the part that is there in place of None; their pictures.
-
-    which: the number that the list of these pictures will have among the files.
-    """
-    pictures: list[bytes] = []
-
-    def pick(image: dict[str, Any] | None) -> tuple[int, int] | None:
-        if image is None:
-            return None
-        pictures.append(image["bytes"])
-        return which, len(pictures) - 1
-
-    with pq.ParquetFile(file) as parquet:
-        there = parquet.read(columns=list(our_columns(save_student))).to_pylist()
-    rows = [
-        result
-        or RowResult(
-            seed=row["seed"],
-            student_score=row["student_score"],
-            teacher_score=row["teacher_score"],
-            source=row["source"],
-            nfe=row["nfe"],
-            truncated=row["truncated"],
-            error=row["error"],
-            image=pick(row["image"]),
-            student_image=pick(row.get("student_image")),
-        )
-        for result, row in zip(results, there, strict=True)
-    ]
-    return rows, pictures
-
-
-def rows_to_keep(file: Path) -> frozenset[int]:
-    """The rows of a part that did not fail, by their number within it. Raises OutputError."""
-    try:
-        with pq.ParquetFile(file) as parquet:
-            status = parquet.read(columns=["status"]).column(0).to_pylist()
-    except (pa.ArrowException, OSError) as error:
-        raise OutputError(
-            f"{file} cannot be read ({str(error).splitlines()[0]}). `bottega verify` says what to "
-            "do about it."
-        ) from error
-    return frozenset(number for number, said in enumerate(status) if said == "ok")
-
-
-def _our_arrays(
-    results: Sequence[RowResult],
-    first_row: int,
-    image_format: ImageFormat,
-    save_student: bool,
-    files: Sequence[list[bytes]],
-) -> dict[str, pa.Array]:
-    def images(picks: Sequence[tuple[int, int] | None], mark: str) -> list[dict[str, Any] | None]:
-        return [
-            pick
-            and {
-                "bytes": files[pick[0]][pick[1]],
-                "path": f"{first_row + row:012d}{mark}.{image_format}",
-            }
-            for row, pick in enumerate(picks)
-        ]
-
-    values: dict[str, list[Any]] = {
-        "image": images([result.image for result in results], ""),
-        "student_image": images([result.student_image for result in results], "-student"),
-        "seed": [result.seed for result in results],
-        "student_score": [result.student_score for result in results],
-        "teacher_score": [result.teacher_score for result in results],
-        "source": [result.source for result in results],
-        "nfe": [result.nfe for result in results],
-        "truncated": [result.truncated for result in results],
-        "status": ["ok" if result.error is None else "failed" for result in results],
-        "error": [result.error and redact(result.error) for result in results],
-    }
-    return {name: pa.array(values[name], kind) for name, kind in our_columns(save_student).items()}
-
-
-def _huggingface(inputs: Mapping[bytes, bytes] | None, save_student: bool) -> dict[str, str]:
-    """The schema metadata that makes `datasets` show pictures instead of structs.
-
-    inputs: the input's own metadata; what it says of its columns is kept.
-    """
-    try:
-        features = dict(json.loads((inputs or {})[b"huggingface"])["info"]["features"])
-    except (KeyError, TypeError, ValueError):
-        features = {}  # there is none, or none that `datasets` could read
-    names = [name for name, kind in our_columns(save_student).items() if kind == IMAGE]
-    features |= {name: {"_type": "Image"} for name in names}
-    return {"huggingface": json.dumps({"info": {"features": features}})}
-
-
-def _parquet_bytes(table: pa.Table) -> bytes:
-    """The table as a Parquet file: two identical tables give identical bytes.
-
-    Pictures are compressed already (zstd would save 0.03 %); text gets zstd and a dictionary.
-    """
-    text = [f.name for f in table.schema if pa.types.is_string(f.type)]
-    paths = [
-        path
-        for f in table.schema
-        for path in ([f"{f.name}.bytes", f"{f.name}.path"] if f.type == IMAGE else [f.name])
-    ]
-    buffer = BytesIO()
-    pq.write_table(
-        table,
-        buffer,
-        row_group_size=ROW_GROUP_ROWS,
-        compression={path: "NONE" if path.endswith(".bytes") else "ZSTD" for path in paths},
-        use_dictionary=text,
-        write_page_checksum=True,
-    )
-    return buffer.getvalue()

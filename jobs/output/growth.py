@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.input.prompts import Part, Prompts
-from jobs.output.folder import OutputFolder, our_columns
+from jobs.output.columns import our_columns
+from jobs.output.folder import OutputFolder
 
 Files = Sequence[dict[str, Any]]
 """Files of an input, as `Prompts.describe_files` has them."""

@@ -20,7 +20,8 @@ from PIL import Image
 
 from actors.seeds import row_seed
 from jobs.output.atomic import is_stray, temporary_files
-from jobs.output.folder import IMAGE, ROW_GROUP_ROWS, OutputFolder, our_columns
+from jobs.output.columns import IMAGE, ROW_GROUP_ROWS, our_columns
+from jobs.output.folder import OutputFolder
 from jobs.output.records import read_record
 
 REDO = "Remove its record and run the job again: the part is redone"

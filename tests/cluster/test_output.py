@@ -14,7 +14,9 @@ import pytest
 
 from actors.errors import OutputFailedError
 from jobs.execution.progress import Progress
-from jobs.output.folder import OutputFolder, RowResult, write_part
+from jobs.output.columns import RowResult
+from jobs.output.folder import OutputFolder
+from jobs.output.writer import write_part
 from jobs.resolve import Job
 from tests.cluster.conftest import FIELDS, RunJob, hashes
 from tests.cluster.test_command import BOTTEGA, bottega, job_file

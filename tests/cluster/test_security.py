@@ -20,7 +20,9 @@ import os, sys
 import pyarrow as pa
 import ray
 from cluster.session import ray_session
-from jobs.output.folder import OutputFolder, RowResult, write_part
+from jobs.output.columns import RowResult
+from jobs.output.folder import OutputFolder
+from jobs.output.writer import write_part
 
 out = OutputFolder(sys.argv[1])
 with ray_session(None):

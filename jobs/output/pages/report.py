@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from jobs.execution.calibration import describe
-from jobs.output.folder import ROW_GROUP_ROWS
+from jobs.output.columns import ROW_GROUP_ROWS
 from jobs.resolve import Job
 
 MOST_ROWS = 1_000_000

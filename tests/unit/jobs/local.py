@@ -24,7 +24,8 @@ from jobs.execution.progress import Progress
 from jobs.execution.runner import retry_job, run_job
 from jobs.input.prompts import Prompts
 from jobs.output.encode import encode_one
-from jobs.output.folder import OutputFolder, write_part
+from jobs.output.folder import OutputFolder
+from jobs.output.writer import write_part
 from jobs.resolve import Job
 from jobs.spec.job_spec import make_spec
 

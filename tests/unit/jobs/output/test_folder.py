@@ -1,112 +1,14 @@
-"""The output folder: whole parts, the same bytes, pictures that other programs see."""
+"""The output folder: nobody else's is written to."""
 
 from __future__ import annotations
 
-import json
-import re
-from dataclasses import replace
-from io import BytesIO
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from PIL import Image
 
-from actors.errors import OutputError, OutputFailedError
+from actors.errors import OutputError
 from jobs.output.atomic import tag
-from jobs.output.encode import encode, encode_one
-from jobs.output.folder import JOB_FIELDS, OutputFolder, RowResult, check_names, write_part
-from jobs.output.pages.contact_sheet import make_sheet
-
-PICTURES = np.random.default_rng(0).integers(0, 255, (3, 16, 24, 3), dtype=np.uint8)
-TABLE = pa.table({"id": ["a", "b", "c"], "prompt": ["one", "two", "three"]})
-
-
-def result(row: int, error: str | None = None) -> RowResult:
-    return RowResult(
-        seed=row,
-        student_score=0.5,
-        teacher_score=None,
-        source=None if error else "student",
-        nfe=4,
-        truncated=row == 1,
-        error=error,
-        image=None if error else (0, row),
-        student_image=None,
-    )
-
-
-def write(folder: OutputFolder, seconds: float = 1.0) -> dict[str, object]:
-    files, _ = encode([(0, row) for row in range(3)], "png", 90, PICTURES)
-    results = [result(0), result(1), result(2, error="too bad")]
-    return write_part(folder, 0, 0, TABLE, results, "png", False, {"seconds": seconds}, files)
-
-
-def test_a_part_has_the_inputs_columns_and_ours(tmp_path: Path) -> None:
-    folder = OutputFolder(tmp_path)
-    record = write(folder)
-    table = pq.read_table(folder.part_file(0))
-    assert table.column_names == [
-        *["id", "prompt", "image", "seed", "student_score", "teacher_score", "source", "nfe"],
-        *["truncated", "status", "error"],
-    ]
-    assert table["truncated"].to_pylist() == [False, True, False]
-    assert table["status"].to_pylist() == ["ok", "ok", "failed"]
-    assert table["error"].to_pylist() == [None, None, "too bad"]
-    assert table["image"][2].as_py() is None
-    stored = Image.open(BytesIO(table["image"][1].as_py()["bytes"]))
-    assert np.array_equal(np.asarray(stored), PICTURES[1])
-    assert folder.records() == {0: record}
-
-
-def test_a_part_written_twice_has_the_same_bytes_and_another_record(tmp_path: Path) -> None:
-    folder = OutputFolder(tmp_path)
-    first = write(folder, seconds=1.0)
-    content = folder.part_file(0).read_bytes()
-    second = write(folder, seconds=2.0)
-    assert folder.part_file(0).read_bytes() == content
-    assert first["sha256"] == second["sha256"]
-    assert first != second
-
-
-def test_a_record_without_its_whole_part_does_not_count(tmp_path: Path) -> None:
-    folder = OutputFolder(tmp_path)
-    write(folder)
-    whole = folder.part_file(0).read_bytes()
-    folder.part_file(0).write_bytes(whole[:-1])
-    assert folder.records() == {}
-    folder.part_file(0).unlink()
-    assert folder.records() == {}
-
-
-def test_what_the_input_tells_datasets_of_its_columns_is_kept(tmp_path: Path) -> None:
-    features = {"photo": {"_type": "Image"}}
-    told = {"huggingface": json.dumps({"info": {"features": features}})}
-    table = TABLE.replace_schema_metadata(told)
-    files, _ = encode([(0, row) for row in range(3)], "png", 90, PICTURES)
-    folder = OutputFolder(tmp_path)
-    write_part(folder, 0, 0, table, [result(n) for n in range(3)], "png", True, {}, files)
-    metadata = pq.read_schema(folder.part_file(0)).metadata
-    assert set(json.loads(metadata[b"huggingface"])["info"]["features"]) == {
-        *("photo", "image", "student_image"),
-    }
-
-
-def test_a_failed_write_leaves_nothing_behind(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = OutputFolder(tmp_path)
-
-    def full(_descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(OutputFailedError, match="has no room left"):
-        write(folder)
-    assert [file for file in tmp_path.rglob("*") if file.is_file()] == []
+from jobs.output.folder import OutputFolder
 
 
 def test_a_folder_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
@@ -116,87 +18,6 @@ def test_a_folder_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-def test_input_columns_called_like_ours_are_refused() -> None:
-    with pytest.raises(OutputError, match="'image'"):
-        check_names(["prompt", "image"], None)
-    with pytest.raises(OutputError, match="'status'"):
-        check_names(["prompt", "status"], "status")
-    with pytest.raises(OutputError, match="'seed'"):
-        check_names(["prompt", "seed"], None)
-    with pytest.raises(OutputError, match="'student_image'"):
-        check_names(["prompt", "student_image"], None)
-    check_names(["prompt", "seed"], "seed")
-
-
-@pytest.mark.parametrize("image_format", ["png", "jpeg", "webp"])
-def test_each_format_is_what_it_says_and_always_the_same_bytes(image_format: str) -> None:
-    one, two = (encode_one(PICTURES[0], image_format, 90) for _ in range(2))  # type: ignore[arg-type]
-    assert one == two
-    image = Image.open(BytesIO(one))
-    assert image.format == image_format.upper()
-    assert image.size == (24, 16)
-
-
-def test_datasets_is_told_which_columns_are_pictures(tmp_path: Path) -> None:
-    folder = OutputFolder(tmp_path)
-    write(folder)
-    metadata = pq.read_schema(folder.part_file(0)).metadata
-    features = json.loads(metadata[b"huggingface"])["info"]["features"]
-    assert features == {"image": {"_type": "Image"}}
-
-
-def test_nothing_in_the_output_carries_a_secret(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HF_TOKEN", "hf_abcdefghijkl")
-    url, secret = "s3://AKIA:wJalrXUtnFEMI/K7@bucket/p", "hf_abcdefghijkl"
-    folder = OutputFolder(tmp_path / "out")
-    folder.path.mkdir()
-    job = {"name": url, "models": {"teacher": secret}, "storage": {"secret": "wJalr"}}
-    folder.write_job(job, replace=False)
-    files, _ = encode([(0, 0)], "png", 90, PICTURES)
-    results = [result(0), result(1, error=f"no {url}"), result(2, error=f"401 {secret}")]
-    record = write_part(
-        folder, 0, 0, TABLE, results, "png", False, {"host": url, "said": secret}, files
-    )
-    folder.finish({"README.md": f"# {url} {secret}"})
-    assert folder.records() == {0: record}
-    for file in (f for f in folder.path.rglob("*") if f.is_file()):
-        for leak in (b"wJalr", secret.encode()):
-            assert leak not in file.read_bytes(), file
-    errors = pq.read_table(folder.part_file(0))["error"].to_pylist()
-    assert errors == [None, "no s3://***@bucket/p", "401 ***"]
-
-
-NASTY = ["../../etc/x", "/etc/passwd", "..\\..\\x"]
-
-
-def test_names_from_the_input_never_become_paths(tmp_path: Path) -> None:
-    folder = OutputFolder(tmp_path / "a" / "b" / "out")
-    folder.path.parent.mkdir(parents=True)
-    before = set(tmp_path.rglob("*"))
-    folder.path.mkdir()
-    table = pa.table({"id": NASTY, "prompt": NASTY, "path": NASTY})
-    files, _ = encode([(0, row) for row in range(3)], "png", 90, PICTURES)
-    results = [replace(result(row), student_image=(0, row)) for row in range(3)]
-    job: dict[str, Any] = dict.fromkeys(JOB_FIELDS, NASTY[0])
-    folder.write_job({**job, "identity": {"spec": {"prompt_column": "prompt"}}}, replace=False)
-    write_part(folder, 0, 0, table, results, "png", True, {}, files)
-    folder.finish({"README.md": f"# {NASTY[0]}"})
-    make_sheet(folder, folder.path / "sheet.png")
-    outside = {p for p in tmp_path.rglob("*") if not p.is_relative_to(folder.path)}
-    assert outside == before
-    assert {p.relative_to(folder.path).as_posix() for p in folder.path.rglob("*")} == {
-        *["data", "data/part-00000000.parquet", "records", "records/part-00000000.json"],
-        *["job.json", "README.md", "_SUCCESS", "sheet.png"],
-    }
-    stored = pq.read_table(folder.part_file(0))
-    assert stored["id"].to_pylist() == NASTY
-    for column in ("image", "student_image"):
-        for path in (value["path"] for value in stored[column].to_pylist()):
-            assert re.fullmatch(r"\d{12}(-student)?\.png", path)
-
-
 def test_what_a_killed_driver_left_does_not_lock_its_folder(tmp_path: Path) -> None:
     folder = OutputFolder(tmp_path)
     (tmp_path / f".job.json.{tag()}").write_text("{")
@@ -204,14 +25,3 @@ def test_what_a_killed_driver_left_does_not_lock_its_folder(tmp_path: Path) -> N
     (tmp_path / "thesis.txt").touch()
     with pytest.raises(OutputError, match="not ours"):
         folder.claim()
-
-
-@pytest.mark.parametrize("said", ["{", "null", '{"info": null}', '{"info": {"features": null}}'])
-def test_metadata_that_nobody_can_read_is_none(tmp_path: Path, said: str) -> None:
-    folder = OutputFolder(tmp_path)
-    table = TABLE.replace_schema_metadata({"huggingface": said})
-    files, _ = encode([(0, row) for row in range(3)], "png", 90, PICTURES)
-    results = [result(row) for row in range(3)]
-    write_part(folder, 0, 0, table, results, "png", False, {}, files)
-    metadata = pq.read_schema(folder.part_file(0)).metadata
-    assert json.loads(metadata[b"huggingface"])["info"]["features"] == {"image": {"_type": "Image"}}

@@ -1,0 +1,64 @@
+"""The columns that a job adds to the input's own, and the row that goes into them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from actors.errors import OutputError
+
+ROW_GROUP_ROWS = 100
+"""As the viewer of the Hugging Face hub wants them."""
+
+IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+
+
+def our_columns(save_student: bool) -> dict[str, pa.DataType]:
+    """The columns that a job adds to the input's own, in order."""
+    return {
+        "image": IMAGE,
+        **({"student_image": IMAGE} if save_student else {}),
+        "seed": pa.int64(),
+        "student_score": pa.float32(),
+        "teacher_score": pa.float32(),
+        "source": pa.string(),
+        "nfe": pa.int32(),
+        "truncated": pa.bool_(),
+        "status": pa.string(),
+        "error": pa.string(),
+    }
+
+
+def check_names(columns: Sequence[str], seed_column: str | None) -> None:
+    """Refuse an input whose columns are called like ours; but `seed` may be the column of seeds.
+
+    `student_image` is ours in every job: what reads a dataset knows our columns by their names.
+    """
+    ours = set(our_columns(save_student=True))
+    replaced = {"seed"} if seed_column == "seed" else set()
+    clash = sorted(ours & (set(columns) - replaced))
+    if clash:
+        raise OutputError(
+            f"the input has a column {clash[0]!r}, and so will the output. Rename it in the input; "
+            f"the output's own are: {', '.join(our_columns(save_student=True))}."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RowResult:
+    """What a row becomes, beside its pictures.
+
+    `image`, `student_image`: (which of the files given to `write_part`, which in it), or None.
+    """
+
+    seed: int
+    student_score: float | None
+    teacher_score: float | None
+    source: str | None
+    nfe: int
+    truncated: bool
+    error: str | None
+    image: tuple[int, int] | None
+    student_image: tuple[int, int] | None
