@@ -260,10 +260,10 @@ def retry(
 
 def _threshold_line(job: Job) -> str:
     """What the calibration found, and what it cost."""
-    from jobs.execution.calibration import describe
+    from jobs.output.records import describe_calibration
 
     found = (job.output.read_job() or {}).get("calibration")
-    return f"threshold: {describe(found)}" if found else "threshold: none was needed"
+    return f"threshold: {describe_calibration(found)}" if found else "threshold: none was needed"
 
 
 def _spec(

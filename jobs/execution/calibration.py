@@ -52,17 +52,6 @@ NOTHING_TO_CALIBRATE = Calibration((), 0.0, -inf, 0, {}, 0.0).as_json()
 """For an input without rows."""
 
 
-def describe(calibration: dict[str, Any]) -> str:
-    """A calibration of job.json in one line."""
-    if not calibration["rows"]:
-        return f"{float(calibration['threshold']):.4g}, as the budget says"
-    return (
-        f"{float(calibration['threshold']):.4g} refines {calibration['refine']:.0%} of "
-        f"{calibration['rows']} sampled rows; measured in {calibration['wall_seconds']:.0f} s, "
-        "with the start of the actors"
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class TableRow:
     """One line of what `bottega calibrate` prints."""

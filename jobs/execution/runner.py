@@ -20,7 +20,7 @@ from typing import Any
 
 from actors.errors import OutputFailedError, TooManyFailuresError
 from jobs.execution.active_part import ActivePart
-from jobs.execution.calibration import NOTHING_TO_CALIBRATE, calibrate, describe
+from jobs.execution.calibration import NOTHING_TO_CALIBRATE, calibrate
 from jobs.execution.calls import Abandon, Call, Done, Event, Instruction, Release, Stage
 from jobs.execution.cascade import Cascade, best_draws
 from jobs.execution.dispatcher import Dispatcher
@@ -32,6 +32,7 @@ from jobs.input.prompts import MAX_PART_BYTES, Part
 from jobs.output.heartbeat import heartbeat
 from jobs.output.pages.dataset_card import card
 from jobs.output.pages.report import report
+from jobs.output.records import describe_calibration
 from jobs.output.writer import rows_to_keep
 from jobs.resolve import Job
 from jobs.rules import Rules
@@ -133,7 +134,7 @@ def _calibrate_and_write(
 ) -> None:
     calibration = calibrate(job, dispatcher, observer)
     write_job(job, calibration.as_json(), replace)
-    log.info("threshold: %s", describe(calibration.as_json()))
+    log.info("threshold: %s", describe_calibration(calibration.as_json()))
 
 
 def _threshold(job: Job) -> float:

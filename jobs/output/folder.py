@@ -24,17 +24,12 @@ from typing import Any
 from actors.errors import OutputError
 from actors.redact import redact, redacted
 from jobs.output.atomic import failing_in, is_stray, temporary_files, write_first, write_whole
-from jobs.output.records import read_record
+from jobs.output.records import parse_job, read_record
 
 log = logging.getLogger("bottega.parts")
 
 DRIVERS = ".drivers"
 """The folder of the heartbeats of running drivers (jobs/output/heartbeat.py)."""
-
-JOB_FIELDS = (
-    *("name", "identity", "spec", "rows", "threshold", "calibration", "models", "versions"),
-)
-"""What job.json must have to be continued from."""
 
 
 class OutputFolder:
@@ -74,21 +69,7 @@ class OutputFolder:
         """job.json, or None before the first run."""
         with failing_in(self.path):
             content = self.job_file.read_bytes() if self.job_file.is_file() else None
-        if content is None:
-            return None
-        try:
-            job = json.loads(content)
-        except ValueError as error:
-            raise OutputError(
-                f"{self.job_file} is not JSON ({error}); restore or remove it."
-            ) from error
-        missing = [name for name in JOB_FIELDS if not isinstance(job, dict) or name not in job]
-        if missing:
-            raise OutputError(
-                f"{self.job_file} is not a job of this version: it has no {missing[0]!r}. Restore "
-                "it, or choose a new output folder."
-            )
-        return dict(job)
+        return None if content is None else parse_job(content, self.job_file)
 
     def require_job(self) -> dict[str, Any]:
         """job.json. Raises OutputError for a folder without one."""

@@ -1,10 +1,17 @@
-"""A part's record, as it is read back: whole and of its part, or none at all."""
+"""job.json and the parts' records, as they are read back: whole, or none at all."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 from typing import Any
+
+from actors.errors import OutputError
+
+JOB_FIELDS = (
+    *("name", "identity", "spec", "rows", "threshold", "calibration", "models", "versions"),
+)
+"""What job.json must have to be continued from."""
 
 RECORD_FIELDS: dict[str, type] = {
     "part": int,
@@ -19,6 +26,32 @@ RECORD_FIELDS: dict[str, type] = {
     "nfe": int,
 }
 """What a record must have to count."""
+
+
+def parse_job(content: bytes, file: Path) -> dict[str, Any]:
+    """The job in the content of a job.json. `file`: for the OutputError of what is none."""
+    try:
+        job = json.loads(content)
+    except ValueError as error:
+        raise OutputError(f"{file} is not JSON ({error}); restore or remove it.") from error
+    missing = [name for name in JOB_FIELDS if not isinstance(job, dict) or name not in job]
+    if missing:
+        raise OutputError(
+            f"{file} is not a job of this version: it has no {missing[0]!r}. Restore "
+            "it, or choose a new output folder."
+        )
+    return dict(job)
+
+
+def describe_calibration(calibration: dict[str, Any]) -> str:
+    """A calibration of job.json in one line."""
+    if not calibration["rows"]:
+        return f"{float(calibration['threshold']):.4g}, as the budget says"
+    return (
+        f"{float(calibration['threshold']):.4g} refines {calibration['refine']:.0%} of "
+        f"{calibration['rows']} sampled rows; measured in {calibration['wall_seconds']:.0f} s, "
+        "with the start of the actors"
+    )
 
 
 def read_record(file: Path) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobs.execution.calibration import describe
+from jobs.output.records import describe_calibration
 from jobs.resolve import Job
 
 
@@ -40,7 +40,9 @@ def card(job: Job) -> str:
             "",
             f"Task: {_task(job)}.",
             f"Teacher: {how.strategy}, strength {how.strength:.3g}, {how.steps} steps.",
-            f"Threshold: {describe(written['calibration'])}." if "calibration" in written else "",
+            f"Threshold: {describe_calibration(written['calibration'])}."
+            if "calibration" in written
+            else "",
             "",
             "Models:",
             "",

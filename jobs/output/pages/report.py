@@ -20,8 +20,8 @@ from jinja2 import Environment, PackageLoader
 from numpy.typing import NDArray
 from PIL import Image
 
-from jobs.execution.calibration import describe
 from jobs.output.columns import ROW_GROUP_ROWS
+from jobs.output.records import describe_calibration
 from jobs.resolve import Job
 
 MOST_ROWS = 1_000_000
@@ -87,7 +87,7 @@ def report(job: Job) -> str:
         models=written["models"],
         files=[file["name"] for file in written["identity"]["input_files"]],
         totals=totals,
-        threshold=describe(written["calibration"]),
+        threshold=describe_calibration(written["calibration"]),
         scores=histogram(student[~np.isnan(student)], threshold),
         gains=histogram(gains, 0.0),
         better=int((gains > 0).sum()),

@@ -18,8 +18,9 @@ from PIL import Image
 from actors.errors import OutputFailedError
 from jobs.output.columns import RowResult
 from jobs.output.encode import encode
-from jobs.output.folder import JOB_FIELDS, OutputFolder
+from jobs.output.folder import OutputFolder
 from jobs.output.pages.contact_sheet import make_sheet
+from jobs.output.records import JOB_FIELDS
 from jobs.output.writer import write_part
 
 PICTURES = np.random.default_rng(0).integers(0, 255, (3, 16, 24, 3), dtype=np.uint8)
