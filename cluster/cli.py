@@ -235,14 +235,13 @@ def retry(
     from cluster.view import JobView
     from jobs.execution.runner import retry_job
     from jobs.output.folder import OutputFolder
-    from jobs.resolve import spec_of
 
     _log_to_console(verbose)
     output = OutputFolder(folder)
     failed = sum(record["failed"] for record in output.records().values())
     with (
         _stopping() as stopped,
-        _dispatcher_for(spec_of(output), address, stopped) as (job, make_dispatcher),
+        _dispatcher_for(output.read_spec(), address, stopped) as (job, make_dispatcher),
         JobView(job.spec.name, console) as view,
     ):
         end = retry_job(job, make_dispatcher, view)

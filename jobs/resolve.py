@@ -19,7 +19,7 @@ from jobs.output.columns import check_names
 from jobs.output.folder import OutputFolder
 from jobs.refinement import check_edit, refinement_of
 from jobs.rules import Rules
-from jobs.spec.job_spec import JobSpec, make_spec
+from jobs.spec.job_spec import JobSpec
 from jobs.spec.task import conditioning_of
 
 
@@ -67,12 +67,6 @@ class Job:
             draws=spec.draws,
             max_attempts=spec.max_attempts,
         )
-
-
-def spec_of(output: OutputFolder) -> JobSpec:
-    """The job that an output folder is of, to be resolved again. Raises a UserError."""
-    fields = {**output.require_job()["spec"], "output": str(output.path)}
-    return make_spec(fields, where=str(output.job_file))
 
 
 def resolve(spec: JobSpec) -> Job:

@@ -113,7 +113,7 @@ def retry_job(
 
 
 def _finish(job: Job) -> None:
-    job.output.finish({"README.md": card(job), "report.html": report(job)})
+    job.output.finish({"README.md": card(job.output), "report.html": report(job.output)})
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from actors.errors import OutputError
 from actors.redact import redact, redacted
 from jobs.output.atomic import failing_in, is_stray, temporary_files, write_first, write_whole
 from jobs.output.records import parse_job, read_record
+from jobs.spec.job_spec import JobSpec, make_spec
 
 log = logging.getLogger("bottega.parts")
 
@@ -80,6 +81,11 @@ class OutputFolder:
                 "folder of a job that has run."
             )
         return job
+
+    def read_spec(self) -> JobSpec:
+        """The job of this folder, to be resolved again. Raises a UserError."""
+        fields = {**self.require_job()["spec"], "output": str(self.path)}
+        return make_spec(fields, where=str(self.job_file))
 
     def write_job(self, job: Mapping[str, Any], replace: bool) -> None:
         """Put job.json in place, in one step.

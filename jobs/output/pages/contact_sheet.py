@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from actors.errors import OutputError
 from jobs.output.folder import OutputFolder
+from jobs.output.pages.totals import totals_of
 
 COLUMNS = 6
 CELL_PIXELS = 256
@@ -61,13 +62,10 @@ def make_sheet(folder: OutputFolder, target: Path, rows_each: int = 12) -> Path:
         _collect(folder.part_file(index), prompt_column, accepted, refined, rows_each)
         if len(accepted) >= rows_each and len(refined) >= rows_each:
             break
-    totals = {
-        key: sum(r[key] for r in records.values()) for key in ("rows", "refined", "failed", "nfe")
-    }
+    totals = totals_of(records.values())
     facts = (
-        f"{totals['rows']:,} rows, {totals['refined']:,} refined by the teacher, "
-        f"{totals['failed']:,} failed, {totals['nfe'] / max(1, totals['rows']):.1f} network "
-        "evaluations a picture"
+        f"{totals.rows:,} rows, {totals.refined:,} refined by the teacher, "
+        f"{totals.failed:,} failed, {totals.mean_nfe:.1f} network evaluations a picture"
     )
     sections = [
         ("Accepted from the student", accepted),

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+from jobs.output.folder import OutputFolder
+from jobs.output.pages.totals import totals_of
 from jobs.output.records import describe_calibration
-from jobs.resolve import Job
+from jobs.spec.job_spec import JobSpec
+from jobs.spec.task import conditioning_of
 
 
-def card(job: Job) -> str:
+def card(folder: OutputFolder) -> str:
     """README.md of the output folder. The head is what the hub and `datasets` read."""
-    written = job.output.read_job() or {}
-    records = job.output.records().values()
-    rows = sum(record["rows"] for record in records)
+    job, spec = folder.require_job(), folder.read_spec()
+    totals = totals_of(folder.records().values())
     counts = {
-        "rows": rows,
-        "pictures by the student": sum(record["from_student"] for record in records),
-        "pictures by the teacher": sum(record["from_teacher"] for record in records),
-        "rows that failed": sum(record["failed"] for record in records),
+        "rows": totals.rows,
+        "pictures by the student": totals.from_student,
+        "pictures by the teacher": totals.from_teacher,
+        "rows that failed": totals.failed,
     }
-    mean = sum(record["nfe"] for record in records) / max(1, rows)
-    how = job.refinement
+    how = job["refinement"]
     lines = [f"| {name} | {count:,} |" for name, count in counts.items()]
-    models = [f"- {role}: `{path}`" for role, path in written.get("models", {}).items()]
+    models = [f"- {role}: `{path}`" for role, path in job["models"].items()]
     return "\n".join(
         [
             "---",
@@ -28,7 +29,7 @@ def card(job: Job) -> str:
             "- config_name: default",
             "  data_files: data/*.parquet",
             "---",
-            f"# {job.spec.name}",
+            f"# {spec.name}",
             "",
             "Pictures drawn by a student diffusion model, judged by an oracle, and, below a",
             "threshold, improved by a teacher, with Bottega (the method of arXiv 2312.10835).",
@@ -36,13 +37,11 @@ def card(job: Job) -> str:
             "| | |",
             "|---|---|",
             *lines,
-            f"| mean network evaluations a picture | {mean:.2f} |",
+            f"| mean network evaluations a picture | {totals.mean_nfe:.2f} |",
             "",
-            f"Task: {_task(job)}.",
-            f"Teacher: {how.strategy}, strength {how.strength:.3g}, {how.steps} steps.",
-            f"Threshold: {describe_calibration(written['calibration'])}."
-            if "calibration" in written
-            else "",
+            f"Task: {_task(spec)}.",
+            f"Teacher: {how['strategy']}, strength {how['strength']:.3g}, {how['steps']} steps.",
+            f"Threshold: {describe_calibration(job['calibration'])}.",
             "",
             "Models:",
             "",
@@ -52,14 +51,14 @@ def card(job: Job) -> str:
     )
 
 
-def _task(job: Job) -> str:
-    """What was made of a row, in a few words."""
-    spec, given = job.spec, job.draw_plan.given
-    told = {
+def _task(spec: JobSpec) -> str:
+    """The task in a few words."""
+    given = conditioning_of(spec.task, spec.edit, spec.control, spec.image_fit)
+    task = {
         "generate": "pictures from prompts",
         "edit": f"edits of the pictures in `{spec.image_column}`",
         "control": f"pictures led by those in `{spec.image_column}`, by a ControlNet",
     }[spec.task]
     if given and given.canny:
-        told += f" that is shown their edges (Canny, {given.canny[0]} and {given.canny[1]})"
-    return told + (f"; the best of {spec.draws} drawings" if spec.draws > 1 else "")
+        task += f" that is shown their edges (Canny, {given.canny[0]} and {given.canny[1]})"
+    return task + (f"; the best of {spec.draws} drawings" if spec.draws > 1 else "")

@@ -21,8 +21,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from jobs.output.columns import ROW_GROUP_ROWS
+from jobs.output.folder import OutputFolder
+from jobs.output.pages.totals import totals_of
 from jobs.output.records import describe_calibration
-from jobs.resolve import Job
+from jobs.spec.job_spec import JobSpec
 
 MOST_ROWS = 1_000_000
 """Scores of more rows are taken from parts spread evenly over the dataset."""
@@ -68,26 +70,24 @@ class _Scores:
     rows: int = 0
 
 
-def report(job: Job) -> str:
+def report(folder: OutputFolder) -> str:
     """The page. Reads the scores of at most MOST_ROWS rows, and the pictures of a few."""
-    written = job.output.require_job()
-    records = job.output.records()
-    totals = {
-        name: sum(record[name] for record in records.values())
-        for name in ("rows", "from_student", "from_teacher", "refined", "failed", "nfe")
-    }
-    read = _scores(job, sorted(records))
+    job, spec = folder.require_job(), folder.read_spec()
+    records = folder.records()
+    totals = totals_of(records.values())
+    read = _scores(folder, spec, sorted(records))
     student = _joined(read.student)
     teacher = _joined(read.teacher)
     gains = (teacher - student)[~np.isnan(teacher - student)]
-    threshold = float(written["threshold"])
-    alone = job.spec.models.teacher.steps * job.spec.models.teacher.evaluations_per_step
+    threshold = float(job["threshold"])
+    alone = spec.models.teacher.steps * spec.models.teacher.evaluations_per_step
     return _TEMPLATES.get_template("report.html").render(
-        job=job,
-        models=written["models"],
-        files=[file["name"] for file in written["identity"]["input_files"]],
+        spec=spec,
+        refinement=job["refinement"],
+        models=job["models"],
+        files=[file["name"] for file in job["identity"]["input_files"]],
         totals=totals,
-        threshold=describe_calibration(written["calibration"]),
+        threshold=describe_calibration(job["calibration"]),
         scores=histogram(student[~np.isnan(student)], threshold),
         gains=histogram(gains, 0.0),
         better=int((gains > 0).sum()),
@@ -96,7 +96,7 @@ def report(job: Job) -> str:
         pairs=read.pairs,
         rows_read=read.rows,
         alone=alone,
-        spent=totals["nfe"] / max(1, totals["rows"]),
+        spent=totals.mean_nfe,
     )
 
 
@@ -120,18 +120,18 @@ def _joined(arrays: list[NDArray[np.float32]]) -> NDArray[np.float32]:
     return np.concatenate(arrays) if arrays else np.empty(0, np.float32)
 
 
-def _scores(job: Job, parts: list[int]) -> _Scores:
+def _scores(folder: OutputFolder, spec: JobSpec, parts: list[int]) -> _Scores:
     read = _Scores()
-    wanted = max(1, min(len(parts), MOST_ROWS // job.spec.rows_per_part))
+    wanted = max(1, min(len(parts), MOST_ROWS // spec.rows_per_part))
     for place in range(wanted if parts else 0):
-        file = job.output.part_file(parts[len(parts) * place // wanted])
+        file = folder.part_file(parts[len(parts) * place // wanted])
         with pq.ParquetFile(file) as parquet:
             table = parquet.read(columns=["student_score", "teacher_score"])
             read.rows += table.num_rows
             read.student.append(_floats(table, "student_score"))
             read.teacher.append(_floats(table, "teacher_score"))
         if len(read.pairs) < MOST_PAIRS:
-            _collect_pairs(file, job.spec.prompt_column, read.pairs)
+            _collect_pairs(file, spec.prompt_column, read.pairs)
     return read
 
 

@@ -46,11 +46,11 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
 
 def test_the_page_is_written_and_depends_on_the_dataset_alone(job: Job) -> None:
     page = (job.output.path / "report.html").read_text()
-    assert report(job) == page
+    assert report(job.output) == page
 
 
 def test_everything_from_the_input_is_escaped(job: Job) -> None:
-    page = Page(report(job))
+    page = Page(report(job.output))
     assert not [tag for tag, _ in page.tags if tag in ("script", "iframe", "link", "object")]
     assert not [name for _, attributes in page.tags for name in attributes if name[:2] == "on"]
     assert EVIL in page.text
@@ -58,16 +58,16 @@ def test_everything_from_the_input_is_escaped(job: Job) -> None:
 
 
 def test_the_page_loads_nothing(job: Job) -> None:
-    page = Page(report(job))
+    page = Page(report(job.output))
     sources = [a[name] for _, a in page.tags for name in ("src", "href") if a.get(name)]
     assert sources
     assert all((source or "").startswith("data:image/png;base64,") for source in sources)
-    assert "url(" not in report(job)
-    assert "@import" not in report(job)
+    assert "url(" not in report(job.output)
+    assert "@import" not in report(job.output)
 
 
 def test_the_page_says_what_came_out(job: Job) -> None:
-    text = re.sub(r"\s+", " ", Page(report(job)).text)
+    text = re.sub(r"\s+", " ", Page(report(job.output)).text)
     records = job.output.records().values()
     refined = sum(record["refined"] for record in records)
     assert 0 < refined < 24
@@ -81,18 +81,18 @@ def test_the_page_says_what_came_out(job: Job) -> None:
 
 
 def test_before_and_after_are_shown_where_the_student_was_kept(job: Job, tmp_path: Path) -> None:
-    alts = [a.get("alt") for tag, a in Page(report(job)).tags if tag == "img"]
+    alts = [a.get("alt") for tag, a in Page(report(job.output)).tags if tag == "img"]
     assert alts == ["before", "after"] * 6
     plain = local_job(write_prompts(tmp_path / "p.csv", 12), tmp_path / "out", save_student=False)
     run(plain)
-    assert {a.get("alt") for tag, a in Page(report(plain)).tags if tag == "img"} == {"after"}
+    assert {a.get("alt") for tag, a in Page(report(plain.output)).tags if tag == "img"} == {"after"}
 
 
 @pytest.mark.parametrize("fields", [{"budget": {"refine": 0}}, {"budget": {"refine": 1}}])
 def test_all_or_nothing_refined_has_a_page(tmp_path: Path, fields: dict[str, Any]) -> None:
     job = local_job(write_prompts(tmp_path / "p.csv", 5), tmp_path / "out", **fields)
     run(job)
-    assert "Scores of the student" in report(job)
+    assert "Scores of the student" in report(job.output)
 
 
 def test_a_dataset_without_rows_has_a_page(tmp_path: Path) -> None:

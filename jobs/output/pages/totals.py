@@ -1,0 +1,31 @@
+"""Sums over the parts' records: what every page says of the whole dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """Rows of the finished parts, and network evaluations spent on them."""
+
+    rows: int
+    from_student: int
+    from_teacher: int
+    refined: int
+    failed: int
+    nfe: int
+
+    @property
+    def mean_nfe(self) -> float:
+        """Network evaluations a row; 0 without rows."""
+        return self.nfe / max(1, self.rows)
+
+
+def totals_of(records: Iterable[Mapping[str, Any]]) -> Totals:
+    """The sum of the parts' records, field by field."""
+    found = list(records)
+    names = [field.name for field in fields(Totals)]
+    return Totals(**{name: sum(record[name] for record in found) for name in names})
