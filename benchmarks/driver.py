@@ -21,8 +21,9 @@ from typing import Any
 from timed_jobs import LoadedDispatcher, write_result
 
 from actors.timed import timing_of
-from cluster.session import Resources, ray_session
+from cluster.session import ray_session
 from jobs.execution.dispatcher import Dispatcher
+from jobs.execution.launch import Resources
 from jobs.execution.ray_executor import RayExecutor
 from jobs.execution.runner import run_job
 from jobs.resolve import Job, resolve

@@ -19,17 +19,16 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from timed_jobs import CORES, TASK_SLOTS, pretend_gpus, write_result
+from timed_jobs import CORES, pretend_gpus, write_result
 
 from actors.models.profiles import Timing
 from jobs.execution.dispatcher import Dispatcher
-from jobs.execution.ray_executor import RayExecutor
+from jobs.execution.launch import Resources, dispatcher_on_ray
 from jobs.execution.runner import run_job
 from jobs.planning.plan import ask, make_plan
 from jobs.planning.stage_times import StageTimes, stage_times
 from jobs.refinement import planned_refinement
 from jobs.resolve import Job, resolve
-from jobs.scaling.initial_sizes import guess_loads, plan_pools
 from jobs.spec.job_spec import make_spec
 
 CASES: dict[str, dict[str, Any]] = {
@@ -84,11 +83,7 @@ def run(job: Job, gpus: int) -> tuple[float, dict[str, float]]:
     dispatchers: list[Dispatcher] = []
 
     def make_dispatcher() -> Dispatcher:
-        plans = plan_pools(job.spec.pools, CORES, gpus, loads=guess_loads(job))
-        executor = RayExecutor(job, plans)
-        dispatchers.append(
-            Dispatcher(job, executor, plans.sizes, TASK_SLOTS, capacity=plans.capacity)
-        )
+        dispatchers.append(dispatcher_on_ray(job, Resources(CORES, gpus)))
         return dispatchers[0]
 
     return run_job(job, make_dispatcher).elapsed_seconds, dict(dispatchers[0].load_seconds)

@@ -13,12 +13,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from cluster.session import Resources, ray_session
-from jobs.execution.dispatcher import Dispatcher
-from jobs.execution.ray_executor import RayExecutor
+from cluster.session import ray_session
+from jobs.execution.launch import Resources, dispatcher_on_ray
 from jobs.execution.runner import run_job
 from jobs.resolve import resolve
-from jobs.scaling.initial_sizes import plan_pools
 from jobs.spec.job_spec import make_spec
 
 PROMPTS = Path(__file__).parent.parent / "examples/prompts.parquet"
@@ -50,8 +48,7 @@ def measure(have: Resources, sizes: tuple[int, int, int, int], out: Path) -> tup
         }
     )
     job = resolve(spec)
-    plans = plan_pools(spec.pools, have.cpus, have.gpus)
-    end = run_job(job, lambda: Dispatcher(job, RayExecutor(job, plans), plans.sizes, task_slots=2))
+    end = run_job(job, lambda: dispatcher_on_ray(job, have))
     seconds = [record["seconds"] for record in job.output.records().values()]
     work = sum(sum(part.values()) for part in seconds)
     return end.elapsed_seconds, work / have.cpus

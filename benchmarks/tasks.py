@@ -29,12 +29,10 @@ from timed_jobs import RESULTS, write_result
 from actors.models.shapes import verifier, world
 from actors.models.shapes.edits import PicturedRow, control_row, edit_row
 from actors.models.shapes.world import Caption
-from cluster.session import Resources, ray_session
-from jobs.execution.dispatcher import Dispatcher
-from jobs.execution.ray_executor import RayExecutor
+from cluster.session import ray_session
+from jobs.execution.launch import Resources, dispatcher_on_ray
 from jobs.execution.runner import run_job
 from jobs.resolve import resolve
-from jobs.scaling.initial_sizes import plan_pools
 from jobs.spec.job_spec import make_spec
 
 RESULT = RESULTS / "tasks.json"
@@ -115,8 +113,7 @@ def measure(have: Resources, rows: list[Row], fields: dict[str, Any], folder: Pa
         columns["picture"] = [row.png for row in pictured]
     pq.write_table(pa.table(columns), source)
     job = resolve(make_spec({"input": str(source), "output": str(output), "seed": SEED, **fields}))
-    plans = plan_pools(job.spec.pools, have.cpus, have.gpus)
-    run_job(job, lambda: Dispatcher(job, RayExecutor(job, plans), plans.sizes, task_slots=2))
+    run_job(job, lambda: dispatcher_on_ray(job, have))
     made = pq.read_table(output / "data").to_pylist()
     sights = [verifier.look(_open(each["image"]["bytes"])) for each in made]
     right = [

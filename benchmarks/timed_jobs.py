@@ -31,11 +31,12 @@ import ray
 
 from actors.models.profiles import Timing
 from actors.timed import score_of, timing_of
-from cluster.session import Resources, ray_session
+from cluster.session import ray_session
 from jobs.execution.active_part import ActivePart
 from jobs.execution.calls import Call, Stage
 from jobs.execution.dispatcher import POOL_OF, Dispatcher
 from jobs.execution.executor import Task
+from jobs.execution.launch import Resources
 from jobs.execution.ray_executor import RayExecutor
 from jobs.execution.runner import Runner, run_job
 from jobs.resolve import Job, resolve

@@ -6,46 +6,14 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from math import inf
-from pathlib import Path
 from typing import Any
 
-import actors
-import cluster
-import jobs
 from actors.errors import ClusterError
-from jobs.scaling.initial_sizes import POOL_LABEL
-
-ROOT = Path(__file__).resolve().parent.parent
-
-
-@dataclass(frozen=True, slots=True)
-class Resources:
-    """What the cluster has. `labelled_gpus`: by the nodes' label `bottega-pool`."""
-
-    cpus: float
-    gpus: float
-    object_store_bytes: float
-    labelled_gpus: Mapping[str, float]
-
-
-def check_packages() -> None:
-    """Refuse to run with another project's `actors`, `jobs` or `cluster` on the path.
-
-    The names are common ones; the wrong one would fail later and less plainly.
-    """
-    for package in (actors, jobs, cluster):
-        found = Path(package.__path__[0]).resolve().parent
-        if found != ROOT:
-            raise ClusterError(
-                f"the package {package.__name__!r} comes from {found}, not from Bottega in {ROOT}. "
-                "Start from another folder, or take the other one off PYTHONPATH."
-            )
+from jobs.execution.launch import Resources, resources_of_ray
 
 
 @contextmanager
-def ray_session(address: str | None, **pretend: Any) -> Iterator[Resources]:
+def ray_session(address: str | None = None, **pretend: Any) -> Iterator[Resources]:
     """Attach to the Ray at `address` (or `auto`), or start one here and stop it at the end.
 
     One that starts here has a token of its own and listens on the loopback interface only.
@@ -57,21 +25,7 @@ def ray_session(address: str | None, **pretend: Any) -> Iterator[Resources]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     with _attached(address) if address else _started(pretend):
-        import ray
-
-        have = ray.cluster_resources()
-        labelled: dict[str, float] = {}
-        for node in ray.nodes():
-            label = node.get("Labels", {}).get(POOL_LABEL)
-            if node["Alive"] and label:
-                gpus = node["Resources"].get("GPU", 0.0)
-                labelled[label] = labelled.get(label, 0.0) + gpus
-        yield Resources(
-            cpus=have.get("CPU", 1.0),
-            gpus=have.get("GPU", 0.0),
-            object_store_bytes=have.get("object_store_memory", inf),
-            labelled_gpus=labelled,
-        )
+        yield resources_of_ray()
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from actors.settings import OracleSettings
 from actors.timed import score_of, share_below
 from jobs.execution.calibration import calibrate, refine_fraction, threshold_for
 from jobs.execution.dispatcher import Dispatcher
+from jobs.execution.launch import Resources, make_dispatcher, pools_for
 from jobs.execution.runner import Runner
 from jobs.input.prompts import Prompts
 from jobs.planning.planned_executor import PlannedExecutor
@@ -25,7 +26,7 @@ from jobs.planning.prices import MAX_GPUS
 from jobs.planning.stage_times import StageTimes
 from jobs.refinement import as_planned
 from jobs.resolve import Job
-from jobs.scaling.initial_sizes import PoolPlans, guess_loads, plan_pools
+from jobs.scaling.initial_sizes import PoolPlans
 from jobs.simulation.job import SimulatedOutput, SimulatedPrompts
 from jobs.spec.job_spec import Budget, JobSpec
 
@@ -233,12 +234,13 @@ def _simulate(question: Question) -> _Run:
     oracle = _scorer(question)
     if oracle is None:
         question = replace(question, spec=_in_fractions(question))
-    spec, num_gpus, output = question.spec, question.num_gpus, SimulatedOutput()
+    num_gpus, output = question.num_gpus, SimulatedOutput()
     job = _job(question, output)
-    plans = plan_pools(spec.pools, CORES_PER_GPU * num_gpus, num_gpus, loads=guess_loads(job))
+    have = Resources(CORES_PER_GPU * num_gpus, num_gpus, STORE_BYTES_PER_GPU * num_gpus)
+    plans = pools_for(job, have)
     _check_room(plans, num_gpus)
     executor = PlannedExecutor(job, question.times, oracle, question.gpus, _shares(plans))
-    with _quiet(), _dispatcher(job, executor, plans, num_gpus) as dispatcher:
+    with _quiet(), make_dispatcher(job, executor, plans, have) as dispatcher:
         threshold = _threshold(question, job, dispatcher, output, oracle)
         ready, runner = executor.now(), Runner(job)
         if runner.todo:
@@ -264,17 +266,6 @@ def _busy_in_the_middle(executor: PlannedExecutor, num_gpus: int) -> float:
     since, work = first or (0.0, 0.0)
     seconds = num_gpus * (last[0] - since)
     return (last[1] - work) / seconds if seconds > 0 else 1.0
-
-
-def _dispatcher(job: Job, executor: PlannedExecutor, plans: PoolPlans, num_gpus: int) -> Dispatcher:
-    return Dispatcher(
-        job,
-        executor,
-        plans.sizes,
-        task_slots=max(1, CORES_PER_GPU * num_gpus // 2),
-        object_store_bytes=STORE_BYTES_PER_GPU * num_gpus,
-        capacity=plans.capacity,
-    )
 
 
 def _check_room(plans: PoolPlans, num_gpus: int) -> None:

@@ -12,13 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 import ray
 
-from cluster.session import Resources, ray_session
+from cluster.session import ray_session
 from jobs.execution.dispatcher import Dispatcher
+from jobs.execution.launch import Resources, dispatcher_on_ray
 from jobs.execution.progress import Progress
-from jobs.execution.ray_executor import RayExecutor
 from jobs.execution.runner import retry_job, run_job
 from jobs.resolve import Job, resolve
-from jobs.scaling.initial_sizes import plan_pools
 from jobs.spec.job_spec import make_spec
 
 CAPTIONS = [
@@ -79,14 +78,10 @@ def run_here(ray_here: Resources) -> RunJob:
         **fields: Any,
     ) -> tuple[Job, Progress]:
         job = resolve(make_spec({**FAST, **fields}))
-        plans = plan_pools(job.spec.pools, ray_here.cpus, ray_here.gpus)
         dispatchers: list[Dispatcher] = []
 
         def make_dispatcher() -> Dispatcher:
-            executor = RayExecutor(job, plans)
-            dispatchers.append(
-                Dispatcher(job, executor, plans.sizes, task_slots=2, should_stop=stop)
-            )
+            dispatchers.append(dispatcher_on_ray(job, ray_here, stop))
             return dispatchers[0]
 
         def stop() -> bool:

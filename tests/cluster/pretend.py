@@ -9,8 +9,8 @@ import logging
 import sys
 from pathlib import Path
 
-from cluster.cli import _make_dispatcher
-from cluster.session import Resources, ray_session
+from cluster.session import ray_session
+from jobs.execution.launch import Resources, dispatcher_on_ray
 from jobs.execution.runner import run_job
 from jobs.resolve import resolve
 from jobs.spec.job_spec import load_spec
@@ -18,7 +18,7 @@ from jobs.spec.job_spec import load_spec
 
 def run(file: str, have: Resources) -> None:
     job = resolve(load_spec(Path(file)))
-    end = run_job(job, lambda: _make_dispatcher(job, have, lambda: False))
+    end = run_job(job, lambda: dispatcher_on_ray(job, have))
     print(f"{file}: {end.done_rows} rows in {end.elapsed_seconds:.1f} s")
 
 

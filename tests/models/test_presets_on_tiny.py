@@ -22,7 +22,7 @@ from actors.models.schedulers import CLASSES
 from actors.models.sources import resolved
 from actors.rollback import steps_to_ask_for
 from actors.settings import ControlNetSettings, DiffusionSettings
-from cluster.models import app
+from cluster.cli.models import app
 from jobs.refinement import as_planned
 from jobs.resolve import resolve
 from jobs.spec.job_spec import make_spec

@@ -10,7 +10,7 @@ import yaml
 
 from actors.models import presets
 from actors.models.presets import CATALOGUE, OPTIONS, PRESETS, Preset
-from cluster.models import describe
+from cluster.views.preset import describe
 from jobs.spec.job_spec import make_spec
 
 ROOT = Path(__file__).parents[3]

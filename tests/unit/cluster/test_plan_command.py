@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from cluster import cli
+from cluster.console import console
 
 QUICK = ["--models", "timed-sdxs", "--rows", "3000", "--refine", "0.3"]
 
@@ -18,7 +19,7 @@ QUICK = ["--models", "timed-sdxs", "--rows", "3000", "--refine", "0.3"]
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Any:
     """Returns the exit code, and what was written to both streams."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli.console, "width", 160)
+    monkeypatch.setattr(console, "width", 160)
 
     def plan(*options: str) -> tuple[int, str, str]:
         before = sorted(tmp_path.rglob("*"))

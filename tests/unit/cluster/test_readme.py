@@ -9,7 +9,7 @@ import pytest
 import typer.main
 import yaml
 
-from cluster.cli import app
+from cluster.cli.app import app
 from jobs.spec.job_spec import load_spec, make_spec
 
 ROOT = Path(__file__).parents[3]

@@ -8,7 +8,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from cluster.view import JobView, duration, line, render
+from cluster.views.progress import JobView, duration, line, render
 from jobs.execution.dispatcher import PoolView
 from jobs.execution.progress import Progress
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cluster.view import duration
+from cluster.views.progress import duration
 from jobs.planning.forecast import Forecast
 from jobs.planning.plan import Moment, Plan
 from jobs.planning.prices import EXAMPLES, Prices

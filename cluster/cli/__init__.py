@@ -1,0 +1,24 @@
+"""The `bottega` command: a file for each group of verbs, each verb a thin function."""
+
+from __future__ import annotations
+
+import sys
+
+from cluster.packages import check_packages
+
+
+def main() -> None:
+    """Run the command; a user's mistake is shown as a sentence, not a traceback."""
+    check_packages()
+    # Only now: the verbs import `actors` and `jobs`.
+    from actors.errors import BottegaError
+    from cluster.cli.app import app
+    from cluster.console import errors
+
+    try:
+        app()
+    except BottegaError as error:
+        errors.print(
+            f"bottega: {error}", style="red", highlight=False, markup=False, soft_wrap=True
+        )
+        sys.exit(error.exit_code)

@@ -1,0 +1,86 @@
+"""`bottega models`: what is known of the presets, and whether their files are here and load."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from time import perf_counter
+
+import typer
+
+from actors.errors import SpecError
+from actors.models.presets import CATALOGUE, Preset
+from actors.settings import DiffusionSettings, OracleSettings
+from cluster.console import say
+from cluster.views.preset import describe
+
+app = typer.Typer(
+    help="List the presets of models, show one, or check one.",
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def models(context: typer.Context) -> None:
+    """List the presets: sources, licences, settings, and with what each was tested."""
+    if context.invoked_subcommand is None:
+        for name, preset in CATALOGUE.items():
+            say(name)
+            for line in describe(preset):
+                say(f"  {line}")
+
+
+@app.command()
+def show(name: str = typer.Argument(help="A preset.")) -> None:
+    """Show all that is known of a preset, also why options are off."""
+    preset = _preset(name)
+    for line in describe(preset):
+        say(line)
+    for option, roles, reason in preset.off():
+        say(f"{option} is off ({roles}): {reason}")
+
+
+@app.command()
+def check(name: str = typer.Argument(help="A preset.")) -> None:
+    """Say whether a preset's files are complete, and load them. Fetches what is not here yet."""
+    models = _preset(name).models
+    if models.timed:
+        say(f"{name}: stand-ins have no files")
+        return
+    for role, settings in models:
+        say(f"{role}: {settings.path}")
+        start = perf_counter()
+        for line in _loaded(settings):
+            say(f"  {line}")
+        say(f"  loads ({perf_counter() - start:.1f} s)")
+
+
+def _preset(name: str) -> Preset:
+    if name not in CATALOGUE:
+        raise SpecError(f"{name!r} is no preset. Valid names: {', '.join(CATALOGUE)}.")
+    return CATALOGUE[name]
+
+
+def _loaded(settings: DiffusionSettings | OracleSettings) -> Iterator[str]:
+    """Checks the files, loads the model, and says what it is. Raises ModelError."""
+    if isinstance(settings, OracleSettings):
+        from actors.models.oracles.files import resolved as resolved_oracle
+
+        found, files = resolved_oracle(settings)
+        yield f"files complete, {files}"
+        from actors.oracle import Oracle
+
+        Oracle(found)
+        return
+    from actors.models.sources import resolved
+
+    pipeline, files = resolved(settings)
+    yield f"files complete, {files}"
+    from actors.models.diffusion import Diffusion
+
+    model = Diffusion(pipeline)
+    passes = model.family.evaluations_per_step(settings.guidance_scale, dict(model.denoiser.config))
+    yield (
+        f"{model.family.name}, {model.shape.width} x {model.shape.height}, {passes} network "
+        f"evaluations a step, on {model.device}"
+    )

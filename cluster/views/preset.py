@@ -1,0 +1,67 @@
+"""How a preset of models looks: what a person should know of it, line by line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from actors.models.presets import OPTIONS, Preset
+from actors.settings import DiffusionSettings
+
+
+def describe(preset: Preset) -> Iterator[str]:
+    """What a person should know of a preset, line by line."""
+    yield preset.about
+    for source in preset.sources:
+        yield f"{source.what}: {source.at} ({source.licence})"
+    for role, settings in (("student", preset.student), ("teacher", preset.teacher)):
+        yield f"{role}: {_drawing(settings)}"
+    how = preset.rollback or {}
+    back = ", ".join(f"{name} {level:g}" for name, level in how.items())
+    yield f"by default the teacher {preset.strategy}s" + (f", back to {back}" if back else "")
+    for name, reason in preset.reasons.items():
+        yield f"{name}: {reason}"
+    if preset.published:
+        scores = preset.published
+        shown = ", ".join(f"{k} %: {score:.2f}" for k, score in scores.percentiles.items())
+        yield (
+            f"published ImageReward percentiles of the student ({scores.steps} steps, guidance "
+            f"{scores.guidance:g}, prompts: {scores.prompts}): {shown}"
+        )
+    yield f"tested: {preset.tested}"
+
+
+def _drawing(settings: DiffusionSettings) -> str:
+    size = f"{settings.width} x {settings.height}" if settings.width else "its own size"
+    parts = [size, f"{settings.steps} steps", f"guidance {settings.guidance_scale:g}"]
+    if settings.image_guidance_scale is not None:
+        parts.append(f"image guidance {settings.image_guidance_scale:g}")
+    if settings.prompt_tokens:
+        parts.append(f"{settings.prompt_tokens} tokens of the prompt")
+    if settings.lora:
+        parts.append(f"LoRA {settings.lora.path}")
+    if settings.denoiser:
+        parts.append(f"network {settings.denoiser.path}")
+    if settings.controlnet:
+        parts.append(f"ControlNet {settings.controlnet.path}")
+    parts.append(f"scheduler {_scheduler(settings)}")
+    values = {name: getattr(settings, name) for name in ("dtype", *OPTIONS)}
+    parts += [
+        name if value is True else str(value)
+        for name, value in values.items()
+        if value not in (False, "none")
+    ]
+    return ", ".join(parts)
+
+
+def _scheduler(settings: DiffusionSettings) -> str:
+    wanted = settings.scheduler
+    if wanted is None:
+        return "its own"
+    options: dict[str, Any] = dict(wanted.options)
+    if wanted.timesteps:
+        options["timesteps"] = list(wanted.timesteps)
+    if wanted.eta is not None:
+        options["eta"] = wanted.eta
+    shown = ", ".join(f"{name} {value}" for name, value in options.items())
+    return (wanted.name or "its own") + (f" ({shown})" if shown else "")
