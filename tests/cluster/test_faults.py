@@ -122,7 +122,7 @@ def test_an_actor_that_raises_at_everything_and_one_that_hangs_change_no_byte(
         raise RuntimeError("CUDA error: device-side assert triggered")
 
     def stop(dispatcher: Any) -> None:
-        if not stopped and any(worker.calls for worker in dispatcher.pools["teacher"].workers):
+        if not stopped and any(actor.calls for actor in dispatcher.pools["teacher"].actors):
             stopped.extend(p.pid for p in _actors("ray::Teacher"))
             os.kill(stopped[0], signal.SIGSTOP)
 

@@ -153,7 +153,7 @@ def test_a_killed_teacher_changes_no_byte(
 
     def kill(dispatcher: Any) -> None:
         for name, pool in dispatcher.pools.items():
-            busy = [worker for worker in pool.workers if worker.calls]
+            busy = [actor for actor in pool.actors if actor.calls]
             if busy and name not in killed:
                 killed.add(name)
                 ray.kill(busy[0].handle.actor)
