@@ -26,7 +26,7 @@ from jobs.execution.executor import Completion
 from jobs.execution.progress import Progress
 from jobs.execution.runner import Runner
 from jobs.scaling.initial_sizes import guess_loads, plan_pools
-from jobs.simulation.executor import Times
+from jobs.simulation.executor import Durations
 from jobs.simulation.job import simulated_job
 from jobs.simulation.light_executor import LightExecutor, LightPrompts
 from jobs.spec.job_spec import make_spec
@@ -101,7 +101,9 @@ def main() -> None:
         name: timings[name].seconds(1, model.batch_size, key=0) for name, model in spec.models
     }
     loading = timings["teacher"].loading
-    executor = CountingExecutor(Times(load=loading, batch=seconds, files=FILE_SECONDS), num_nodes=8)
+    executor = CountingExecutor(
+        Durations(load=loading, batch=seconds, files=FILE_SECONDS), num_nodes=8
+    )
     plans = plan_pools(spec.pools, 2 * args.gpus, args.gpus, loads=guess_loads(job))
     # Enough that no file waits: so many batches are decided a second, twice over.
     task_slots = ceil(4 * FILE_SECONDS * args.gpus / seconds["student"])

@@ -41,7 +41,7 @@ from jobs.execution.ray_executor import RayExecutor
 from jobs.execution.runner import Runner, run_job
 from jobs.resolve import Job, resolve
 from jobs.scaling.initial_sizes import POOLS, PoolPlans, guess_loads, plan_pools
-from jobs.simulation.executor import Times
+from jobs.simulation.executor import Durations
 from jobs.simulation.job import SimulatedOutput, SimulatedPrompts
 from jobs.simulation.light_executor import LightExecutor
 from jobs.spec.job_spec import make_spec
@@ -196,8 +196,8 @@ class VirtualExecutor(CountedCalls, LightExecutor):
             name: timing.seconds(1, getattr(job.spec.models, name).batch_size, key=0)
             for name, timing in timings.items()
         }
-        times = Times(load=timings["teacher"].loading, batch=batches, files=FILE_SECONDS)
-        super().__init__(times, num_nodes=1)
+        durations = Durations(load=timings["teacher"].loading, batch=batches, files=FILE_SECONDS)
+        super().__init__(durations, num_nodes=1)
         self._oracle = job.spec.models.oracle
 
     def scores(self, owner: ActivePart, call: Call) -> Sequence[float]:

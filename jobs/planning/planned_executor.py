@@ -12,7 +12,7 @@ from jobs.execution.calls import OUTPUTS, Call, Output, Stage
 from jobs.execution.executor import Task, TaskError
 from jobs.planning.stage_times import StageTimes
 from jobs.resolve import Job
-from jobs.simulation.executor import SimulatedActor, Times
+from jobs.simulation.executor import Durations, SimulatedActor
 from jobs.simulation.light_executor import LightExecutor
 
 GOLDEN = (5**0.5 - 1) / 2
@@ -40,7 +40,7 @@ class PlannedExecutor(LightExecutor):
 
         `gpus`: how many of each type. `shares`: what an actor of a pool takes of one.
         """
-        super().__init__(Times(), num_nodes=1)
+        super().__init__(Durations(), num_nodes=1)
         self.busy_seconds = dict.fromkeys(shares, 0.0)
         """By pool: how long its actors were at work, together."""
         self.at_work_seconds = 0.0

@@ -1,15 +1,15 @@
-"""The crew's hands on a virtual clock: actors, nodes and an object store that cost nothing.
+"""An executor on a virtual clock: actors, nodes and an object store that cost nothing.
 
-The runner, the crew, the pools and the cascades are the real ones. What is done for them takes as
-long as `Times` says, on a clock that jumps from event to event, and the pictures are tuples that
-name what they were made from: a run's result can be compared with another's, down to each row.
+The runner, the dispatcher, the pools and the cascades are the real ones. Loading, a call and a
+file task take as long as `Durations` says, on a clock that jumps from event to event. A picture is
+a tuple that names what it was made from, so two runs can be compared row by row.
 
-    hands = SimulatedExecutor(Times(), num_nodes=3)
-    with Dispatcher(job, hands, sizes, task_slots=2) as crew:
-        Runner(job).run(crew, job.rules(threshold))
+    executor = SimulatedExecutor(Durations(), num_nodes=3)
+    with Dispatcher(job, executor, sizes, task_slots=2) as dispatcher:
+        Runner(job).run(dispatcher, job.rules(threshold))
 
-Things can be broken: `kill_actor`, `kill_node`, `lose`, and what a subclass adds
-(`tests.simulation.trials`).
+A test can break things: `kill_actor`, `kill_node`, `lose`, and the hooks that a subclass overrides
+(`tests.simulation.faulty_executor`). `jobs.simulation.job` has a job without files to go with it.
 """
 
 from __future__ import annotations
@@ -31,27 +31,34 @@ DRIVER_NODE = 0
 """Commits run here; if it dies, so does the driver."""
 
 EVALUATIONS = {Stage.DRAW: 1, Stage.REFINE: 2}
-"""Network evaluations of a row."""
+"""Network evaluations of a row. Chosen to differ, so that a row's sum shows which stages made it.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Times:
-    """Seconds. `micro_batch_size` rows take as long as a full batch: batches are padded."""
+class Durations:
+    """Seconds. A call with few rows takes as long as a full batch: batches are padded.
+
+    `load`: from an actor's start until it has its model. `batch`: a call, by pool. `files`: a file
+    task. `death_report`, `loss_report`: until the executor reports a dead actor's calls as failed,
+    and a call whose input is lost. All are chosen, not measured: the batches are far enough apart
+    that queues form, and both reports come after calls that began later.
+    """
 
     load: float = 5.0
     batch: Mapping[str, float] = field(
         default_factory=lambda: {"student": 1.0, "oracle": 0.2, "teacher": 4.0}
     )
     files: float = 0.1
-    tell_of_a_death: float = 1.0
-    tell_of_a_lost_input: float = 5.0
+    death_report: float = 1.0
+    loss_report: float = 5.0
 
 
 @dataclass(eq=False)
 class SimulatedRef:
-    """Stands for a thing in the store, which lasts as long as somebody holds this.
+    """A reference to an object in the store, which keeps the object as long as it is held.
 
-    `rows`: a value for each row of the `call` that made it. `gone`: lost with its node.
+    `rows`: a value for each row of the `call` that made the object. `gone`: lost with its node.
     """
 
     rows: list[Any]
@@ -65,17 +72,17 @@ class SimulatedRef:
 
 @dataclass(eq=False, slots=True)
 class SimulatedTask:
-    """A call on its way. `work` is dropped, with the references in it, when it is over."""
+    """A call under way. `task` becomes None, and its references go, when the call is over."""
 
     task_ref: object
     task: Task | None
     seconds: float = 0.0
-    """That the call takes, once it has begun."""
+    """The call's duration, known once it has begun."""
 
 
 @dataclass(eq=False, slots=True)
 class SimulatedActor:
-    """`slowness` multiplies its times. `calls`: the oldest is being worked on."""
+    """`slowness` multiplies its durations. `calls`: the actor works on the oldest."""
 
     pool: str
     name: str
@@ -90,33 +97,33 @@ class SimulatedActor:
 class SimulatedExecutor:
     """See `jobs.execution.executor.Executor`."""
 
-    def __init__(self, times: Times, num_nodes: int, start: float = 0.0) -> None:
-        """`start`: what the clock says at the beginning, in seconds."""
-        self.times = times
+    def __init__(self, durations: Durations, num_nodes: int, start: float = 0.0) -> None:
+        """`start`: the clock's time at the beginning, in seconds."""
+        self.durations = durations
         self.nodes = set(range(num_nodes))
         self.actors: list[SimulatedActor] = []
         self._actors_on: Counter[int] = Counter()
         self.tasks: dict[SimulatedTask, int] = {}
-        """Files being handled, with the node that does it."""
+        """File tasks under way, each with its node."""
         self.store: WeakSet[SimulatedRef] = WeakSet()
         self.committed: dict[int, list[tuple[Any, ...]]] = {}
-        """By part: what its rows became."""
+        """By part: a tuple for each row."""
         self._now = start
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._completions: list[Completion] = []
         self._serial = count()
 
-    # ---- what the crew asks for
+    # ---- the executor's interface
 
     def now(self) -> float:
         """Seconds on the virtual clock."""
         return self._now
 
     def set_target_sizes(self, sizes: Mapping[str, int]) -> None:
-        """This cluster does not grow."""
+        """Does nothing: this cluster does not grow."""
 
     def start_actor(self, pool: str) -> tuple[SimulatedActor, object]:
-        """On the node with the fewest actors."""
+        """Start an actor on the node with the fewest actors."""
         node = min(sorted(self.nodes), key=lambda node: self._actors_on[node])
         self._actors_on[node] += 1
         name = f"{pool} {next(self._serial)}"
@@ -126,19 +133,19 @@ class SimulatedExecutor:
         return actor, actor.task_ref
 
     def kill_actor(self, handle: SimulatedActor) -> None:
-        """Its calls are told of later; a call that comes after its death, likewise."""
+        """Its calls fail after `death_report` seconds; so does a call submitted after its death."""
         if handle.dead:
             return
         handle.dead = True
         self.actors.remove(handle)
         self._actors_on[handle.node] -= 1
         if not handle.ready:
-            self._tell_of_death(handle.task_ref, handle)
+            self._report_death(handle.task_ref, handle)
         for running in handle.calls:
             assert running.task is not None
             self.task_failed(running.task)
             running.task = None
-            self._tell_of_death(running.task_ref, handle)
+            self._report_death(running.task_ref, handle)
         handle.calls.clear()
 
     def submit_actor_task(self, handle: SimulatedActor, task: Task) -> object:
@@ -146,7 +153,7 @@ class SimulatedExecutor:
         running = SimulatedTask(object(), task)
         if handle.dead:
             self.task_failed(task)
-            self._tell_of_death(running.task_ref, handle)
+            self._report_death(running.task_ref, handle)
         else:
             handle.calls.append(running)
             if len(handle.calls) == 1:
@@ -154,18 +161,18 @@ class SimulatedExecutor:
         return running.task_ref
 
     def submit_file_task(self, task: Task) -> object:
-        """Encode on any node, commit on the driver's."""
+        """Encode on the nodes in turn, commit on the driver's."""
         running = SimulatedTask(object(), task)
         nodes = sorted(self.nodes)
         commits = task.call.stage is Stage.COMMIT
         self.tasks[running] = DRIVER_NODE if commits else nodes[next(self._serial) % len(nodes)]
         error = self._lost_input(task)
-        running.seconds = self.times.tell_of_a_lost_input if error else self.file_seconds(task)
-        self.at(running.seconds, lambda: self._files_handled(running, error))
+        running.seconds = self.durations.loss_report if error else self.file_seconds(task)
+        self.at(running.seconds, lambda: self._file_task_ended(running, error))
         return running.task_ref
 
     def wait(self, timeout_seconds: float) -> list[Completion]:
-        """Let time pass until something comes back."""
+        """Let time pass until a completion arrives, at most `timeout_seconds`."""
         until = self._now + timeout_seconds
         while not self._completions and self._events and self._events[0][0] <= until:
             self._step()
@@ -174,13 +181,13 @@ class SimulatedExecutor:
             return []
         while self._events and self._events[0][0] <= self._now:
             self._step()
-        answers, self._completions = self._completions, []
-        return sorted(answers, key=lambda completion: completion.error is not None)
+        arrived, self._completions = self._completions, []
+        return sorted(arrived, key=lambda completion: completion.error is not None)
 
-    # ---- what can go wrong
+    # ---- faults
 
     def kill_node(self, node: int) -> None:
-        """Take a node with its actors, its tasks, and what is stored there; a new one joins."""
+        """Remove a node with its actors, its tasks and its stored objects; a new node joins."""
         for actor in [actor for actor in self.actors if actor.node == node]:
             self.kill_actor(actor)
         for running in [running for running, where in self.tasks.items() if where == node]:
@@ -188,48 +195,50 @@ class SimulatedExecutor:
             assert running.task is not None
             self.task_failed(running.task)
             running.task = None
-            self._tell_later(running.task_ref, TaskError(ErrorKind.NODE_LOST, f"node {node} died"))
-        there = [ref for ref in self.store if ref.node == node]
-        for ref in sorted(there, key=lambda ref: ref.serial):
+            self._report_later(
+                running.task_ref, TaskError(ErrorKind.NODE_LOST, f"node {node} died")
+            )
+        stored = [ref for ref in self.store if ref.node == node]
+        for ref in sorted(stored, key=lambda ref: ref.serial):
             self.lose(ref)
         self.nodes.remove(node)
         self.nodes.add(max(self.nodes) + 1)
 
     def lose(self, ref: SimulatedRef) -> None:
-        """A thing in the store is gone; its reference is not told."""
+        """Lose an object of the store. Holders of its reference learn of it when they use it."""
         ref.gone = True
 
     def load_seconds(self, actor: SimulatedActor) -> float:
         """From an actor's start until it has its model."""
-        return self.times.load
+        return self.durations.load
 
     def outcome(self, actor: SimulatedActor, task: Task) -> tuple[float, TaskError | None]:
-        """How a call that begins now will end: seconds, and trouble or None."""
-        return actor.slowness * self.times.batch[actor.pool], None
+        """How a call that begins now will end: after how many seconds, and with which error."""
+        return actor.slowness * self.durations.batch[actor.pool], None
 
     def file_seconds(self, task: Task) -> float:
-        """How long pictures take to be encoded, or a part to be written."""
-        return self.times.files
+        """How long a file task takes: encoding pictures, or writing a part."""
+        return self.durations.files
 
     def file_outcome(self, task: Task) -> TaskError | None:
-        """The same for files."""
+        """The error with which a file task ends, or None."""
         return None
 
     def task_failed(self, task: Task) -> None:
-        """A call has failed, whatever the reason; for those who count."""
+        """A call has failed, whatever the reason. A hook for subclasses that count."""
 
     def deliver(self, completion: Completion) -> None:
-        """What is delivered comes out of `wait`."""
+        """Hand a completion to the next `wait`."""
         self._completions.append(completion)
 
-    # ---- how time passes
+    # ---- the clock
 
     def at(self, seconds_from_now: float, action: Callable[[], None]) -> None:
-        """Have something happen."""
+        """Run `action` in so many seconds of virtual time."""
         heappush(self._events, (self._now + seconds_from_now, next(self._serial), action))
 
     def drain(self) -> None:
-        """Let everything happen that is still to come; nobody listens."""
+        """Run all scheduled events, and drop their completions."""
         while self._events:
             self._step()
         self._completions.clear()
@@ -249,7 +258,7 @@ class SimulatedExecutor:
         running = actor.calls[0]
         assert running.task is not None
         error = self._lost_input(running.task)
-        seconds = self.times.tell_of_a_lost_input
+        seconds = self.durations.loss_report
         if error is None:
             seconds, error = self.outcome(actor, running.task)
         running.seconds = seconds
@@ -265,13 +274,13 @@ class SimulatedExecutor:
             self.deliver(self._carried_out(running, actor.node))
         else:
             self.task_failed(running.task)
-            self._tell(running.task_ref, error)
+            self._report(running.task_ref, error)
         running.task = None
-        # Delivering may have been the end of it.
+        # Delivering may have killed the actor.
         if actor.calls and not actor.dead:
             self._begin(actor)
 
-    def _files_handled(self, running: SimulatedTask, error: TaskError | None) -> None:
+    def _file_task_ended(self, running: SimulatedTask, error: TaskError | None) -> None:
         if running.task is None:
             return
         node = self.tasks.pop(running)
@@ -280,23 +289,23 @@ class SimulatedExecutor:
             self.deliver(self._carried_out(running, node))
         else:
             self.task_failed(running.task)
-            self._tell(running.task_ref, error)
+            self._report(running.task_ref, error)
         running.task = None
 
     def _lost_input(self, task: Task) -> TaskError | None:
         gone = next((ref for ref in task.inputs if ref.gone), None)
         return gone and TaskError(ErrorKind.OBJECT_LOST, "its node died", lost=gone)
 
-    def _tell_of_death(self, task_ref: object, actor: SimulatedActor) -> None:
-        self._tell_later(task_ref, TaskError(ErrorKind.DIED, f"{actor.name} died"))
+    def _report_death(self, task_ref: object, actor: SimulatedActor) -> None:
+        self._report_later(task_ref, TaskError(ErrorKind.DIED, f"{actor.name} died"))
 
-    def _tell_later(self, task_ref: object, error: TaskError) -> None:
-        self.at(self.times.tell_of_a_death, lambda: self._tell(task_ref, error))
+    def _report_later(self, task_ref: object, error: TaskError) -> None:
+        self.at(self.durations.death_report, lambda: self._report(task_ref, error))
 
-    def _tell(self, task_ref: object, error: TaskError) -> None:
+    def _report(self, task_ref: object, error: TaskError) -> None:
         self.deliver(Completion(task_ref, error=error))
 
-    # ---- what the models make
+    # ---- outputs
 
     def _carried_out(self, running: SimulatedTask, node: int) -> Completion:
         task = running.task
@@ -314,16 +323,16 @@ class SimulatedExecutor:
         return Completion(running.task_ref, (made[0], facts) if scores else facts, outputs)
 
     def facts(self, task: Task, seconds: float) -> CallFacts:
-        """What the driver learns of a call that took `seconds`."""
+        """The facts of a call that took `seconds`, as an actor returns them to the driver."""
         rows, stage = len(task.call.rows), task.call.stage
         stored = (rows,) * len(OUTPUTS.get(stage, ()))
         return CallFacts(rows, seconds, stored, EVALUATIONS.get(stage, 0))
 
     def commit(self, task: Task) -> dict[str, Any]:
-        """Write a part: the tuples of its rows; returns the record."""
+        """Keep a part as tuples, one for each row; returns the record."""
         files = [ref.rows for ref in task.inputs]
         results = [result for result in task.results if result]
-        assert len(results) == len(task.results), "no part is retried here"
+        assert len(results) == len(task.results), "a simulated part is never retried"
 
         def file(pick: tuple[int, int] | None) -> Any:
             return pick and files[pick[0]][pick[1]]
@@ -342,7 +351,7 @@ class SimulatedExecutor:
 
 
 def _made(task: Task) -> list[list[Any]]:
-    """What a call makes of each row: tuples that name the row's seed and what it was made from."""
+    """The call's outputs: for each row a tuple that names its seed and what it was made from."""
     contents = [ref.rows for ref in task.inputs]
     taken = [contents[which][row] for which, row in task.picks]
     match task.call.stage:

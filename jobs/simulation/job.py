@@ -1,4 +1,4 @@
-"""A job without files, for executors on a virtual clock: rows by number, records in memory."""
+"""A job without files, for the executors on a virtual clock: numbered rows, records in memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from jobs.spec.job_spec import JobSpec
 
 
 class SimulatedPrompts(Prompts):
-    """Rows without a file. Row n's seed is n."""
+    """Rows without a file: row n has the prompt "prompt n" and the seed n."""
 
     def __init__(self, spec: JobSpec, num_rows: int, invalid_rows: frozenset[int]) -> None:
         self.spec = spec
@@ -37,7 +37,7 @@ class SimulatedPrompts(Prompts):
         return [f"prompt {row}" for row in rows]
 
     def sample(self, num_rows: int) -> Part:
-        """Rows spread evenly; none of them unusable."""
+        """Rows spread evenly over the input; none of them invalid."""
         count = min(num_rows, self.num_rows)
         rows = [self.num_rows * place // count for place in range(count)]
         return Part(0, 0, pa.table({}), [f"prompt {row}" for row in rows], rows, {})
@@ -51,26 +51,29 @@ class SimulatedOutput(OutputFolder):
         self.kept: dict[int, dict[str, Any]] = {}
         self.timeline: list[Mapping[str, Any]] = []
         self.job: dict[str, Any] | None = None
-        """What job.json says, if anybody has calibrated."""
+        """The content of job.json, once a calibration has been written."""
 
     def records(self) -> dict[int, dict[str, Any]]:
         """The records of the finished parts, by part number."""
         return dict(self.kept)
 
     def read_job(self) -> dict[str, Any] | None:
-        """As job.json, if it were a file."""
+        """The content of job.json, or None."""
         return self.job
 
     def add_to_timeline(self, entry: Mapping[str, Any]) -> None:
-        """Remember an event."""
+        """Keep an event in memory."""
         self.timeline.append(entry)
 
     def check_there(self) -> None:
-        """Memory does not vanish."""
+        """Does nothing: memory does not vanish as a folder can."""
 
 
 def simulated_job(spec: JobSpec, num_rows: int, through: str, invalid_rows: frozenset[int]) -> Job:
-    """A job that has no files and needs none."""
+    """A job that reads and writes no files. `invalid_rows` have an empty prompt.
+
+    Its refinement (strength 0.6, 2 steps) is a placeholder: no simulated model takes steps.
+    """
     refinement = Refinement(spec.strategy, 0.6, 2, through)  # type: ignore[arg-type]
     return Job(
         spec, SimulatedPrompts(spec, num_rows, invalid_rows), SimulatedOutput(), refinement, {}

@@ -1,7 +1,7 @@
-"""Simulated hands for large runs: what is made has no content, and nothing breaks.
+"""A simulated executor for large runs: outputs have no content, and nothing breaks.
 
-For plans and benchmarks, where thousands of GPUs do millions of rows. Times, batches and decisions
-are those of `jobs.simulation.executor`; only what a picture was made from, nobody can ask.
+Plans and benchmarks use it, where thousands of GPUs do millions of rows. Durations, batches and
+decisions are those of `jobs.simulation.executor`; but no picture names what it was made from.
 """
 
 from __future__ import annotations
@@ -17,23 +17,27 @@ from jobs.simulation.executor import SimulatedExecutor, SimulatedTask
 from jobs.simulation.job import SimulatedPrompts
 
 NUM_SCORES = 1 << 16
-EVENLY = [place / NUM_SCORES for place in Random(0).sample(range(NUM_SCORES), NUM_SCORES)]
-"""As many scores in [0, 1), each once, in an order without order."""
+"""Chosen: a threshold then rejects its fraction of any 65,536 consecutive rows to 1 in 65,536, and
+the table takes 2 MB.
+"""
+
+EVEN_SCORES = [place / NUM_SCORES for place in Random(0).sample(range(NUM_SCORES), NUM_SCORES)]
+"""Evenly spaced scores in [0, 1), each once, shuffled."""
 
 
 class LightExecutor(SimulatedExecutor):
-    """See `jobs.execution.executor.Executor`. What decides which rows are rejected is `scores`."""
+    """See `jobs.execution.executor.Executor`. `scores` decides which rows are rejected."""
 
     def scores(self, owner: ActivePart, call: Call) -> Sequence[float]:
         """The scores of drawn rows: evenly in [0, 1), so that a threshold of 0.3 rejects 0.3.
 
-        By the row's number, whenever and wherever it is scored; of all its drawings the same.
+        A row's score follows from its number alone, and all its drawings have the same.
         """
         first = owner.part.first_row
-        return [EVENLY[(first + row) % NUM_SCORES] for row in call.rows]
+        return [EVEN_SCORES[(first + row) % NUM_SCORES] for row in call.rows]
 
     def commit(self, task: Task) -> dict[str, Any]:
-        """Nothing but the record."""
+        """Return the record; nothing is kept."""
         cascade = task.owner.cascade
         return {
             "part": task.owner.part.index,
@@ -64,8 +68,8 @@ class LightExecutor(SimulatedExecutor):
 
 
 class LightPrompts(SimulatedPrompts):
-    """Rows of which there are millions, and whose texts nobody reads."""
+    """Rows without texts: no light executor reads them, and millions would take memory."""
 
     def texts(self, rows: range) -> Sequence[str]:
-        """As many as there are rows."""
+        """An empty text for each row."""
         return [""] * len(rows)

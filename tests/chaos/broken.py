@@ -1,9 +1,9 @@
-"""Break the scheduling code on purpose, and see whether the simulation finds it.
+"""Break the scheduling code on purpose, and check that the simulation finds it.
 
     python -m tests.chaos.broken
 
-Each line of BROKEN is one change to a copy of the code. For each, the first seeds of
-`python -m tests.simulation.trials` that find it, and what they say. Exits with 1 if one is not
+Each entry of BROKEN is one change to a copy of the code. For each it prints the first seeds of
+`python -m tests.simulation.trials` that find it, and the first problem. Exits with 1 if one is not
 found, or if the code has changed so that there is nothing to break.
 """
 
@@ -46,12 +46,12 @@ BROKEN = {
         "        for producer in missing:",
         "        for producer in ():",
     ),
-    "an answer that comes twice is taken twice": (
+    "a completion that comes twice is taken twice": (
         "jobs/execution/dispatcher.py",
         "sent = self._sent.pop(task_ref, None)",
         "sent = self._sent.get(task_ref)",
     ),
-    "a late answer of an actor that was given up is taken": (
+    "a late completion of an actor that was given up is taken": (
         "jobs/execution/dispatcher.py",
         "            self._over(sent.task_ref)\n",
         "",
@@ -101,11 +101,14 @@ BROKEN = {
         "[n for n in range(job.prompts.num_parts)]",
     ),
 }
-"""By name: the file, the text, and what stands there instead."""
+"""By name: the file, the text, and the text that replaces it."""
 
 
 def find(name: str, count: int) -> list[str]:
-    """The seeds below `count` that find it, each with its problem. ValueError: nothing to break."""
+    """The lines of the seeds below `count` that find it, each with its problem.
+
+    Raises ValueError if the text is not there exactly once: the code has changed.
+    """
     file, text, instead = BROKEN[name]
     with TemporaryDirectory() as folder:
         for package in ("actors", "jobs", "tests/simulation"):
@@ -125,7 +128,7 @@ def find(name: str, count: int) -> list[str]:
 
 
 def main() -> int:
-    """Print what finds each of them."""
+    """Print which seeds find each change."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos.broken")
     parser.add_argument("--count", type=int, default=300, help="seeds to try for each")
     count = parser.parse_args().count
@@ -138,8 +141,8 @@ def main() -> int:
             print(f"{name}: {error}")
         missed += not found
         seeds = ", ".join(line.split()[1].rstrip(":") for line in found[:3])
-        said = found[0].partition(": ")[2][:160] if found else ""
-        print(f"{name}: {len(found)} of {count} seeds ({seeds or 'NONE'}): {said}", flush=True)
+        problem = found[0].partition(": ")[2][:160] if found else ""
+        print(f"{name}: {len(found)} of {count} seeds ({seeds or 'NONE'}): {problem}", flush=True)
     return 1 if missed else 0
 
 

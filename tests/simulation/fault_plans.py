@@ -1,4 +1,4 @@
-"""Seeded fault schedules: which small job, and what breaks when. `faults` runs them."""
+"""Seeded fault plans: which small job runs, and what breaks when. `trials` runs them."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ ACTOR_STAGES = (Stage.DRAW, Stage.SCORE_DRAWN, Stage.REFINE, Stage.SCORE_REFINED
 ENCODING_STAGES = (Stage.ENCODE_DRAWN, Stage.ENCODE_REFINED)
 
 
-class Breaks(StrEnum):
-    """What can go wrong."""
+class FaultKind(StrEnum):
+    """What can go wrong. Each value is the text of its log line."""
 
     KILL_LOADING = "an actor dies while it loads"
     KILL_IDLE = "an actor dies while it has nothing to do"
@@ -29,19 +29,20 @@ class Breaks(StrEnum):
     RAISE = "an actor raises once"
     RAISE_ALWAYS = "an actor raises from now on"
     MEMORY = "a pool's devices have less memory from now on"
-    LATE = "an answer comes late"
-    TWICE = "an answer comes twice"
+    LATE = "a completion comes late"
+    TWICE = "a completion comes twice"
     COMMIT = "a commit fails before it writes"
-    COMMIT_UNTOLD = "a commit fails after it wrote"
+    COMMIT_UNREPORTED = "a commit fails after it wrote"
     RESTART = "the driver is restarted"
     RESIZE = "the pools are resized"
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """`at`: when, as a fraction of the quiet run. `pick`, `size`: which, and how much."""
+    """`at`: when, as a fraction of the run without faults. `pick`: which of the actors, nodes or
+    references that it can strike. `size`: how much, in [0, 1)."""
 
-    what: Breaks
+    kind: FaultKind
     at: float
     pick: int
     size: float
@@ -49,16 +50,16 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Poison:
-    """A row that raises, kills its actor, or hangs it, whenever it comes to a stage."""
+    """A row that raises, kills its actor, or hangs it, each time that it reaches `stage`."""
 
     row: int
     stage: Stage
-    how: Breaks
+    how: FaultKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SmallJob:
-    """A small job, on a small cluster."""
+    """A small job, on a small cluster. `batches`, `sizes`: of student, oracle and teacher."""
 
     num_rows: int
     rows_per_part: int
@@ -75,7 +76,7 @@ class SmallJob:
     poison: tuple[Poison, ...]
     draws: int = 1
     gpus: int | None = None
-    """With them the pools are balanced; else their sizes stay."""
+    """With GPUs the pools are balanced; without, their sizes stay."""
 
     def spec(self, max_attempts: int, call_timeout_seconds: float | None) -> JobSpec:
         """The job file."""
@@ -100,7 +101,7 @@ class SmallJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaultPlan:
-    """A trial, decided."""
+    """All that a trial does."""
 
     seed: int
     job: SmallJob
@@ -109,32 +110,32 @@ class FaultPlan:
 
     @property
     def max_attempts(self) -> int:
-        """So many that the faults alone, all on one call, cannot use them up."""
+        """More than the faults could use up if all of them hit one call."""
         return min(20, 2 * len(self.faults) + 3)
 
 
 def make_fault_plan(seed: int) -> FaultPlan:
-    """A seed's schedule. One in four has poison rows; many have their faults close together."""
+    """A seed's plan. One in four has poison rows; many have their faults close together."""
     random = Random(seed)
     job = _small_job(seed % 96)
     num_faults = random.randint(1, 3 if job.poison else 8)
     centre, spread = random.random(), random.choice([0.02, 0.1, 2.0])
-    kinds = [what for what in Breaks if what is not Breaks.RESIZE]
-    kinds += [Breaks.LOSE, Breaks.LOSE]
+    kinds = [kind for kind in FaultKind if kind is not FaultKind.RESIZE]
+    kinds += [FaultKind.LOSE, FaultKind.LOSE]
     if random.random() < 0.4:
         kinds = random.sample(kinds, 3)  # a few kinds, again and again
     faults: list[Fault] = []
     for _ in range(num_faults):
-        what = random.choice(kinds)
-        if what is Breaks.RAISE_ALWAYS and any(f.what is what for f in faults):
-            what = Breaks.LOSE  # two such actors could use up a call's attempts
+        kind = random.choice(kinds)
+        if kind is FaultKind.RAISE_ALWAYS and any(f.kind is kind for f in faults):
+            kind = FaultKind.LOSE  # two such actors could use up a call's attempts
         at = abs(random.gauss(centre, spread)) if spread < 1 else random.uniform(0, 1.2)
-        faults.append(Fault(what, at, random.randrange(1000), random.random()))
-    # By a chance of their own, so that a seed's other faults do not depend on them.
+        faults.append(Fault(kind, at, random.randrange(1000), random.random()))
+    # From a generator of their own, so that a seed's other faults do not depend on them.
     chance = Random(f"resizes {seed}")
     for _ in range(chance.choice([0, 0, 1, 3])):
         at, pick = abs(chance.gauss(centre, 0.2)), chance.randrange(1000)
-        faults.append(Fault(Breaks.RESIZE, at, pick, chance.random()))
+        faults.append(Fault(FaultKind.RESIZE, at, pick, chance.random()))
     return FaultPlan(
         seed=seed, job=job, faults=tuple(faults),
         call_timeout_seconds=random.choice([None, None, 30.0]),
@@ -148,15 +149,20 @@ def _small_job(number: int) -> SmallJob:
     rows = range(num_rows)
     poison = []
     if number % 4 == 0:
-        # One row that takes actors with it: a pool that loses actor after actor is given up.
-        hows = [random.choice([Breaks.RAISE, Breaks.KILL_WORKING, Breaks.HANG]), Breaks.RAISE]
+        # Only one row kills actors: the dispatcher gives up a pool that loses actor after actor.
+        hows = [
+            random.choice([FaultKind.RAISE, FaultKind.KILL_WORKING, FaultKind.HANG]),
+            FaultKind.RAISE,
+        ]
         for how in hows[: random.randint(1, 2)]:
-            stages = ACTOR_STAGES if how is not Breaks.RAISE else [*ACTOR_STAGES, *ENCODING_STAGES]
+            stages = (
+                ACTOR_STAGES if how is not FaultKind.RAISE else [*ACTOR_STAGES, *ENCODING_STAGES]
+            )
             poison.append(Poison(random.choice(rows), random.choice(stages), how))
     batches = (random.randint(1, 5), random.randint(1, 8), random.randint(1, 5))
     sizes = (random.randint(1, 3), random.randint(1, 2), random.randint(1, 3))
     if number % 4 == 1:
-        # Many small calls wait for what one large call made, and may miss it when their turn comes.
+        # Many small calls wait for the output of one large call, which may be lost meanwhile.
         batches, sizes = (random.randint(5, 8), random.randint(1, 3), 1), (1, 1, 1)
     small = SmallJob(
         num_rows=num_rows,

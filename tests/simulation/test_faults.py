@@ -1,4 +1,4 @@
-"""The real scheduling code on simulated hands: thousands of seeded fault schedules."""
+"""The real scheduling code on a simulated executor: thousands of seeded fault plans."""
 
 from __future__ import annotations
 
@@ -13,11 +13,18 @@ from jobs.execution.calls import Call, Stage
 from jobs.execution.dispatcher import Dispatcher
 from jobs.execution.executor import ErrorKind, Task, TaskError
 from jobs.execution.runner import Runner
-from jobs.simulation.executor import SimulatedActor, SimulatedExecutor, Times
+from jobs.simulation.executor import Durations, SimulatedActor, SimulatedExecutor
 from jobs.simulation.job import simulated_job
 from jobs.spec.job_spec import make_spec
 from tests.chaos.broken import BROKEN, ROOT
-from tests.simulation.fault_plans import Breaks, Fault, FaultPlan, Poison, SmallJob, make_fault_plan
+from tests.simulation.fault_plans import (
+    Fault,
+    FaultKind,
+    FaultPlan,
+    Poison,
+    SmallJob,
+    make_fault_plan,
+)
 from tests.simulation.trials import run_trial
 
 NUM_SCHEDULES = 2400
@@ -46,30 +53,30 @@ def test_faults_change_nothing_but_the_time(which: int) -> None:
     assert not failed, f"replay with: python -m tests.simulation.trials --seed {next(iter(failed))}"
 
 
-def test_the_schedules_break_everything_that_can_break() -> None:
+def test_the_plans_contain_every_kind_of_fault() -> None:
     """Or a promise would be kept because nobody tested it."""
-    told: list[str] = []
+    lines: list[str] = []
     for seed in range(300):
-        run_trial(make_fault_plan(seed), told.append)
-    story = "\n".join(told)
+        run_trial(make_fault_plan(seed), lines.append)
+    log = "\n".join(lines)
     for words in [
         "dies: an actor dies while it loads", "dies: an actor dies while it has nothing to do",
         "dies: an actor dies with one call", "dies: an actor dies with two calls", "node",
         "latents of draw of", "pictures of draw of", "pictures of refine of",
-        "files of encode drawn of", "files of encode refined of", Breaks.SLOW, Breaks.HANG,
-        Breaks.RAISE, Breaks.RAISE_ALWAYS, "memory is short", Breaks.LATE, Breaks.TWICE,
-        Breaks.COMMIT, Breaks.COMMIT_UNTOLD, Breaks.RESTART, "dies: poison", "hangs: poison",
-        "is given up by the crew", "the pools are resized",
+        "files of encode drawn of", "files of encode refined of", FaultKind.SLOW, FaultKind.HANG,
+        FaultKind.RAISE, FaultKind.RAISE_ALWAYS, "memory is short", FaultKind.LATE, FaultKind.TWICE,
+        FaultKind.COMMIT, FaultKind.COMMIT_UNREPORTED, FaultKind.RESTART, "dies: poison",
+        "hangs: poison", "is killed by the dispatcher", "the pools are resized",
     ]:  # fmt: skip
-        assert words in story, words
+        assert words in log, words
 
 
-def test_a_seed_is_the_same_story_each_time() -> None:
+def test_a_seed_gives_the_same_log_each_time() -> None:
     for seed in range(20):
-        stories: list[list[str]] = [[], []]
-        for story in stories:
-            run_trial(make_fault_plan(seed), story.append)
-        assert stories[0] == stories[1]
+        logs: list[list[str]] = [[], []]
+        for log in logs:
+            run_trial(make_fault_plan(seed), log.append)
+        assert logs[0] == logs[1]
 
 
 SMALL = SmallJob(
@@ -89,42 +96,42 @@ SMALL = SmallJob(
 )
 
 
-@pytest.mark.parametrize("how", [Breaks.RAISE, Breaks.KILL_WORKING, Breaks.HANG])
+@pytest.mark.parametrize("how", [FaultKind.RAISE, FaultKind.KILL_WORKING, FaultKind.HANG])
 @pytest.mark.parametrize("stage", [Stage.DRAW, Stage.SCORE_DRAWN, Stage.REFINE])
-def test_a_poison_row_ends_as_failed_and_its_neighbours_as_ever(stage: Stage, how: Breaks) -> None:
-    quiet = run_trial(FaultPlan(seed=0, job=SMALL)).content[0]
+def test_a_poison_row_fails_and_its_neighbours_stay(stage: Stage, how: FaultKind) -> None:
+    faultless = run_trial(FaultPlan(seed=0, job=SMALL)).content[0]
     poison = (Poison(row=5, stage=stage, how=how),)
     small = SmallJob(**{**{n: getattr(SMALL, n) for n in SMALL.__slots__}, "poison": poison})
     verdict = run_trial(FaultPlan(seed=0, job=small))
     assert verdict.problems == []
     rows = verdict.content[0]
-    assert rows[:5] + rows[6:] == quiet[:5] + quiet[6:]
-    # Who died where is for the log: the dataset says the same on every cluster.
-    why = {Breaks.RAISE: "poison", Breaks.KILL_WORKING: "its actor died"}
+    assert rows[:5] + rows[6:] == faultless[:5] + faultless[6:]
+    # The log says who died where; the dataset has the same text on every cluster.
+    why = {FaultKind.RAISE: "poison", FaultKind.KILL_WORKING: "its actor died"}
     assert rows[5][5] == f"{stage}: {why.get(how, 'its actor did not answer in time')}"
 
 
 def test_a_lost_reference_redoes_what_made_it_and_nothing_else() -> None:
-    """Both files of a part of two batches are there, and one of them goes."""
-    quiet = run_trial(FaultPlan(seed=0, job=SMALL))
-    told: list[str] = []
-    schedules = (
-        FaultPlan(seed=0, job=SMALL, faults=(Fault(Breaks.LOSE, at, pick, 0.0),))
+    """A part of two batches loses one of its references."""
+    faultless = run_trial(FaultPlan(seed=0, job=SMALL))
+    lines: list[str] = []
+    plans = (
+        FaultPlan(seed=0, job=SMALL, faults=(Fault(FaultKind.LOSE, at, pick, 0.0),))
         for at in (0.5, 0.7, 0.9)
         for pick in range(4)
     )
-    verdicts = [run_trial(plan, told.append) for plan in schedules]
-    assert any("are lost" in line for line in told)
+    verdicts = [run_trial(plan, lines.append) for plan in plans]
+    assert any("are lost" in line for line in lines)
     assert [verdict.problems for verdict in verdicts] == [[]] * 12
     # At most the drawing, refining and encoding of one batch, and the calls that missed it.
-    assert max(verdict.num_calls for verdict in verdicts) <= quiet.num_calls + 6
+    assert max(verdict.num_calls for verdict in verdicts) <= faultless.num_calls + 6
 
 
 class _Memory(SimulatedExecutor):
     """Devices with room for two rows; notes how many were asked for at once."""
 
     def __init__(self, room: int) -> None:
-        super().__init__(Times(), num_nodes=1)
+        super().__init__(Durations(), num_nodes=1)
         self.room = room
         self.running: list[tuple[Call, int]] = []
 
@@ -173,7 +180,7 @@ class _Losing(SimulatedExecutor):
     """The latents are lost when the first of two calls that take them is on its way."""
 
     def __init__(self) -> None:
-        super().__init__(Times(), num_nodes=1)
+        super().__init__(Durations(), num_nodes=1)
         self.running: list[Stage] = []
 
     def submit_actor_task(self, handle: SimulatedActor, task: Task) -> object:
@@ -210,11 +217,11 @@ class _Hung(SimulatedExecutor):
 
 def test_actors_that_all_hang_end_the_job_with_the_limit() -> None:
     with pytest.raises(PoolFailedError, match=r"no answer for 20 s \(call_timeout_seconds"):
-        _run(_Hung(Times(), num_nodes=1), call_timeout_seconds=20)
+        _run(_Hung(Durations(), num_nodes=1), call_timeout_seconds=20)
 
 
 def test_actors_that_never_load_stall_the_job_with_what_it_waits_for() -> None:
-    executor = SimulatedExecutor(Times(load=float("inf")), num_nodes=1)
+    executor = SimulatedExecutor(Durations(load=float("inf")), num_nodes=1)
     with pytest.raises(StalledError, match=r"student: 0 of 1 actors ready, 0 busy, 2 calls"):
         _run(executor, stall_timeout_seconds=60)
     assert 60 < executor.now() < 62
@@ -228,7 +235,7 @@ class _Broken(SimulatedExecutor):
 
 
 def test_a_student_that_fails_at_everything_ends_the_job_with_the_cause_and_few_loads() -> None:
-    executor = _Broken(Times(load=20.0), num_nodes=1)
+    executor = _Broken(Durations(load=20.0), num_nodes=1)
     with pytest.raises(PoolFailedError, match=r"every call of the student .* got Float"):
         _run(executor, num_rows=1600, max_failed=1.0)
     assert executor.now() < 200
@@ -243,7 +250,7 @@ class _FullDisk(SimulatedExecutor):
 
 def test_a_part_that_cannot_be_written_ends_the_job_after_so_many_attempts() -> None:
     with pytest.raises(JobError, match="part 0 cannot be written: No space left on device"):
-        _run(_FullDisk(Times(), num_nodes=1))
+        _run(_FullDisk(Durations(), num_nodes=1))
 
 
 def test_what_is_broken_on_purpose_is_still_there_to_be_broken() -> None:

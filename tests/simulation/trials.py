@@ -1,15 +1,15 @@
-"""Seeded fault schedules against the real scheduling code, and what must hold after each.
+"""Trials: seeded fault plans against the real scheduling code, and what must hold after each.
 
-A trial runs a small job on simulated hands (`jobs.simulation.executor`) while actors and nodes die,
-hang, dawdle and raise, things are lost, answers come late and twice, and the driver is restarted.
-Then:
+A trial runs a small job on a simulated executor (`jobs.simulation.executor`) while actors and nodes
+die, hang, slow down and raise, references are lost, completions come late and twice, and the driver
+is restarted. Then:
 
-- every part is committed, with the content, and from the batches, of a run in peace;
+- every part is committed, with the content and from the batches of a run without faults;
 - a part that had its record when the driver was restarted is not touched again;
 - nothing is left in the object store;
-- no call is made again that no fault explains (`Ledger`), and none without end.
+- faults explain each call that is made again (`Ledger`), and none is repeated without end.
 
-`python -m tests.simulation.trials --seed N` replays one trial and tells its story; docs/faults.md.
+`python -m tests.simulation.trials --seed N` replays one trial and prints its log; docs/faults.md.
 """
 
 from __future__ import annotations
@@ -29,18 +29,19 @@ from jobs.execution.dispatcher import Dispatcher
 from jobs.execution.runner import Runner
 from jobs.scaling.capacity import Capacity, Devices
 from jobs.simulation.job import SimulatedOutput, simulated_job
-from tests.simulation.fault_plans import POOLS, Breaks, FaultPlan, SmallJob, make_fault_plan
+from tests.simulation.fault_plans import POOLS, FaultKind, FaultPlan, SmallJob, make_fault_plan
 from tests.simulation.faulty_executor import FaultyExecutor, RestartError
 
 SHARES = {"student": 1.0, "oracle": 0.5, "teacher": 1.0}
-"""Of a GPU, where the pools are balanced."""
+"""Of a GPU, where the pools are balanced. Chosen: two oracles share a GPU, so packing matters."""
 
 
 @dataclass
 class Verdict:
-    """How a trial went. `content` by part; `problems` is empty if all is well.
+    """A trial's result. `content`: rows by part. `problems`: empty if the trial passed.
 
     `batch_of`: by part, stage and row, the batch that the row was drawn or refined in first.
+    `interactions`: calls of the executor's methods. `num_drivers`: one more than the restarts.
     """
 
     content: dict[int, list[tuple[Any, ...]]] = field(default_factory=dict)
@@ -49,55 +50,59 @@ class Verdict:
     seconds: float = 0.0
     interactions: int = 0
     num_calls: int = 0
-    lives: int = 0
+    num_drivers: int = 0
 
 
 class Trial:
-    """A schedule being run: what outlives the driver."""
+    """A fault plan being run, with the state that outlives a driver.
 
-    def __init__(self, plan: FaultPlan, quiet: Verdict | None, narrate: Callable[[str], None]):
+    `faultless`: the verdict on the same job without faults; None for that run itself.
+    """
+
+    def __init__(self, plan: FaultPlan, faultless: Verdict | None, log: Callable[[str], None]):
         self.plan = plan
-        self.narrate = narrate
+        self.log = log
         self.output = SimulatedOutput()
-        self.seconds = quiet.seconds if quiet else 1.0
-        self.left = [fault for fault in plan.faults if fault.what is not Breaks.RESTART]
+        self.seconds = faultless.seconds if faultless else 1.0
+        self.left = [fault for fault in plan.faults if fault.kind is not FaultKind.RESTART]
         self.restarts = sorted(
-            int(fault.at * quiet.interactions)
+            int(fault.at * faultless.interactions)
             for fault in plan.faults
-            if fault.what is Breaks.RESTART and quiet
+            if fault.kind is FaultKind.RESTART and faultless
         )
         self.interactions = self.num_calls = 0
         self.memory: dict[str, int] = {}
-        self.failing_commits: list[Breaks] = []
+        self.failing_commits: list[FaultKind] = []
         self.verdict = Verdict()
-        self._quiet = quiet
+        self._faultless = faultless
         self.capacity: Capacity | None = None
         if gpus := plan.job.gpus:
             self.capacity = Capacity((Devices(gpus, frozenset(POOLS)),), SHARES)
-        self.may_dismiss = bool(gpus) or any(f.what is Breaks.RESIZE for f in plan.faults)
+        self.may_dismiss = bool(gpus) or any(f.kind is FaultKind.RESIZE for f in plan.faults)
 
     def problem(self, text: str) -> None:
         self.verdict.problems.append(text)
-        self.narrate(f"PROBLEM: {text}")
+        self.log(f"PROBLEM: {text}")
 
     def committed(self, record: dict[str, Any], rows: list[tuple[Any, ...]]) -> None:
         """A part was written; the record makes it count."""
         part = record["part"]
         self.output.kept[part] = record
         self.verdict.content[part] = rows
-        if self._quiet and _comparable(rows) != _comparable(self._quiet.content[part]):
-            self.problem(f"part {part} has other content than in a run in peace")
+        if self._faultless and _comparable(rows) != _comparable(self._faultless.content[part]):
+            self.problem(f"part {part} has other content than in a run without faults")
 
     def check_batch(self, part: int, call: Call) -> None:
-        """Batches are a function of the part: a call is a batch of the quiet run, or a piece."""
+        """Batches are a function of the part: a call is a batch of the run without faults, or a
+        piece of one."""
         if call.stage not in (Stage.DRAW, Stage.REFINE):
             return
         for row in call.rows:
             self.verdict.batch_of.setdefault((part, call.stage, row), call.rows)
-        if self._quiet:
-            known = self._quiet.batch_of
+        if self._faultless:
+            known = self._faultless.batch_of
             if len({known.get((part, call.stage, row)) for row in call.rows}) > 1:
-                self.problem(f"{call} of part {part} is no batch of a run in peace")
+                self.problem(f"{call} of part {part} is no batch of a run without faults")
 
     def run(self) -> Verdict:
         verdict = self.verdict
@@ -109,7 +114,7 @@ class Trial:
         )
         again = True
         while again:
-            verdict.lives += 1
+            verdict.num_drivers += 1
             executor = FaultyExecutor(self, verdict.seconds)
             again = False
             sizes = dict(zip(POOLS, small.sizes, strict=True))
@@ -127,9 +132,9 @@ class Trial:
                         self.problem(f"the {ref.output} of {ref.call} of part {ref.part} are held")
             except RestartError:
                 again = True
-            except Exception as error:  # noqa: BLE001  a crash is a finding like any other
+            except Exception as error:  # noqa: BLE001  a crash is a problem like any other
                 self.problem(f"{type(error).__name__}: {error}")
-                self.narrate(format_exc())
+                self.log(format_exc())
             verdict.seconds = executor.now()
             for problem in executor.ledger.problems(self._most_attempts()):
                 self.problem(problem)
@@ -140,9 +145,9 @@ class Trial:
         return verdict
 
     def _most_attempts(self) -> int:
-        """For each halving of a batch all the attempts; and what is nobody's fault.
+        """All the attempts for each halving of a batch, and failures without blame.
 
-        A row that kills its actor costs the call behind it as many.
+        A row that kills its actor costs the call queued behind it as many attempts.
         """
         job = self.plan.job
         halvings = max(job.batches).bit_length() + 1
@@ -151,35 +156,35 @@ class Trial:
 
 
 def _comparable(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    """Whether a row failed is part of the content; why it did may depend on the time."""
+    """Rows without the details of their errors, which may depend on time; that one failed stays."""
     return [(*row[:5], row[5] and row[5].split(":")[0], *row[6:]) for row in rows]
 
 
 @cache
-def _quiet(job: SmallJob) -> Verdict:
-    """The same job with nothing but its poison."""
+def _faultless(job: SmallJob) -> Verdict:
+    """The verdict on a job with no fault but its poison rows."""
     return _run(FaultPlan(seed=0, job=job), None, lambda _: None)
 
 
-def run_trial(plan: FaultPlan, narrate: Callable[[str], None] = lambda _: None) -> Verdict:
-    """Run a schedule; `tell` hears its story, line by line."""
-    quiet = _quiet(plan.job)
-    return quiet if quiet.problems else _run(plan, quiet, narrate)
+def run_trial(plan: FaultPlan, log: Callable[[str], None] = lambda _: None) -> Verdict:
+    """Run a fault plan; `log` gets each line of its log."""
+    faultless = _faultless(plan.job)
+    return faultless if faultless.problems else _run(plan, faultless, log)
 
 
-def _run(plan: FaultPlan, quiet: Verdict | None, narrate: Callable[[str], None]) -> Verdict:
-    # What is held must be let go of by the code itself, not by the collector of cycles.
+def _run(plan: FaultPlan, faultless: Verdict | None, log: Callable[[str], None]) -> Verdict:
+    # The code itself must drop its references; Python's collector of cycles must not do it.
     gc.disable()
     try:
-        return Trial(plan, quiet, narrate).run()
+        return Trial(plan, faultless, log).run()
     finally:
         gc.enable()
 
 
 def main() -> None:
     """Replay one seed, or run many; exits with 1 if something is wrong."""
-    parser = argparse.ArgumentParser(description="Seeded fault schedules; see docs/faults.md.")
-    parser.add_argument("--seed", type=int, help="replay this one, with its story")
+    parser = argparse.ArgumentParser(description="Seeded fault plans; see docs/faults.md.")
+    parser.add_argument("--seed", type=int, help="replay this one, and print its log")
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--count", type=int, default=2000)
     args = parser.parse_args()
@@ -195,7 +200,7 @@ def main() -> None:
             print(f"seed {seed}: {problem}" + (f" (and {len(problems) - 1} more)"))
             bad += 1
     seconds = process_time() - start
-    print(f"{args.count} schedules, {bad} with problems, {args.count / seconds:.0f} a core-second")
+    print(f"{args.count} plans, {bad} with problems, {args.count / seconds:.0f} a core-second")
     raise SystemExit(bool(bad))
 
 

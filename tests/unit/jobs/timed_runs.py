@@ -14,7 +14,7 @@ from jobs.execution.executor import Task, TaskError
 from jobs.execution.runner import Runner
 from jobs.scaling.capacity import Capacity, Devices
 from jobs.scaling.initial_sizes import POOLS, guess_loads, plan_pools
-from jobs.simulation.executor import SimulatedActor, Times
+from jobs.simulation.executor import Durations, SimulatedActor
 from jobs.simulation.job import SimulatedOutput, simulated_job
 from jobs.simulation.light_executor import LightExecutor
 from jobs.spec.job_spec import make_spec
@@ -32,7 +32,9 @@ SHARES = {"student": 0.9, "oracle": 0.1, "teacher": 0.9}
 class TimedExecutor(LightExecutor):
     """`rejected`: by a row's number, the chance. Checks that no GPU is given twice."""
 
-    def __init__(self, times: Times, capacity: Capacity, rejected: Callable[[int], float]) -> None:
+    def __init__(
+        self, times: Durations, capacity: Capacity, rejected: Callable[[int], float]
+    ) -> None:
         super().__init__(times, num_nodes=1)
         self.capacity, self.rejected = capacity, rejected
         self.busy = dict.fromkeys((*POOLS, "files"), 0.0)
@@ -119,13 +121,13 @@ def timed_run(
     job = simulated_job(spec, num_rows, "latents", frozenset())
     job = replace(job, refinement=replace(job.refinement, steps=50))
     plans = plan_pools(spec.pools, cpus=4 * gpus, gpus=gpus, loads=guess_loads(job))
-    times = Times(
+    durations = Durations(
         load=load,
         batch={"student": student, "oracle": ORACLE_SECONDS * ROWS, "teacher": teacher},
         files=0.05,
     )
     capacity = Capacity((Devices(gpus, frozenset(POOLS)),), shares)
-    executor = TimedExecutor(times, capacity, chance)
+    executor = TimedExecutor(durations, capacity, chance)
     with Dispatcher(
         job, executor, plans.sizes, 10 * gpus, store_bytes, capacity=plans.capacity
     ) as dispatcher:
