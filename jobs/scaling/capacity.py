@@ -1,4 +1,4 @@
-"""How many actors fit: GPUs (or cores), what an actor takes of one, and which pools may use it."""
+"""How many actors fit: devices (GPUs or cores), an actor's share of one, and who may use which."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from itertools import combinations
 from math import ceil
 
 UNITS = 10_000
-"""Parts of a device: Ray knows no smaller ones."""
+"""Units of a device: Ray's own precision for fractions of a resource."""
 
 EXACT_ACTORS = 40
-"""The packing of up to so many actors that share devices is searched; beyond, first fit decreasing.
+"""Up to this many actors that share devices are packed by search; more, by first fit decreasing.
+Measured on 40 random mixes of three shares, worst case: 0.1 s of a core with 40 actors, 0.5 s with
+60. The search saved a device in 2 of them with 40 actors, in 5 with 60.
 """
 
 
@@ -26,10 +28,10 @@ class Devices:
 
 @dataclass(frozen=True)
 class Capacity:
-    """What a cluster has for actors. `shares`: what an actor of a pool takes of a device.
+    """The devices that a cluster has for actors. `shares`: by pool, an actor's share of a device.
 
     A fraction has to fit into one device; an actor of more than one takes whole ones. `elastic`:
-    the devices are what an autoscaler may bring; those that nobody uses cost nothing.
+    an autoscaler may bring up to these devices; those that nobody uses cost nothing.
     """
 
     devices: tuple[Devices, ...]
@@ -39,11 +41,11 @@ class Capacity:
 
     @property
     def count(self) -> int:
-        """All devices."""
+        """Of all devices."""
         return sum(devices.count for devices in self.devices)
 
     def fits(self, sizes: Mapping[str, int]) -> bool:
-        """Whether so many actors of each pool fit, placed well.
+        """Whether actors of these numbers fit, placed well.
 
         Every set of pools must find room in the devices that any of them may use. That is exact
         where all pools may use all devices, and where no two pools have a device in common.
@@ -59,9 +61,9 @@ class Capacity:
         return True
 
     def most(self, pool: str, sizes: Mapping[str, int], at_most: int) -> int:
-        """The most actors of a pool, up to `at_most`, that fit beside those of the others.
+        """The most actors of a pool, up to `at_most`, that fit beside the others' `sizes`.
 
-        0 also where the others do not fit among themselves.
+        Also 0 where the others alone do not fit.
         """
         low, high = 0, at_most
         while low < high:
@@ -84,8 +86,8 @@ class Capacity:
 def devices_needed(counts: tuple[tuple[int, int], ...]) -> int:
     """The fewest devices for `counts` of (units of a device, actors), the largest units first.
 
-    Exact where it is small, or where first fit decreasing needs no more than the volume, or than
-    the actors of which no two share a device.
+    Exact for up to EXACT_ACTORS, and where first fit decreasing needs no more devices than the
+    volume does, or than the actors of which no two can share a device.
     """
     whole = sum(n * ceil(units / UNITS) for units, n in counts if units >= UNITS)
     parts = tuple((units, n) for units, n in counts if 0 < units < UNITS and n)
@@ -98,7 +100,7 @@ def devices_needed(counts: tuple[tuple[int, int], ...]) -> int:
 
 
 def _first_fit(parts: tuple[tuple[int, int], ...]) -> int:
-    """First fit decreasing; devices that are filled alike are counted and not listed."""
+    """First fit decreasing. Devices filled alike are counted, not listed, as they may be many."""
     filled: list[tuple[int, int]] = []
     for units, number in parts:
         left, after = number, []
@@ -125,7 +127,7 @@ def _first_fit(parts: tuple[tuple[int, int], ...]) -> int:
 
 @lru_cache(maxsize=100_000)
 def _fewest(parts: tuple[tuple[int, int], ...]) -> int:
-    """By search: some device has one of the largest actors, and is filled up with others."""
+    """The optimum, by search: one device takes a largest actor and is filled up with others."""
     parts = tuple((units, n) for units, n in parts if n)
     if not parts:
         return 0
@@ -137,7 +139,7 @@ def _fewest(parts: tuple[tuple[int, int], ...]) -> int:
 
 
 def _fillings(parts: tuple[tuple[int, int], ...], free: int) -> list[tuple[tuple[int, int], ...]]:
-    """What can be left of `parts` after a device with `free` units has taken all that it can."""
+    """The parts that may remain after a device with `free` units has taken some of `parts`."""
     if not parts:
         return [()]
     (units, number), others = parts[0], parts[1:]

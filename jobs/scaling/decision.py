@@ -1,20 +1,23 @@
-"""What a decision about the sizes of the pools goes by, and what it says."""
+"""The input of a decision about the pools' sizes, and the decision."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 
 from jobs.scaling.capacity import Capacity
 
+NO_LIMIT = 1_000_000
+"""The most actors of a pool where the job file sets no limit: more than any cluster has GPUs."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolFacts:
-    """A pool as measured. Counts of actors are without those that are on their way out.
+    """A pool as measured. Actors on their way out do not count.
 
-    `row_seconds`: of one row in one actor. `call_rows`: rows of a call. `queued`, `running`: calls
-    that no actor has yet, and those that one has.
+    `row_seconds`: of one row in one actor. `call_rows`: rows of a call. `queued`: calls that wait
+    for an actor. `running`: calls that actors have.
     """
 
     size: int
@@ -24,7 +27,7 @@ class PoolFacts:
     queued: int = 0
     running: int = 0
     minimum: int = 0
-    maximum: int = 1_000_000
+    maximum: int = NO_LIMIT
 
     @property
     def call_seconds(self) -> float:
@@ -32,18 +35,18 @@ class PoolFacts:
         return self.row_seconds * self.call_rows
 
     def within(self, size: int) -> int:
-        """The nearest size that is allowed."""
+        """The nearest size that the job file allows."""
         return max(self.minimum, min(self.maximum, size))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScalingInput:
-    """All that a decision goes by.
+    """A decision depends on this and nothing else.
 
-    `rejected`: the fraction of rows. `rows_to_draw`: that no student has finished yet. `waiting`:
-    rejected rows that wait for a teacher. `room`: how many more may come to wait before the
-    students must pause. `draws`: pictures that are scored of each drawn row. `teachers_free_in`:
-    seconds until each teacher has nothing more to do, or has loaded; needed once everything is
+    `rejected`: the fraction of rows. `rows_to_draw`: rows that no student has finished yet.
+    `waiting`: rejected rows that wait for a teacher. `room`: how many more rows may wait before the
+    students must pause. `draws`: pictures that the oracle scores of each drawn row.
+    `teachers_free_in`: seconds until each teacher is idle, or has loaded; needed once everything is
     drawn.
     """
 
@@ -67,13 +70,14 @@ class ScalingInput:
 
 @dataclass(frozen=True, slots=True)
 class ScalingDecision:
-    """The sizes that there should be. `reason` is empty if they stay."""
+    """The sizes from now on. `reason` is empty if they stay."""
 
     sizes: dict[str, int]
     reason: str = ""
 
 
-def changes(before: dict[str, int], after: dict[str, int]) -> str:
+def changes(before: Mapping[str, int], after: Mapping[str, int]) -> str:
+    """The sizes that change, for people: `student 2 -> 1, teacher 6 -> 7`."""
     moves = (
         f"{name} {before[name]} -> {after[name]}" for name in before if before[name] != after[name]
     )

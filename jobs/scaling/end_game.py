@@ -1,4 +1,4 @@
-"""Everything is drawn: the teachers get the devices of the students, as far as that helps."""
+"""Everything is drawn: the teachers get the students' devices, as far as that helps."""
 
 from __future__ import annotations
 
@@ -7,20 +7,33 @@ from math import floor, inf
 
 from jobs.scaling.decision import PoolFacts, ScalingDecision, ScalingInput, changes
 
+AS_GOOD = 1.005
+"""The fewest teachers that end within this factor of the best time get the work. Chosen: half a
+percent of the end is less than its calls vary, and each actor less saves a load.
+"""
 
-def at_the_end(look: ScalingInput) -> ScalingDecision:
-    """Everything is drawn: the teachers get the devices that help them, the students none."""
-    before = look.sizes
-    teacher = look.teacher
+MIN_GAIN = 0.02
+"""Of the time left: a smaller gain moves nobody. Chosen: calls vary by more than that, and a load
+may fail.
+"""
+
+HALVINGS = 40
+"""Of the interval that holds the end. 2^-40 of a month is 2 microseconds."""
+
+
+def at_the_end(inputs: ScalingInput) -> ScalingDecision:
+    """The teachers get the devices that help them; the students keep their minimum."""
+    before = inputs.sizes
+    teacher = inputs.teacher
     if not teacher.queued:
         return ScalingDecision(before)
-    beside = {**before, "student": look.student.minimum}
+    beside = {**before, "student": inputs.student.minimum}
     bound = min(teacher.maximum, teacher.size + teacher.queued)
-    most = look.capacity.most("teacher", beside, bound)
+    most = inputs.capacity.most("teacher", beside, bound)
     if most <= teacher.size:
         return ScalingDecision(before)
     seconds = {
-        n: _dealt(teacher.queued, look.teachers_free_in, n - teacher.size, teacher)
+        n: _seconds_to_end(teacher.queued, inputs.teachers_free_in, n - teacher.size, teacher)
         for n in (teacher.size, most)
     }
     # The fewest that are as good as all of them.
@@ -28,14 +41,14 @@ def at_the_end(look: ScalingInput) -> ScalingDecision:
     while low < high:
         middle = (low + high) // 2
         more = middle - teacher.size
-        seconds[middle] = _dealt(teacher.queued, look.teachers_free_in, more, teacher)
-        enough = seconds[middle] <= 1.005 * seconds[most]
+        seconds[middle] = _seconds_to_end(teacher.queued, inputs.teachers_free_in, more, teacher)
+        enough = seconds[middle] <= AS_GOOD * seconds[most]
         low, high = (low, middle) if enough else (middle + 1, high)
     saved = seconds[teacher.size] - seconds.get(low, seconds[most])
-    if low == teacher.size or (saved < inf and saved <= 0.02 * seconds[teacher.size]):
+    if low == teacher.size or (saved < inf and saved <= MIN_GAIN * seconds[teacher.size]):
         return ScalingDecision(before)
-    students = look.capacity.most("student", {**before, "teacher": low}, look.student.size)
-    sizes = {**before, "teacher": low, "student": max(students, look.student.minimum)}
+    students = inputs.capacity.most("student", {**before, "teacher": low}, inputs.student.size)
+    sizes = {**before, "teacher": low, "student": max(students, inputs.student.minimum)}
     gain = "the only way on" if saved == inf else f"{saved:.0f} s earlier"
     return ScalingDecision(
         sizes,
@@ -44,15 +57,19 @@ def at_the_end(look: ScalingInput) -> ScalingDecision:
     )
 
 
-def _dealt(calls: int, free_in: Sequence[float], more: int, teacher: PoolFacts) -> float:
-    """Seconds until the last of the waiting `calls` is done, each by whoever is free first."""
+def _seconds_to_end(calls: int, free_in: Sequence[float], more: int, teacher: PoolFacts) -> float:
+    """Seconds until the last of the waiting `calls` ends, if whoever is free first takes the next.
+
+    `free_in`: seconds until each present teacher is free; `more` teachers load first.
+    """
     starts = [*free_in, *[teacher.load_seconds] * more]
     if not starts:
         return inf
     each = teacher.call_seconds
     low, high = 0.0, max(starts) + calls * each
-    for _ in range(40):
+    for _ in range(HALVINGS):
         middle = (low + high) / 2
+        # 1e-9: a call that ends exactly at `middle` counts, whatever the division rounds to.
         if sum(floor((middle - start) / each + 1e-9) for start in starts if start < middle) < calls:
             low = middle
         else:

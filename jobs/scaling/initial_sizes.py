@@ -1,7 +1,7 @@
-"""The pools that a job begins with: sizes, and what each actor asks Ray for. Pure, with reasons.
+"""The pools that a job begins with: sizes, and each actor's Ray resources. Pure, with reasons.
 
-What the job file says goes first. Until something is measured, the models' network evaluations say
-how the work is spread; jobs/scaling/policy.py corrects that while the job runs.
+The job file has precedence. Until something is measured, the models' network evaluations say how
+the work is spread; jobs/scaling/policy.py corrects that while the job runs.
 """
 
 from __future__ import annotations
@@ -13,39 +13,42 @@ from math import ceil, floor
 from actors.pool_settings import PoolSettings, PoolsSettings
 from jobs.resolve import Job
 from jobs.scaling.capacity import UNITS, Capacity, Devices, devices_needed
+from jobs.scaling.decision import NO_LIMIT
+from jobs.scaling.pricing import ORACLE_SPARE
 
 POOLS = ("student", "oracle", "teacher")
 HOMES = {"student": "student", "oracle": "student", "teacher": "teacher"}
-"""By pool: whose nodes it uses."""
+"""By pool: the pool whose nodes it uses. An oracle's pictures come from the student."""
 
 POOL_LABEL = "bottega-pool"
-"""The Ray label of nodes that are meant for one pool; ray_config.yaml sets it."""
+"""The Ray label of nodes for one pool; ray_config.yaml sets it."""
 
 MAIN_SHARE, ORACLE_SHARE = 0.9, 0.1
-"""Of a GPU. So each GPU has room for a student or a teacher, whichever is wanted more, and the
-small oracle finds its place beside any of them: no GPU is empty because the wrong half is free.
+"""Of a GPU. Chosen: each GPU has room for a student or a teacher, whichever the job needs, and the
+small oracle fits beside either. With halves a GPU could stay empty because the wrong half is free.
 """
 
 OTHER_EVALUATIONS = 6.0
-"""What reading the prompt and decoding take, in network evaluations.
+"""The time to encode a prompt and decode a picture, in network evaluations.
 
-As the published profiles have it: SD-Turbo with 1 evaluation and Stable Diffusion 1.5 with 100 are
-1 : 16.8 at batches of 16, SDXL-Lightning with 2 and SDXL with 100 are 1 : 11.1.
+It comes near the published profiles: SD-Turbo with 1 evaluation and Stable Diffusion 1.5 with 100
+are 1 : 16.8 at batches of 16, SDXL-Lightning with 2 and SDXL with 100 are 1 : 11.1.
 """
 
 ORACLE_EVALUATIONS = 2.0
-"""What scoring takes, likewise: a guess."""
-
-SPARE = 1.25
-"""The oracle gets so much more than it needs."""
+"""The time to score a picture, likewise. A guess: too many oracles cost little, and later the sizes
+follow measured calls.
+"""
 
 MIN_CORES = 8
-"""With fewer the system's own scheduler balances better: an idle actor costs a core nothing."""
+"""With fewer cores the sizes stay. Chosen: on few cores the operating system moves a core from an
+idle actor to a busy one at once, and loading a model takes longer than that could gain.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class PoolPlan:
-    """One pool, decided. `cpus` and `gpus` are what an actor asks Ray for."""
+    """One pool. `cpus`, `gpus`: what each of its actors requests from Ray."""
 
     size: int
     gpus: float
@@ -57,7 +60,7 @@ class PoolPlan:
 
 @dataclass(frozen=True, slots=True)
 class PoolPlans:
-    """The three pools. `capacity`: what they share; None if no size is to change."""
+    """The three pools. `capacity`: the devices that they share; None if the sizes stay."""
 
     student: PoolPlan
     oracle: PoolPlan
@@ -73,10 +76,10 @@ class PoolPlans:
 
 @dataclass(frozen=True, slots=True)
 class Loads:
-    """What is thought of the work before it begins: of one row in each pool, in any unit.
+    """The expected work of one row in each pool, in any unit they share.
 
-    `rejected`: the fraction of rows that the teacher will get. `draws`: pictures that are scored of
-    each drawn row.
+    `rejected`: the fraction of rows that the teacher will get. `draws`: pictures that the oracle
+    scores of each drawn row. The defaults are guesses for tests and for sizes without a job.
     """
 
     student: float = 1.0
@@ -87,7 +90,7 @@ class Loads:
 
 
 def guess_loads(job: Job) -> Loads:
-    """By network evaluations; a budget that says nothing of the fraction is taken for 0.3."""
+    """By network evaluations. A budget that gives no fraction counts as 0.3, as by default."""
     budget = job.spec.budget
     rejected = Loads().rejected if budget.refine is None else budget.refine
     if budget.nfe is not None:
@@ -108,9 +111,9 @@ def plan_pools(
     labelled: Mapping[str, float] | None = None,
     loads: Loads = Loads(),
 ) -> PoolPlans:
-    """Sizes for a cluster with `cpus` cores and `gpus` GPUs; what the job file says goes first.
+    """Sizes for a cluster with `cpus` cores and `gpus` GPUs. The job file has precedence.
 
-    labelled: by the values of POOL_LABEL, the GPUs of the nodes that carry it. A pool with nodes of
+    labelled: by value of POOL_LABEL, the GPUs of the nodes with that label. A pool with nodes of
     its own starts its actors there; the oracle goes with the student.
     """
     labelled = labelled or {}
@@ -129,7 +132,7 @@ def plan_pools(
 def _grown(
     pools: PoolsSettings, gpus: float, labelled: Mapping[str, float]
 ) -> tuple[float, dict[str, float]]:
-    """GPUs, and those by label, of a cluster that has grown as far as the pools may."""
+    """GPUs, and GPUs by label, of a cluster grown to the pools' limits."""
     needed = {}
     for home in dict.fromkeys(HOMES.values()):
         counts: dict[int, int] = {}
@@ -148,15 +151,15 @@ def _grown(
 
 
 def limits(settings: PoolSettings, least: int = 0) -> tuple[int, int]:
-    """The fewest and the most actors that the job file allows; `least`: that make sense."""
+    """The fewest and the most actors of a pool by the job file, but no fewer than `least`."""
     if settings.size is not None:
         return settings.size, settings.size
-    most = 1_000_000 if settings.max_size is None else settings.max_size
+    most = NO_LIMIT if settings.max_size is None else settings.max_size
     return min(most, max(least, settings.min_size)), most
 
 
 def _devices(gpus: float, labelled: Mapping[str, float]) -> tuple[Devices, ...]:
-    """GPUs with the pools that may use them: a pool with nodes of its own uses no others."""
+    """GPUs with the pools that may use them. A pool with nodes of its own uses no others."""
     groups: dict[frozenset[str], int] = {}
     others = floor(gpus)
     for label, count in labelled.items():
@@ -173,10 +176,10 @@ def _devices(gpus: float, labelled: Mapping[str, float]) -> tuple[Devices, ...]:
 def _on_gpus(
     pools: PoolsSettings, cpus: float, devices: tuple[Devices, ...], loads: Loads
 ) -> PoolPlans:
-    """As many students as keep the teachers fed, or a little more; the rest are teachers.
+    """As many students as keep the teachers busy, or a little more; the rest are teachers.
 
-    A student too many draws ahead, and goes when it has nothing more to draw; a student too few
-    lets teachers idle.
+    A surplus student draws ahead, and goes when everything is drawn; a missing one lets teachers
+    idle.
     """
     count = sum(each.count for each in devices)
     main = MAIN_SHARE / 2 if count == 1 else MAIN_SHARE
@@ -192,7 +195,7 @@ def _on_gpus(
         busy = sizes["student"] / loads.student * loads.rejected * loads.teacher
         fewest, _ = limits(pools.teacher)
         sizes["teacher"] = max(fewest, min(sizes["teacher"], ceil(busy)))
-    # Where all have room on one GPU together there is nothing to hand over.
+    # Where all three fit on one GPU there is nothing to hand over.
     together = count == 1 and capacity.fits(dict.fromkeys(POOLS, 1))
     if together:
         sizes = {name: limits(own, least=1)[0] for name, own in settings.items()}
@@ -206,7 +209,8 @@ def _on_gpus(
         return PoolPlan(
             size=sizes[name],
             gpus=shares[name],
-            # A core each where there are enough; few-core GPU machines still have to fit.
+            # A core each where there are enough; on few cores they still have to fit, and Ray only
+            # counts: a tenth is chosen to be small.
             cpus=1.0 if cpus >= actors else 0.1,
             threads=own.threads_per_actor,
             node_label=own.node_label,
@@ -239,7 +243,9 @@ def _first_sizes(
         drawn = sizes["student"] / loads.student
         refined = min(drawn * loads.rejected, sizes["teacher"] / loads.teacher)
         scored = drawn * loads.draws + refined
-        wanted = max(fewest["oracle"], min(most["oracle"], ceil(scored * loads.oracle * SPARE)))
+        wanted = max(
+            fewest["oracle"], min(most["oracle"], ceil(scored * loads.oracle * ORACLE_SPARE))
+        )
         without_teachers = {name: sizes[name] for name in ("student", "teacher")}
         sizes["oracle"] = min(wanted, fitting("oracle", without_teachers))
         fed = drawn * loads.rejected * loads.teacher >= sizes["teacher"]
@@ -251,8 +257,9 @@ def _first_sizes(
 def _on_cpus(pools: PoolsSettings, cpus: float) -> PoolPlans:
     """Without GPUs the pools share the cores: single-threaded actors, about one a core.
 
-    On few cores a second teacher pays although it makes an actor more than cores: when the student
-    has drawn everything, its core would idle (measured: docs/performance.md).
+    On two cores the default is 1, 1 and 2: an actor more than cores, since the student's core would
+    idle once everything is drawn. Measured: 1.18 times the bound, with one teacher 1.68
+    (docs/performance.md).
     """
     cores = max(1, floor(cpus))
     students, oracles = max(1, cores // 4), max(1, cores // 8)
@@ -270,7 +277,7 @@ def _on_cpus(pools: PoolsSettings, cpus: float) -> PoolPlans:
         return PoolPlan(
             size=size,
             gpus=settings.gpus_per_actor or 0.0,
-            # Ray takes fractions below one core and whole ones above.
+            # Ray accepts fractions of a core below one and whole cores above.
             cpus=_whole_above_one(settings.threads_per_actor * core_of_a_thread),
             threads=settings.threads_per_actor,
             node_label=settings.node_label,

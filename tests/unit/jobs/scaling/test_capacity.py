@@ -1,4 +1,4 @@
-"""What fits on how many devices: never more than there is, and as much as a search finds."""
+"""How many actors fit: never more than there is room for, and as many as a search finds."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_mixture_that_first_fit_wastes_is_packed_by_search() -> None:
 
 
 @given(st.integers(1, 4096), SHARES, SHARES)
-def test_large_clusters_are_never_promised_twice(count: int, one: float, other: float) -> None:
+def test_no_device_of_a_large_cluster_is_taken_twice(count: int, one: float, other: float) -> None:
     capacity = Capacity((Devices(count, EVERY),), {"student": one, "oracle": other, "teacher": 1.0})
     students = capacity.most("student", {"oracle": 3}, 10 * count)
     assert students * one + 3 * other <= count + 1e-9 or students == 0

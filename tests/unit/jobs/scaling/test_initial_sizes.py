@@ -1,4 +1,4 @@
-"""Pool sizes: what the job file says goes first, and nothing is promised twice."""
+"""First sizes: the job file has precedence, and no device is taken twice."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_gpus_and_their_cores_are_not_oversubscribed(gpus: int, cores: int) -> N
 
 @given(st.integers(1, 16), st.floats(0.001, 1.0))
 def test_a_teacher_that_will_be_needed_is_there_or_may_come(gpus: int, rejected: float) -> None:
-    """Or the first rejected rows would wait for it for ever."""
+    """Or the first rejected rows would never leave the buffer."""
     loads = Loads(student=7, oracle=2, teacher=106, rejected=rejected)
     plans = plan_pools(NONE, cpus=64, gpus=gpus, loads=loads)
     assert plans.teacher.size >= 1 or plans.capacity is not None
@@ -46,7 +46,7 @@ def test_a_teacher_that_will_be_needed_is_there_or_may_come(gpus: int, rejected:
     assert total(plans, "gpus") <= gpus
 
 
-def test_what_the_job_file_says_goes_first() -> None:
+def test_the_job_file_has_precedence() -> None:
     pools = PoolsSettings(teacher=PoolSettings(size=3, gpus_per_actor=0.25, threads_per_actor=2))
     for gpus in (0, 8):
         teacher = plan_pools(pools, cpus=8, gpus=gpus).teacher
@@ -66,7 +66,7 @@ def test_a_pool_goes_to_the_nodes_that_are_labelled_for_it(gpus: int) -> None:
 
 
 def test_the_first_sizes_follow_the_models_and_the_budget() -> None:
-    """SD-Turbo and Stable Diffusion 1.5: 7 and 106 evaluations a row, with what goes beside."""
+    """SD-Turbo and Stable Diffusion 1.5: 7 and 106 evaluations a row with encoding and decoding."""
     sd = Loads(student=7, oracle=2, teacher=106, rejected=0.3)
     assert plan_pools(NONE, 64, 8, loads=sd).sizes == {"student": 2, "oracle": 1, "teacher": 6}
     rarely = plan_pools(NONE, 64, 8, loads=replace(sd, rejected=0.02)).sizes
@@ -145,6 +145,6 @@ def test_a_cluster_that_grows_begins_with_the_teachers_that_are_needed() -> None
     assert few.sizes == {"student": 2, "oracle": 1, "teacher": 4}  # 3.2 busy
 
 
-def test_how_far_a_cluster_may_grow_has_to_be_said() -> None:
+def test_a_cluster_that_grows_needs_a_limit() -> None:
     with pytest.raises(ValidationError, match=r"grow: how far\? Give pools\.teacher\.max_size"):
         PoolsSettings(grow=True, student=PoolSettings(size=1))

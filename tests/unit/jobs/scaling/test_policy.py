@@ -1,4 +1,4 @@
-"""Decisions: when sizes move, how far, and when they stay. What comes of it: test_balanced_jobs."""
+"""Decisions: when sizes move, how far, and when they stay. test_balanced_jobs runs whole jobs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from jobs.scaling.policy import decide
 EVERY = frozenset({"student", "oracle", "teacher"})
 
 
-def outlook(
+def make_inputs(
     sizes: tuple[int, int, int] = (2, 1, 6),
     gpus: int = 8,
     rejected: float = 0.3,
@@ -47,91 +47,91 @@ def outlook(
     )
 
 
-def elastic(look: ScalingInput) -> ScalingInput:
-    """The same on a cluster that may grow to so many GPUs."""
-    return replace(look, capacity=replace(look.capacity, elastic=True))
+def elastic(inputs: ScalingInput) -> ScalingInput:
+    """The same on a cluster that may grow to as many GPUs."""
+    return replace(inputs, capacity=replace(inputs.capacity, elastic=True))
 
 
-def sizes_of(look: ScalingInput) -> tuple[int, ...]:
-    return tuple(decide(look).sizes.values())
+def sizes_of(inputs: ScalingInput) -> tuple[int, ...]:
+    return tuple(decide(inputs).sizes.values())
 
 
 def test_while_rows_wait_and_there_is_room_nothing_moves() -> None:
     for students in range(1, 8):
-        assert sizes_of(outlook((students, 2, 8 - students), rows=1e6))[0] in (students, 2)
-    assert decide(outlook()).reason == ""
+        assert sizes_of(make_inputs((students, 2, 8 - students), rows=1e6))[0] in (students, 2)
+    assert decide(make_inputs()).reason == ""
 
 
 def test_teachers_that_run_out_of_rows_make_room_for_a_student() -> None:
-    decision = decide(outlook((1, 1, 7), waiting=0))
+    decision = decide(make_inputs((1, 1, 7), waiting=0))
     assert decision.sizes == {"student": 2, "oracle": 1, "teacher": 6}
     assert "the teachers run out of rejected rows now" in decision.reason
     assert "student 1 -> 2, teacher 7 -> 6" in decision.reason
 
 
 def test_a_full_buffer_sends_students_away() -> None:
-    decision = decide(outlook((2, 1, 6), rows=100_000, waiting=5000, room=0))
+    decision = decide(make_inputs((2, 1, 6), rows=100_000, waiting=5000, room=0))
     assert decision.sizes == {"student": 1, "oracle": 1, "teacher": 7}
     assert "no room for more rejected rows" in decision.reason
 
 
 def test_a_move_that_costs_more_than_it_saves_is_not_made() -> None:
-    """Sixty rows are left: what the teachers would idle is less than loading a student."""
-    assert sizes_of(outlook((1, 1, 7), waiting=0, rows=60)) == (1, 1, 7)
-    assert sizes_of(outlook((1, 1, 7), waiting=0, load=100_000.0)) == (1, 1, 7)
+    """Sixty rows are left: the teachers would idle for less than a student loads."""
+    assert sizes_of(make_inputs((1, 1, 7), waiting=0, rows=60)) == (1, 1, 7)
+    assert sizes_of(make_inputs((1, 1, 7), waiting=0, load=100_000.0)) == (1, 1, 7)
 
 
 def test_many_gpus_move_at_once_when_the_fraction_jumps() -> None:
-    decision = decide(outlook((5, 3, 3), rejected=0.75, rows=50_000, waiting=5000, room=0))
+    decision = decide(make_inputs((5, 3, 3), rejected=0.75, rows=50_000, waiting=5000, room=0))
     assert decision.sizes["student"] <= 1
     assert decision.sizes["teacher"] >= 7
 
 
 @pytest.mark.parametrize(("rejected", "expected"), [(0.0, (8, 0)), (1.0, (1, 7))])
 def test_nothing_and_everything_rejected(rejected: float, expected: tuple[int, int]) -> None:
-    look = outlook((3, 4, 5), rejected=rejected, rows=20_000, waiting=0, room=inf)
+    inputs = make_inputs((3, 4, 5), rejected=rejected, rows=20_000, waiting=0, room=inf)
     if rejected:
-        look = replace(look, waiting=5000, room=0.0)
-    students, _, teachers = sizes_of(look)
+        inputs = replace(inputs, waiting=5000, room=0.0)
+    students, _, teachers = sizes_of(inputs)
     # With everything rejected 0.45 students are enough: one, or none for a while.
     assert (students, teachers) == expected or (rejected and (students, teachers) == (0, 8))
 
 
 def test_at_the_end_the_students_gpus_go_to_the_teachers() -> None:
-    decision = decide(outlook(rows=0, queued=60, free_in=(5.0,) * 6))
+    decision = decide(make_inputs(rows=0, queued=60, free_in=(5.0,) * 6))
     assert decision.sizes == {"student": 0, "oracle": 1, "teacher": 8}
     assert "everything is drawn and 60 batches wait" in decision.reason
 
 
 def test_at_the_end_a_teacher_that_would_load_too_long_is_not_started() -> None:
     """Six batches wait and six teachers are free in 5 s: all is over before another has loaded."""
-    assert sizes_of(outlook(rows=0, queued=6, free_in=(5.0,) * 6)) == (2, 1, 6)
-    assert sizes_of(outlook(rows=0, queued=60, free_in=(5.0,) * 6, load=10_000)) == (2, 1, 6)
-    assert sizes_of(outlook(rows=0, queued=0, free_in=(5.0,) * 6)) == (2, 1, 6)
+    assert sizes_of(make_inputs(rows=0, queued=6, free_in=(5.0,) * 6)) == (2, 1, 6)
+    assert sizes_of(make_inputs(rows=0, queued=60, free_in=(5.0,) * 6, load=10_000)) == (2, 1, 6)
+    assert sizes_of(make_inputs(rows=0, queued=0, free_in=(5.0,) * 6)) == (2, 1, 6)
 
 
-def test_at_the_end_only_so_many_are_started_as_help() -> None:
-    """One batch more than teachers: one more teacher does it."""
-    look = outlook((4, 1, 4), rows=0, queued=5, free_in=(0.0,) * 4, load=1.0)
-    assert sizes_of(look) == (3, 1, 5)
+def test_at_the_end_no_more_teachers_are_started_than_help() -> None:
+    """One batch more than teachers: one more teacher is enough."""
+    inputs = make_inputs((4, 1, 4), rows=0, queued=5, free_in=(0.0,) * 4, load=1.0)
+    assert sizes_of(inputs) == (3, 1, 5)
 
 
-def test_a_pool_of_none_gets_an_actor_when_there_is_work() -> None:
-    """Something lost is drawn again, or the last of one GPU's phases begins."""
-    assert sizes_of(outlook((0, 1, 8), rows=16, waiting=0, queued=0))[0] == 1
-    look = outlook((1, 1, 0), gpus=1, rows=0, queued=3)
-    assert sizes_of(look) == (0, 1, 1)
-    assert "the only way on" in decide(look).reason
+def test_an_empty_pool_gets_an_actor_when_there_is_work() -> None:
+    """A lost output is drawn again, or one GPU's last phase begins."""
+    assert sizes_of(make_inputs((0, 1, 8), rows=16, waiting=0, queued=0))[0] == 1
+    inputs = make_inputs((1, 1, 0), gpus=1, rows=0, queued=3)
+    assert sizes_of(inputs) == (0, 1, 1)
+    assert "the only way on" in decide(inputs).reason
 
 
-def test_what_the_job_file_allows_is_kept() -> None:
-    look = outlook((1, 1, 7), waiting=0)
-    fixed = replace(look, student=replace(look.student, minimum=1, maximum=1))
+def test_sizes_stay_within_the_job_files_limits() -> None:
+    inputs = make_inputs((1, 1, 7), waiting=0)
+    fixed = replace(inputs, student=replace(inputs.student, minimum=1, maximum=1))
     assert sizes_of(fixed) == (1, 1, 7)
-    least = outlook(rows=0, queued=60, free_in=(5.0,) * 6)
+    least = make_inputs(rows=0, queued=60, free_in=(5.0,) * 6)
     least = replace(least, student=replace(least.student, minimum=1))
     assert sizes_of(least) == (1, 1, 7)
-    most = replace(look, teacher=replace(look.teacher, maximum=3, size=3), waiting=5000, room=0)
+    most = replace(inputs, teacher=replace(inputs.teacher, maximum=3, size=3), waiting=5000, room=0)
     assert sizes_of(most)[2] == 3
 
 
@@ -148,20 +148,20 @@ def test_every_decision_fits_the_cluster(
     gpus: int, students: int, rejected: float, rows: int, waiting: int, room: float, load: float
 ) -> None:
     students = min(students, gpus)
-    look = outlook(
+    inputs = make_inputs(
         (students, 1, gpus - students), gpus, rejected, rows, waiting, room,
         queued=waiting // 16, load=load, free_in=(1.0,) * (gpus - students),
     )  # fmt: skip
-    decision = decide(look)
-    assert look.capacity.fits(decision.sizes)
+    decision = decide(inputs)
+    assert inputs.capacity.fits(decision.sizes)
     assert min(decision.sizes.values()) >= 0
     assert decision.sizes["oracle"] >= 1
-    assert bool(decision.reason) == (decision.sizes != look.sizes)
+    assert bool(decision.reason) == (decision.sizes != inputs.sizes)
 
 
 def test_four_thousand_gpus_are_decided_quickly() -> None:
-    look = outlook((600, 300, 3496), gpus=4096, rows=1e7, waiting=0, room=0)
-    decision = decide(look)
+    inputs = make_inputs((600, 300, 3496), gpus=4096, rows=1e7, waiting=0, room=0)
+    decision = decide(inputs)
     assert 600 < decision.sizes["student"] < 700
 
 
@@ -173,31 +173,33 @@ def test_four_thousand_gpus_are_decided_quickly() -> None:
         (0.3, 0, 6),  # 5.03 busy: they stay
         (0.6, 0, 11),  # 10.06 busy
         (1.0, 0, 14),  # 16.8 busy, and there is no room for more
-        (0.3, 3000, 11),  # what waits already is spread over the time that is left
+        (0.3, 3000, 11),  # the rows that wait are spread over the time that is left
     ],
 )
 def test_on_a_cluster_that_grows_teachers_follow_the_fraction(
     rejected: float, waiting: float, teachers: int
 ) -> None:
-    look = elastic(outlook((1, 1, 6), gpus=15, rejected=rejected, waiting=waiting))
-    assert sizes_of(look) == (1, 1, teachers)
+    inputs = elastic(make_inputs((1, 1, 6), gpus=15, rejected=rejected, waiting=waiting))
+    assert sizes_of(inputs) == (1, 1, teachers)
 
 
 def test_a_need_that_wavers_around_a_whole_number_moves_nobody() -> None:
     for size in (5, 6):
         for rejected in (0.297, 0.298, 0.299, 0.302):  # 4.98 to 5.07 teachers busy
-            look = elastic(outlook((1, 1, size), gpus=15, rejected=rejected, waiting=0))
-            assert decide(look).reason == ""
+            inputs = elastic(make_inputs((1, 1, size), gpus=15, rejected=rejected, waiting=0))
+            assert decide(inputs).reason == ""
 
 
-def test_no_node_is_asked_for_that_would_load_until_everything_is_drawn() -> None:
-    look = elastic(outlook((1, 1, 2), gpus=15, rows=400, waiting=0, load=60.0))
-    assert sizes_of(look) == (1, 1, 2)
-    assert sizes_of(replace(look, teacher=replace(look.teacher, load_seconds=5.0))) == (1, 1, 6)
+def test_no_node_is_requested_that_would_load_until_everything_is_drawn() -> None:
+    inputs = elastic(make_inputs((1, 1, 2), gpus=15, rows=400, waiting=0, load=60.0))
+    assert sizes_of(inputs) == (1, 1, 2)
+    assert sizes_of(replace(inputs, teacher=replace(inputs.teacher, load_seconds=5.0))) == (1, 1, 6)
 
 
-def test_what_has_nothing_more_to_do_gives_its_node_back() -> None:
-    look = elastic(outlook((2, 1, 4), gpus=15, rows=0, waiting=0, queued=0, free_in=(9.0,) * 4))
-    busy = replace(look, teacher=replace(look.teacher, running=3))
+def test_idle_actors_give_their_nodes_back() -> None:
+    inputs = elastic(
+        make_inputs((2, 1, 4), gpus=15, rows=0, waiting=0, queued=0, free_in=(9.0,) * 4)
+    )
+    busy = replace(inputs, teacher=replace(inputs.teacher, running=3))
     assert sizes_of(busy) == (0, 1, 3)
-    assert sizes_of(replace(busy, student=replace(look.student, minimum=1))) == (1, 1, 3)
+    assert sizes_of(replace(busy, student=replace(inputs.student, minimum=1))) == (1, 1, 3)
