@@ -31,7 +31,7 @@ def page() -> str:
 
 def _sections(model: type[BaseModel], path: str) -> list[str]:
     title = f"`{path}`" if path else "Fields"
-    lines = [f"## {title}\n", "| field | type | default | what |", "|---|---|---|---|"]
+    lines = [f"## {title}\n", "| field | type | default | description |", "|---|---|---|---|"]
     below: list[str] = []
     for name, field in model.model_fields.items():
         inner = _model_of(field.annotation)

@@ -1,4 +1,4 @@
-"""What a job makes of its rows: pictures from prompts, edits of pictures, or controlled ones."""
+"""The task of a job: it draws from prompts, edits pictures, or draws under a ControlNet."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Edit(Settings):
 
 
 class Control(Settings):
-    """What `task: control` does with a row's picture before a ControlNet sees it."""
+    """How `task: control` prepares a row's picture for the ControlNet."""
 
     preprocess: Literal["none", "canny"] = Field(
         default="none",
-        description="none: the column has what the ControlNet takes (edges, depth, segments); "
-        "canny: it has photographs, and the edges are found here.",
+        description="none: the column holds the ControlNet's own input (edges, depth, segments); "
+        "canny: it holds photographs, and the job finds their edges.",
     )
     low: int = Field(default=100, ge=0, le=1000, description="Canny's lower threshold.")
     high: int = Field(default=200, ge=0, le=1000, description="Canny's upper threshold.")
@@ -76,18 +76,18 @@ def check_task(
     if task == "edit" and scheduler and scheduler.timesteps:
         raise ValueError(
             "models.student.scheduler.timesteps: they are of a whole drawing, and an edit starts "
-            "on the way"
+            "partway"
         )
 
 
 def conditioning_of(
     task: JobTask, edit: Edit | None, control: Control | None, fit: Fit | None = None
 ) -> Conditioning | None:
-    """What student and teacher are told of the rows' pictures."""
+    """How student and teacher use the rows' pictures; None where the task has none."""
     if task == "edit":
         return Conditioning("edit", strength=(edit or Edit()).strength, fit=fit or "crop")
     if task == "control":
-        told = control or Control()
-        canny = (told.low, told.high) if told.preprocess == "canny" else None
+        settings = control or Control()
+        canny = (settings.low, settings.high) if settings.preprocess == "canny" else None
         return Conditioning("control", canny=canny, fit=fit or "crop")
     return None

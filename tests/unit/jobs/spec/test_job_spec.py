@@ -203,7 +203,7 @@ def test_max_failed_is_a_fraction_with_a_point_and_a_count_without(tmp_path: Pat
         assert job.max_failed == again.max_failed == float(written)
 
 
-def test_every_mistake_is_told_at_once() -> None:
+def test_every_mistake_is_shown_at_once() -> None:
     with pytest.raises(SpecError) as caught:
         spec(seed=-1, rows_per_part=0)
     assert "seed" in str(caught.value)
@@ -233,7 +233,7 @@ def test_every_field_is_described() -> None:
         ({"unknown": [{"url": "s3://k:wJalrXUtnFEMI@b"}]}, "unknown.0.url"),
     ],
 )
-def test_keys_in_a_url_are_refused_and_not_told(fields: dict[str, Any], path: str) -> None:
+def test_keys_in_a_url_are_refused_and_not_shown(fields: dict[str, Any], path: str) -> None:
     with pytest.raises(SpecError) as refused:
         spec(**fields)
     assert f"{path}: a URL with a key" in str(refused.value)

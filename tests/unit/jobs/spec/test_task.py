@@ -1,4 +1,4 @@
-"""Editing and control: what the job file says of them, and what the models get."""
+"""Editing and control: the fields of the job file, and the conditioning of the models."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_fields_that_contradict_the_task_are_refused(fields: dict[str, Any], why
     assert why in str(caught.value)
 
 
-def test_what_student_and_teacher_are_told() -> None:
+def test_the_conditioning_of_each_task() -> None:
     edit = spec(task="edit", image_column="i", edit={"strength": 0.7}, strategy="regenerate")
     given = conditioning_of(edit.task, edit.edit, edit.control)
     assert given == Conditioning("edit", strength=0.7)
@@ -109,13 +109,13 @@ def test_every_drawing_counts(tmp_path: Path) -> None:
     assert identity_of(four) != identity_of(one)
 
 
-def test_the_oracle_is_told_the_target_and_the_models_the_instruction(tmp_path: Path) -> None:
+def test_the_oracle_gets_the_target_and_the_models_the_instruction(tmp_path: Path) -> None:
     file = tmp_path / "p.csv"
     file.write_text("prompt,target,picture\nmake it red,a red car,1.png\nadd snow,,2.png\n")
     part = only_part(file, task="edit", image_column="picture", target_column="target")
     assert part.targets == ["a red car", ""]
     assert part.invalid_rows == {1: "the prompt is empty"}
     owner = ActivePart(part, Cascade(2, Rules(threshold=0.5, student_batch=2, teacher_batch=2)))
-    told = {stage: Task(owner, Call(stage, (0,))).prompts for stage in Stage}
-    assert told[Stage.DRAW] == told[Stage.REFINE] == ["make it red"]
-    assert told[Stage.SCORE_DRAWN] == told[Stage.SCORE_REFINED] == ["a red car"]
+    prompts = {stage: Task(owner, Call(stage, (0,))).prompts for stage in Stage}
+    assert prompts[Stage.DRAW] == prompts[Stage.REFINE] == ["make it red"]
+    assert prompts[Stage.SCORE_DRAWN] == prompts[Stage.SCORE_REFINED] == ["a red car"]
