@@ -1,4 +1,4 @@
-"""What every format's reader offers: the columns, how many rows, and the rows, lazily.
+"""The interface of every format's reader: columns, number of rows, and the rows, lazily.
 
 The formats are in `jobs.input.text` (CSV, JSON Lines, text) and `jobs.input.parquet`.
 """
@@ -17,8 +17,11 @@ import pyarrow as pa
 from actors.errors import InputError
 
 BATCH_ROWS = 1024
+"""Chosen: a part of the default size is one batch; at 4 KiB a prompt it takes 4 MiB."""
 WHOLLY_HASHED_BYTES = 64 * 2**20
+"""Measured: hashing this much takes about a second on a busy machine, and each start hashes it."""
 END_BYTES = 2**20
+"""Of a larger file, at both ends: appended rows and a Parquet footer change the end."""
 
 
 class InputFile(ABC):
@@ -31,7 +34,7 @@ class InputFile(ABC):
     @property
     @abstractmethod
     def schema(self) -> pa.Schema:
-        """The columns, with what the schema says to other programs."""
+        """The columns, with the metadata that other programs read."""
 
     @property
     @abstractmethod
@@ -48,10 +51,10 @@ class InputFile(ABC):
 
     @cached_property
     def content_hash(self) -> str:
-        """Of every byte, or of a large file (over 64 MiB) of the first and the last MiB.
+        """Of every byte; of a large file (over 64 MiB) only of the first and the last MiB.
 
-        So a file of any size is looked at in an instant. A change in the middle of a large one that
-        keeps its size is not noticed.
+        So a file of any size is hashed in about a second. The hash misses a change in the middle
+        of a large file that keeps its size.
         """
         digest = blake2b(digest_size=8)
         with self.refusing(), self.file.open("rb") as content:
@@ -76,9 +79,9 @@ class InputFile(ABC):
 
     @contextmanager
     def refusing(self) -> Iterator[None]:
-        """Turns what pyarrow and the system say of a broken file into an InputError that names it.
+        """Turns errors of pyarrow and of the system into an InputError that names the file.
 
-        A file that breaks because it was changed is refused for that.
+        If the file changed meanwhile, the error names the change as the reason.
         """
         try:
             yield
@@ -95,7 +98,7 @@ def rows_among(
 ) -> Iterator[pa.RecordBatch]:
     """The rows with these numbers out of consecutive batches, which begin with row `first`.
 
-    Batch by batch: taken from a whole column, text of more than 2 GiB overflows.
+    It takes them batch by batch: `take` on a whole column overflows at 2 GiB of text.
     """
     for batch in batches:
         here = [row - first for row in rows if first <= row < first + batch.num_rows]

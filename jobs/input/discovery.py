@@ -1,4 +1,4 @@
-"""The files of an input, and the reader of each, by its name's ending."""
+"""Finds the files of an input, and picks each one's reader by the ending of its name."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def find_files(pattern: str) -> list[Path]:
     """
     try:
         return _find_files(pattern, Path(pattern).expanduser())
-    except (OSError, RuntimeError) as error:  # RuntimeError: of a home that there is not
+    except (OSError, RuntimeError) as error:  # RuntimeError: `~user` of an unknown user
         reason = error.strerror if isinstance(error, OSError) else error
         raise InputError(f"input {pattern[:200]!r} cannot be looked for: {reason}.") from error
 
@@ -65,7 +65,7 @@ def _is_hidden(path: Path) -> bool:
 
 
 def open_file(file: Path, text_column: str) -> InputFile:
-    """The reader for a file, by its ending. `text_column`: what the column of a .txt is called."""
+    """The reader for a file, by its ending. `text_column`: the name of a .txt file's column."""
     match SUFFIXES[file.suffix.lower()]:
         case "parquet":
             return ParquetFile(file)
@@ -78,7 +78,7 @@ def open_file(file: Path, text_column: str) -> InputFile:
 
 
 def check_apart(pattern: str, output: Path) -> None:
-    """Refuse an output whose files would be input of the same job, and the other way round."""
+    """Refuse an output inside the input, or an input inside the output. Raises InputError."""
     output = output.expanduser().resolve()
     there = Path(pattern).expanduser().absolute()
     if there.exists():

@@ -1,7 +1,7 @@
-"""Prompts in, parts out: the input cut into consecutive rows, lazily.
+"""Prompts in, parts out: cuts the input into parts of consecutive rows, lazily.
 
-What is wrong with a file is refused here, before a GPU is touched; what is wrong with one row makes
-that row fail, with the reason, and its neighbours go on.
+It refuses a broken file before a GPU is touched. A broken row only fails itself, with the reason,
+and its neighbours go on.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from jobs.input.validate import (
 from jobs.spec.job_spec import JobSpec
 
 MAX_PART_BYTES = 2**30
-"""Of the input's own columns; Arrow's text columns end at twice that."""
+"""Of the input's own columns in a part. Half of 2 GiB, where Arrow's text columns overflow."""
 
 
 @dataclass(frozen=True)
 class Part:
     """Consecutive rows of the input: the unit of work, of resume and of commit.
 
-    `table` has the input's own columns. `unusable`: rows that cannot be drawn, with the reason.
-    `images`: the rows' own pictures, where the task has them.
-    `targets`: what the oracle is told in place of the prompts.
+    table: the input's own columns. invalid_rows: rows that fail without being drawn, by their place
+    in the part, with the reason. images: the rows' own pictures, where the task has them.
+    targets: the texts that the oracle scores against, where they are not the prompts.
     """
 
     index: int
@@ -82,7 +82,7 @@ class Prompts:
         self._check_kind("target_column", "text", is_text)
         self._check_kind("image_column", "bytes or paths of pictures", is_picture)
         self._check_kind("id_column", "text or integers", lambda k: is_text(k) or _is_integer(k))
-        # Floats are refused: 2^53 + 1 would be rounded to another seed, and nobody would know.
+        # Floats are refused: they would round 2^53 + 1 to another seed, silently.
         self._check_kind(
             "seed_column", "integers", lambda k: is_text(k) or _is_integer(k) or pa.types.is_null(k)
         )
@@ -106,7 +106,7 @@ class Prompts:
 
     @cached_property
     def num_rows(self) -> int:
-        """Rows in all files. Parquet says so in its footer; other files are read through once."""
+        """Rows in all files. Reads a Parquet file's footer, and any other file through, once."""
         return sum(self._rows_in_files)
 
     @cached_property
@@ -115,7 +115,7 @@ class Prompts:
 
     @property
     def num_parts(self) -> int:
-        """Parts, the last of which may be shorter."""
+        """The number of parts; the last one may be shorter."""
         return -(-self.num_rows // self.spec.rows_per_part)
 
     def parts(self, first: int = 0) -> Iterator[Part]:
@@ -173,7 +173,7 @@ class Prompts:
             yield from with_valid_text(pa.Table.from_batches([batch]))[0].column(0).to_pylist()
 
     def describe_files(self) -> list[dict[str, Any]]:
-        """Name, size and content of each file: how a changed input is noticed."""
+        """Name, size and content hash of each file, by which a later run notices a change."""
         return [
             {
                 "name": reader.file.name,
@@ -196,7 +196,7 @@ class Prompts:
     def _plain(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The batch in the job's schema: files may differ in nullability and metadata.
 
-        Dictionaries are decoded: theirs depend on where reading began.
+        It decodes dictionaries, because their order depends on the row where reading began.
         """
         schema = pa.schema([self.schema.field(name) for name in batch.schema.names])
         columns = [column.cast(f.type) for column, f in zip(batch.columns, schema, strict=True)]
@@ -205,7 +205,7 @@ class Prompts:
         )
 
     def _part(self, index: int, batches: list[pa.RecordBatch]) -> Part:
-        # In one chunk: Parquet's pages follow the chunks, and those depend on where reading began.
+        # One chunk: Parquet's pages follow the chunks, which depend on the row where reading began.
         table = pa.Table.from_batches(batches).combine_chunks()
         first = index * self.spec.rows_per_part
         return self._as_part(index, first, table, range(first, first + table.num_rows))
@@ -238,7 +238,7 @@ class Prompts:
 
 
 def _texts(table: pa.Table, column: str, invalid_rows: dict[int, str]) -> list[str]:
-    """A column of prompts; what cannot be one is noted in `unusable`."""
+    """A column of prompts; adds those that are invalid to `invalid_rows`."""
     texts: list[str] = []
     for row, text in enumerate(table.column(column).to_pylist()):
         problem = problem_with_prompt(text)

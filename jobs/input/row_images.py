@@ -1,4 +1,4 @@
-"""The rows' own pictures: where a column may have them, and what is wrong with them."""
+"""The rows' own pictures: as bytes, as paths, or as Hugging Face's structs of both."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _is_binary(kind: pa.DataType) -> bool:
 
 
 def folder_of(pattern: str) -> Path:
-    """The folder that paths in an input are relative to: the one that `input` names, or is in."""
+    """The folder that paths in an input are relative to: `input` itself, or the one it lies in."""
     path = Path(pattern).expanduser().absolute()
     if path.is_dir():
         return path
@@ -38,20 +38,20 @@ def folder_of(pattern: str) -> Path:
 
 
 class RowImages:
-    """The rows' own pictures, in the table that they came in: none is copied before it is drawn."""
+    """The rows' own pictures, left in the input's table until their rows are drawn."""
 
     def __init__(self, column: pa.ChunkedArray, folder: Path) -> None:
         self._column, self._folder = column, folder
 
     def __getitem__(self, row: int) -> bytes | str:
-        """The bytes of a file, or its path."""
+        """The bytes of a picture's file, or the file's path."""
         value = self._column[row].as_py()
         if isinstance(value, dict):
             value = value["bytes"] or value["path"]
         return value if isinstance(value, bytes) else str(self._folder / value)
 
     def problems(self) -> Iterator[tuple[int, str]]:
-        """The rows that have no picture, with the reason."""
+        """The rows without a picture, with the reason."""
         column = self._column
         if pa.types.is_struct(column.type):
             inside, paths = (compute.struct_field(column, name) for name in ("bytes", "path"))
@@ -66,5 +66,5 @@ class RowImages:
         if is_text(column.type):
             for row, path in enumerate(column.to_pylist()):
                 if path and ("://" in path or "\0" in path):
-                    what = f"the picture {path[:100]!r} is no path of this machine"
-                    yield row, f"{what}. Mount or copy it"
+                    problem = f"the picture {path[:100]!r} is no path of this machine"
+                    yield row, f"{problem}. Mount or copy it"

@@ -1,9 +1,9 @@
-"""CSV, TSV, JSON Lines and text: read line by line, strictly, so that every refusal names its line.
+"""Reads CSV, TSV, JSON Lines and text line by line, strictly: every refusal names its line.
 
-Before a job starts each file is read through once: it counts the rows and finds what is wrong with
-any of them. Python's own parsers rather than pyarrow's: measured, pyarrow lets an unclosed quote
-swallow the rows that follow, infers JSON types from a file's first block only, and seldom says
-where an error is.
+Before a job starts, a reader goes through each file once: it counts the rows and refuses a broken
+one. It uses Python's own parsers rather than pyarrow's: measured, pyarrow lets an unclosed quote
+swallow the rows that follow, infers JSON types from a file's first block only, and seldom names
+the place of an error.
 """
 
 from __future__ import annotations
@@ -22,15 +22,18 @@ from actors.errors import InputError
 from jobs.input.base import BATCH_ROWS, InputFile
 
 MAX_LINE_CHARS = 16 * 2**20
+"""Chosen: four of the longest cells; a binary file without line ends is refused before it fills
+the memory."""
 MAX_CELL_CHARS = 4 * 2**20
 """A longer CSV cell is more likely a quote that is never closed than a prompt."""
 BATCH_CHARS = 16 * 2**20
+"""Chosen: Python holds a batch in at most 64 MiB (4 bytes a character)."""
 
 T = TypeVar("T")
 
 
 class TextFile(InputFile):
-    """A prompt a line; empty lines at the file's end are none."""
+    """A prompt on each line; empty lines at the file's end are no prompts."""
 
     def __init__(self, file: Path, column: str) -> None:
         super().__init__(file)
@@ -95,8 +98,8 @@ class CsvFile(InputFile):
             yield pa.record_batch(cells, names=names)
 
     def _table(self) -> Iterator[list[str]]:
-        """The header and the rows: as many cells in each. Empty lines are none."""
-        csv.field_size_limit(MAX_CELL_CHARS)  # one for the whole process, and 128 KiB by default
+        """The header, then the rows, each with as many cells; skips empty lines."""
+        csv.field_size_limit(MAX_CELL_CHARS)  # of the whole process; Python's default is 128 KiB
         is_tsv = self.file.suffix.lower() == ".tsv"
         reader = csv.reader(
             _lines(self),
@@ -132,15 +135,15 @@ _CSV_ERRORS = {
     "',' expected after '\"'": "text after a closing quote. Double the quotes inside a quoted "
     "cell; or is a quote before it never closed?",
 }
-"""What Python's csv says -> what the user can do about it."""
+"""The error of Python's csv -> our reason, with the next step."""
 
 
 class JsonLinesFile(InputFile):
-    """An object a line. A column's type is what all its values have in common; dates stay text."""
+    """An object on each line. A column's type fits all its values; dates stay text."""
 
     @property
     def schema(self) -> pa.Schema:
-        """Reads the file through: a type may show in the last line only."""
+        """Reads the file through: only the last line may show a column's type."""
         return self._scanned[1]
 
     @property
@@ -170,7 +173,7 @@ class JsonLinesFile(InputFile):
         return rows, schema
 
     def _widened(self, schema: pa.Schema, some: list[tuple[int, int, dict[str, Any]]]) -> pa.Schema:
-        """`schema` with what these rows add to it; refuses the first row that contradicts it."""
+        """`schema`, widened by these rows' columns; refuses the first row that contradicts it."""
         try:
             found = [schema, _inferred([row for _, _, row in some])]
             return pa.unify_schemas(found, promote_options="permissive")
@@ -186,7 +189,7 @@ class JsonLinesFile(InputFile):
         return schema
 
     def _objects(self) -> Iterator[tuple[int, int, dict[str, Any]]]:
-        """(line number, characters, object); empty lines are none."""
+        """(line number, characters, object) of each line that is not empty."""
         for number, line in enumerate(_lines(self), 1):
             if line.isspace():
                 continue
@@ -234,7 +237,10 @@ def _inferred(rows: list[dict[str, Any]]) -> pa.Schema:
 
 
 def _without_surrogates(row: dict[str, Any]) -> dict[str, Any]:
-    """Unpaired surrogates cannot be stored; their row fails when it is read, not the whole file."""
+    """The row with `?` for unpaired surrogates, which Arrow cannot store, to infer its types.
+
+    Such a row fails alone when it is read.
+    """
     return {
         name: value.encode(errors="replace").decode() if isinstance(value, str) else value
         for name, value in row.items()
@@ -242,7 +248,7 @@ def _without_surrogates(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
-    """The values; text with an unpaired surrogate as bytes that are not UTF-8: its row fails."""
+    """The values. Unpaired surrogates become bytes that are not UTF-8, so their rows fail alone."""
     try:
         return pa.array(values, kind)
     except UnicodeEncodeError:
@@ -251,7 +257,7 @@ def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
 
 
 def _lines(source: InputFile) -> Iterator[str]:
-    """The lines of a UTF-8 file, with their ends; a byte order mark is dropped."""
+    """The lines of a UTF-8 file with their ends, without a byte order mark."""
     file = source.file
     with source.refusing(), file.open("rb") as raw:
         head = raw.read(4)
@@ -284,7 +290,7 @@ def _check_utf8(file: Path, number: int, line: str) -> None:
 
 
 def _cut(rows: Iterable[T], size: Callable[[T], int]) -> Iterator[list[T]]:
-    """The rows in lists of at most BATCH_ROWS and, but for a longer row, BATCH_CHARS."""
+    """The rows in lists of at most BATCH_ROWS and BATCH_CHARS; a longer row alone."""
     cut: list[T] = []
     chars = 0
     for row in rows:

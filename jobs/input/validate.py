@@ -14,11 +14,13 @@ from actors.errors import InputError
 from actors.seeds import MAX_SEED
 
 MAX_PROMPT_CHARS = 4 * 2**20
+"""Chosen: text encoders read some hundred tokens; a longer text is a file in the wrong column."""
 MAX_SUSPECTS = 1000
+"""Hashes that occur twice, of which one pair is shown. Chosen: bounds the memory of equal ids."""
 
 
 def problem_with_prompt(prompt: str | None) -> str | None:
-    """Why a prompt cannot be drawn; None if it can. Any length up to the cap is drawn."""
+    """The reason why a prompt is invalid; None for a valid one, of any length up to the cap."""
     if prompt is None:
         return "the prompt is null"
     if not prompt.strip():
@@ -31,7 +33,7 @@ def problem_with_prompt(prompt: str | None) -> str | None:
 
 
 def as_seed(value: Any) -> int | None:
-    """A seed as it is, or as the text of a CSV cell; None if it is none."""
+    """The seed in an integer or in the text of a CSV cell; None for anything else."""
     if isinstance(value, str) and re.fullmatch(r"\s*[0-9]{1,19}\s*", value):
         value = int(value)
     return value if type(value) is int and 0 <= value <= MAX_SEED else None
@@ -45,9 +47,9 @@ def is_text(kind: pa.DataType) -> bool:
 
 
 def with_valid_text(table: pa.Table) -> tuple[pa.Table, dict[int, str]]:
-    """The table with U+FFFD in place of what is not UTF-8, and the rows where that was needed.
+    """The table with U+FFFD in place of invalid UTF-8, and the rows that had it, with the reason.
 
-    A part with invalid text could be written, and then no program could read it.
+    Arrow would write a part with invalid text, and then no program could read it.
     """
     bad: dict[int, str] = {}
     for place, field in enumerate(table.schema):
@@ -71,8 +73,8 @@ def with_valid_text(table: pa.Table) -> tuple[pa.Table, dict[int, str]]:
 def check_ids(column: str, read: Callable[[], Iterable[object]]) -> None:
     """Refuse an id that two rows have: their seeds would be the same. Null and "" are no ids.
 
-    read: begins to read the values of the id column, row after row; called once, and once more to
-    name the two rows. Ids are compared in 8 bytes a row, whatever they are. Raises InputError.
+    read: opens the values of the id column, row after row; called a second time to name the two
+    rows. The comparison holds a hash of 8 bytes for each row. Raises InputError.
     """
     hashes = np.fromiter((_hash(name) for _, name in _ids(read())), np.uint64)
     hashes.sort()

@@ -1,4 +1,4 @@
-"""What the tests of the input share."""
+"""Reads small inputs, for the tests of jobs/input."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def only_part(path: Path, **fields: Any) -> Part:
 
 
 def refusal(path: Path | str, **fields: Any) -> str:
-    """What is said of an input that is refused before its first part is read."""
+    """The error of an input that is refused before its first part is read."""
     with pytest.raises(InputError) as caught:
         assert read(path, **fields).num_rows < 0, "it was not refused"
     return str(caught.value)

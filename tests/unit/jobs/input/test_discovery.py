@@ -46,9 +46,9 @@ def test_large_strings_and_dictionaries_are_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", [pa.struct([("a", pa.string())]), pa.int64(), pa.binary()])
 def test_a_prompt_column_without_text_is_refused(tmp_path: Path, kind: pa.DataType) -> None:
     pq.write_table(pa.table({"prompt": pa.array([None], kind)}), tmp_path / "p.parquet")
-    said = refusal(tmp_path / "p.parquet")
-    assert f"holds {kind}, and must hold text" in said
-    assert "The columns there: prompt." in said
+    reason = refusal(tmp_path / "p.parquet")
+    assert f"holds {kind}, and must hold text" in reason
+    assert "The columns there: prompt." in reason
 
 
 def test_a_missing_column_is_refused_with_those_there(tmp_path: Path) -> None:

@@ -208,7 +208,7 @@ def test_a_quoted_newline_is_part_of_its_row(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "reason"),
     [
         (
             "p.csv",
@@ -226,12 +226,12 @@ def test_a_quoted_newline_is_part_of_its_row(tmp_path: Path) -> None:
     ],
 )
 def test_a_bad_file_is_refused_by_name(
-    tmp_path: Path, name: str, content: bytes, said: str
+    tmp_path: Path, name: str, content: bytes, reason: str
 ) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError) as caught:
         list(read(tmp_path / name).parts())
-    assert said in str(caught.value)
+    assert reason in str(caught.value)
 
 
 def test_files_of_one_job_have_one_schema(tmp_path: Path) -> None:

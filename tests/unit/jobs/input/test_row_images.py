@@ -57,15 +57,15 @@ def test_pictures_come_as_bytes_as_paths_and_as_hugging_face_has_them(tmp_path: 
 
 def test_a_struct_of_other_things_holds_no_pictures(tmp_path: Path) -> None:
     kind = pa.struct([("bytes", pa.list_(pa.uint8())), ("path", pa.string())])
-    told = refusal(with_images(tmp_path, pa.array([None] * 3, kind)), **EDIT)
-    assert "and must hold bytes or paths of pictures" in told
+    error = refusal(with_images(tmp_path, pa.array([None] * 3, kind)), **EDIT)
+    assert "and must hold bytes or paths of pictures" in error
 
 
 def test_a_column_of_numbers_holds_no_pictures(tmp_path: Path) -> None:
     file = with_images(tmp_path, pa.array([1, 2, 3]))
-    told = refusal(file, **EDIT)
-    assert "image_column 'picture'" in told
-    assert "holds int64, and must hold bytes or paths of pictures" in told
+    error = refusal(file, **EDIT)
+    assert "image_column 'picture'" in error
+    assert "holds int64, and must hold bytes or paths of pictures" in error
     assert "image_column 'image' is not in" in refusal(file, task="edit", image_column="image")
 
 

@@ -13,7 +13,7 @@ from tests.unit.jobs.reading import only_part, read, refusal
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "reason"),
     [
         (b"prompt,n\nx,1\ny\n", "line 3 has another number of cells (1) than the header (2)"),
         (b"prompt,n\nx,1\ny,2,3\n", "line 3 has another number of cells (3)"),
@@ -31,10 +31,10 @@ from tests.unit.jobs.reading import only_part, read, refusal
         (b"\n\n", "is empty: it has no header"),
     ],
 )
-def test_a_broken_csv_is_refused_with_its_line(tmp_path: Path, content: bytes, said: str) -> None:
+def test_a_broken_csv_is_refused_with_its_line(tmp_path: Path, content: bytes, reason: str) -> None:
     (tmp_path / "p.csv").write_bytes(content)
     found = refusal(tmp_path / "p.csv")
-    assert said in found
+    assert reason in found
     assert "p.csv" in found
 
 
@@ -81,7 +81,7 @@ def test_what_python_writes_as_csv_is_read_back(
 
 
 @pytest.mark.parametrize(
-    ("lines", "said"),
+    ("lines", "reason"),
     [
         (['{"prompt": "a"}', '{"prom'], "line 2 is not JSON"),
         (['{"prompt": "a"}', "", '{"prompt": "b"} x'], "line 3 is not JSON"),
@@ -99,11 +99,11 @@ def test_what_python_writes_as_csv_is_read_back(
     ],
 )
 def test_a_broken_jsonl_is_refused_with_its_line(
-    tmp_path: Path, lines: list[str], said: str
+    tmp_path: Path, lines: list[str], reason: str
 ) -> None:
     (tmp_path / "p.jsonl").write_text("\n".join(lines))
     found = refusal(tmp_path / "p.jsonl")
-    assert said in found
+    assert reason in found
     assert "p.jsonl" in found
 
 

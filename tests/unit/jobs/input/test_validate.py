@@ -82,7 +82,7 @@ def test_text_that_no_program_can_read_is_not_passed_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "reason"),
     [
         ("-1", "seed -1 is not an integer in 0..9223372036854775807"),
         ("9223372036854775807", None),
@@ -90,12 +90,12 @@ def test_text_that_no_program_can_read_is_not_passed_on(tmp_path: Path) -> None:
     ],
 )
 def test_a_seed_in_jsonl_is_an_integer_of_63_bits_or_null(
-    tmp_path: Path, value: str, said: str | None
+    tmp_path: Path, value: str, reason: str | None
 ) -> None:
     file = tmp_path / "p.jsonl"
     file.write_text(f'{{"prompt": "a", "s": 5}}\n{{"prompt": "b", "s": {value}}}\n')
     part = only_part(file, seed_column="s")
-    assert part.invalid_rows == ({1: said} if said else {})
+    assert part.invalid_rows == ({1: reason} if reason else {})
     assert part.seeds[1] == {"-1": 0, "null": row_seed(0, "1")}.get(value, MAX_SEED)
 
 
@@ -113,9 +113,9 @@ def test_a_column_of_seeds_that_are_no_integers_is_refused(
 ) -> None:
     """As floats, 2^53 + 1 and 2^53 are one seed."""
     pq.write_table(pa.table({"prompt": ["a", "b"], "s": seeds}), tmp_path / "p.parquet")
-    said = refusal(tmp_path / "p.parquet", seed_column="s")
-    assert "seed_column 's'" in said
-    assert "must hold integers" in said
+    reason = refusal(tmp_path / "p.parquet", seed_column="s")
+    assert "seed_column 's'" in reason
+    assert "must hold integers" in reason
 
 
 # ---- ids
