@@ -1,4 +1,4 @@
-"""By what a job is compared with the one that its output folder holds, and what job.json gets."""
+"""Compares a job with the one that its output folder holds, and writes job.json."""
 
 from __future__ import annotations
 
@@ -22,37 +22,37 @@ log = logging.getLogger("bottega.job")
 def identity_of(job: Job) -> dict[str, Any]:
     """Everything that the output's bytes depend on. A resumed run must have the same.
 
-    Model files count by their content, so that the same models at another path are the same.
-    Of pictures that the input names by their paths, only the paths count.
+    Model files count by their content, so a job may find the same models at another path. Pictures
+    that the input names by their paths count by their paths alone.
     """
     spec = job.spec.model_dump(mode="json", exclude=set(NOT_IN_THE_BYTES))
     _take_places_out(spec["models"])
     pools = job.spec.pools
     identity = {
         "spec": spec,
-        # Measured: a 1x1 convolution of oneDNN gives other last bits with other threads.
+        # Measured: the last bits of oneDNN's 1x1 convolution depend on the number of threads.
         "threads": {name: pool.threads_per_actor for name, pool in pools.by_name.items()},
         "input_files": job.prompts.describe_files(),
         "model_files": job.model_files,
     }
-    # As job.json has it, so that what is compared is alike.
+    # Redacted as job.json is, so that the two compare equal.
     return dict(redacted(identity))
 
 
 def _written_spec(job: Job) -> dict[str, Any]:
-    """The whole spec, for a retry; perhaps from another working folder."""
+    """The whole spec, with the input's absolute path: a retry may run in another folder."""
     spec = job.spec.model_dump(mode="json")
     spec["input"] = str(Path(job.spec.input).expanduser().absolute())
     return dict(redacted(spec))
 
 
 def is_outdated(before: dict[str, Any], job: Job) -> bool:
-    """Whether job.json says less or other than this job: its input grew, or was moved."""
+    """Whether the job.json `before` differs from this job, whose input grew or moved."""
     return bool(before["identity"] != identity_of(job) or before["spec"] != _written_spec(job))
 
 
 def write_job(job: Job, calibration: dict[str, Any], replace: bool = False) -> None:
-    """Fix the threshold in job.json, before the first part starts.
+    """Write job.json with the threshold, which is fixed before the first part starts.
 
     Without `replace` a job.json that another driver wrote meanwhile stays.
     """
@@ -70,16 +70,16 @@ def write_job(job: Job, calibration: dict[str, Any], replace: bool = False) -> N
 
 
 def claim(job: Job) -> None:
-    """Refuse an output that is not ours, or that the input reads; touches nothing."""
+    """Refuse an output folder that is not ours or lies inside the input; touches nothing."""
     check_apart(job.spec.input, job.output.path)
     job.output.claim()
 
 
 def continues(job: Job, extend: bool = False) -> dict[str, Any] | None:
-    """The job.json that is in the output folder already; None for a new job.
+    """The job.json that this job continues; None for a new job.
 
-    With `extend` the input may have grown since. Raises OutputError, with what differs, if it
-    is another job's.
+    With `extend` the input may have grown since. Raises OutputError with the differences if the
+    output folder holds another job.
     """
     before = job.output.read_job()
     if before is None:
@@ -118,7 +118,7 @@ def _check_grown(job: Job, before: dict[str, Any], files: Files) -> None:
 
 
 def _about(job: Job) -> dict[str, Any]:
-    """For people, in job.json: how it was resolved, and the versions it ran with."""
+    """Fields of job.json for people: how the job was resolved, and the versions it ran with."""
     packages = (
         *("bottega", "ray", "torch", "diffusers", "transformers", "pyarrow"),
         *("numpy", "pillow", "opencv-python-headless"),
@@ -142,7 +142,7 @@ def _about(job: Job) -> dict[str, Any]:
 
 
 def _take_places_out(fields: Any) -> None:
-    """Out of the models' fields, at any depth: where their files are, which count otherwise."""
+    """Remove, at any depth of the models' fields, the places of files: files count by content."""
     below = fields
     if isinstance(fields, dict):
         for name in PLACES & fields.keys():

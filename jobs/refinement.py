@@ -1,4 +1,4 @@
-"""The teacher's start and steps, chosen from the job and its models, and checked against them."""
+"""Chooses the teacher's start and steps from the job and its models, and checks both."""
 
 from __future__ import annotations
 
@@ -26,17 +26,20 @@ from jobs.spec.task import conditioning_of
 log = logging.getLogger("bottega.job")
 
 DEFAULT_ROLLBACK = Rollback(strength=0.6)
+"""Chosen above 0.5, which gained less on the embedded set (docs/embedded.md), and below 0.7, which
+takes more steps."""
 
 NEAR_STRENGTH = 0.05
-"""A start so near to the one that was asked for is not told of."""
+"""A start nearer than this to the wanted one logs no warning. Chosen: whole steps move most starts
+by less, and a warning for each would teach people to skip warnings."""
 
 
 def planned_refinement(
     spec: JobSpec, through: Through = "latents", instructed: bool = False
 ) -> Refinement:
-    """What the teacher is to do; its files are looked at only for a rollback to a noise level.
+    """The teacher's task; reads its files only for a rollback to a noise level.
 
-    instructed: whether it edits by an instruction, and so from noise.
+    instructed: whether the teacher edits by an instruction, and so from noise.
     """
     given = conditioning_of(spec.task, spec.edit, spec.control, spec.image_fit)
     strength = _strength(spec)
@@ -47,7 +50,7 @@ def planned_refinement(
 
 
 def as_planned(spec: JobSpec) -> Refinement:
-    """What the teacher is to do, as far as that is known without fetching models."""
+    """The teacher's task as far as it is known without fetching models."""
     instructed = follows_instructions(spec.models.teacher)
     if instructed:
         _check_instructed(spec)
@@ -55,6 +58,7 @@ def as_planned(spec: JobSpec) -> Refinement:
 
 
 def refinement_of(spec: JobSpec, through: Through, instructed: bool) -> Refinement:
+    """The teacher's task, checked against its files. Raises SpecError for too many steps."""
     planned = planned_refinement(spec, through, instructed)
     most = floor(planned.strength * _schedule(spec.models.teacher).num_timesteps)
     if planned.steps > most:
@@ -66,7 +70,7 @@ def refinement_of(spec: JobSpec, through: Through, instructed: bool) -> Refineme
     if planned.strategy == "refine" and not spec.models.timed:
         rounding = family_of(check_folder(spec.models.teacher)).rounding
         asked = steps_to_ask_for(planned.strength, planned.steps, rounding)
-        _tell_of_a_far_start("the rollback", "teacher", planned.strength, planned.steps, asked)
+        _warn_of_a_far_start("the rollback", "teacher", planned.strength, planned.steps, asked)
     return planned
 
 
@@ -94,7 +98,7 @@ def _strength(spec: JobSpec) -> float:
 
 
 def _check_mixing(spec: JobSpec, schedule: NoiseSchedule, name: str, noise: Noise) -> None:
-    """Refuse a level of noise that is said in another rule's terms than the teacher's."""
+    """Refuse a noise level in the terms of another rule than the teacher's."""
     if schedule.noise != noise:
         raise SpecError(
             f"rollback.{name} is for {MIXING[noise]}; the teacher "
@@ -105,7 +109,7 @@ def _check_mixing(spec: JobSpec, schedule: NoiseSchedule, name: str, noise: Nois
 
 
 def check_edit(spec: JobSpec, instructed: bool) -> None:
-    """Refuse a start that the student's few steps cannot reach; tell of one that they miss."""
+    """Refuse a start that the student's few steps cannot reach; log a warning if they miss it."""
     given = conditioning_of(spec.task, spec.edit, spec.control, spec.image_fit)
     if given is None or given.task != "edit" or spec.models.timed:
         return
@@ -113,8 +117,8 @@ def check_edit(spec: JobSpec, instructed: bool) -> None:
         _check_instructed(spec)
         if spec.target_column is None:
             log.warning(
-                "the oracle is shown the instructions; most judge only what a picture shows. Name "
-                "the column that says it: target_column"
+                "the oracle gets the instructions as prompts; most oracles judge only what a "
+                "picture shows. Name the column that describes the result: target_column"
             )
         return
     from actors.models.schedulers import most_steps
@@ -128,16 +132,19 @@ def check_edit(spec: JobSpec, instructed: bool) -> None:
             f"{asked} steps, and the student's has at most {most}. Raise it, or lower "
             "models.student.steps."
         )
-    _tell_of_a_far_start("edit.strength", "student", given.strength, student.steps, asked)
+    _warn_of_a_far_start("edit.strength", "student", given.strength, student.steps, asked)
 
 
 def _check_instructed(spec: JobSpec) -> None:
     if spec.edit is not None:
-        raise SpecError("edit: it says nothing to models that follow instructions. Leave it out.")
+        raise SpecError("edit: models that follow instructions do not use it. Leave it out.")
 
 
-def _tell_of_a_far_start(what: str, who: str, strength: float, steps: int, asked: int) -> None:
-    """Few steps have few starts; asked: the steps of the schedule of which `steps` are taken."""
+def _warn_of_a_far_start(what: str, who: str, strength: float, steps: int, asked: int) -> None:
+    """Log a start that few steps cannot place near `strength`.
+
+    asked: the steps of the whole schedule, of which the model takes the last `steps`.
+    """
     if abs(steps / asked - strength) > NEAR_STRENGTH:
         log.warning(
             "%s is %g; with %d step%s the %s starts at %.2f, the nearest that its schedules have",

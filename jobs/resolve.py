@@ -1,4 +1,4 @@
-"""A job, resolved: every choice made, every model folder looked at, nothing started yet."""
+"""Resolves a job: makes every choice, looks at every model folder, and starts nothing."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from jobs.spec.task import conditioning_of
 
 @dataclass(frozen=True)
 class Job:
-    """What the runner and the calibration need to know, beside the threshold."""
+    """A resolved job: everything that a run needs but the threshold."""
 
     spec: JobSpec
     prompts: Prompts
     output: OutputFolder
     refinement: Refinement
     model_files: dict[str, str]
-    """Role -> hash of the model's files."""
+    """Role -> hash of the model's files: student, oracle and teacher."""
 
     @property
     def draw_plan(self) -> DrawPlan:
-        """What the student is to do."""
+        """The student's task on each row."""
         spec = self.spec
         return DrawPlan(
             spec.draws, conditioning_of(spec.task, spec.edit, spec.control, spec.image_fit)
@@ -54,7 +54,7 @@ class Job:
         return self.refinement.steps * self.spec.models.teacher.evaluations_per_step
 
     def rules(self, threshold: float) -> Rules:
-        """What the cascade goes by."""
+        """The rules of the cascade, for a threshold."""
         spec = self.spec
         return Rules(
             threshold=threshold,
@@ -70,7 +70,7 @@ class Job:
 
 
 def resolve(spec: JobSpec) -> Job:
-    """Look at the input, the models and the output's name. Raises a UserError for what is wrong."""
+    """Look at the input, the models and the output's name. Raises a UserError for each fault."""
     prompts = Prompts(spec)
     check_names(prompts.schema.names, spec.seed_column)
     through: Through

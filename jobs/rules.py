@@ -1,4 +1,4 @@
-"""What decides about a row, for the whole job."""
+"""The rules by which a job decides about each row."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """What decides, for the whole job: fixed before the first part starts."""
+    """The rules of a whole job, fixed before its first part starts."""
 
     threshold: float
     student_batch: int
@@ -20,4 +20,4 @@ class Rules:
     draws: int = 1
     """Pictures that the student draws of each row: row n of a DRAW has places n * draws and on."""
     max_attempts: int = 3
-    """Times that a call may fail before it is halved, or its only row given up."""
+    """Times that a call may fail before the cascade halves it, or fails its only row."""

@@ -67,7 +67,7 @@ class TextFile(InputFile):
 
 
 class CsvFile(InputFile):
-    """Every column is text: `007`, `1e5` and dates stay what the user wrote.
+    """Every column is text: `007`, `1e5` and dates stay as the user wrote them.
 
     In tab-separated files a quote is a character like any other: that format has no quoting.
     """

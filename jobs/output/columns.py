@@ -10,7 +10,7 @@ import pyarrow as pa
 from actors.errors import OutputError
 
 ROW_GROUP_ROWS = 100
-"""As the viewer of the Hugging Face hub wants them."""
+"""The viewer of the Hugging Face hub wants row groups of 100 rows where there are pictures."""
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
@@ -32,9 +32,9 @@ def our_columns(save_student: bool) -> dict[str, pa.DataType]:
 
 
 def check_names(columns: Sequence[str], seed_column: str | None) -> None:
-    """Refuse an input whose columns are called like ours; but `seed` may be the column of seeds.
+    """Refuse input columns with names of ours, except `seed` as the column of seeds.
 
-    `student_image` is ours in every job: what reads a dataset knows our columns by their names.
+    `student_image` is ours in every job: readers of a dataset know our columns by their names.
     """
     ours = set(our_columns(save_student=True))
     replaced = {"seed"} if seed_column == "seed" else set()
@@ -48,9 +48,10 @@ def check_names(columns: Sequence[str], seed_column: str | None) -> None:
 
 @dataclass(frozen=True, slots=True)
 class RowResult:
-    """What a row becomes, beside its pictures.
+    """The values of a row in our columns.
 
-    `image`, `student_image`: (which of the files given to `write_part`, which in it), or None.
+    image, student_image: (number of a list among the files given to `write_part`, place in that
+    list), or None for no picture.
     """
 
     seed: int

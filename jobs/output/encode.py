@@ -1,4 +1,4 @@
-"""Pictures to files: PNG, JPEG or WebP bytes."""
+"""Encodes pictures as PNG, JPEG or WebP files."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def encode(
     quality: int,
     *pictures: npt.NDArray[np.uint8],
 ) -> tuple[list[bytes], CallFacts]:
-    """One file a pick: (which of `pictures`, which row of it).
+    """A file for each pick: (number of an array in `pictures`, row of that array).
 
-    pictures: each (rows, height, width, 3) uint8, as actors return them. `quality` is for JPEG and
+    pictures: each (rows, height, width, 3) uint8, as actors return them. quality: for JPEG and
     WebP; PNG is lossless. The bytes depend on the pixels alone.
     """
     start = perf_counter()
@@ -39,7 +39,7 @@ def encode_one(picture: npt.NDArray[np.uint8], image_format: ImageFormat, qualit
         case "png":
             image.save(buffer, "PNG")
         case "jpeg":
-            # 4:4:4, because synthetic pictures have hard coloured edges that 4:2:0 smears.
+            # 4:4:4, because 4:2:0 smears the hard coloured edges of synthetic pictures.
             image.save(buffer, "JPEG", quality=quality, subsampling=0)
         case "webp":
             image.save(buffer, "WEBP", quality=quality, method=4)

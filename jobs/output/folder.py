@@ -40,16 +40,16 @@ class OutputFolder:
         self.path = Path(path).expanduser()
 
     def part_file(self, index: int) -> Path:
-        """Where a part's rows are."""
+        """The file of a part's rows."""
         return self.path / "data" / f"part-{index:08d}.parquet"
 
     def record_file(self, index: int) -> Path:
-        """Where a part's record is."""
+        """The file of a part's record."""
         return self.path / "records" / f"part-{index:08d}.json"
 
     @property
     def job_file(self) -> Path:
-        """Where the resolved job is."""
+        """The file of the resolved job."""
         return self.path / "job.json"
 
     def claim(self) -> None:
@@ -98,30 +98,30 @@ class OutputFolder:
 
     @property
     def timeline_file(self) -> Path:
-        """Where every change of the pools' sizes is told, in JSON Lines."""
+        """The file of every change of the pools' sizes, in JSON Lines."""
         return self.path / "timeline.jsonl"
 
     def add_to_timeline(self, entry: Mapping[str, Any]) -> None:
-        """Tell of one more event, with the time of day; a resumed run goes on where it is."""
+        """Add an event, with the time of day; a resumed run adds to the same file."""
         stamped = {"time": datetime.now(UTC).isoformat(timespec="seconds"), **entry}
         with failing_in(self.path), self.timeline_file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(redacted(stamped)) + "\n")
 
     def check_there(self) -> None:
-        """Raise OutputFailedError when the folder is there no more, or another in its place."""
+        """Raise OutputFailedError when job.json is gone: the folder was removed or replaced."""
         with failing_in(self.path):
             self.job_file.stat()
 
     def unfinish(self) -> None:
-        """Parts are missing: take `_SUCCESS` away."""
+        """Remove `_SUCCESS`, because parts are missing."""
         with failing_in(self.path):
             (self.path / "_SUCCESS").unlink(missing_ok=True)
 
     def finish(self, pages: Mapping[str, str]) -> None:
-        """Every part is there: write the pages, and last `_SUCCESS`, as other programs expect.
+        """Write the pages of a complete dataset, and last `_SUCCESS`, as other programs expect.
 
-        Secrets are taken out of Markdown only: a page in HTML shows prompts, and is made of a
-        job.json that has none.
+        Only Markdown is redacted: a page in HTML shows prompts, which are the user's data, and the
+        rest of it comes from job.json, which has no secrets.
         """
         with failing_in(self.path):
             for name, page in pages.items():

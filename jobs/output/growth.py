@@ -1,9 +1,8 @@
-"""`--extend`: the proof that an input only grew.
+"""`--extend`: proves that an input only grew.
 
-Every row that a picture was made of is compared, value by value, with the row that the input has
-now: the parts keep the input's own columns, so they are the proof, for every format alike. (A hash
-of the old bytes would not do: a Parquet file that grew is another file.) Rows that were not drawn
-yet need no proof, as nothing was made of them.
+The parts keep the input's own columns, so each finished row is compared, value by value, with the
+row that the input has now; that serves every format alike. (A hash of the old bytes would not: a
+Parquet file that grew is another file.) Rows that were not drawn yet need no proof.
 """
 
 from __future__ import annotations
@@ -19,13 +18,13 @@ from jobs.output.columns import our_columns
 from jobs.output.folder import OutputFolder
 
 Files = Sequence[dict[str, Any]]
-"""Files of an input, as `Prompts.describe_files` has them."""
+"""Files of an input, as `Prompts.describe_files` returns them."""
 
 
 def files_changed(before: Files, now: Files) -> str | None:
-    """What more than growing happened to the files; None if they can have grown.
+    """The first change of the files that is more than growth; None if they may only have grown.
 
-    The last file may have grown, and files may follow it; the others are the same as before.
+    The last file may have grown, and files may follow it; the others must be the same as before.
     """
     for number, old in enumerate(before):
         if number >= len(now):
@@ -39,9 +38,9 @@ def files_changed(before: Files, now: Files) -> str | None:
 
 
 def rows_changed(folder: OutputFolder, prompts: Prompts, rows_before: int) -> str | None:
-    """What differs between the rows of the finished parts and the input's; None if nothing does.
+    """The first difference between the finished parts' rows and the input's; None if there is none.
 
-    Reads the input up to the last finished part, and of the parts all but the pictures.
+    Reads the input up to the last finished part, and all of the parts but the pictures.
     """
     if prompts.num_rows < rows_before:
         return f"it had {rows_before:,} rows, and has {prompts.num_rows:,}"
@@ -74,7 +73,7 @@ def _part_changed(folder: OutputFolder, part: Part, rows: int) -> str | None:
     if now.equals(before):
         return None
     for name in (*had, "seed"):
-        # By what is written of them: a NaN is not equal to itself.
+        # Compares their texts, because a NaN is not equal to itself.
         pairs = zip(before.column(name).to_pylist(), now.column(name).to_pylist(), strict=True)
         for row, (old, new) in enumerate(pairs):
             if repr(old) != repr(new):

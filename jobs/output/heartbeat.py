@@ -1,8 +1,8 @@
-"""Who else is driving a job into the same output folder: heartbeats, not locks.
+"""Finds other drivers of the same output folder, by heartbeats, not locks.
 
 Two drivers on one output are both right: they write the same bytes (DESIGN.md, section 1). They
-only do the same work twice, so the second one is told. Nothing here is ever waited for, and nothing
-of it reaches the dataset: a driver that died without taking its file away blocks nobody.
+only do the same work twice, so the second one logs a warning. Nobody waits for a heartbeat, and no
+byte of the dataset depends on one: a driver that died and left its file blocks nobody.
 """
 
 from __future__ import annotations
@@ -19,13 +19,15 @@ from jobs.output.atomic import failing_in, owner_of, tag
 from jobs.output.folder import DRIVERS
 
 BEAT_SECONDS = 5.0
+"""Chosen: a touch of a file every 5 s is nothing to a disk."""
 STALE_SECONDS = 60.0
-"""A driver that was silent for so long is taken for dead."""
+"""A driver that was silent for this long counts as dead. Twelve beats, so that a slow network disk
+hides nobody; a mistake costs no more than a missing warning."""
 
 
 @dataclass(frozen=True, slots=True)
 class OtherDriver:
-    """Another driver. `silent_seconds`: since its last heartbeat."""
+    """Another driver. silent_seconds: the time since its last heartbeat."""
 
     host: str
     pid: int
@@ -37,7 +39,7 @@ class OtherDriver:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """`others`: the drivers that were there before us. `now`: seconds, by the disk's clock."""
+    """others: the drivers that were here before us. now: seconds, by the disk's clock."""
 
     others: list[OtherDriver]
     now: float
@@ -51,7 +53,7 @@ def heartbeat(folder: Path) -> Iterator[Heartbeat]:
     """
     mine = folder / DRIVERS / tag()
     with failing_in(folder):
-        _sign(mine)
+        _make(mine)
         # Heartbeats of other hosts are compared with the disk's clock, not with ours.
         now = mine.stat().st_mtime
         others = _others(mine, now)
@@ -68,8 +70,8 @@ def heartbeat(folder: Path) -> Iterator[Heartbeat]:
             mine.parent.rmdir()
 
 
-def _sign(mine: Path) -> None:
-    """Another driver that ends now may take the folder away between our two steps."""
+def _make(mine: Path) -> None:
+    """Make our file; a driver that ends meanwhile may remove the folder between the two steps."""
     for _ in range(3):
         mine.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError):
@@ -95,6 +97,6 @@ def _others(mine: Path, now: float) -> list[OtherDriver]:
 
 def _beat(mine: Path, ended: Event) -> None:
     while not ended.wait(BEAT_SECONDS):
-        # A disk that fails is the runner's to tell; without a heartbeat we are only not heard of.
+        # The runner raises for a failing disk; here a lost beat only hides us from other drivers.
         with suppress(OSError):
             mine.touch()

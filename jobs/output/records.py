@@ -1,4 +1,4 @@
-"""job.json and the parts' records, as they are read back: whole, or none at all."""
+"""Reads job.json and the parts' records back: each has every field, or does not count."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from actors.errors import OutputError
 JOB_FIELDS = (
     *("name", "identity", "spec", "rows", "threshold", "calibration", "models", "versions"),
 )
-"""What job.json must have to be continued from."""
+"""The fields without which a run cannot continue from a job.json."""
 
 RECORD_FIELDS: dict[str, type] = {
     "part": int,
@@ -25,11 +25,11 @@ RECORD_FIELDS: dict[str, type] = {
     "failed": int,
     "nfe": int,
 }
-"""What a record must have to count."""
+"""The fields, with their types, without which a record does not count."""
 
 
 def parse_job(content: bytes, file: Path) -> dict[str, Any]:
-    """The job in the content of a job.json. `file`: for the OutputError of what is none."""
+    """The job in the content of job.json. Raises OutputError that names `file` for a broken one."""
     try:
         job = json.loads(content)
     except ValueError as error:
@@ -44,7 +44,7 @@ def parse_job(content: bytes, file: Path) -> dict[str, Any]:
 
 
 def describe_calibration(calibration: dict[str, Any]) -> str:
-    """A calibration of job.json in one line."""
+    """The calibration in a job.json, in one line."""
     if not calibration["rows"]:
         return f"{float(calibration['threshold']):.4g}, as the budget says"
     return (
@@ -55,7 +55,7 @@ def describe_calibration(calibration: dict[str, Any]) -> str:
 
 
 def read_record(file: Path) -> dict[str, Any]:
-    """A part's record. Raises ValueError, with the reason, for what is none."""
+    """A part's record. Raises ValueError, with the reason, for a file that is none."""
     try:
         record = json.loads(file.read_bytes())
     except (OSError, ValueError, RecursionError) as error:

@@ -1,6 +1,6 @@
-"""Is a dataset what its records say? Looks at every byte, and changes nothing.
+"""Compares a dataset with its records and its job, byte by byte, and changes nothing.
 
-Every part is read, hashed and opened, and every picture decoded. What is wrong is a `Problem`: one
+It reads, hashes and opens every part, and decodes every picture. Each fault is a `Problem`: one
 line, with the next step.
 """
 
@@ -30,7 +30,7 @@ RUN = "Run the job again: the part is done anew"
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that is wrong, and what to do about it."""
+    """A fault of a dataset: its place, what it is, and the next step."""
 
     where: str
     what: str
@@ -41,10 +41,10 @@ class Problem:
 
 
 def verify(folder: OutputFolder) -> Iterator[Problem]:
-    """What is wrong with a dataset, part by part; nothing if all is well.
+    """The faults of a dataset, part by part; none for a good one.
 
-    A job that has not ended is not well: its missing parts are named. Raises OutputError for a
-    folder without job.json.
+    A job that has not ended has faults: its missing parts. Raises OutputError for a folder without
+    job.json.
     """
     job = folder.require_job()
     rows, size = int(job["rows"]), int(job["identity"]["spec"]["rows_per_part"])
@@ -83,7 +83,7 @@ def verify(folder: OutputFolder) -> Iterator[Problem]:
 def _strangers(folder: OutputFolder, wanted: range) -> Iterator[Problem]:
     known = {folder.part_file(index) for index in wanted}
     for file in sorted((folder.path / "data").glob("[!.]*")):
-        # A part beyond the end that has a record was told of with its record.
+        # A part beyond the end that has a record is a problem of its record, yielded above.
         if file not in known and not (folder.path / "records" / f"{file.stem}.json").is_file():
             yield Problem(_name(folder, file), "it is no part of this job", "Remove it")
     now = time()
@@ -99,7 +99,7 @@ def _name(folder: OutputFolder, file: Path) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Check:
-    """A part against its record, and against the job. `first`, `rows`: what the job gives it."""
+    """Compares a part with its record and with the job. first, rows: its rows by the job."""
 
     folder: OutputFolder
     job: dict[str, Any]
@@ -111,15 +111,15 @@ class _Check:
         file = self.folder.part_file(self.record["part"])
         for name, wanted in (("first_row", self.first), ("rows", self.rows)):
             if self.record[name] != wanted:
-                said = f"its record says {name} {self.record[name]}, and the job {wanted}"
-                yield self._problem(said, REDO)
+                differs = f"its record says {name} {self.record[name]}, and the job {wanted}"
+                yield self._problem(differs, REDO)
         try:
             content = file.read_bytes()
         except FileNotFoundError:
             yield self._problem("it has a record, and no file", RUN)
             return
         except OSError as error:
-            yield self._problem(f"it cannot be read ({error.strerror})", "Look after the disk")
+            yield self._problem(f"it cannot be read ({error.strerror})", "Check the disk")
             return
         if len(content) != self.record["bytes"]:
             sizes = f"it has {len(content)} bytes, and was written with {self.record['bytes']}"
@@ -134,7 +134,7 @@ class _Check:
         return Problem(f"part {self.record['part']}", what, next_step)
 
     def _content(self, content: bytes) -> Iterator[str]:
-        """What is wrong inside a part whose bytes are those that were written."""
+        """The faults inside a part whose bytes are those that were written."""
         try:
             with pq.ParquetFile(BytesIO(content)) as parquet:
                 yield from self._parquet(parquet)
@@ -160,7 +160,7 @@ class _Check:
                 yield f"it has {counted} for {name}, and its record says {self.record[name]}"
 
     def _row(self, row: dict[str, Any], number: int) -> Iterator[str]:
-        """What is wrong with one row. `number`: its place in the dataset."""
+        """The faults of one row. number: its place in the dataset."""
         spec = self.job["identity"]["spec"]
         given = row[spec["id_column"]] if spec["id_column"] else None
         name = number if given in (None, "") else given

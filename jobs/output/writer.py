@@ -1,8 +1,8 @@
 """Writes a part and, last, its record.
 
-A part is built whole, written beside its place, flushed to the disk and renamed; then its record.
-So a reader that follows the records never sees half a part, and a part that is written twice is
-written with the same bytes.
+`write_part` builds a part whole, writes it beside its place, flushes it to the disk and renames it;
+then its record. So a reader that follows the records never sees half a part, and a part that is
+written twice has the same bytes.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ def write_part(
 ) -> dict[str, Any]:
     """Write one part and, last, its record; returns the record.
 
-    table: the input's own columns. results: None for a row that stays as it is in the part that is
-    there. files: what the encoding calls returned. facts: what the record
-    says beside what is counted here (durations, attempts): it may depend on time and place.
+    table: the input's own columns. results: None for a row that keeps its values in the existing
+    part. facts: more fields of the record (durations, attempts), which may depend on time and
+    place. files: lists of pictures' files, as the encoding calls returned them.
     Raises OutputFailedError for a folder that is full, gone or closed.
     """
     ours = our_columns(save_student)
@@ -79,9 +79,9 @@ def write_part(
 def _with_kept(
     file: Path, results: Sequence[RowResult | None], save_student: bool, which: int
 ) -> tuple[list[RowResult], list[bytes]]:
-    """The results with the rows of the part that is there in place of None; their pictures.
+    """The results with the existing part's rows in place of None, and the pictures of those rows.
 
-    which: the number that the list of these pictures will have among the files.
+    which: the number that the list of these pictures gets among the files.
     """
     pictures: list[bytes] = []
 
@@ -112,16 +112,16 @@ def _with_kept(
 
 
 def rows_to_keep(file: Path) -> frozenset[int]:
-    """The rows of a part that did not fail, by their number within it. Raises OutputError."""
+    """The places, within a part, of the rows that did not fail. Raises OutputError."""
     try:
         with pq.ParquetFile(file) as parquet:
             status = parquet.read(columns=["status"]).column(0).to_pylist()
     except (pa.ArrowException, OSError) as error:
         raise OutputError(
-            f"{file} cannot be read ({str(error).splitlines()[0]}). `bottega verify` says what to "
-            "do about it."
+            f"{file} cannot be read ({str(error).splitlines()[0]}). `bottega verify` names the "
+            "next step."
         ) from error
-    return frozenset(number for number, said in enumerate(status) if said == "ok")
+    return frozenset(place for place, value in enumerate(status) if value == "ok")
 
 
 def _our_arrays(
@@ -159,12 +159,12 @@ def _our_arrays(
 def _huggingface(inputs: Mapping[bytes, bytes] | None, save_student: bool) -> dict[str, str]:
     """The schema metadata that makes `datasets` show pictures instead of structs.
 
-    inputs: the input's own metadata; what it says of its columns is kept.
+    inputs: the input's own metadata; its features stay.
     """
     try:
         features = dict(json.loads((inputs or {})[b"huggingface"])["info"]["features"])
     except (KeyError, TypeError, ValueError):
-        features = {}  # there is none, or none that `datasets` could read
+        features = {}  # there are none, or none that `datasets` could read
     names = [name for name, kind in our_columns(save_student).items() if kind == IMAGE]
     features |= {name: {"_type": "Image"} for name in names}
     return {"huggingface": json.dumps({"info": {"features": features}})}
@@ -173,7 +173,7 @@ def _huggingface(inputs: Mapping[bytes, bytes] | None, save_student: bool) -> di
 def _parquet_bytes(table: pa.Table) -> bytes:
     """The table as a Parquet file: two identical tables give identical bytes.
 
-    Pictures are compressed already (zstd would save 0.03 %); text gets zstd and a dictionary.
+    Pictures are stored as they are (measured: zstd saves 0.03 %); text gets zstd and a dictionary.
     """
     text = [f.name for f in table.schema if pa.types.is_string(f.type)]
     paths = [

@@ -1,1 +1,1 @@
-"""The job file: what a user asks for, validated."""
+"""The job file: a user's wishes, validated."""

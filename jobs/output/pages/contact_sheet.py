@@ -1,4 +1,4 @@
-"""A contact sheet of a dataset: what was accepted, and what the teacher made of the rest."""
+"""The contact sheet of a dataset: accepted pictures, and refined ones before and after."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ COLUMNS = 6
 CELL_PIXELS = 256
 GAP = 16
 PAIR_GAP = 4
-"""Between before and after, which belong together."""
+"""Between before and after, which belong together. These sizes, in pixels, are chosen by eye."""
 LINE_PIXELS = 18
 TEXT_LINES = 4
-"""Below a picture: a line with its score, and at most three of its prompt."""
+"""Below a picture: one line with its score, and at most three of its prompt."""
 MARGIN = 32
 PAPER, INK, FAINT, FRAME = "#fbfaf7", "#1c1b1a", "#77736c", "#d9d5cc"
 BETTER, WORSE = "#2f6b3c", "#b5452c"
@@ -146,7 +146,7 @@ def _rows(tiles: list[_Tile]) -> list[list[_Tile]]:
 def _draw_tile(
     sheet: Image.Image, pen: ImageDraw.ImageDraw, tile: _Tile, x: int, y: int, font: Any
 ) -> int:
-    """Returns where the next one begins."""
+    """Draw a tile at (x, y); returns the x of the next one."""
     left = x
     below = y + CELL_PIXELS + 6
     for picture in tile.pictures:
@@ -170,7 +170,7 @@ def _draw_picture(sheet: Image.Image, picture: Image.Image, left: int, top: int)
 
 
 def _wrapped(pen: ImageDraw.ImageDraw, prompt: str, width: int, font: Any) -> list[str]:
-    """The prompt in lines of `width` pixels, as many as there is room for."""
+    """The prompt in lines of `width` pixels, at most TEXT_LINES - 1; dots end a longer one."""
     lines = [""]
     for word in (word[:width] for word in prompt.split()):  # a letter is wider than a pixel
         longer = f"{lines[-1]} {word}".strip()
@@ -178,14 +178,14 @@ def _wrapped(pen: ImageDraw.ImageDraw, prompt: str, width: int, font: Any) -> li
             lines.append(word)
         else:
             lines[-1] = longer
-        if len(lines) == TEXT_LINES:  # that is one more than fits
+        if len(lines) == TEXT_LINES:  # one more than fits, below the line with the score
             lines = [*lines[:-2], f"{lines[-2]} ..."]
             break
     return [_cut(pen, line, width, font) for line in lines]
 
 
 def _cut(pen: ImageDraw.ImageDraw, line: str, width: int, font: Any) -> str:
-    """A line that is too long, such as a word without an end, ends in dots."""
+    """The line, cut to `width` pixels: a longer one, such as an endless word, ends in dots."""
     if pen.textlength(line, font) <= width:
         return line
     line = line.removesuffix(" ...")

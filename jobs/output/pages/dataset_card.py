@@ -1,4 +1,4 @@
-"""The dataset card: what a finished dataset is, for people and for the Hugging Face hub."""
+"""The dataset card: README.md of a finished dataset, for people and for the Hugging Face hub."""
 
 from __future__ import annotations
 

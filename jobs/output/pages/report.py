@@ -1,7 +1,7 @@
-"""report.html: what a finished dataset is, on one page that needs nothing beside itself.
+"""report.html: a finished dataset on one page that needs no other file.
 
-No script, nothing loaded from elsewhere, everything from the input escaped. It depends on job.json,
-the records and the parts alone, so the same dataset has the same page.
+The page has no script, loads nothing, and escapes everything from the input. It depends on
+job.json, the records and the parts alone, so the same dataset has the same page.
 """
 
 from __future__ import annotations
@@ -27,11 +27,14 @@ from jobs.output.records import describe_calibration
 from jobs.spec.job_spec import JobSpec
 
 MOST_ROWS = 1_000_000
-"""Scores of more rows are taken from parts spread evenly over the dataset."""
+"""Of a larger dataset the page reads parts spread evenly over it, up to this many rows. Chosen: a
+histogram of a million scores is exact to the eye, and they take 8 MB."""
 
 MOST_PAIRS = 6
+"""Chosen: six pairs of PICTURE_PIXELS keep the page near 2 MB."""
 PICTURE_PIXELS = 256
 BINS = 40
+"""Chosen: 15 pixels a bar on the page."""
 
 _TEMPLATES = Environment(
     loader=PackageLoader("jobs.output.pages"), autoescape=True, trim_blocks=True, lstrip_blocks=True
@@ -40,18 +43,18 @@ _TEMPLATES = Environment(
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """Bars as the page draws them: x, width and height in 0..100, and the rows of each."""
+    """Bars as the page draws them: each has x, width and height in 0..100, and its rows."""
 
     low: float
     high: float
     bars: list[tuple[float, float, float, int]]
     mark: float | None
-    """Where the marked value lies, in 0..100; None outside of the bars."""
+    """The place of the marked value, in 0..100; None outside of the bars."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A refined row; pictures as data URLs, `before` only where the job kept it."""
+    """A refined row, its pictures as data URLs; None for a student's that was not kept."""
 
     prompt: str
     before: str | None
@@ -62,7 +65,7 @@ class Pair:
 
 @dataclass(slots=True)
 class _Scores:
-    """What the parts say. Arrays: (rows read,) float32, NaN where there is no score."""
+    """The scores in the parts, and a few pairs. Arrays: (rows read,) float32, NaN for no score."""
 
     student: list[NDArray[np.float32]] = field(default_factory=list)
     teacher: list[NDArray[np.float32]] = field(default_factory=list)
@@ -101,7 +104,7 @@ def report(folder: OutputFolder) -> str:
 
 
 def histogram(values: NDArray[np.float32], mark: float) -> Histogram | None:
-    """Of values (n,) without NaN, in BINS bars; None for no values."""
+    """The histogram of values (n,) without NaN, in BINS bars; None for no values."""
     if not len(values):
         return None
     counts, edges = np.histogram(values.astype(np.float64), BINS)
@@ -162,7 +165,7 @@ def _collect_pairs(file: Path, prompt_column: str, pairs: list[Pair]) -> None:
 
 
 def _as_url(picture: bytes) -> str:
-    """A picture, made small, as a data URL."""
+    """A small copy of a picture, as a data URL."""
     with Image.open(BytesIO(picture)) as image:
         small = image.convert("RGB")
     small.thumbnail((PICTURE_PIXELS, PICTURE_PIXELS))

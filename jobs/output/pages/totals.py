@@ -1,4 +1,4 @@
-"""Sums over the parts' records: what every page says of the whole dataset."""
+"""Sums over the parts' records, which every page shows."""
 
 from __future__ import annotations
 

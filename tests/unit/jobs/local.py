@@ -1,4 +1,4 @@
-"""Whole jobs without Ray: a crew that carries each call out on the spot, with pictures of one hue.
+"""Whole jobs without Ray: LocalDispatcher makes each call on the spot, with pictures of one hue.
 
 The runner, the cascade, the parts and the pages are the real ones; only the actors are not.
 """
@@ -48,7 +48,7 @@ def local_job(source: Path, output: Path, **fields: Any) -> Job:
 
 
 class LocalDispatcher:
-    """What the runner needs of a Dispatcher. `broken`: prompts that cannot be drawn."""
+    """The methods of a Dispatcher that the runner uses. broken: prompts that fail to be drawn."""
 
     def __init__(self, job: Job, broken: frozenset[str] = frozenset()) -> None:
         self.job, self.broken = job, broken

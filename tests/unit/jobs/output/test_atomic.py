@@ -104,10 +104,10 @@ def test_a_driver_hears_of_another_and_not_of_a_dead_or_silent_one(tmp_path: Pat
             file.touch()
         os.utime(silent, (0, live.stat().st_mtime - drivers.STALE_SECONDS - 5))
         with heartbeat(tmp_path) as second:
-            told = sorted((other.host, other.pid) for other in second.others)
-            assert ("other-host", 2) in told
-            assert os.getpid() in {pid for _, pid in told}
-            assert len(told) == 2
+            found = sorted((other.host, other.pid) for other in second.others)
+            assert ("other-host", 2) in found
+            assert os.getpid() in {pid for _, pid in found}
+            assert len(found) == 2
         assert not dead.exists()
         assert not silent.exists()
         assert live.exists()

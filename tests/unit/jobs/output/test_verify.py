@@ -108,7 +108,7 @@ def test_parts_that_were_never_made_are_counted(folder: OutputFolder) -> None:
         (b'{"part": 1}', "its 'first_row' is None"),
     ],
 )
-def test_a_broken_record_is_told_once_and_its_part_does_not_count(
+def test_a_broken_record_is_one_problem_and_its_part_does_not_count(
     folder: OutputFolder, content: bytes, said: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder.record_file(1).write_bytes(content)
@@ -181,9 +181,9 @@ def test_strangers_and_strays_are_found(folder: OutputFolder) -> None:
     folder.part_file(9).write_bytes(copy)
     (folder.path / "data/thesis.parquet").touch()
     (folder.path / "data/.part-00000001.parquet.gone-host.1.0123abcd").touch()
-    told = problems(folder)
-    assert len(told) == 2, "a young temporary file of another host may be a live one's"
-    assert all("it is no part of this job" in text for text in told)
+    found = problems(folder)
+    assert len(found) == 2, "a young temporary file of another host may be a live one's"
+    assert all("it is no part of this job" in text for text in found)
 
 
 def test_a_folder_that_is_not_ours_is_refused(tmp_path: Path) -> None:

@@ -84,15 +84,15 @@ def test_a_record_without_its_whole_part_does_not_count(tmp_path: Path) -> None:
     assert folder.records() == {}
 
 
-def test_what_the_input_tells_datasets_of_its_columns_is_kept(tmp_path: Path) -> None:
+def test_the_inputs_own_features_for_datasets_are_kept(tmp_path: Path) -> None:
     features = {"photo": {"_type": "Image"}}
-    told = {"huggingface": json.dumps({"info": {"features": features}})}
-    table = TABLE.replace_schema_metadata(told)
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    table = TABLE.replace_schema_metadata(metadata)
     files, _ = encode([(0, row) for row in range(3)], "png", 90, PICTURES)
     folder = OutputFolder(tmp_path)
     write_part(folder, 0, 0, table, [result(n) for n in range(3)], "png", True, {}, files)
-    metadata = pq.read_schema(folder.part_file(0)).metadata
-    assert set(json.loads(metadata[b"huggingface"])["info"]["features"]) == {
+    written = pq.read_schema(folder.part_file(0)).metadata
+    assert set(json.loads(written[b"huggingface"])["info"]["features"]) == {
         *("photo", "image", "student_image"),
     }
 
@@ -111,7 +111,7 @@ def test_a_failed_write_leaves_nothing_behind(
     assert [file for file in tmp_path.rglob("*") if file.is_file()] == []
 
 
-def test_datasets_is_told_which_columns_are_pictures(tmp_path: Path) -> None:
+def test_the_metadata_names_our_columns_of_pictures_for_datasets(tmp_path: Path) -> None:
     folder = OutputFolder(tmp_path)
     write(folder)
     metadata = pq.read_schema(folder.part_file(0)).metadata
