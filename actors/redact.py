@@ -29,10 +29,15 @@ _IN_URLS = (
     re.compile(r"(?<=://)[^\s/@:]*:\S{0,4096}(?=@)"),
     # Without a colon it is the user of sftp:// or the container of abfss://; here it is a token.
     re.compile(r"(?i)(?:(?<=http://)|(?<=https://))[^\s/@:]+(?=@)"),
-    re.compile(rf"(?i)(?<=[?&;#])((?:[\w.-]{{0,40}}{_NAME}|sig|key|auth|code)=)[^\s&#'\"<>]+"),
+    # A value behind a name of _NAME ends where _NAMED would end it as well, and not before.
+    re.compile(
+        rf"(?i)(?<=[?&;#])(?:([\w.-]{{0,40}}{_NAME}=)[^\s&'\"]+|((?:sig|key|auth|code)=)[^\s&#'\"<>]+)"
+    ),
 )
 _NAMED = re.compile(
-    rf"(?i)({_NAME}['\"]?\s*[=:]\s*)(?:(?:bearer|basic)\s+)?('[^']*'|\"[^\"]*\"|[^\s'\",;&)\]}}]+)"
+    rf"(?i)({_NAME}['\"]?\s*[=:]\s*)(?:(?:bearer|basic)\s+)?"
+    # What is hidden already ends there: `token: 'x'.` and then `token: ***.` keep their full stop.
+    r"('[^']*'|\"[^\"]*\"|\*\*\*(?![\w*])|[^\s'\",;&)\]}]+)"
 )
 _SECRETS_NAME = re.compile(rf"(?i){_NAME}$")
 _NO_SECRETS = {"PWD", "OLDPWD"}
@@ -46,11 +51,21 @@ def has_secret_url(text: str) -> bool:
 
 def redact(text: str, environment: Mapping[str, str] = os.environ) -> str:
     """The text with HIDDEN in place of each secret. Doing it twice changes nothing more."""
-    for value in _secret_values(environment):
+    values = _secret_values(environment)
+    # Hiding one secret can bring together what makes another, as the blank in
+    # `https://token='a b'@host` keeps a URL from being seen. The loop ends: no pass adds a
+    # character other than `*`, and runs of `*` that are replaced become HIDDEN, which stays.
+    while (clean := _redact_once(text, values)) != text:
+        text = clean
+    return text
+
+
+def _redact_once(text: str, values: list[str]) -> str:
+    for value in values:
         text = text.replace(value, HIDDEN)
     password, token, parameter = _IN_URLS
     text = token.sub(HIDDEN, password.sub(HIDDEN, text))
-    return _NAMED.sub(rf"\1{HIDDEN}", parameter.sub(rf"\1{HIDDEN}", text))
+    return _NAMED.sub(rf"\1{HIDDEN}", parameter.sub(rf"\1\2{HIDDEN}", text))
 
 
 def redacted(value: Any, environment: Mapping[str, str] = os.environ) -> Any:

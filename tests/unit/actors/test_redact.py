@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from actors.errors import BottegaError, ModelError, SpecError
@@ -91,11 +91,43 @@ def test_no_password_of_a_url_stays(scheme: str, user: str, password: str) -> No
     assert redact(f"see {url}", {}) == f"see {scheme}://{HIDDEN}@h/p"
 
 
+PIECES = [
+    *("token", "secret_key", "AccountKey", "Authorization", "sig", "code", "bearer ", "basic "),
+    *("s3://", "http://", "https://", "://", "@", "/", "abc", "x7", "-", "***"),
+    *("=", ":", " ", "\n", "'", '"', "#", "?", "&", ";", ",", ".", "(", ")", "]", "}", "<", ">"),
+]
+"""What the patterns look for, and what ends a value in one of them or in another."""
+
+
 @given(st.text(), st.sampled_from(TEXTS))
-def test_twice_is_no_more_than_once(text: str, secret: str) -> None:
+@example(text="#)", secret=TEXTS[-2])
+def test_redacting_twice_changes_nothing_more(text: str, secret: str) -> None:
     environment = {"HF_TOKEN": SECRET}
     once = redact(text + secret + text, environment)
     assert redact(once, environment) == once
+
+
+@settings(max_examples=1000)
+@given(
+    text=st.lists(st.sampled_from(PIECES), max_size=16).map("".join),
+    value=st.lists(st.sampled_from(PIECES), min_size=4, max_size=8).map("".join),
+)
+@example(text="?token=a#)", value="-" * 8)
+@example(text="token='a'b", value="-" * 8)
+@example(text="token='a'.", value="-" * 8)
+@example(text="?token='a'.b", value="-" * 8)
+@example(text="https://token='a b'@host", value="-" * 8)
+@example(text="token=abc", value="token=***")
+def test_redacting_twice_changes_nothing_more_wherever_the_patterns_meet(
+    text: str, value: str
+) -> None:
+    environment = {"HF_TOKEN": value}
+    once = redact(text, environment)
+    assert redact(once, environment) == once
+
+
+def test_the_rest_of_a_sentence_stays() -> None:
+    assert redact("unknown token: 'x'. Choose another", {}) == "unknown token: ***. Choose another"
 
 
 @given(st.text(string.ascii_letters + string.digits + " .,-_/()'\n", max_size=200))
@@ -166,7 +198,13 @@ def test_no_log_line_carries_a_secret() -> None:
     assert "ValueError" in stream.getvalue()
 
 
-@pytest.mark.parametrize("text", ["a" * 100_000, "://:" * 5_000, "token" * 20_000, "?a=" * 30_000])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("a" * 100_000, "://:" * 5_000, "token" * 20_000, "?a=" * 30_000),
+        *("?token=a" + "#)" * 30_000, "token='" * 10_000, "token=''x" * 10_000),
+    ],
+)
 def test_long_text_takes_no_longer_than_it_must(text: str) -> None:
     started = perf_counter()
     redact(text, {})
