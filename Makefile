@@ -5,7 +5,10 @@ BIN := $(VENV)/bin
 # The stamp is newer than what it was made from, so a second call installs nothing.
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint clean train embedded chaos benchmarks ray-data-sweep
+# Workers of `make test`: one for each core of the machines that CI has.
+WORKERS ?= 2
+
+.PHONY: demo test test-all lint clean train embedded chaos benchmarks ray-data-sweep
 
 SECONDS ?= 600
 
@@ -13,8 +16,14 @@ demo: $(STAMP)
 	$(BIN)/bottega run examples/shapes.yaml
 	$(BIN)/bottega sheet out/shapes-demo
 
+# tests/conftest.py says which tests stay together on a worker, and in which order.
+PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder
+
 test: $(STAMP) lint
-	$(BIN)/python -m pytest
+	$(PYTEST) -m 'not slow' --durations 10
+
+test-all: $(STAMP) lint
+	$(PYTEST) --durations 50
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
