@@ -1,1 +1,1 @@
-"""What a job will take, before it is paid for."""
+"""Plans: the time and the cost of a job, before it starts."""

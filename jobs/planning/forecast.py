@@ -1,4 +1,4 @@
-"""All that `bottega plan` says of a job: from the options, as numbers; nothing is shown here."""
+"""The numbers of `bottega plan`, from its options. `cluster` shows them."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from jobs.refinement import as_planned
 from jobs.spec.job_spec import JobSpec
 
 USUAL_GPUS = "8"
-"""Where nobody says how many there are."""
+"""Without --gpus. Chosen: the GPUs of one usual machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What the command line says; see `bottega plan --help`."""
+    """The options of the command line; see `bottega plan --help`."""
 
     gpus: str | None = None
     deadline: str | None = None
@@ -41,7 +41,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
-    """The plan of the job as it is; the same rows by the teacher alone; each tenth of a budget."""
+    """The job's plan, a plan of the teacher alone, and a plan for each tenth of a budget."""
 
     question: Question
     plan: Plan
@@ -52,7 +52,7 @@ class Forecast:
 
 
 def forecast(spec: JobSpec, options: Options) -> Forecast:
-    """Simulate what the options ask for. Raises a UserError."""
+    """Simulate the job with these options. Raises a UserError."""
     times = stage_times(spec, as_planned(spec), options.profile, options.measured)
     prices = read_prices(options.prices)
     gpus = read_gpus(options.gpus or USUAL_GPUS, usual=times.usual_gpu)
@@ -90,7 +90,7 @@ def _check_search(spec: JobSpec, gpus: Mapping[str, int]) -> None:
 
 
 def as_json(found: Forecast) -> str:
-    """For programs; dollars are in `cost`, null where a type has no price."""
+    """The forecast for programs. `cost` is in dollars, null where a type has no price."""
     prices = found.prices
     page = {
         "job": found.question.spec.name,

