@@ -1,13 +1,13 @@
-"""The embedded models for real, on this machine's cores: a job against the authors' released way.
+"""The embedded models on this machine's cores: a job against the authors' released way.
 
     python benchmarks/authors_way.py
 
 The authors' way (yandex-research/adaptive-diffusion) is one process and one prompt at a time: the
 student's pipeline, the score, and below the threshold img2img from the student's latents. It gets
-the job's threshold for nothing, and the number of torch threads that is best for it (both are tried
-on the first rows). The job has its own calibration in its time, one thread an actor, and writes,
-checks and records its parts. Loading is apart on both sides. The pictures are compared: the same
-decisions, and no value of a pixel off by more than one.
+the job's threshold for nothing, and the faster number of torch threads (both are tried on the first
+rows). The job's time includes its calibration, and it writes, checks and records its parts, with
+one thread an actor. Loading is measured apart on both sides. The pictures are compared: the
+decisions must be the same, and no value of a pixel off by more than one.
 """
 
 from __future__ import annotations
@@ -41,13 +41,14 @@ from jobs.spec.job_spec import make_spec
 PROMPTS = Path(__file__).parent.parent / "examples/prompts.parquet"
 
 TRIED_ROWS = 8
+"""Rows to compare numbers of threads on. Chosen: about a second."""
 
 Drawn = tuple[np.ndarray[Any, Any], float, bool]
 """The picture, the student's score, and whether the teacher refined it."""
 
 
 def our_way(rows: int, folder: Path) -> tuple[Job, WarmDispatcher]:
-    """The whole job with the default pools."""
+    """Run the whole job with the default pools."""
     prompts = pq.read_table(PROMPTS)["prompt"].to_pylist()
     texts = [prompts[row % len(prompts)] for row in range(rows)]
     pq.write_table(pa.table({"prompt": texts}), folder / "prompts.parquet")
@@ -94,7 +95,7 @@ class AuthorsWay:
         self._threshold = float(job.output.require_job()["threshold"])
 
     def draw(self, prompt: str, seed: int) -> Drawn:
-        """One prompt, from noise to the picture that stays."""
+        """Draw one prompt, from noise to the picture that stays."""
         torch, student, teacher = self._torch, self._models.student, self._models.teacher
         latents = self._student(
             prompt,
@@ -132,7 +133,7 @@ class AuthorsWay:
         return float(logits[1] - logits[0])
 
     def best_threads(self, rows: list[dict[str, Any]]) -> int:
-        """One thread, or one a core."""
+        """Choose between one thread and one for each core."""
         seconds = {}
         for threads in sorted({1, os.cpu_count() or 1}):
             self._torch.set_num_threads(threads)
@@ -146,13 +147,13 @@ class AuthorsWay:
 
 
 def rows_of(job: Job) -> list[dict[str, Any]]:
-    """What the job made."""
+    """The rows of the job's dataset."""
     files = sorted(job.output.part_file(0).parent.glob("*.parquet"))
     return [row for file in files for row in pq.read_table(file).to_pylist()]
 
 
 def differences(rows: list[dict[str, Any]], drawn: list[Drawn]) -> Iterator[str]:
-    """Where the two ways are not the same."""
+    """A line for each row in which the two ways differ."""
     for row, (picture, score, refined) in zip(rows, drawn, strict=True):
         if refined != (row["source"] == "teacher"):
             yield f"{row['prompt']!r}: score {score} here, {row['student_score']} in the job"
@@ -163,7 +164,7 @@ def differences(rows: list[dict[str, Any]], drawn: list[Drawn]) -> Iterator[str]
 
 
 def main() -> None:
-    """Ours, theirs, the bound, the ratios."""
+    """Run both, and print their times, the bound and the ratios."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=384)
     num_rows = parser.parse_args().rows

@@ -1,11 +1,11 @@
 """How much one driver can feed: `python benchmarks/driver.py`.
 
 Real Ray on this machine and stand-ins that take no time (`models: timed-zero`, batches of 16, 0.3
-refined), so that nothing is slow but the driver, Ray and the machine: each student's batch is one
-call that draws, 1.3 that score, 0.3 that refine and 1.3 that encode; parts are written as ever.
-Actors have loaded before the clock starts. Beside the batches a second: the driver's own seconds of
-a core for a batch, for on a machine where the actors run elsewhere only these count; and how many
-GPUs so many batches feed, at the published times of both pairs of models.
+refined), so that nothing is slow but the driver, Ray and the machine. Each student's batch is one
+call that draws, 1.3 that score, 0.3 that refine and 1.3 that encode; parts are written as usual.
+Actors have loaded before the clock starts. Two figures stand beside the batches a second: the
+driver's own seconds of a core for a batch, since only these count where the actors run elsewhere;
+and how many GPUs these batches feed, at the published times of both pairs of models.
 """
 
 from __future__ import annotations
@@ -31,14 +31,18 @@ from jobs.scaling.initial_sizes import PoolPlan, PoolPlans
 from jobs.spec.job_spec import make_spec
 
 ACTORS = (3, 8, 32, 64, 128)
+"""From one of each pool to sixty times as many processes as this machine has cores."""
+
 REJECTED = 0.3
 TASK_SLOTS = 4
+"""As in `timed_jobs`."""
+
 PAIRS = {"SD-Turbo -> SD 1.5": "timed", "SDXL-Lightning -> SDXL": "timed-sdxl"}
 
 
 @dataclass(frozen=True, slots=True)
 class Fed:
-    """What one run came to. `driver_seconds`: of a core, for each student's batch."""
+    """The result of one run. `driver_seconds`: of a core, for each student's batch."""
 
     actors: int
     batches: int
@@ -47,12 +51,12 @@ class Fed:
 
     @property
     def batches_per_second(self) -> float:
-        """Of the student, and all that follows from them."""
+        """Batches of the student, each with all calls that follow from it."""
         return self.batches / self.seconds
 
 
 class TimedDispatcher(LoadedDispatcher):
-    """Counts the seconds of a core that this process takes, from when everything has loaded."""
+    """Counts the seconds of a core that this process takes once everything has loaded."""
 
     driver_seconds = 0.0
 
@@ -86,7 +90,7 @@ def make_job(folder: Path, rows: int, rows_per_part: int = 1024, **models: Any) 
 
 
 def make_plans(actors: int) -> PoolPlans:
-    """So many actors, shared out by their calls; at least one of each."""
+    """Pools of `actors` actors, in proportion to their calls; at least one of each."""
     students = max(1, round(actors / 2.6))
     teachers = max(1, round(0.3 * students))
     sizes = (students, max(1, actors - students - teachers), teachers)
@@ -94,7 +98,7 @@ def make_plans(actors: int) -> PoolPlans:
 
 
 def make_dispatcher(job: Job, have: Resources, actors: int) -> TimedDispatcher:
-    """A crew of so many actors, whose sizes stay."""
+    """A dispatcher of `actors` actors, whose sizes stay."""
     plans = make_plans(actors)
     return TimedDispatcher(
         job, RayExecutor(job, plans), plans.sizes, TASK_SLOTS, have.object_store_bytes
@@ -102,7 +106,7 @@ def make_dispatcher(job: Job, have: Resources, actors: int) -> TimedDispatcher:
 
 
 def measure(have: Resources, actors: int, rows: int) -> Fed:
-    """Run a job once."""
+    """Run one job."""
     with TemporaryDirectory() as folder:
         job = make_job(Path(folder), rows)
         dispatcher = make_dispatcher(job, have, actors)
@@ -112,7 +116,7 @@ def measure(have: Resources, actors: int, rows: int) -> Fed:
 
 
 def gpu_seconds_per_batch(preset: str) -> float:
-    """What follows from one batch of the student, on the GPUs of students and teachers."""
+    """Seconds of students and teachers for one batch of the student."""
     fields = {"input": "-", "output": "-", "models": preset}
     spec = make_spec({**fields, "rollback": {"strength": 1.0}})
     student, teacher = spec.models.student, spec.models.teacher
@@ -122,7 +126,7 @@ def gpu_seconds_per_batch(preset: str) -> float:
 
 
 def main() -> None:
-    """A line for each number of actors."""
+    """Print a line for each number of actors."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--actors", type=int, nargs="+", default=ACTORS)
     parser.add_argument("--rows", type=int, default=32_768)

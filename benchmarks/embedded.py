@@ -2,8 +2,7 @@
 
 Draws 1,000 held-out captions with the product's own `Student`, `Oracle` and `Teacher`, reads every
 picture with the verifier, and writes the figures to `benchmarks/results/embedded/`. Every batch's
-result is cached (`--cache`), so that a run that was stopped continues. docs/embedded.md says what
-the figures mean.
+result is cached (`--cache`), so a stopped run continues. docs/embedded.md explains the figures.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ DDIM_STEPS = (3, 4, 5, 6, 8, 10)
 """With few steps a deterministic sampler may be the better one for the teacher alone."""
 REFINEMENTS = ((0.5, 4), (0.6, 4), (0.6, 6), (0.7, 6), (0.8, 8))
 REGENERATIONS = (6, 10)
-"""Drawn anew, a rejected picture is what the teacher alone makes of the caption."""
+"""Steps in which a rejected picture is drawn anew: by a run of the teacher alone."""
 FRACTIONS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.75, 1.0)
 
 
@@ -78,7 +77,7 @@ class Run:
 
     @property
     def captions(self) -> list[str]:
-        """What is drawn."""
+        """The captions to draw."""
         return captions_of(self.split)
 
     @property
@@ -89,7 +88,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Result:
-    """What a run gave, for each caption."""
+    """A run's results for each caption."""
 
     right: Flags
     holding: NDArray[np.int64]
@@ -127,7 +126,7 @@ def _teacher(kind: str, steps: int, strength: float) -> Teacher:
 
 
 def draw_batch(run: Run, start: int, folder: Path) -> Path:
-    """Draw, score and verify one batch of a run, unless that was done. Returns its file."""
+    """Draw, score and verify one batch of a run, unless its file exists. Returns the file."""
     file = folder / run.name / f"{start:04d}.npz"
     if file.exists():
         return file
@@ -190,7 +189,7 @@ def draw_runs(
 
 
 def measure_cost(repeats: int = 5) -> dict[str, Any]:
-    """Student and teacher side by side: the same captions, alternately, one thread, one process."""
+    """Time student and teacher in turn on the same captions, in one thread of one process."""
     texts = captions_of("demo")[:BATCH]
     seeds = [row_seed(0, text) for text in texts]
     picks = [(0, row) for row in range(BATCH)]
@@ -258,7 +257,7 @@ def curve_points(
 
 
 def label_of(run: Run) -> str:
-    """What a variant does with a rejected picture."""
+    """The name of a variant: how the teacher treats a rejected picture."""
     kind = "refine" if run.kind == "refine" else "regenerate"
     return f"{kind} {run.strength:g} x {run.steps}"
 
@@ -309,7 +308,7 @@ def teachers_alone() -> list[Run]:
 
 
 def all_runs() -> list[Run]:
-    """Everything, the most important first."""
+    """All runs, the most important first."""
     runs = [Run("student", STUDENT_STEPS, split="demo")]
     runs += [Run("student", STUDENT_STEPS, seed) for seed in SEEDS]
     runs += [Run("teacher", TEACHER_STEPS)]
@@ -319,7 +318,7 @@ def all_runs() -> list[Run]:
 
 
 def quick(folder: Path, processes: int) -> dict[str, Any]:
-    """A first look: a few ways of drawing the first held-out captions, once."""
+    """Some figures: a few ways of drawing the first held-out captions, once."""
     runs = [Run("student", STUDENT_STEPS), Run("teacher", TEACHER_STEPS)]
     runs += [Run("teacher", 5), Run("teacher", 10), Run("refine", 6, strength=0.6)]
     results = draw_runs(runs, folder, processes, NUM_QUICK)
@@ -345,7 +344,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cache", type=Path, default=Path("out/embedded-benchmark"))
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--quick", action="store_true", help="a first look, in a minute or two")
+    parser.add_argument("--quick", action="store_true", help="some figures in a minute or two")
     arguments = parser.parse_args()
     if arguments.quick:
         write("quick.json", quick(arguments.cache, arguments.processes))

@@ -21,7 +21,7 @@ def wilson(right: Flags) -> tuple[float, float, float]:
 
 
 def bootstrap(values: NDArray[np.float64], seed: int = 0) -> tuple[float, float, float]:
-    """The mean of per-caption values with its 95 % interval, captions drawn anew 2,000 times.
+    """The mean of per-caption values with its 95 % interval, from 2,000 bootstrap samples.
 
     values: (captions,) or (seeds, captions): the seeds of a caption stay together, because their
     results are not independent.
@@ -57,7 +57,7 @@ def bootstrap_area(
 
 @dataclass(frozen=True)
 class Point:
-    """One point of a curve: mean network evaluations per picture, and what is right."""
+    """One point of a curve: mean network evaluations per picture, and the right fraction."""
 
     evaluations: float
     right: float

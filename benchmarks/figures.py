@@ -1,7 +1,7 @@
-"""Puts what the benchmarks found into the pages of docs/: `python benchmarks/figures.py`.
+"""Writes the benchmarks' results into the pages of docs/: `python benchmarks/figures.py`.
 
-A page has a place for each table, between a comment with its name and `<!-- end -->`. A table says
-only what is in benchmarks/results/; a benchmark that was not run has no lines there.
+A page has a place for each table, between a comment with its name and `<!-- end -->`. All figures
+are from benchmarks/results/; a benchmark that has not run has no lines.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ CASES = ("sd-8", "sd-16", "sdxl-8", "sdxl-16", "moving")
 
 
 def found(name: str) -> dict[str, Any] | None:
-    """What a benchmark found, if it was run."""
+    """The results of a benchmark, if it has run."""
     file = RESULTS / f"{name}.json"
     return json.loads(file.read_text()) if file.exists() else None
 
@@ -71,17 +71,17 @@ def ray_data() -> list[str]:
 
 
 def _setting(run: dict[str, Any]) -> str:
-    told = {k: v for k, v in run["setting"].items() if v not in (None, False)}
+    shown = {k: v for k, v in run["setting"].items() if v not in (None, False)}
     sizes = "/".join(
         f"{size[0]}-{size[1]}" if isinstance(size, list) else str(size)
-        for size in (told.pop("students"), told.pop("oracles"), told.pop("teachers"))
+        for size in (shown.pop("students"), shown.pop("oracles"), shown.pop("teachers"))
     )
-    shape = told.pop("shape")
-    return f"{shape} {sizes}; " + ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in told.items())
+    shape = shown.pop("shape")
+    return f"{shape} {sizes}; " + ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in shown.items())
 
 
 def object_store() -> list[str]:
-    """Bytes through the store, and out of it."""
+    """Bytes through the store, and spilled bytes."""
     if (case := found("object_store")) is None:
         return []
     return [
@@ -155,15 +155,15 @@ def simulator() -> list[str]:
         *lines,
         "",
         f"{case['rows']:,} rows on {case['gpus']:,} GPUs: {case['seconds']:.0f} s here "
-        f"({case['core_seconds']:.0f} s of a core), {case['answers']:,} answers. Virtual time "
-        f"{case['virtual_seconds']:,.0f} s, of which {case['loading_seconds']:.0f} s to load; the "
-        f"bound is {case['bound_seconds']:,.0f} s. Efficiency {case['efficiency']:.3f}, "
+        f"({case['core_seconds']:.0f} s of a core), {case['completions']:,} completions. Virtual "
+        f"time {case['virtual_seconds']:,.0f} s, of which {case['loading_seconds']:.0f} s to load; "
+        f"the bound is {case['bound_seconds']:,.0f} s. Efficiency {case['efficiency']:.3f}, "
         f"{case['efficiency_without_loading']:.3f} without the loading.",
     ]
 
 
 def plan_check() -> list[str]:
-    """Plans, and what became of them."""
+    """Plans, and the real runs."""
     if (case := found("plan_check")) is None:
         return []
     lines = [

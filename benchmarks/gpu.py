@@ -1,21 +1,21 @@
 """Student, oracle and teacher on a GPU: `python -m benchmarks.gpu --models sd15 sdxl sd35`.
 
 Models of published sizes with random weights (benchmarks/gpu_models.py, and ImageReward at its
-size). A line for each model, role, option and batch size, beside lines of what it is compared with:
+size). It prints a line for each model, role, option and batch size, and lines for the comparison:
 plain diffusers, drawing and image-to-image, and the plain image-reward package. A line has
 
 - `pictures_per_second`: the median of some calls, after one that warms up; null: out of memory.
-- `times_plain`: that of ours, divided by the plain one's in the same run: diffusers' in batches as
-  large; image-reward's, which knows none, one pair a call and in float32.
+- `times_plain`: our rate divided by the plain one's in the same run: diffusers' in batches of the
+  same size; image-reward's, which has no batches, one pair a call and in float32.
 - `share_of_matrix_rate`: the call's floating-point operations a second, as a share of what a large
   product of matrices reaches in this precision in the same run.
-- `peak_gib`: the most GPU memory that was allocated at once, weights and all.
+- `peak_gib`: the most GPU memory that was allocated at once, weights included.
 - `idle_share`: the share of a call, while it is traced, in which no kernel runs.
 - `same_bits`: whether a row is the same to the bit whatever its neighbours and its place: drawn and
-  decoded, refined and decoded (in few steps), or scored; null: there was nothing to tell apart.
+  decoded, refined and decoded (in few steps), or scored; null: no two rows differed.
 
 Without a GPU it runs tiny models only (`--models tiny`, with a small oracle), which shows that it
-runs, and no speed.
+works, but no speed.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class Meter:
             torch.cuda.synchronize(self.device)
 
     def line(self, call: Callable[[], object], pictures: int, dtype: str) -> Line:
-        """Everything about a call that makes so many pictures."""
+        """All figures of a call that makes this many pictures."""
         if self.is_gpu:
             torch.cuda.reset_peak_memory_stats(self.device)
         seconds = self.seconds(call)
@@ -139,18 +139,18 @@ def settings_for(name: str, folder: Path, batch_size: int, **fields: Any) -> Dif
 
 
 def draw_plan(model: Diffusion, steps: int) -> OfRows:
-    """What a student does."""
+    """A student's calls."""
     prompts, seeds = rows(model.settings.batch_size)
     return lambda part: model.decode(model.draw(prompts[part], seeds[part], steps))
 
 
 def refining(model: Diffusion, steps: int) -> OfRows:
-    """What a teacher does with latents."""
+    """A teacher's calls on latents."""
     prompts, seeds = rows(model.settings.batch_size)
     start = model.draw(prompts, seeds, 1)
 
     def made(part: slice) -> Pictures:
-        # By the seeds, which are the places: a tensor is not sliced backwards.
+        # The seeds are the places: a tensor cannot be sliced backwards.
         own = start[seeds[part]]
         return model.decode(model.refine(prompts[part], seeds[part], own, STRENGTH, steps))
 
@@ -158,7 +158,7 @@ def refining(model: Diffusion, steps: int) -> OfRows:
 
 
 def scoring(oracle: Oracle) -> OfRows:
-    """What an oracle does with pictures."""
+    """An oracle's calls on pictures."""
     prompts, places = rows(oracle.settings.batch_size)
     shown = noise(len(prompts))
     return lambda part: np.array(
@@ -174,7 +174,7 @@ def noise(count: int) -> Pictures:
 def same_bits(made: OfRows) -> bool | None:
     """Whether a row is the same to the bit whatever its neighbours and its place.
 
-    Nothing, if there is one row only, or if all are alike, as black pictures are.
+    None if there is only one row, or if all are alike, as black pictures are.
     """
     together, alone = made(slice(None)), made(slice(1))
     if (together == together[:1]).all():
@@ -184,7 +184,7 @@ def same_bits(made: OfRows) -> bool | None:
 
 
 def our_pipeline(settings: DiffusionSettings, role: str) -> Made:
-    """A batch of pictures, as our students and teachers make it."""
+    """The calls that make a batch of pictures with our students and teachers."""
     model = Diffusion(settings)
     making, steps = draw_plan, settings.steps
     if role == "teacher":
@@ -194,13 +194,13 @@ def our_pipeline(settings: DiffusionSettings, role: str) -> Made:
 
 
 def our_oracle(settings: OracleSettings) -> Made:
-    """Scores of a batch, as our oracles make them."""
+    """The calls that score a batch with our oracles."""
     made = scoring(Oracle(settings))
     return partial(made, slice(None)), {"same_bits": same_bits(made)}
 
 
 def plain_oracle(settings: OracleSettings, device: torch.device) -> Made:
-    """The same as a user of image-reward writes it."""
+    """The same calls as a user of image-reward writes them."""
     model = ImageReward(settings, device).model
     model.mlp = model.mlp.head  # The package's own, which our loading wraps.
     prompts, _ = rows(settings.batch_size)
@@ -210,19 +210,23 @@ def plain_oracle(settings: OracleSettings, device: torch.device) -> Made:
 def plain_pipeline(
     name: str, folder: Path, device: torch.device, role: str, at_once: int, batch: int
 ) -> Made:
-    """A batch of pictures as a user of diffusers makes it, `at_once` prompts a call."""
+    """The calls of a user of diffusers for a batch of pictures, `at_once` prompts a call."""
     _, dtype, side = MODELS[name]
     pipe: Any = DiffusionPipeline.from_pretrained(folder, dtype=getattr(torch, dtype)).to(device)
-    told: dict[str, Any] = {"num_inference_steps": STUDENT["steps"], "width": side, "height": side}
-    told["guidance_scale"] = ROLES[role]["guidance_scale"]
+    fields: dict[str, Any] = {
+        "num_inference_steps": STUDENT["steps"],
+        "width": side,
+        "height": side,
+    }
+    fields["guidance_scale"] = ROLES[role]["guidance_scale"]
     prompts, seeds = rows(batch)
     if role == "teacher":
         noise = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
-        start = pipe(prompts, generator=noise, output_type="latent", **told).images
+        start = pipe(prompts, generator=noise, output_type="latent", **fields).images
         pipe = AutoPipelineForImage2Image.from_pipe(pipe)
         known = signature(pipe.__call__).parameters
-        told = {key: value for key, value in told.items() if key in known}
-        told |= {"num_inference_steps": TEACHER["steps"], "strength": STRENGTH}
+        fields = {key: value for key, value in fields.items() if key in known}
+        fields |= {"num_inference_steps": TEACHER["steps"], "strength": STRENGTH}
     pipe.set_progress_bar_config(disable=True)
 
     def call() -> None:
@@ -230,13 +234,13 @@ def plain_pipeline(
             part = slice(first, first + at_once)
             noise = [torch.Generator("cpu").manual_seed(seed) for seed in seeds[part]]
             more = {"image": start[part]} if role == "teacher" else {}
-            pipe(prompts[part], generator=noise, **told, **more)
+            pipe(prompts[part], generator=noise, **fields, **more)
 
     return call, {}
 
 
 class Report:
-    """Measures a model's lines, and prints each as soon as it is there."""
+    """Measures a model's lines, and prints each at once."""
 
     def __init__(self, model: str, meter: Meter) -> None:
         self.model, self.meter = model, meter
@@ -250,7 +254,7 @@ class Report:
         make: Callable[[], Made],
         beside: float | None = None,
     ) -> float | None:
-        """Measure what `make` makes, which is gone afterwards: the next line's memory is its own.
+        """Measure the model that `make` makes, and drop it: the next line needs its memory.
 
         beside: the plain one's pictures per second. Returns those of this line.
         """
@@ -260,7 +264,7 @@ class Report:
             line["times_plain"] = rate / beside
         self.lines.append({"model": self.model, "what": what, "batch": batch, **line})
         print_line(self.lines[-1])
-        # Else torch.compile, with no more than a warning, leaves the ninth network as it is.
+        # Else torch.compile leaves the ninth network uncompiled, with only a warning.
         torch.compiler.reset()
         gc.collect()
         if self.meter.is_gpu:
@@ -311,8 +315,8 @@ def measure_oracle(folder: Path, meter: Meter, batches: Sequence[int], tiny: boo
         make_folder(folder, layers=1 if tiny else 12)
 
         def settings(batch: int, dtype: Any) -> OracleSettings:
-            told = {"path": str(folder), "batch_size": batch, "dtype": dtype}
-            return OracleSettings(kind="image-reward", **told)
+            fields = {"path": str(folder), "batch_size": batch, "dtype": dtype}
+            return OracleSettings(kind="image-reward", **fields)
 
         most = max(batches)
         plain = partial(plain_oracle, settings(most, "float32"), meter.device)

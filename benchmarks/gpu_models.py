@@ -1,8 +1,8 @@
 """Pipelines of published sizes with random weights: speed does not depend on the weights.
 
 Configurations: those in the hub folders of stable-diffusion-v1-5, stable-diffusion-xl-base-1.0 and
-stable-diffusion-3.5-large; what is not named is the class's default. `tiny` is for a machine
-without a GPU. Tokenizers are small ones: a prompt is padded to the same length by any.
+stable-diffusion-3.5-large; other fields have the class's default. `tiny` is for a machine without a
+GPU. Tokenizers are small, since any tokenizer pads a prompt to the same length.
 """
 
 from __future__ import annotations
@@ -78,10 +78,10 @@ def _autoencoder(channels: int, **more: Any) -> AutoencoderKL:
     )
 
 
-def _on_cpu(kind: type, **told: Any) -> Any:
-    """A scheduler, which computes with numbers already while it is made."""
+def _on_cpu(kind: type, **arguments: Any) -> Any:
+    """A scheduler on the CPU: its constructor computes with numbers, also under a meta device."""
     with torch.device("cpu"):
-        return kind(**told)
+        return kind(**arguments)
 
 
 def sd15() -> Any:
@@ -182,7 +182,7 @@ def save(name: str, folder: Path, device: torch.device) -> Path:
     before = torch.get_default_dtype()
     torch.manual_seed(0)
     try:
-        # Made where it is fast, and at once in its precision: 26 GB are not written as 52.
+        # Made on the fast device and in its final precision: 26 GB are not written as 52.
         torch.set_default_dtype(getattr(torch, dtype))
         with device:
             pipe = build()

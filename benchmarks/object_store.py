@@ -1,10 +1,10 @@
-"""Large pictures and a small object store: does anything go to disk, and does anything wait for it?
+"""Large pictures and a small object store: does Ray spill to disk, and do actors wait for room?
 
     python benchmarks/object_store.py
 
 Sixteen GPUs with the SDXL profiles draw 1024x1024 pictures, 25 MB for a batch of eight, into an
-object store of 2 GB. All drawn and refined pictures and latents go through it, many times its size.
-Ray counts what it spills; the store's fill is read twice a second.
+object store of 2 GB. All drawn and refined pictures and latents pass through it, many times its
+size. Ray counts the spilled bytes; the benchmark reads the store's fill twice a second.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ CASE = Case(
     rows_per_part=512,
     side=1024,
 )
-"""A quarter of real time: two cores have to make PNGs of all this. The bound is about a minute."""
+"""Four times as fast as real, as two cores encode all pictures. The bound is about a minute."""
 
 
 def store_stats() -> Any:
-    """Ray's own counts of its object store."""
+    """Ray's own statistics of its object store."""
     import ray
     from ray._private.internal_api import get_memory_info_reply, get_state_from_address
 
@@ -44,12 +44,12 @@ def store_stats() -> Any:
 
 
 class Watch:
-    """Reads the store's fill until it is left."""
+    """Reads the store's fill from its entry to its exit."""
 
     def __init__(self) -> None:
         self.most_bytes = self.fallback_bytes = 0
         self._over = Event()
-        self._thread = Thread(target=self._look, daemon=True)
+        self._thread = Thread(target=self._read, daemon=True)
 
     def __enter__(self) -> Watch:
         self._thread.start()
@@ -59,7 +59,7 @@ class Watch:
         self._over.set()
         self._thread.join()
 
-    def _look(self) -> None:
+    def _read(self) -> None:
         while not self._over.wait(0.5):
             stats = store_stats()
             self.most_bytes = max(self.most_bytes, stats.object_store_bytes_used)
@@ -67,9 +67,9 @@ class Watch:
 
 
 def main() -> None:
-    """Run it once."""
+    """Run the case once, and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--short", action="store_true", help="a look at whether it works")
+    parser.add_argument("--short", action="store_true", help="a short run that shows that it works")
     parser.add_argument("--store", type=float, default=2.0, help="GiB")
     given = parser.parse_args()
     logging.getLogger("bottega").setLevel(logging.ERROR)

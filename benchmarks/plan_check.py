@@ -1,11 +1,11 @@
 """Is `bottega plan` right? `python benchmarks/plan_check.py` plans jobs, runs them, compares.
 
 Stand-in models, some times as fast as real, on a real Ray with pretend GPUs: everything is real
-but the computing. A job is planned, then run, and the time from the first part's beginning to the
-last record is compared. How long an actor's process takes to start on few cores no plan knows, and
-it decides when moving a GPU pays: so the job is planned once more with the loading that was
-measured, and that plan is the one to be judged by. `calls x`: how much longer than they should the
-calls of students and teachers took, which a busy machine makes them.
+but the computing. A job is planned and run, and the times from the first part's beginning to the
+last record are compared. No plan knows how long an actor's process takes to start on few cores, and
+that decides when moving a GPU pays. So the job is planned once more with the measured loading, and
+that plan counts. `calls x`: by which factor the calls of students and teachers took longer than
+their stand-ins ask for, as they do on a busy machine.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def make_job(case: Mapping[str, Any], folder: Path) -> Job:
 
 
 def run(job: Job, gpus: int) -> tuple[float, dict[str, float]]:
-    """Run the job; returns its seconds after the start, and those that actors took to load."""
+    """Run the job; returns its seconds after the start, and the actors' loading seconds by pool."""
     dispatchers: list[Dispatcher] = []
 
     def make_dispatcher() -> Dispatcher:
@@ -90,7 +90,7 @@ def run(job: Job, gpus: int) -> tuple[float, dict[str, float]]:
 
 
 def as_loaded(times: StageTimes, load_seconds: Mapping[str, float]) -> StageTimes:
-    """The times with the loading that was measured."""
+    """The times with the measured loading."""
 
     def loaded(pool: str, timing: Timing) -> Timing:
         seconds = load_seconds.get(pool, max(load_seconds.values()))
@@ -100,7 +100,7 @@ def as_loaded(times: StageTimes, load_seconds: Mapping[str, float]) -> StageTime
 
 
 def check(case: Mapping[str, Any]) -> dict[str, float]:
-    """Plan and run one case; seconds."""
+    """Plan and run one case; returns seconds and ratios."""
     with TemporaryDirectory() as folder:
         job = make_job(case, Path(folder))
         times = stage_times(job.spec, planned_refinement(job.spec))

@@ -1,9 +1,9 @@
 """Which pool sizes are fastest on a machine without GPUs: `python benchmarks/pools.py`.
 
 One job, the embedded models, several sizes side by side on one Ray. Actors load and calibrate
-before the clock starts. The bound is the time that the work would take with every core busy all the
-time: the least sum of seconds that the actors of any of these runs counted, over the cores (actors
-that share a core count each other's time too, hence the least).
+before the clock starts. The bound is the time of the work with every core busy all the time: the
+least sum of actor-seconds of these runs, over the cores. The least, because actors that share a
+core count each other's time too.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""How near to the bound whole jobs come on pretend GPUs, and to the best fixed split of them.
+"""Whole jobs on pretend GPUs, compared with the bound and with the best fixed split of the GPUs.
 
     python benchmarks/pools_on_gpus.py sd-8        # or sd-16, sdxl-8, sdxl-16, moving: see CASES
     python benchmarks/pools_on_gpus.py --virtual   # every case on the virtual clock, in a minute
 
-Each case runs on a real Ray with the pools balanced, and then with the pools fixed at the splits
-that hindsight finds best: every split is tried on the virtual clock, and the best ones (`--splits`)
-on Ray, in the same session. `--short` is for a look at whether it works.
+Each case runs on a real Ray with balanced pools, and then with the fixed splits that are fastest in
+hindsight: every split runs on the virtual clock, and the fastest ones (`--splits`) on Ray, in the
+same session. `--short` shows that it works.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Sizes = tuple[int, int, int]
 
 
 def moving(rows: int, before: float = 0.05, after: float = 0.75) -> tuple[tuple[int, float], ...]:
-    """The fraction that is rejected changes halfway."""
+    """A rejected fraction that changes halfway."""
     return ((0, before), (rows // 2, after))
 
 
@@ -48,18 +48,18 @@ CASES = {
         Case(name="sdxl-16", models="timed-sdxl", gpus=16, rows=18432, speed=40),
     )
 }
-"""The bound of each is a minute; of `moving` two, as actors take real seconds to start here."""
+"""The bound of each is a minute; of `moving` two, since starting an actor takes real seconds."""
 
 
 def scaled(case: Case, by: int) -> Case:
-    """So many times fewer rows."""
+    """The case with rows divided by `by`."""
     rows = case.rows // by
     rejected = case.rejected if isinstance(case.rejected, float) else moving(rows)
     return replace(case, rows=rows, rejected=rejected)
 
 
 def shorter(case: Case) -> Case:
-    """A few seconds on four GPUs."""
+    """The case in a few seconds on four GPUs."""
     case = replace(case, name=f"{case.name}-short", rows_per_part=256)
     return replace(scaled(case, 4 * case.gpus), gpus=4)
 
@@ -67,7 +67,7 @@ def shorter(case: Case) -> Case:
 def splits(case: Case, folder: Path) -> Iterator[Sizes]:
     """Every split of the GPUs between students and teachers, with twice the oracles that it needs.
 
-    Oracles stand beside the others and take no GPU from them.
+    Oracles share GPUs with the others and take none from them.
     """
     job = case.job(folder)
     oracle, student = (timings_of(job)[name] for name in ("oracle", "student"))
@@ -79,25 +79,25 @@ def splits(case: Case, folder: Path) -> Iterator[Sizes]:
 
 
 def virtually(case: Case, sizes: Sizes | None = None) -> Outcome:
-    """A case on the virtual clock."""
+    """Run a case on the virtual clock."""
     with TemporaryDirectory() as folder:
         return on_virtual_clock(case.job(Path(folder), sizes), case.gpus)
 
 
-def fixed_by_hindsight(case: Case) -> list[tuple[Sizes, Outcome]]:
-    """Every split on the virtual clock, the fastest first."""
+def fastest_fixed_splits(case: Case) -> list[tuple[Sizes, Outcome]]:
+    """Run every split on the virtual clock; the fastest first."""
     with TemporaryDirectory() as folder:
         tried = [(sizes, virtually(case, sizes)) for sizes in splits(case, Path(folder))]
     return sorted(tried, key=lambda one: one[1].seconds)
 
 
 def show(name: str, seconds: float, bound: float, loading: float, rest: str = "") -> None:
-    """One line of the table."""
+    """Print a line of the table."""
     print(f"{name:40} {seconds:7.1f} {seconds / bound:7.3f} {loading:7.1f}   {rest}", flush=True)
 
 
 def heading(case: Case, bound: float) -> None:
-    """What is run, and the table's heading."""
+    """Print the case and the table's heading."""
     print(
         f"\n{case.name}: {case.rows:,} rows, {case.gpus} GPUs, {case.models}, rejected "
         f"{case.rejected}, {case.speed:g} times as fast as real; bound {bound:.1f} s\n"
@@ -106,8 +106,8 @@ def heading(case: Case, bound: float) -> None:
     )
 
 
-def told(outcome: Outcome) -> str:
-    """What else there is to say of a run."""
+def summary(outcome: Outcome) -> str:
+    """The other figures of a run."""
     return (
         f"{max(0, len(outcome.timeline) - 1)} changes of size; teacher: {outcome.padded:.1%} "
         f"padding, {outcome.half_empty:.1%} of calls under half full"
@@ -115,26 +115,28 @@ def told(outcome: Outcome) -> str:
 
 
 def run_here(case: Case, have: Any, sizes: Sizes | None = None) -> Outcome:
-    """A case on the Ray that runs."""
+    """Run a case on the Ray that runs."""
     with TemporaryDirectory() as folder:
         return on_ray(case.job(Path(folder), sizes), have)
 
 
 def measure(case: Case, num_splits: int) -> dict[str, Any]:
-    """The case on Ray: balanced, and at the best fixed splits."""
-    fixed = fixed_by_hindsight(case)[:num_splits] if num_splits else []
+    """Run the case on Ray: balanced, and at the fastest fixed splits."""
+    fixed = fastest_fixed_splits(case)[:num_splits] if num_splits else []
     found: dict[str, Any] = {"rows": case.rows, "gpus": case.gpus, "models": case.models}
     with pretend_gpus(case.gpus) as have:
         ours = run_here(case, have)
         heading(case, ours.bound_seconds)
-        show("balanced", ours.seconds, ours.bound_seconds, ours.loading_seconds, told(ours))
+        show("balanced", ours.seconds, ours.bound_seconds, ours.loading_seconds, summary(ours))
         found["balanced"] = ours.as_json()
         found["fixed"] = {}
         write_result(case.name, found)
         for sizes, _ in fixed:
             outcome = run_here(case, have, sizes)
             name = "fixed " + "/".join(map(str, sizes))
-            show(name, outcome.seconds, ours.bound_seconds, outcome.loading_seconds, told(outcome))
+            show(
+                name, outcome.seconds, ours.bound_seconds, outcome.loading_seconds, summary(outcome)
+            )
             found["fixed"][name] = outcome.as_json()
             best = min(one["seconds"] for one in found["fixed"].values())
             found["over_best_fixed"] = round(ours.seconds / best, 4)
@@ -145,11 +147,11 @@ def measure(case: Case, num_splits: int) -> dict[str, Any]:
 
 
 def on_paper(case: Case) -> dict[str, Any]:
-    """The case on the virtual clock, with every fixed split."""
+    """Run the case on the virtual clock, with every fixed split."""
     ours = virtually(case)
     heading(case, ours.bound_seconds)
-    show("balanced", ours.seconds, ours.bound_seconds, ours.loading_seconds, told(ours))
-    fixed = fixed_by_hindsight(case)
+    show("balanced", ours.seconds, ours.bound_seconds, ours.loading_seconds, summary(ours))
+    fixed = fastest_fixed_splits(case)
     for sizes, outcome in fixed[:3]:
         name = "fixed " + "/".join(map(str, sizes))
         show(name, outcome.seconds, ours.bound_seconds, outcome.loading_seconds)
@@ -160,7 +162,7 @@ def on_paper(case: Case) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run the cases that are named."""
+    """Run the named cases."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )

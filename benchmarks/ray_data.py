@@ -4,16 +4,16 @@
     python benchmarks/ray_data.py moving --two-pass   # ours, and the sweep's best settings, in full
 
 Same stand-ins, pretend GPUs, rows and pictures as `pools_on_gpus.py`, and Parquet with PNGs at the
-end. Where the two differ, Ray Data has the better part: its refined pictures are not scored again,
-its short batches are not padded, and nothing is calibrated, checked or recorded. Its clock starts
+end. Where the two differ, Ray Data has less to do: its refined pictures are not scored again, its
+short batches are not padded, and nothing is calibrated, checked or recorded. Its clock starts
 when its first student's first call begins and stops when the last file is written.
 
 Shapes:
 
     through   one pipeline; every row passes the teachers, which refine the rejected ones
-    split     the oracles write what they accept; only rejected rows go on, in batches of their own
-    two pass  draw and score everything first, and keep it; then refine with all GPUs. No longer a
-              pipeline: nothing is finished until everything is drawn, and all of it is held.
+    split     the oracles write accepted rows; only rejected ones go on, in batches of their own
+    two pass  draw and score everything first, and keep it; then refine with all GPUs. That is no
+              pipeline: no row is finished until all are drawn, and all of them are held.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pools_on_gpus import CASES, heading, scaled, shorter, show, told
+from pools_on_gpus import CASES, heading, scaled, shorter, show, summary
 from timed_jobs import CORES, RESULTS, TASK_SLOTS, Case, on_ray, pretend_gpus, write_result
 
 from actors.settings import ModelSettings
@@ -49,10 +49,10 @@ THRESHOLD = 0.5
 KINDS = {"pipeline": ("through", "split"), "two passes": ("two pass",)}
 
 MAIN_SHARE, ORACLE_SHARE = 0.9, 0.1
-"""Of a GPU, as in our pools: each GPU has room for a student or a teacher, and an oracle beside."""
+"""Of a GPU, as in our pools: a GPU has room for a student or a teacher, and for an oracle."""
 
 ACTOR_CORES, FILE_CORES = 0.1, CORES / (2 * TASK_SLOTS)
-"""So that about as many files are made at once as in our runs: two cores have no use for more."""
+"""As many file tasks at once as in our runs; two cores have no use for more."""
 
 Size = int | tuple[int, int]
 """A fixed pool, or the fewest and the most actors of one that scales itself."""
@@ -60,12 +60,12 @@ Size = int | tuple[int, int]
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """How Ray Data is told to do it.
+    """Ray Data's settings.
 
-    `block_rows`: rows of an input block. `teacher_rows`: rows of a batch that a teacher is given;
-    it refines the rejected ones, sixteen at once. `in_flight`: tasks that an actor has at once;
-    None: Ray Data's own choice. `fused`: the oracle in the student's actor. `block_bytes`: a task's
-    output is cut there.
+    `block_rows`: rows of an input block. `teacher_rows`: rows of a teacher's batch, of which it
+    refines the rejected ones, sixteen at once. `in_flight`: tasks of an actor at once; None: Ray
+    Data's own choice. `fused`: the oracle in the student's actor. `block_bytes`: the size at which
+    a task's output is cut.
     """
 
     shape: Literal["through", "split", "two pass"] = "through"
@@ -82,23 +82,23 @@ class Setting:
 
     @property
     def name(self) -> str:
-        """What differs from the defaults."""
+        """The settings that differ from the defaults."""
         default = asdict(Setting())
-        told = {k: v for k, v in asdict(self).items() if v != default[k] or k == "shape"}
-        return ", ".join(f"{k} {v}".replace("_", " ") for k, v in told.items())
+        changed = {k: v for k, v in asdict(self).items() if v != default[k] or k == "shape"}
+        return ", ".join(f"{k} {v}".replace("_", " ") for k, v in changed.items())
 
 
 # ---- the three roles, for map_batches
 
 
 class CallLog:
-    """Appends a line for each call to a file of this process's own."""
+    """Appends a line for each call to a file that only this process writes."""
 
     def __init__(self, folder: str) -> None:
         self._file = (Path(folder) / f"{os.getpid()}.jsonl").open("a", buffering=1)
 
     def add(self, stage: str, begin: float, rows: int) -> None:
-        """A call is over."""
+        """Log a call that has ended."""
         self._file.write(json.dumps([stage, begin, time(), rows]) + "\n")
 
 
@@ -110,7 +110,7 @@ class Draw:
         self._oracle = TimedOracle(models.oracle) if fused else None
 
     def __call__(self, batch: Batch) -> Batch:
-        """Every row."""
+        """Draw every row."""
         begin, rows = time(), len(batch["row"])
         prompts, seeds = list(batch["prompt"]), batch["row"].tolist()
         latents, pictures, _ = self._student.draw(prompts, seeds, micro_batch_size=rows)
@@ -120,14 +120,14 @@ class Draw:
 
 
 class Score:
-    """Adds scores. With a folder `accepted` it writes there what it accepts; the rest goes on."""
+    """Adds scores. With a folder `accepted` it writes accepted rows there; the rest goes on."""
 
     def __init__(self, models: ModelSettings, log: str, accepted: str | None) -> None:
         self._oracle, self._log = TimedOracle(models.oracle), CallLog(log)
         self._accepted = accepted
 
     def __call__(self, batch: Batch) -> Batch:
-        """Every row, or the rejected ones."""
+        """Score every row; return all, or the rejected ones."""
         batch = scored(self._oracle, self._log, batch)
         if self._accepted is None:
             return batch
@@ -140,7 +140,7 @@ class Score:
 
 
 class Refine:
-    """Refines the rejected rows of a batch, as many at once as fill a teacher's batch."""
+    """Refines the rejected rows of a batch, up to a teacher's batch at once."""
 
     def __init__(self, job: Job, log: str) -> None:
         teacher = job.spec.models.teacher
@@ -148,7 +148,7 @@ class Refine:
         self._most = teacher.batch_size
 
     def __call__(self, batch: Batch) -> Iterator[Batch]:
-        """Every row: accepted ones as they came."""
+        """Return every row, accepted ones unchanged."""
         pictures = batch["picture"].copy()
         rejected = np.flatnonzero(batch["score"] < THRESHOLD)
         for first in range(0, len(rejected), self._most):
@@ -187,7 +187,7 @@ def encoded(batch: Batch) -> Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """What a setting came to. `calls`: (stage, begin, end, rows)."""
+    """The result of a setting. `calls`: (stage, begin, end, rows)."""
 
     setting: Setting
     seconds: float
@@ -207,7 +207,7 @@ class Found:
         return {s: sum(e - b for stage, b, e, _ in self.calls if stage == s) for s in stages}
 
     def as_json(self, bound_seconds: float) -> dict[str, Any]:
-        """For the results' file."""
+        """For the results file."""
         return {
             "setting": asdict(self.setting),
             "seconds": round(self.seconds, 2),
@@ -219,13 +219,13 @@ class Found:
 
 
 def run(job: Job, prompts: Path, setting: Setting, folder: Path) -> Found:
-    """One run; raises ValueError if a row is missing at the end."""
+    """Run a setting. Raises ValueError if a row is missing at the end."""
     import ray
 
     log, out, accepted = folder / "log", folder / "out", folder / "accepted"
     for each in (log, accepted):
         each.mkdir(parents=True)
-    # Importing ray.data sets up its log: what is set before is lost.
+    # Importing ray.data sets up its log, so levels are set after that.
     context = ray.data.DataContext.get_current()
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     context.enable_progress_bars = False
@@ -262,7 +262,7 @@ def _execute(
 
     models, batch = job.spec.models, job.spec.models.student.batch_size
     table, size = pq.read_table(prompts), setting.block_rows
-    # In memory: of a small file read_parquet makes one input, and then one actor does everything.
+    # In memory: read_parquet makes one block of a small file, and then one actor does everything.
     rows = ray.data.from_arrow([table.slice(at, size) for at in range(0, len(table), size)])
     split = setting.shape == "split"
     drawn = rows.map_batches(
@@ -308,7 +308,7 @@ def _pool(setting: Setting, size: Size, share: float) -> dict[str, Any]:
 
 
 def settings(gpus: int) -> list[Setting]:
-    """What is tried: fixed splits, pools that scale themselves, and each knob at both."""
+    """The settings to try: fixed splits, pools that scale themselves, and each knob at both."""
     some = max(1, gpus // 4)
     fixed = Setting(students=some, teachers=gpus - some)
     scaling = Setting(students=(1, gpus), teachers=(1, gpus))
@@ -351,7 +351,7 @@ def best_of_sweep(gpus: int, number: int) -> list[Setting]:
 
 
 def measure(job: Job, prompts: Path, setting: Setting) -> Found | str:
-    """One run; a setting that Ray Data cannot carry out is a result too: what it says."""
+    """Run a setting. Where Ray Data cannot carry it out, the result is its error."""
     with TemporaryDirectory() as folder:
         try:
             return run(job, prompts, setting, Path(folder))
@@ -361,13 +361,13 @@ def measure(job: Job, prompts: Path, setting: Setting) -> Found | str:
 
 
 def compare(case: Case, tried: list[Setting], result: str) -> None:
-    """Ours, and Ray Data at each setting, on one Ray; each result is kept when it is there."""
+    """Run ours, and Ray Data at each setting, on one Ray; write each result as it comes."""
     with TemporaryDirectory() as folder, pretend_gpus(case.gpus) as have:
         job = case.job(Path(folder))
         ours = on_ray(job, have)
         bound = ours.bound_seconds
         heading(case, bound)
-        show("Bottega", ours.seconds, bound, ours.loading_seconds, told(ours))
+        show("Bottega", ours.seconds, bound, ours.loading_seconds, summary(ours))
         found: dict[str, Any] = {"case": case.name, "rows": case.rows, "gpus": case.gpus}
         found |= {"bottega": ours.as_json(), "runs": []}
         for setting in tried:
@@ -394,7 +394,7 @@ def compare(case: Case, tried: list[Setting], result: str) -> None:
 
 
 def main() -> None:
-    """Sweep, or compare in full."""
+    """Run the sweep, or compare in full."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -402,7 +402,7 @@ def main() -> None:
     parser.add_argument("--sweep", action="store_true", help="every setting, on a quarter of rows")
     parser.add_argument("--best", type=int, default=3, help="settings of the sweep to run in full")
     parser.add_argument("--two-pass", action="store_true", help="and in two passes")
-    parser.add_argument("--short", action="store_true", help="a look at whether it works")
+    parser.add_argument("--short", action="store_true", help="a short run that shows that it works")
     given = parser.parse_args()
     logging.getLogger("bottega").setLevel(logging.ERROR)
     case = CASES[given.case]

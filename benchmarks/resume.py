@@ -1,7 +1,7 @@
-"""How long a job takes to find out where it stopped: `python benchmarks/resume.py`.
+"""How long a resumed job takes until its actors would start: `python benchmarks/resume.py`.
 
-Makes a dataset of many small parts, takes one record away, and times the way from the job file to
-the moment at which actors would be started: resolving the job, the checks, and every record read.
+It makes a dataset of many small parts, removes one record, and times resolving the job, the checks,
+and reading every record.
 """
 
 from __future__ import annotations
@@ -25,14 +25,15 @@ from jobs.resolve import Job, resolve
 from jobs.spec.job_spec import make_spec
 
 REPEATS = 3
+"""The fastest counts: other processes only add time."""
 
 
 class ReadyToWorkError(Exception):
-    """Everything is known, and the actors would start now."""
+    """The actors would start now."""
 
 
 def make_dataset(folder: Path, num_parts: int) -> Callable[[], Job]:
-    """A dataset of one-row parts but for the last; returns what resolves its job."""
+    """Make a dataset of one-row parts without the last; returns what resolves its job."""
     prompts = folder / "prompts.txt"
     prompts.write_text("a small red circle on a gray background\n" * num_parts)
 
@@ -54,7 +55,7 @@ def make_dataset(folder: Path, num_parts: int) -> Callable[[], Job]:
 
 
 def seconds_to_work(resolved: Callable[[], Job]) -> float:
-    """From the job's fields to the start of its actors."""
+    """Seconds from the job's fields to the start of its actors."""
 
     def dispatcher() -> None:
         raise ReadyToWorkError

@@ -1,12 +1,12 @@
 """How large a cluster the simulator simulates: `python benchmarks/simulator.py`.
 
-The real runner, crew, pools and cascades on a virtual clock, with the published times of SD-Turbo
-and SD 1.5 (`models: timed`; a rejected picture is drawn anew with 50 steps); the balance deals out
-the GPUs. A line for each tenth of the rows: how long it took here, how much memory the process
-holds, how many rows are drawn and not committed yet, and how many answers of actors and files it
-handled a second. At the end the virtual time against the bound: the seconds that all batches of
-students and teachers take, were they full, over the GPUs; the oracles stand beside them, each on a
-tenth of a GPU.
+The real runner, dispatcher, pools and cascades on a virtual clock, with the published times of
+SD-Turbo and SD 1.5 (`models: timed`; a rejected picture is drawn anew with 50 steps); the scaling
+policy deals out the GPUs. It prints a line for each tenth of the rows: the seconds it took here,
+the memory of the process, the rows that are drawn and not committed yet, and the completions of
+actor and file tasks a second. At the end it compares the virtual time with the bound: the seconds
+of all batches of students and teachers, were they full, over the GPUs. The oracles share GPUs with
+the others, each with a tenth.
 """
 
 from __future__ import annotations
@@ -32,35 +32,37 @@ from jobs.simulation.light_executor import LightExecutor, LightPrompts
 from jobs.spec.job_spec import make_spec
 
 FILE_SECONDS = 0.1
-"""That encoding a batch takes one core."""
+"""Encoding a batch, on one core. Chosen: about what 16 JPEGs of 512x512 take
+(docs/plan.md).
+"""
 
 
 class CountingExecutor(LightExecutor):
-    """Counts its answers."""
+    """Counts its completions."""
 
-    answers = 0
+    completions = 0
 
     def deliver(self, completion: Completion) -> None:
-        self.answers += 1
+        self.completions += 1
         super().deliver(completion)
 
 
 class Watch:
-    """Prints a line for each tenth of the rows; is told a few times a virtual second."""
+    """Prints a line for each tenth of the rows. Called a few times a virtual second."""
 
     def __init__(self, executor: CountingExecutor) -> None:
         self._executor, self._tenth, self._completions = executor, 1, 0
         self._start = self._last = perf_counter()
         self.tenths: list[dict[str, float]] = []
-        print("      rows  seconds  memory MB  rows waiting  answers/s", flush=True)
+        print("      rows  seconds  memory MB  rows waiting  completions/s", flush=True)
 
     def __call__(self, progress: Progress) -> None:
         if progress.done_rows < self._tenth * progress.num_rows / 10:
             return
-        now, answers = perf_counter(), self._executor.answers
-        rate = (answers - self._completions) / (now - self._last)
+        now, completions = perf_counter(), self._executor.completions
+        rate = (completions - self._completions) / (now - self._last)
         self._tenth = 1 + 10 * progress.done_rows // progress.num_rows
-        self._last, self._completions = now, answers
+        self._last, self._completions = now, completions
         held = memory_bytes() / 1e6
         done, took = progress.done_rows, now - self._start
         waiting = progress.judged_rows - done
@@ -70,14 +72,14 @@ class Watch:
                 "seconds": round(took, 1),
                 "megabytes": round(held, 1),
                 "waiting": waiting,
-                "answers_per_second": round(rate),
+                "completions_per_second": round(rate),
             }
         )
         print(f"{done:10,}  {took:7.1f}  {held:9.0f}  {waiting:12,}  {rate:9,.0f}", flush=True)
 
 
 def main() -> None:
-    """Run it once, and print."""
+    """Run one job, and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=10_000_000)
     parser.add_argument("--gpus", type=int, default=4096)
@@ -85,7 +87,7 @@ def main() -> None:
     parser.add_argument("--rows-per-part", type=int, default=8192)
     args = parser.parse_args()
     logging.disable()
-    # What is scheduled has no cycles, and to look for some takes a seventh of the time.
+    # The scheduling code makes no cycles, and looking for some takes a seventh of the time.
     gc.disable()
     fields = {"input": "-", "output": "-", "models": "timed", "strategy": "regenerate"}
     budget = {"refine": args.refine}
@@ -105,7 +107,7 @@ def main() -> None:
         Durations(load=loading, batch=seconds, files=FILE_SECONDS), num_nodes=8
     )
     plans = plan_pools(spec.pools, 2 * args.gpus, args.gpus, loads=guess_loads(job))
-    # Enough that no file waits: so many batches are decided a second, twice over.
+    # Twice the file tasks that the batches of a second need, so that none waits.
     task_slots = ceil(4 * FILE_SECONDS * args.gpus / seconds["student"])
 
     watch = Watch(executor)
@@ -122,7 +124,7 @@ def main() -> None:
     changes = len(job.output.timeline) - 1  # type: ignore[attr-defined]
     print(
         f"{end.num_rows:,} rows on {args.gpus} GPUs, {end.refined_rows:,} refined: {wall:.1f} s "
-        f"here ({cpu:.1f} s of one core), {executor.answers / wall:,.0f} answers/s\n"
+        f"here ({cpu:.1f} s of one core), {executor.completions / wall:,.0f} completions/s\n"
         f"virtual time {executor.now():.1f} s, of which {loading:.0f} s to load; "
         f"bound {bound:.1f} s; "
         f"{changes} changes of size; efficiency {efficiency:.4f}, without loading {loaded:.4f}"
@@ -135,7 +137,7 @@ def main() -> None:
             "refined_rows": end.refined_rows,
             "seconds": round(wall, 1),
             "core_seconds": round(cpu, 1),
-            "answers": executor.answers,
+            "completions": executor.completions,
             "tenths": watch.tenths,
             "virtual_seconds": round(executor.now(), 1),
             "loading_seconds": loading,

@@ -1,11 +1,12 @@
-"""Editing, control and several drawings on the embedded set: what the pair adds, at which cost.
+"""Editing, control and several drawings on the embedded set: the pair's gain and its cost.
 
     python benchmarks/tasks.py              # some ten minutes on two cores
     python benchmarks/tasks.py edit --rows 64
 
 Whole jobs on Ray: the student alone, the pair at several budgets, and the teacher alone, which
-edits and draws anew. A picture is right if the verifier finds all that the target caption says; in
-place if also every object lies where the row's picture has it. Captions are none of the training's.
+edits and draws anew. A picture is right if the verifier finds everything that the target caption
+names, and in place if every object also lies where the row's picture has it. No caption is from the
+training.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ TASKS = {
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Of one way: fractions of all rows; network evaluations and actor-seconds a row."""
+    """Figures of one way: fractions of all rows; network evaluations and actor-seconds a row."""
 
     right: float
     in_place: float | None
@@ -104,7 +105,7 @@ class Figures:
 
 
 def measure(have: Resources, rows: list[Row], fields: dict[str, Any], folder: Path) -> Figures:
-    """Run a job and look at its pictures."""
+    """Run a job and verify its pictures."""
     source, output = folder / "rows.parquet", folder / "out"
     targets = [row.target if isinstance(row, PicturedRow) else row for row in rows]
     pictured = [row for row in rows if isinstance(row, PicturedRow)]
@@ -144,14 +145,14 @@ def _open(png: bytes) -> world.Picture:
 
 
 def main() -> None:
-    """A line for each way."""
+    """Print a line for each way."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("tasks", nargs="*", choices=[[], *TASKS], metavar="task")
     parser.add_argument("--rows", type=int, default=512)
     args = parser.parse_args()
     logging.disable()
     before = json.loads(RESULT.read_text()) if RESULT.exists() else {}
-    # What was measured on as many rows stays; the tasks can be run one by one.
+    # Results on the same number of rows stay: the tasks can run one by one.
     results: dict[str, Any] = {"rows": args.rows}
     if before.get("rows") == args.rows:
         results |= {name: before[name] for name in TASKS if name in before}

@@ -1,12 +1,12 @@
-"""What the benchmarks with stand-in models share: jobs, a Ray with pretend GPUs, and the bound.
+"""Shared by the benchmarks with stand-in models: jobs, a Ray with pretend GPUs, and the bound.
 
-A `Case` is a job with timed models on so many GPUs. It runs on Ray (`on_ray`) or on the virtual
+A `Case` is a job with timed models on a number of GPUs. It runs on Ray (`on_ray`) or on the virtual
 clock (`on_virtual_clock`), with the pools balanced or fixed. The clock starts when the first actors
 have loaded, and stops when the last part is committed; loading is reported apart.
 
-The bound is what no scheduler can beat: the seconds that the calls take by the profile, spread over
-all GPUs without a gap. Student and teacher each fill a GPU; the oracle, a tenth of one, is beside
-them. So the bound counts students' and teachers' seconds, and no oracle's.
+No scheduler can beat the bound: the seconds of the calls by the profile, spread over all GPUs
+without a gap. A student or a teacher fills a GPU, and the oracle shares it with a tenth. So the
+bound counts the seconds of students and teachers, and not the oracle's.
 """
 
 from __future__ import annotations
@@ -49,16 +49,16 @@ from jobs.spec.job_spec import make_spec
 RESULTS = Path(__file__).parent / "results"
 
 LOAD_BEFORE = os.getloadavg()[0]
-"""Of this machine, before the benchmark adds to it: a busy machine tells in the figures."""
+"""Of this machine, before the benchmark adds to it: a busy machine makes figures worse."""
 
 CORES = 8
-"""That Ray is told of: enough for the actors' and tasks' claims, and few processes to start."""
+"""Ray's `num_cpus`. Chosen: enough for the actors and tasks, and few processes to start."""
 
 TASK_SLOTS = 4
-"""Files that are encoded or written at once; more would not help on the two cores there are."""
+"""File tasks at once. Chosen: twice the two cores of the machine that measured."""
 
 FILE_SECONDS = 0.05
-"""Of encoding or writing, on the virtual clock."""
+"""Of a file task on the virtual clock. Chosen: about what small pictures take."""
 
 Schedule = tuple[tuple[int, float], ...]
 
@@ -67,9 +67,9 @@ Schedule = tuple[tuple[int, float], ...]
 class Case:
     """A job with timed models. `rejected`: a fraction, or (first row, fraction) pairs.
 
-    `load_batches`: what an actor takes to load, in batches of the student. `speed`: so many times
-    as fast as the profile says, load time included. `side`: pictures are small, so that two cores
-    can encode what sixteen GPUs draw.
+    `load_batches`: an actor's loading time, in batches of the student. `speed`: how many times as
+    fast as the profile, loading included. `side`: of the pictures in pixels; small, so that two
+    cores can encode for sixteen GPUs.
     """
 
     name: str
@@ -126,9 +126,9 @@ class Case:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What one run came to, in seconds.
+    """The result of one run, in seconds.
 
-    `asked`: calls by (stage, rows). `gpu_seconds`: by pool, of the calls by the profile.
+    `calls`: number of calls by (stage, rows). `gpu_seconds`: by pool, of the calls by the profile.
     `timeline`: the sizes, with reasons.
     """
 
@@ -136,7 +136,7 @@ class Outcome:
     loading_seconds: float
     bound_seconds: float
     gpu_seconds: dict[str, float]
-    asked: Mapping[tuple[Stage, int], int]
+    calls: Mapping[tuple[Stage, int], int]
     teacher_batch: int
     timeline: Sequence[Mapping[str, Any]]
 
@@ -147,20 +147,20 @@ class Outcome:
 
     @property
     def padded(self) -> float:
-        """The fraction of the teacher's places that no row was in."""
-        calls = {rows: n for (stage, rows), n in self.asked.items() if stage is Stage.REFINE}
+        """The fraction of the teacher's batch places without a row."""
+        calls = {rows: n for (stage, rows), n in self.calls.items() if stage is Stage.REFINE}
         places = self.teacher_batch * sum(calls.values())
         return 1 - sum(rows * n for rows, n in calls.items()) / places if places else 0.0
 
     @property
     def half_empty(self) -> float:
         """The fraction of the teacher's calls with a batch under half full."""
-        calls = {rows: n for (stage, rows), n in self.asked.items() if stage is Stage.REFINE}
+        calls = {rows: n for (stage, rows), n in self.calls.items() if stage is Stage.REFINE}
         few = sum(n for rows, n in calls.items() if 2 * rows < self.teacher_batch)
         return few / sum(calls.values()) if calls else 0.0
 
     def as_json(self) -> dict[str, Any]:
-        """For the results' file."""
+        """For the results file."""
         return {
             "seconds": round(self.seconds, 2),
             "bound_seconds": round(self.bound_seconds, 2),
@@ -175,20 +175,20 @@ class Outcome:
 
 
 class CountedCalls:
-    """Counts what the actors are asked; goes before any hands."""
+    """Counts the calls to actors. A mixin: it goes before an executor's class."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.asked: Counter[tuple[Stage, int]] = Counter()
+        self.calls: Counter[tuple[Stage, int]] = Counter()
 
     def submit_actor_task(self, handle: Any, task: Task) -> Any:
-        """Count and pass on."""
-        self.asked[task.call.stage, len(task.call.rows)] += 1
+        """Count a call and pass it on."""
+        self.calls[task.call.stage, len(task.call.rows)] += 1
         return super().submit_actor_task(handle, task)  # type: ignore[misc]
 
 
 class VirtualExecutor(CountedCalls, LightExecutor):
-    """The virtual clock, with the scores that the stand-in oracle would give."""
+    """The virtual clock, with the scores of the stand-in oracle."""
 
     def __init__(self, job: Job) -> None:
         timings = timings_of(job)
@@ -206,11 +206,11 @@ class VirtualExecutor(CountedCalls, LightExecutor):
 
 
 class CountedOnRay(CountedCalls, RayExecutor):
-    """Ray, counted."""
+    """Ray, with counted calls."""
 
 
 class LoadedDispatcher(Dispatcher):
-    """A crew that has loaded when it is entered; it knows how long that took, and when it ended."""
+    """A dispatcher whose actors have loaded on entry; it measures the loading and the run."""
 
     loading_seconds = 0.0
     seconds = 0.0
@@ -230,7 +230,7 @@ class LoadedDispatcher(Dispatcher):
 
 
 class WarmDispatcher(LoadedDispatcher):
-    """On Ray: processes for the files have started too when it is entered."""
+    """On Ray: the processes for file tasks have started on entry, too."""
 
     def __enter__(self) -> Dispatcher:
         begin = self.executor.now()
@@ -243,14 +243,14 @@ class WarmDispatcher(LoadedDispatcher):
 
 
 def _start_for_files() -> None:
-    """Read what encoding and writing need; stay, so that the next one gets another process."""
+    """Import what file tasks import, and stay busy, so that the next one gets another process."""
     import jobs.output.writer  # noqa: F401
 
     sleep(0.5)
 
 
 def timings_of(job: Job) -> dict[str, Timing]:
-    """By pool."""
+    """The stand-ins' timings by pool."""
     models = job.spec.models
     return {
         "student": timing_of(models.student),
@@ -259,14 +259,14 @@ def timings_of(job: Job) -> dict[str, Timing]:
     }
 
 
-def gpu_seconds(job: Job, asked: Mapping[tuple[Stage, int], int]) -> dict[str, float]:
-    """What the calls take by the profile, by pool; a short batch takes as long as a full one."""
+def gpu_seconds(job: Job, calls: Mapping[tuple[Stage, int], int]) -> dict[str, float]:
+    """Seconds of the calls by the profile, by pool; a short batch takes as long as a full one."""
     seconds = dict.fromkeys(POOLS, 0.0)
     timings = timings_of(job)
-    for (stage, rows), calls in asked.items():
+    for (stage, rows), n in calls.items():
         pool = POOL_OF[stage]
         batch = getattr(job.spec.models, pool).batch_size
-        seconds[pool] += calls * timings[pool].seconds(rows, batch, key=0)
+        seconds[pool] += n * timings[pool].seconds(rows, batch, key=0)
     return seconds
 
 
@@ -283,7 +283,7 @@ def on_ray(job: Job, have: Resources) -> Outcome:
 
 
 def on_virtual_clock(job: Job, gpus: int) -> Outcome:
-    """The same job with the same decisions, in no time. Nothing but calls and files takes any."""
+    """Run the same job on the virtual clock, where only calls and file tasks take time."""
     output = SimulatedOutput()
     prompts = SimulatedPrompts(job.spec, job.prompts.num_rows, frozenset())
     job = replace(job, prompts=prompts, output=output)
@@ -307,13 +307,13 @@ def _outcome(
     gpus: float,
     timeline: Sequence[Mapping[str, Any]],
 ) -> Outcome:
-    seconds = gpu_seconds(job, executor.asked)
+    seconds = gpu_seconds(job, executor.calls)
     return Outcome(
         seconds=dispatcher.seconds,
         loading_seconds=dispatcher.loading_seconds,
         bound_seconds=(seconds["student"] + seconds["teacher"]) / gpus,
         gpu_seconds=seconds,
-        asked=executor.asked,
+        calls=executor.calls,
         teacher_batch=job.spec.models.teacher.batch_size,
         timeline=timeline,
     )
@@ -321,7 +321,7 @@ def _outcome(
 
 @contextmanager
 def pretend_gpus(gpus: int, object_store_bytes: int | None = None) -> Iterator[Resources]:
-    """A Ray on this machine that believes in so many GPUs."""
+    """A Ray on this machine that counts on `gpus` GPUs."""
     pretend: dict[str, Any] = {"num_cpus": CORES, "num_gpus": gpus}
     if object_store_bytes is not None:
         pretend["object_store_memory"] = object_store_bytes
@@ -330,12 +330,12 @@ def pretend_gpus(gpus: int, object_store_bytes: int | None = None) -> Iterator[R
 
 
 def memory_bytes() -> int:
-    """What this process holds now."""
+    """The resident memory of this process."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * getpagesize()
 
 
 def write_result(name: str, found: Mapping[str, Any]) -> None:
-    """Keep what was found as results/NAME.json, with the command, the machine and the time."""
+    """Write results/NAME.json, with the command, the machine and the time."""
     RESULTS.mkdir(exist_ok=True)
     about = {
         "command": " ".join(["python", Path(sys.argv[0]).name, *sys.argv[1:]]),
