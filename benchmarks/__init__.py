@@ -1,1 +1,1 @@
-"""What is measured, and how: each file is a command of its own."""
+"""Benchmarks: each file is a command of its own; its docstring says what it measures."""

@@ -58,7 +58,7 @@ PLAIN_ORACLE = "oracle, plain image-reward, one pair a call"
 
 Line = dict[str, Any]
 Made = tuple[Callable[[], object], Line]
-"""A call to be timed, and what is known of it already."""
+"""A call to be timed, and its known figures."""
 OfRows = Callable[[slice], np.ndarray]
 """Makes or scores some rows of a batch."""
 
@@ -202,7 +202,7 @@ def our_oracle(settings: OracleSettings) -> Made:
 def plain_oracle(settings: OracleSettings, device: torch.device) -> Made:
     """The same calls as a user of image-reward writes them."""
     model = ImageReward(settings, device).model
-    model.mlp = model.mlp.head  # The package's own, which our loading wraps.
+    model.mlp = model.mlp.head  # The package's own model, which our loading wraps.
     prompts, _ = rows(settings.batch_size)
     return partial(one_by_one, model, prompts, noise(len(prompts))), {}
 

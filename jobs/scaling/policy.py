@@ -2,7 +2,7 @@
 
 The work of a job is fixed, so its time is the work over the devices, plus the time in which devices
 idle and load. The rejected rows that wait for the teacher are a buffer between student and teacher:
-as long as it is neither empty nor full nobody idles, whatever the sizes, so nothing is to decide.
+as long as it is neither empty nor full nobody idles, whatever the sizes, and the sizes stay.
 
     the buffer is about to run empty   the teachers will idle: more students, or let them idle
     it is about to be full             the students will wait: fewer students, or let them wait

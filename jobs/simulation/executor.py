@@ -234,7 +234,7 @@ class SimulatedExecutor:
     # ---- the clock
 
     def at(self, seconds_from_now: float, action: Callable[[], None]) -> None:
-        """Run `action` in so many seconds of virtual time."""
+        """Run `action` after `seconds_from_now` of virtual time."""
         heappush(self._events, (self._now + seconds_from_now, next(self._serial), action))
 
     def drain(self) -> None:

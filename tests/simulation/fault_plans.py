@@ -16,7 +16,7 @@ ENCODING_STAGES = (Stage.ENCODE_DRAWN, Stage.ENCODE_REFINED)
 
 
 class FaultKind(StrEnum):
-    """What can go wrong. Each value is the text of its log line."""
+    """Kinds of faults. Each value is the text of its log line."""
 
     KILL_LOADING = "an actor dies while it loads"
     KILL_IDLE = "an actor dies while it has nothing to do"

@@ -35,7 +35,7 @@ SIZES = {"student": 1, "oracle": 1, "teacher": 1}
 
 @pytest.fixture(autouse=True, scope="module")
 def _quick() -> Iterator[None]:
-    """Thousands of warnings that nobody reads, and a large heap that no collection frees."""
+    """No log of thousands of warnings, and no collections, which would free nothing."""
     gc.collect()
     gc.freeze()
     logging.disable()
@@ -162,7 +162,7 @@ def test_a_pool_without_memory_computes_fewer_rows_at_once_and_remembers() -> No
     _run(executor, num_rows=32)
     refined = [(call, rows) for call, rows in executor.running if call.stage is Stage.REFINE]
     sizes = [rows for _, rows in refined]
-    assert sizes == sorted(sizes, reverse=True), "what did not fit is not tried again"
+    assert sizes == sorted(sizes, reverse=True), "a size that did not fit is not tried again"
     assert set(sizes) == {8, 4, 2}
     assert sizes.count(2) == 4, "each batch of eight once, in twos"
     assert {len(call.rows) for call, _ in refined} == {8}, "the rows of a batch stay together"

@@ -26,7 +26,7 @@ and SDXL, as in actors/models/profiles.csv."""
 STEPS = {"sd": 1, "sdxl": 2}
 BATCH = 16
 ORACLE_SECONDS = 0.02
-"""A picture: what DiffServe says of its discriminator."""
+"""Of one picture, as DiffServe reports of its discriminator."""
 
 THRESHOLD = 0.5
 SHARES = {"student": 0.9, "oracle": 0.1, "teacher": 0.9}

@@ -1,4 +1,4 @@
-"""Where a plan's times come from, and what is refused."""
+"""A plan's times: from stand-ins, a profile or records; and the refusals."""
 
 from __future__ import annotations
 
