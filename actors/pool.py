@@ -7,7 +7,6 @@ and the cascade decides what is done again.
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,8 +16,6 @@ from math import inf
 from typing import Any
 
 from actors.errors import PoolFailedError
-
-log = logging.getLogger("bottega.pool")
 
 IN_FLIGHT = 2
 """Batches that an actor has at once: one that it works on, one whose inputs are moved meanwhile."""
@@ -243,12 +240,6 @@ class Pool:
             return False
         if self.micro_batch_size > rows // 2:
             self.micro_batch_size = rows // 2
-            log.warning(
-                "%s: out of memory with %d rows at once; from now on %d. The last bits of a row "
-                "may differ from what %d at once give: for bytes that do not depend on when this "
-                "happened, set models.%s.batch_size to %d and start anew.",
-                self.name, rows, self.micro_batch_size, rows, self.name, self.micro_batch_size,
-            )  # fmt: skip
         return True
 
     @property
@@ -266,17 +257,16 @@ class Pool:
         limit = self.limit_seconds
         return [w for w in self.actors if w.calls and now - w.calls[0].since > limit]
 
-    def retire(self, actor: PoolActor, reason: str) -> None:
-        """Kill and forget an actor that may be no good; `start` replaces it."""
+    def retire(self, actor: PoolActor) -> None:
+        """Kill and forget an actor that may be at fault; `start` replaces it."""
         self._forget(actor)
-        log.warning("%s: an actor is replaced: %s", self.name, reason)
 
     def died(self, actor: PoolActor, reason: str, permanent: bool = False) -> None:
-        """Forget an actor. Raises PoolFailedError if replacing it is hopeless.
+        """Forget an actor. Raises PoolFailedError if its replacement would fail as well.
 
-        hopeless: it raised while it loaded, as will the next one, unless one has loaded before.
+        permanent: it raised while it loaded, as will the next one, unless one has loaded before.
         """
-        self.retire(actor, reason)
+        self._forget(actor)
         self._deaths += 1
         if not self._ever_ready and (permanent or self._deaths > self._max_loads + self._largest):
             raise PoolFailedError(f"the {self.name} does not start: {reason}")

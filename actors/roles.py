@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from actors.settings import ModelSettings
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from actors.settings import ModelSettings
+
+ROLES = ("student", "oracle", "teacher")
+"""The three roles, in a picture's order; each has an actor pool of its own."""
 
 
 def actor_classes(models: ModelSettings) -> dict[str, type]:

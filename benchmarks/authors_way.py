@@ -32,7 +32,7 @@ from actors.models.presets import PRESETS
 from actors.seeds import stage_seed
 from cluster.session import ray_session
 from jobs.execution.ray_executor import RayExecutor
-from jobs.execution.runner import run_job
+from jobs.execution.run import run_job
 from jobs.output.encode import encode_one
 from jobs.resolve import Job, resolve
 from jobs.scaling.initial_sizes import guess_loads, plan_pools

@@ -25,7 +25,7 @@ from cluster.session import ray_session
 from jobs.execution.dispatcher import Dispatcher
 from jobs.execution.launch import Resources
 from jobs.execution.ray_executor import RayExecutor
-from jobs.execution.runner import run_job
+from jobs.execution.run import run_job
 from jobs.resolve import Job, resolve
 from jobs.scaling.initial_sizes import PoolPlan, PoolPlans
 from jobs.spec.job_spec import make_spec

@@ -16,8 +16,9 @@ from driver import make_dispatcher, make_job
 from timed_jobs import memory_bytes, write_result
 
 from cluster.session import ray_session
+from jobs.execution.observers import JobEvent
 from jobs.execution.progress import Progress
-from jobs.execution.runner import run_job
+from jobs.execution.run import run_job
 
 BATCH = {"batch_size": 256}
 ACTORS = 4
@@ -31,7 +32,9 @@ class Watch:
         self.megabytes: list[tuple[int, float]] = []
         self._start, self._next = perf_counter(), 1
 
-    def __call__(self, progress: Progress) -> None:
+    def __call__(self, progress: JobEvent) -> None:
+        if not isinstance(progress, Progress):
+            return
         if progress.done_rows < self._next * progress.num_rows / 10:
             return
         self._next = 1 + 10 * progress.done_rows // progress.num_rows
@@ -54,7 +57,7 @@ def main() -> None:
             Path(folder), args.rows, args.rows_per_part, student=BATCH, oracle=BATCH, teacher=BATCH
         )
         dispatcher = make_dispatcher(job, have, ACTORS)
-        end = run_job(job, lambda: dispatcher, watch)
+        end = run_job(job, lambda: dispatcher, [watch])
         watch(end)
     held = [megabytes for _, megabytes in watch.megabytes]
     grown = held[-1] - held[1]

@@ -24,7 +24,7 @@ from timed_jobs import CORES, pretend_gpus, write_result
 from actors.models.profiles import Timing
 from jobs.execution.dispatcher import Dispatcher
 from jobs.execution.launch import Resources, dispatcher_on_ray
-from jobs.execution.runner import run_job
+from jobs.execution.run import run_job
 from jobs.planning.plan import ask, make_plan
 from jobs.planning.stage_times import StageTimes, stage_times
 from jobs.refinement import planned_refinement

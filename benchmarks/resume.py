@@ -16,7 +16,7 @@ from time import perf_counter
 import numpy as np
 
 from jobs.execution.calibration import Calibration
-from jobs.execution.runner import run_job
+from jobs.execution.run import run_job
 from jobs.identity import write_job
 from jobs.output.columns import RowResult
 from jobs.output.encode import encode_one

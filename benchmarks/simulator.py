@@ -23,6 +23,7 @@ from timed_jobs import memory_bytes, timings_of, write_result
 from actors.refinement import Refinement
 from jobs.execution.dispatcher import Dispatcher
 from jobs.execution.executor import Completion
+from jobs.execution.observers import JobEvent
 from jobs.execution.progress import Progress
 from jobs.execution.runner import Runner
 from jobs.scaling.initial_sizes import guess_loads, plan_pools
@@ -56,7 +57,9 @@ class Watch:
         self.tenths: list[dict[str, float]] = []
         print("      rows  seconds  memory MB  rows waiting  completions/s", flush=True)
 
-    def __call__(self, progress: Progress) -> None:
+    def __call__(self, progress: JobEvent) -> None:
+        if not isinstance(progress, Progress):
+            return
         if progress.done_rows < self._tenth * progress.num_rows / 10:
             return
         now, completions = perf_counter(), self._executor.completions
@@ -113,7 +116,8 @@ def main() -> None:
     watch = Watch(executor)
     start, cpu = perf_counter(), process_time()
     with Dispatcher(job, executor, plans.sizes, task_slots, capacity=plans.capacity) as dispatcher:
-        runner = Runner(job, watch)
+        dispatcher.observers.add(watch, only=(Progress,))
+        runner = Runner(job)
         runner.run(dispatcher, job.rules(args.refine))
     wall, cpu = perf_counter() - start, process_time() - cpu
     end = runner.progress()

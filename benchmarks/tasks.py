@@ -32,7 +32,7 @@ from actors.models.shapes.edits import PicturedRow, control_row, edit_row
 from actors.models.shapes.world import Caption
 from cluster.session import ray_session
 from jobs.execution.launch import Resources, dispatcher_on_ray
-from jobs.execution.runner import run_job
+from jobs.execution.run import run_job
 from jobs.resolve import resolve
 from jobs.spec.job_spec import make_spec
 

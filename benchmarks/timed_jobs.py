@@ -33,12 +33,14 @@ from actors.models.profiles import Timing
 from actors.timed import score_of, timing_of
 from cluster.session import ray_session
 from jobs.execution.active_part import ActivePart
-from jobs.execution.calls import Call, Stage
-from jobs.execution.dispatcher import POOL_OF, Dispatcher
+from jobs.execution.calls import Call
+from jobs.execution.dispatcher import Dispatcher
 from jobs.execution.executor import Task
 from jobs.execution.launch import Resources
 from jobs.execution.ray_executor import RayExecutor
-from jobs.execution.runner import Runner, run_job
+from jobs.execution.run import run_job
+from jobs.execution.runner import Runner
+from jobs.execution.stages import STAGES, Stage
 from jobs.resolve import Job, resolve
 from jobs.scaling.initial_sizes import POOLS, PoolPlans, guess_loads, plan_pools
 from jobs.simulation.executor import Durations
@@ -264,7 +266,7 @@ def gpu_seconds(job: Job, calls: Mapping[tuple[Stage, int], int]) -> dict[str, f
     seconds = dict.fromkeys(POOLS, 0.0)
     timings = timings_of(job)
     for (stage, rows), n in calls.items():
-        pool = POOL_OF[stage]
+        pool = STAGES[stage].pool
         batch = getattr(job.spec.models, pool).batch_size
         seconds[pool] += n * timings[pool].seconds(rows, batch, key=0)
     return seconds

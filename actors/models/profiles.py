@@ -14,13 +14,12 @@ from pathlib import Path
 
 from actors.csv_table import read_table
 from actors.errors import SpecError
+from actors.roles import ROLES
 from actors.seeds import derive_seed
 
 PUBLISHED = Path(__file__).parent / "profiles.csv"
 
 COLUMNS = ("model", "role", "gpu", "steps", "batch_size", "seconds")
-
-ROLES = ("student", "oracle", "teacher")
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,14 +46,14 @@ def run(
 ) -> None:
     """Run a job. Stop it with Ctrl-C; the same command continues it."""
     from cluster.views.progress import JobView, duration
-    from jobs.execution.runner import run_job
+    from jobs.execution.run import run_job
 
     log_to_console(verbose)
     spec = spec_from(job_file, prompts, prompt_column, models, output, refine)
     with stopping() as stopped, _dispatcher_for(spec, address, stopped) as (job, make_dispatcher):
         say(f"{job.spec.name}: {job.prompts.num_rows:,} prompts -> {job.output.path}")
         with JobView(job.spec.name, console) as view:
-            end = run_job(job, make_dispatcher, view, extend)
+            end = run_job(job, make_dispatcher, [view], extend)
     say(_threshold_line(job))
     new = end.done_rows - end.resumed_rows
     say(
@@ -82,7 +82,8 @@ def calibrate(
     with stopping() as stopped, _dispatcher_for(spec, address, stopped) as (job, make_dispatcher):
         sample = job.prompts.sample(spec.calibration_rows)
         with JobView(job.spec.name, console) as view, make_dispatcher() as dispatcher:
-            scores = score(job, dispatcher, sample, view)
+            dispatcher.observers.add(view)
+            scores = score(job, dispatcher, sample)
     shown = Table(
         title=escape(f"{job.spec.name}: {len(scores)} sampled rows"), title_justify="left"
     )
@@ -104,7 +105,7 @@ def retry(
 ) -> None:
     """Draw the failed rows again, into the same parts; every other row keeps its bytes."""
     from cluster.views.progress import JobView
-    from jobs.execution.runner import retry_job
+    from jobs.execution.run import retry_job
     from jobs.output.folder import OutputFolder
 
     log_to_console(verbose)
@@ -115,7 +116,7 @@ def retry(
         _dispatcher_for(output.read_spec(), address, stopped) as (job, make_dispatcher),
         JobView(job.spec.name, console) as view,
     ):
-        end = retry_job(job, make_dispatcher, view)
+        end = retry_job(job, make_dispatcher, [view])
     say(f"{failed:,} rows had failed, {end.failed_rows:,} still do")
     if end.parts_done < end.num_parts:
         say(

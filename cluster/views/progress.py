@@ -12,6 +12,8 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from jobs.execution.observers import JobEvent
+from jobs.execution.observers import JobEvent
 from jobs.execution.progress import Progress
 
 PLAIN_SECONDS = 10.0
@@ -19,7 +21,7 @@ PLAIN_SECONDS = 10.0
 
 
 class JobView:
-    """A context manager and a listener of the runner."""
+    """A context manager, and an observer of a job that shows its progress."""
 
     def __init__(self, name: str, console: Console) -> None:
         self._name = name
@@ -42,8 +44,11 @@ class JobView:
     ) -> None:
         self._live.stop()
 
-    def __call__(self, progress: Progress) -> None:
-        """Show `progress`."""
+    def __call__(self, event: JobEvent) -> None:
+        """Show the progress; the other events are for the log."""
+        if not isinstance(event, Progress):
+            return
+        progress = event
         if self._console.is_terminal:
             self._live.update(render(self._name, progress))
         elif monotonic() >= self._next_line:

@@ -1,4 +1,4 @@
-"""A part on its way: its rows, its cascade, what it holds in the object store, what it becomes."""
+"""A part on its way: its rows, its cascade, its references in the object store, its results."""
 
 from __future__ import annotations
 
@@ -7,19 +7,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from jobs.execution.calls import Call, Output, Stage
-from jobs.execution.cascade import Cascade, State
+from jobs.execution.calls import Call, Event, Instruction
+from jobs.execution.cascade import Cascade
+from jobs.execution.part_log import PartLog
+from jobs.execution.row_state import State
+from jobs.execution.stages import Output, Stage
 from jobs.input.prompts import Part
 from jobs.output.columns import RowResult
 
 Ref = Any
-"""What stands for a thing in the object store; dropping the last one drops the thing."""
+"""Stands for an object in the object store; dropping the last one drops the object."""
 
 
 @dataclass(eq=False)
 class ActivePart:
-    """`refs`: what its calls made and its cascade still holds; `stored`: the bytes of it. `record`:
-    once it is committed. `truncated`: rows whose prompts were longer than the student reads.
+    """`refs`: references to the outputs that the cascade still holds; `stored`: their bytes.
+    `record`: once it is committed. `truncated`: rows whose prompts were longer than the student
+    reads. `decisions`: the log of the cascade, where somebody follows it.
 
     `seconds` by pool, `failures` and `smaller_batches` (by pool, after the device ran out of
     memory) go into the record: they may depend on time and place.
@@ -34,20 +38,33 @@ class ActivePart:
     smaller_batches: dict[str, int] = field(default_factory=dict)
     record: dict[str, Any] | None = None
     truncated: set[int] = field(default_factory=set)
+    decisions: PartLog | None = None
+
+    def start(self) -> list[Instruction]:
+        """The cascade's first instructions."""
+        if self.decisions is None:
+            return self.cascade.start()
+        return self.decisions.decide(None, self.cascade.start)
+
+    def handle(self, event: Event) -> list[Instruction]:
+        """The cascade's instructions that follow from `event`."""
+        if self.decisions is None:
+            return self.cascade.handle(event)
+        return self.decisions.decide(event, lambda: self.cascade.handle(event))
 
     def inputs(self, call: Call) -> dict[Ref, Call] | None:
-        """What a call takes, with who made it.
+        """The references that a call takes, each with the call that made it.
 
-        None if something was lost since the cascade asked for `call`: another call missed it.
+        None if one was lost since the cascade asked for `call`: another call missed it.
         """
-        used = self.cascade.input_of(call.stage)
+        used = self.cascade.outputs.input_of(call.stage)
         try:
             return {self.refs[maker, used]: maker for maker in call.sources}
         except KeyError:
             return None
 
     def facts(self) -> dict[str, Any]:
-        """What the record says of how the part went."""
+        """The part of the record that may depend on time and place."""
         return {
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
             "failed_calls": self.failures,

@@ -16,10 +16,12 @@ from typing import Any
 
 from actors.errors import JobError, SpecError
 from jobs.execution.active_part import ActivePart
-from jobs.execution.calls import Call, Done, Instruction, Release, Stage
+from jobs.execution.calls import Call, Done, Instruction, Release
 from jobs.execution.cascade import Cascade
+from jobs.execution.decision_log import DecisionLog
 from jobs.execution.dispatcher import Dispatcher
-from jobs.execution.progress import OBSERVER_SECONDS, Observer, Progress
+from jobs.execution.progress import PROGRESS_SECONDS, Progress
+from jobs.execution.stages import FILES, STAGES, Stage
 from jobs.input.prompts import Part
 from jobs.resolve import Job
 
@@ -86,10 +88,12 @@ def table(job: Job, scores: Sequence[float]) -> list[TableRow]:
     ]
 
 
-def calibrate(job: Job, dispatcher: Dispatcher, observer: Observer | None = None) -> Calibration:
+def calibrate(
+    job: Job, dispatcher: Dispatcher, decisions: DecisionLog | None = None
+) -> Calibration:
     """Turn the job's budget into a threshold; draws and scores a sample unless it is given.
 
-    listener: told what the pools do meanwhile.
+    The dispatcher's observers see the progress. decisions: the log that follows the sample.
     """
     budget = job.spec.budget
     start = dispatcher.executor.now()
@@ -100,7 +104,7 @@ def calibrate(job: Job, dispatcher: Dispatcher, observer: Observer | None = None
         return Calibration((), budget.refine, threshold, 0, {}, 0.0)
     sample = job.prompts.sample(job.spec.calibration_rows)
     log.info("calibrating on %d rows", len(sample.prompts))
-    scores = score(job, dispatcher, sample, observer)
+    scores = score(job, dispatcher, sample, decisions)
     if not scores:
         raise JobError(
             "no row of the calibration sample could be drawn and scored; the log says why. Mend "
@@ -108,7 +112,7 @@ def calibrate(job: Job, dispatcher: Dispatcher, observer: Observer | None = None
         )
     seconds: dict[str, float] = {}
     if budget.gpu_seconds is not None:
-        seconds = _seconds_per_row(job, dispatcher, sample, observer)
+        seconds = _seconds_per_row(job, dispatcher, sample, decisions)
     wanted = refine_fraction(job, seconds)
     threshold = threshold_for(scores, wanted)
     refine = fraction_below(scores, threshold)
@@ -129,10 +133,10 @@ def calibrate(job: Job, dispatcher: Dispatcher, observer: Observer | None = None
 
 
 def score(
-    job: Job, dispatcher: Dispatcher, sample: Part, observer: Observer | None = None
+    job: Job, dispatcher: Dispatcher, sample: Part, decisions: DecisionLog | None = None
 ) -> list[float]:
     """The student's scores of a sample, ascending; rows that failed are left out."""
-    cascade = _drive(job, dispatcher, sample, -inf, observer)
+    cascade = _drive(job, dispatcher, sample, -inf, decisions)
     return sorted(row.student_score for row in cascade.rows if row.student_score is not None)
 
 
@@ -160,7 +164,7 @@ def fraction_below(scores: Sequence[float], threshold: float) -> float:
 
 
 def _seconds_per_row(
-    job: Job, dispatcher: Dispatcher, sample: Part, observer: Observer | None = None
+    job: Job, dispatcher: Dispatcher, sample: Part, decisions: DecisionLog | None = None
 ) -> dict[str, float]:
     """Actor-seconds a row of each stage, of scoring a picture.
 
@@ -173,41 +177,53 @@ def _seconds_per_row(
         sample.images,
         sample.targets and sample.targets[:rows],
     )  # fmt: skip
-    _drive(job, dispatcher, few, inf, observer)
-    scored = dispatcher.rows[Stage.SCORE_DRAWN] + dispatcher.rows[Stage.SCORE_REFINED]
-    score_seconds = dispatcher.seconds[Stage.SCORE_DRAWN] + dispatcher.seconds[Stage.SCORE_REFINED]
+    _drive(job, dispatcher, few, inf, decisions)
+    seconds, rows_of = dispatcher.measurements.seconds, dispatcher.measurements.rows
+    scorings = (Stage.SCORE_DRAWN, Stage.SCORE_REFINED)
+    scored = sum(rows_of[stage] for stage in scorings)
     return {
-        "draw": dispatcher.seconds[Stage.DRAW] / max(1, dispatcher.rows[Stage.DRAW]),
-        "score": score_seconds / max(1, scored),
-        "refine": dispatcher.seconds[Stage.REFINE] / max(1, dispatcher.rows[Stage.REFINE]),
+        "draw": seconds[Stage.DRAW] / max(1, rows_of[Stage.DRAW]),
+        "score": sum(seconds[stage] for stage in scorings) / max(1, scored),
+        "refine": seconds[Stage.REFINE] / max(1, rows_of[Stage.REFINE]),
     }
 
 
 def _drive(
-    job: Job, dispatcher: Dispatcher, sample: Part, threshold: float, observer: Observer | None
+    job: Job,
+    dispatcher: Dispatcher,
+    sample: Part,
+    threshold: float,
+    decisions: DecisionLog | None,
 ) -> Cascade:
     """Run one part through the pools without keeping a picture."""
     rules = job.rules(threshold)
     owner = ActivePart(sample, Cascade(len(sample.prompts), rules, sample.invalid_rows))
-    told = -inf
+    label = f"calibration at {threshold}"
+    if decisions:
+        decisions.follow(owner, label)
+    last_shown = -inf
     cascade = owner.cascade
-    todo: list[Instruction] = cascade.start()
+    todo: list[Instruction] = owner.start()
     while not cascade.done:
         while todo:
             instruction = todo.pop()
             if isinstance(instruction, Release):
-                dispatcher.let_go(owner, instruction)
+                dispatcher.release(owner, instruction)
             elif isinstance(instruction, Call):
-                if instruction.stage in (Stage.ENCODE_DRAWN, Stage.ENCODE_REFINED, Stage.COMMIT):
-                    todo += cascade.handle(Done(instruction))
+                if STAGES[instruction.stage].pool == FILES:
+                    todo += owner.handle(Done(instruction))
                 else:
                     dispatcher.send(owner, instruction)
         if not cascade.done:
-            if observer and dispatcher.executor.now() - told > OBSERVER_SECONDS:
-                observer(Progress.of_calibration(len(sample.prompts), dispatcher.views()))
-                told = dispatcher.executor.now()
+            if dispatcher.executor.now() - last_shown > PROGRESS_SECONDS:
+                dispatcher.observers.notify(
+                    Progress.of_calibration(len(sample.prompts), dispatcher.views())
+                )
+                last_shown = dispatcher.executor.now()
             for _, event in dispatcher.wait(timeout_seconds=0.5):
-                todo += cascade.handle(event)
+                todo += owner.handle(event)
+    if decisions:
+        decisions.close(label)
     for error in cascade.errors.values():
         log.warning("calibration: a row of the sample failed: %s", error)
     return cascade

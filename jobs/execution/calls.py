@@ -1,54 +1,14 @@
-"""What the cascade and the crew say to each other: calls and releases one way, events the other.
+"""The messages between cascade and dispatcher: instructions one way, events the other.
 
 Pure, as the cascade is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
-
-class Stage(StrEnum):
-    """What a call does."""
-
-    DRAW = "draw"
-    SCORE_DRAWN = "score drawn"
-    REFINE = "refine"
-    SCORE_REFINED = "score refined"
-    ENCODE_DRAWN = "encode drawn"
-    ENCODE_REFINED = "encode refined"
-    COMMIT = "commit"
-
-
-class Output(StrEnum):
-    """What a call leaves in the object store: pictures and latents, or encoded files."""
-
-    LATENTS = "latents"
-    PICTURES = "pictures"
-    FILES = "files"
-
-
-OUTPUTS: dict[Stage, tuple[Output, ...]] = {
-    Stage.DRAW: (Output.LATENTS, Output.PICTURES),
-    Stage.SCORE_DRAWN: (),
-    Stage.REFINE: (Output.PICTURES,),
-    Stage.SCORE_REFINED: (),
-    Stage.ENCODE_DRAWN: (Output.FILES,),
-    Stage.ENCODE_REFINED: (Output.FILES,),
-    Stage.COMMIT: (),
-}
-
-RowSet = int
-"""Some rows of a part: bit n is row n."""
-
-
-def row_set(rows: Sequence[int]) -> RowSet:
-    """The set of some rows, ascending."""
-    if rows and rows[-1] - rows[0] + 1 == len(rows):
-        return ((1 << len(rows)) - 1) << rows[0]
-    return sum(1 << row for row in rows)
+from jobs.execution.row_set import RowSet, row_set
+from jobs.execution.stages import Output, Stage
 
 
 class Call:
@@ -72,7 +32,7 @@ class Call:
         self.rows = rows
         self.sources = sources
         self.row_set = row_set(rows) if members is None else members
-        # Calls are looked up often, and to hash the rows each time is dear.
+        # Calls are looked up often, and hashing the rows on each lookup is slow.
         self._hash = hash((stage, rows))
 
     def __hash__(self) -> int:
@@ -91,7 +51,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """Nothing will ask for this output of `call` any more: drop its reference."""
+    """No later call takes this output of `call`: drop its reference."""
 
     call: Call
     output: Output
@@ -106,9 +66,9 @@ class Abandon:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """`call` came back. The oracle's calls bring `scores`: of drawn rows `draws` a row, in turn.
+    """`call` succeeded. The oracle's calls bring `scores`: of drawn rows `draws` a row, in turn.
 
-    `hopeless`: rows of which nothing can be made, with the reason, and that nobody need try again.
+    `permanent_failures`: rows that fail however often they are tried, each with the reason.
     """
 
     call: Call
@@ -120,8 +80,8 @@ class Done:
 class Failed:
     """`call` raised, or its actor died.
 
-    `blame`: whether the call itself may be at fault. A call that only waited on an actor that died
-    is repeated without being counted.
+    `blame`: whether the call itself may be at fault. The cascade repeats a call that only waited on
+    an actor that died, without counting the failure.
     """
 
     call: Call

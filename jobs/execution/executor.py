@@ -1,8 +1,8 @@
-"""What the crew has done for it: start an actor, ask it, handle files, wait, kill.
+"""The work that the dispatcher has done for it: start an actor, submit a task, wait, kill.
 
-Two have such hands: Ray (`jobs.execution.ray_executor`), and a virtual clock
-(`jobs.simulation.executor`). All that decides is on this side of them, in
-`jobs.execution.dispatcher` and `actors.pool`, and so it is the same in both.
+There are two kinds of executors: on Ray (`jobs.execution.ray_executor`), and on a virtual clock
+(`jobs.simulation.executor`). Every decision is made on this side of them, by the dispatcher and
+`actors.pool`, and so it is the same in both.
 """
 
 from __future__ import annotations
@@ -13,30 +13,31 @@ from enum import Enum, auto
 from typing import Any, Protocol
 
 from jobs.execution.active_part import ActivePart, Ref, picks
-from jobs.execution.calls import Call, Stage
+from jobs.execution.calls import Call
+from jobs.execution.stages import STAGES
 from jobs.output.columns import RowResult
 
 Handle = Any
-"""What stands for an actor."""
+"""Stands for an actor."""
 
 
 class ErrorKind(Enum):
-    """How a call can end that does not end well."""
+    """The ways in which a task can fail."""
 
     RAISED = auto()
     OUT_OF_MEMORY = auto()
     """The device has no room for so many rows at once."""
     OBJECT_LOST = auto()
-    """An input is no longer in the object store; the call did not begin."""
+    """An input is no longer in the object store; the task did not begin."""
     DIED = auto()
-    """Its actor is gone, with every call that it had."""
+    """Its actor is gone, with every task that it had."""
     NODE_LOST = auto()
     """Its node is gone, and it was no actor's."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskError:
-    """Why a call has no answer. `lost`: the input that is gone, where that is known."""
+    """Why a task failed. `lost`: the input that is gone, where that is known."""
 
     kind: ErrorKind
     reason: str
@@ -45,11 +46,11 @@ class TaskError:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What came back for a ticket.
+    """A task is over. `error`: None if it succeeded.
 
-    `outputs`: references to what the call left in the object store, in the order of
-    `calls.OUTPUTS`. `value`: (scores, CallFacts) of an oracle, a part's record of a commit,
-    None of an actor that has loaded, CallFacts of everything else.
+    `outputs`: references to what the task left in the object store, in the order of the stage's
+    outputs. `value`: (scores, CallFacts) of an oracle, a part's record of a commit, None of an
+    actor that has loaded, CallFacts of everything else.
     """
 
     task_ref: Ref
@@ -63,7 +64,7 @@ class Task:
     """A call with all that it takes.
 
     `inputs`: by reference, the call that made it. `micro_batch_size`: rows that an actor computes
-    together. What is more than that is worked out for those who ask.
+    together. The properties are computed when they are read: a simulation reads few of them.
     """
 
     owner: ActivePart
@@ -71,6 +72,11 @@ class Task:
     inputs: dict[Ref, Call] = field(default_factory=dict)
     micro_batch_size: int = 0
     make_results: Callable[[], Sequence[RowResult | None]] = tuple
+
+    @property
+    def arguments(self) -> list[Any]:
+        """The arguments of an actor's method before the references, by the table of stages."""
+        return [getattr(self, name) for name in STAGES[self.call.stage].arguments]
 
     @property
     def results(self) -> Sequence[RowResult | None]:
@@ -85,21 +91,24 @@ class Task:
 
     @property
     def prompts(self) -> list[str]:
-        """The rows' prompts, or for the oracle their targets; of a SCORE_DRAWN, one a drawing."""
+        """The rows' prompts."""
+        return [self.owner.part.prompts[row] for row in self.call.rows]
+
+    @property
+    def targets(self) -> list[str]:
+        """For each picture to be scored, the text that it should fit: the prompt, or the target."""
         part = self.owner.part
-        scores = self.call.stage in (Stage.SCORE_DRAWN, Stage.SCORE_REFINED)
-        texts = part.targets if scores and part.targets else part.prompts
-        prompts = [texts[row] for row in self.call.rows]
+        texts = [(part.targets or part.prompts)[row] for row in self.call.rows]
         draws = self.owner.cascade.rules.draws
-        if draws == 1 or self.call.stage is not Stage.SCORE_DRAWN:
-            return prompts
-        return [prompt for prompt in prompts for _ in range(draws)]
+        if draws == 1 or not STAGES[self.call.stage].scores_each_draw:
+            return texts
+        return [text for text in texts for _ in range(draws)]
 
     @property
     def images(self) -> list[Any] | None:
-        """The rows' own pictures, for those calls that take them: bytes of files, or paths."""
+        """The rows' own pictures, for the stages that take them: bytes of files, or paths."""
         images = self.owner.part.images
-        if images is None or self.call.stage not in (Stage.DRAW, Stage.REFINE):
+        if images is None or not STAGES[self.call.stage].takes_images:
             return None
         return [images[row] for row in self.call.rows]
 
@@ -110,10 +119,10 @@ class Task:
 
 
 class Executor(Protocol):
-    """References go out with the work; only small facts come back.
+    """References go out with the tasks; only small facts come back.
 
-    A ticket is hashable and stands for one call. An answer may come late, when its actor has been
-    given up, or twice: the crew knows which tickets it waits for.
+    A task reference is hashable and stands for one task. A completion may come late, when its actor
+    has been given up, or twice: the dispatcher knows which references it waits for.
     """
 
     def now(self) -> float:
@@ -121,16 +130,16 @@ class Executor(Protocol):
         ...
 
     def set_target_sizes(self, sizes: Mapping[str, int]) -> None:
-        """How many actors of each pool there should be, whenever that changes.
+        """The wanted number of actors of each pool, whenever it changes.
 
-        `start_actor` and `kill_actor` follow; this is for hands whose cluster can grow for them.
+        `start_actor` and `kill_actor` follow; a cluster that can grow prepares for them here.
         """
         ...
 
     def start_actor(self, pool: str) -> tuple[Handle, Ref]:
-        """Start an actor of a pool; the ticket is answered when it has loaded.
+        """Start an actor of a pool; the task completes when it has loaded.
 
-        RAISED is the trouble with a model that cannot be loaded, DIED with a killed actor.
+        The error is RAISED for a model that cannot be loaded, DIED for a killed actor.
         """
         ...
 
@@ -139,13 +148,13 @@ class Executor(Protocol):
         ...
 
     def submit_actor_task(self, handle: Handle, task: Task) -> Ref:
-        """Give an actor a call; it does its calls one by one, in order. Returns the ticket."""
+        """Give an actor a task; it runs its tasks one by one, in order. Returns the reference."""
         ...
 
     def submit_file_task(self, task: Task) -> Ref:
-        """Encode pictures, or write a part, somewhere. Returns the ticket."""
+        """Encode pictures, or write a part, on some node. Returns the reference."""
         ...
 
     def wait(self, timeout_seconds: float) -> list[Completion]:
-        """Everything that came back, at least one or none at the timeout; what ended well first."""
+        """All completions that are there: at least one, or none at the timeout; successes first."""
         ...

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from jobs.execution.dispatcher import PoolView
+PROGRESS_SECONDS = 0.25
+"""Between two looks at the progress: a live view that people take for fluent."""
 
-OBSERVER_SECONDS = 0.25
-"""A listener is told so often, and not more."""
+
+@dataclass(frozen=True, slots=True)
+class PoolView:
+    """The state of a pool: its wanted `size`, and how many actors are ready, busy, leaving."""
+
+    name: str
+    size: int
+    ready: int
+    busy: int
+    queued: int
+    leaving: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +78,3 @@ class Progress:
         """None until the first row of this run is through."""
         rate = self.rows_per_second
         return (self.num_rows - self.resumed_rows - self.ended_rows) / rate if rate > 0 else None
-
-
-Observer = Callable[[Progress], None]
-"""Told how the job stands, a few times a second."""

@@ -1,8 +1,8 @@
-"""The crew's hands on Ray: actors of three classes, plain tasks for files.
+"""The executor on Ray: actors of three classes, plain tasks for files.
 
-The only module of `jobs` that touches Ray. It fetches only small facts: scores, seconds, records.
-Pictures and latents go from actor to actor. Actors are started with `max_restarts=0` and
-`max_task_retries=0`, tasks with `max_retries=0`: Ray repeats nothing behind our back.
+It fetches only small facts: scores, seconds, records. Pictures and latents go from actor to actor.
+Actors have `max_restarts=0` and `max_task_retries=0`, tasks `max_retries=0`: Ray repeats nothing
+behind our back.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.errors import BottegaError
 from actors.roles import actor_classes
-from jobs.execution.calls import Stage
 from jobs.execution.executor import Completion, ErrorKind, Task, TaskError
+from jobs.execution.stages import STAGES, Stage, stages_of
 from jobs.output.encode import encode
 from jobs.output.writer import write_part
 from jobs.resolve import Job
@@ -43,16 +43,12 @@ CREATION = "error raised in its creation task"
 """How Ray tells an actor whose constructor raised from one that was killed."""
 
 
-METHODS = {"student": ("draw", 3), "oracle": ("score", 1), "teacher": ("refine", 2)}
-"""By pool: the one method, and how many things it returns; the last is for the driver."""
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class RayActor:
-    """`method`: of `actor`, with its options: Ray takes its time to make one."""
+    """`methods`: of `actor`, by name, with their options: Ray is slow to make one for each call."""
 
     actor: Any
-    method: Any
+    methods: Mapping[str, Any]
 
 
 class RayExecutor:
@@ -82,7 +78,7 @@ class RayExecutor:
         # The output folder is a path of the driver's machine.
         self._write: Any = ray.remote(write_part).options(scheduling_strategy=here, **options)
         self._waiting: dict[ObjectRef[Any], tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]] = {}
-        """By ticket (a call's last reference): the references to its outputs, and to its inputs."""
+        """By task reference (a call's last one): references to its outputs, and to its inputs."""
 
     def now(self) -> float:
         """The machine's monotonic clock."""
@@ -103,16 +99,20 @@ class RayExecutor:
             bundles += [{what: much for what, much in bundle.items() if much}] * size
             labels += [plan.node_label] * size
         request_resources(bundles=bundles, bundle_label_selectors=labels)
-        told = ", ".join(f"{size} {name}" for name, size in sizes.items())
-        log.info("the autoscaler is asked for nodes for %s", told if bundles else "nobody")
+        shown = ", ".join(f"{size} {name}" for name, size in sizes.items())
+        log.info("the autoscaler is asked for nodes for %s", shown if bundles else "nobody")
 
     def start_actor(self, pool: str) -> tuple[RayActor, ObjectRef[Any]]:
         """Start an actor; Ray queues it until a node has room."""
         kind, settings = self._actors[pool]
         actor = kind.remote(*settings, threads=self._threads[pool])
-        name, num_returns = METHODS[pool]
-        method = getattr(actor, name).options(num_returns=num_returns)
-        return RayActor(actor, method), self._task_ref([actor.ready.remote()], [])
+        methods = {}
+        for stage in stages_of(pool):
+            info = STAGES[stage]
+            # Its outputs stay in the object store; the last object is for the driver.
+            method = getattr(actor, info.method).options(num_returns=len(info.outputs) + 1)
+            methods[info.method] = method
+        return RayActor(actor, methods), self._task_ref([actor.ready.remote()], [])
 
     def kill_actor(self, handle: RayActor) -> None:
         """Kill the process."""
@@ -121,17 +121,11 @@ class RayExecutor:
     def submit_actor_task(self, handle: RayActor, task: Task) -> ObjectRef[Any]:
         """References go to Ray as top-level arguments: it moves them before the call starts."""
         inputs = list(task.inputs)
-        more: dict[str, Any] = {"micro_batch_size": task.micro_batch_size}
-        match task.call.stage:
-            case Stage.DRAW:
-                arguments = [task.prompts, task.seeds]
-            case Stage.REFINE:
-                arguments = [task.prompts, task.seeds, task.picks, *inputs]
-            case _:
-                arguments = [task.prompts, task.picks, *inputs]
-        if task.images is not None:
-            more["images"] = task.images
-        refs = handle.method.remote(*arguments, **more)
+        method = handle.methods[STAGES[task.call.stage].method]
+        options: dict[str, Any] = {"micro_batch_size": task.micro_batch_size}
+        if (images := task.images) is not None:
+            options["images"] = images
+        refs = method.remote(*task.arguments, *inputs, **options)
         return self._task_ref(refs if isinstance(refs, list) else [refs], inputs)
 
     def submit_file_task(self, task: Task) -> ObjectRef[Any]:

@@ -1,24 +1,22 @@
-"""Keeps the pools balanced while a job runs: gathers what the policy asks for, and applies it.
+"""Keeps the pools balanced while a job runs: gathers the policy's input, and applies its decision.
 
-what the crew measures -> an ScalingInput -> `decide` -> sizes for the crew, a line in the timeline
+the dispatcher's measurements -> a ScalingInput -> `decide` -> sizes for the pools, an event
 """
 
 from __future__ import annotations
 
-import logging
 from math import inf
-from typing import Any
 
-from jobs.execution.calls import Output, Stage
+from actors.roles import ROLES
 from jobs.execution.dispatcher import Dispatcher
 from jobs.execution.estimators import RejectionEstimator
+from jobs.execution.observers import SizesChanged
+from jobs.execution.stages import Output, Stage
 from jobs.resolve import Job
 from jobs.scaling.capacity import Capacity
 from jobs.scaling.decision import PoolFacts, ScalingInput
 from jobs.scaling.initial_sizes import guess_loads, limits
 from jobs.scaling.policy import decide
-
-log = logging.getLogger("bottega.balance")
 
 LOOK_SECONDS = 0.5
 """How often sizes are thought about."""
@@ -60,8 +58,8 @@ class ScalingController:
         """Rows after which what was judged before counts little: those of one loading."""
 
     def begin(self) -> None:
-        """Write down the sizes that the job begins with."""
-        self._tell(self._dispatcher.sizes, "the job begins")
+        """Show the sizes that the job begins with."""
+        self._note(self._dispatcher.pools.sizes, "the job begins")
 
     def look(self, rows_unopened: int, rows_allowed: float) -> None:
         """Think about the sizes, now and then.
@@ -69,21 +67,21 @@ class ScalingController:
         rows_unopened: of parts that are not open yet. rows_allowed: of parts that may be opened
         before others are committed.
         """
-        now, capacity = self._dispatcher.executor.now(), self._dispatcher.capacity
+        now, capacity = self._dispatcher.executor.now(), self._dispatcher.pools.capacity
         if capacity is None or now - self._last < LOOK_SECONDS:
             return
         self._last = now
         if (teacher := self._facts("teacher")) is not None:
             seconds = BUFFER_LOADS * teacher.load_seconds
             self.buffer_rows = seconds * capacity.count / teacher.row_seconds
-        outlook = self._outlook(capacity, rows_unopened, rows_allowed)
-        if outlook is None or (outlook.rows_to_draw and self._is_moving()):
+        inputs = self._scaling_input(capacity, rows_unopened, rows_allowed)
+        if inputs is None or (inputs.rows_to_draw and self._is_moving()):
             return
-        decision = decide(outlook)
-        if decision.sizes != self._dispatcher.sizes:
+        decision = decide(inputs)
+        if decision.sizes != self._dispatcher.pools.sizes:
             self._moved = now
-            self._tell(decision.sizes, decision.reason)
-            self._dispatcher.resize(decision.sizes)
+            self._note(decision.sizes, decision.reason)
+            self._dispatcher.pools.resize(decision.sizes)
 
     def _is_moving(self) -> bool:
         """Whether a move is under way: what loads or leaves is not judged.
@@ -98,33 +96,29 @@ class ScalingController:
             pool.num_leaving + pool.size - pool.num_ready > FEW * pool.size for pool in pools
         )
 
-    def _tell(self, sizes: dict[str, int], reason: str) -> None:
+    def _note(self, sizes: dict[str, int], reason: str) -> None:
         dispatcher = self._dispatcher
-        shown = ", ".join(f"{size} {name}" for name, size in sizes.items())
-        log.info("%s: %s", shown, reason)
         self.last_reason = reason
-        entry: dict[str, Any] = {
-            "seconds": round(dispatcher.executor.now() - self._started, 3),
-            "sizes": dict(sizes),
-            "rejected": round(self._rejection.mean, 4),
-            "row_seconds": {
-                name: round(pace.row_seconds, 5)
-                for name, pace in dispatcher.paces.items()
-                if pace.known
-            },
-            "queued": {name: dispatcher.queued(name) for name in dispatcher.pools},
-            "reason": reason,
-        }
-        self._job.output.add_to_timeline(entry)
+        throughput = dispatcher.measurements.throughput
+        dispatcher.observers.notify(
+            SizesChanged(
+                seconds=dispatcher.executor.now() - self._started,
+                sizes=dict(sizes),
+                rejected=self._rejection.mean,
+                row_seconds={n: pool.row_seconds for n, pool in throughput.items() if pool.known},
+                queued={name: dispatcher.queued(name) for name in dispatcher.pools},
+                reason=reason,
+            )
+        )
 
     # ---- what is measured
 
-    def _outlook(
+    def _scaling_input(
         self, capacity: Capacity, rows_unopened: int, rows_allowed: float
     ) -> ScalingInput | None:
         """None while a pool that has actors has not been timed."""
         pools = {name: self._facts(name) for name in self._dispatcher.pools}
-        student, oracle, teacher = (pools[name] for name in ("student", "oracle", "teacher"))
+        student, oracle, teacher = (pools[name] for name in ROLES)
         if student is None or oracle is None or teacher is None:
             return None
         drawn = student.size / student.row_seconds
@@ -158,14 +152,14 @@ class ScalingController:
         dispatcher, pool, pace = (
             self._dispatcher,
             self._dispatcher.pools[name],
-            self._dispatcher.paces[name],
+            self._dispatcher.measurements.throughput[name],
         )
         if pace.known:
             row_seconds, call_rows = pace.row_seconds, pace.call_rows
-        elif self._never_asked(name) and dispatcher.paces["student"].known:
+        elif self._never_asked(name) and dispatcher.measurements.throughput["student"].known:
             # Nobody can time a pool without actors, or without work for them.
             guessed = getattr(self._loads, name) / self._loads.student
-            row_seconds = guessed * dispatcher.paces["student"].row_seconds
+            row_seconds = guessed * dispatcher.measurements.throughput["student"].row_seconds
             call_rows = float(getattr(self._job.spec.models, name).batch_size)
         else:
             return None
@@ -191,12 +185,12 @@ class ScalingController:
         return pool.size == 0 or (idle and seconds > self._load_seconds(name))
 
     def _load_seconds(self, name: str) -> float:
-        return self._dispatcher.load_seconds.get(name, UNKNOWN_LOAD_SECONDS)
+        return self._dispatcher.pools.load_seconds.get(name, UNKNOWN_LOAD_SECONDS)
 
     def _room_in_store(self, rejected: float) -> float:
         """Rejected rows that may come to wait until the object store is as full as it may be."""
-        store, spec = self._dispatcher.store, self._job.spec
-        if not rejected or store.budget == inf:
+        store, spec = self._dispatcher.budget, self._job.spec
+        if not rejected or store.limit == inf:
             return inf
         each = store.row_bytes.get((Stage.ENCODE_DRAWN, Output.FILES), 0.0)
         files = each if spec.save_student else each * (1 - rejected)
@@ -206,12 +200,12 @@ class ScalingController:
             kept.append(Output.LATENTS if through == "latents" else Output.PICTURES)
         outputs = sum(store.row_bytes.get((Stage.DRAW, output), 0.0) for output in set(kept))
         drawn = files + outputs
-        free = max(0.0, NEARLY_FULL * store.budget - store.held)
+        free = max(0.0, NEARLY_FULL * store.limit - store.held)
         return free * rejected / drawn if drawn else inf
 
     def _teachers_free_in(self, teacher: PoolFacts) -> list[float]:
         """Seconds until each teacher has done its calls, or has loaded."""
-        now, loading = self._dispatcher.executor.now(), self._dispatcher.loading_until()
+        now, loading = self._dispatcher.executor.now(), self._dispatcher.pools.loading_until()
         free = []
         for actor in self._dispatcher.pools["teacher"].actors:
             if actor.leaving:

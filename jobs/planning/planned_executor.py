@@ -8,8 +8,9 @@ from actors.facts import CallFacts
 from actors.settings import OracleSettings
 from actors.timed import DEFAULT_SIDE, score_of
 from jobs.execution.active_part import ActivePart
-from jobs.execution.calls import OUTPUTS, Call, Output, Stage
+from jobs.execution.calls import Call
 from jobs.execution.executor import Task, TaskError
+from jobs.execution.stages import STAGES, Output, Stage
 from jobs.planning.stage_times import StageTimes
 from jobs.resolve import Job
 from jobs.simulation.executor import Durations, SimulatedActor
@@ -131,5 +132,5 @@ class PlannedExecutor(LightExecutor):
         stage = task.call.stage
         pictures = self._pictures(task.call)
         rows = pictures if stage is Stage.SCORE_DRAWN else len(task.call.rows)
-        stored = tuple(pictures * self._row_bytes[output] for output in OUTPUTS.get(stage, ()))
+        stored = tuple(pictures * self._row_bytes[output] for output in STAGES[stage].outputs)
         return CallFacts(rows, seconds, stored, self._evaluations.get(stage, 0))

@@ -24,7 +24,8 @@ from weakref import WeakSet
 from zlib import crc32
 
 from actors.facts import CallFacts
-from jobs.execution.calls import OUTPUTS, Call, Output, Stage
+from jobs.execution.calls import Call
+from jobs.execution.stages import STAGES, Output, Stage
 from jobs.execution.executor import Completion, ErrorKind, Task, TaskError
 
 DRIVER_NODE = 0
@@ -315,17 +316,17 @@ class SimulatedExecutor:
         made = _made(task)
         outputs = [
             SimulatedRef(rows, task.owner.part.index, task.call, output, node, next(self._serial))
-            for output, rows in zip(OUTPUTS[task.call.stage], made, strict=False)
+            for output, rows in zip(STAGES[task.call.stage].outputs, made, strict=False)
         ]
         self.store.update(outputs)
         facts = self.facts(task, running.seconds)
-        scores = task.call.stage in (Stage.SCORE_DRAWN, Stage.SCORE_REFINED)
+        scores = STAGES[task.call.stage].gives_scores
         return Completion(running.task_ref, (made[0], facts) if scores else facts, outputs)
 
     def facts(self, task: Task, seconds: float) -> CallFacts:
         """The facts of a call that took `seconds`, as an actor returns them to the driver."""
         rows, stage = len(task.call.rows), task.call.stage
-        stored = (rows,) * len(OUTPUTS.get(stage, ()))
+        stored = (rows,) * len(STAGES[stage].outputs)
         return CallFacts(rows, seconds, stored, EVALUATIONS.get(stage, 0))
 
     def commit(self, task: Task) -> dict[str, Any]:

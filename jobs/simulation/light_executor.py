@@ -11,8 +11,9 @@ from random import Random
 from typing import Any
 
 from jobs.execution.active_part import ActivePart
-from jobs.execution.calls import OUTPUTS, Call, Stage
+from jobs.execution.calls import Call
 from jobs.execution.executor import Completion, Task, TaskError
+from jobs.execution.stages import STAGES, Stage
 from jobs.simulation.executor import SimulatedExecutor, SimulatedTask
 from jobs.simulation.job import SimulatedPrompts
 
@@ -57,7 +58,7 @@ class LightExecutor(SimulatedExecutor):
             return Completion(running.task_ref, self.commit(task))
         rows = len(call.rows)
         facts = self.facts(task, running.seconds)
-        outputs = [object() for _ in OUTPUTS[call.stage]]
+        outputs = [object() for _ in STAGES[call.stage].outputs]
         if call.stage is Stage.SCORE_DRAWN:
             draws = task.owner.cascade.rules.draws
             scores = [score for score in self.scores(task.owner, call) for _ in range(draws)]

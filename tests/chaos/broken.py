@@ -23,18 +23,19 @@ ROOT = Path(__file__).parents[2]
 BROKEN = {
     "a call that is back still counts as under way": (
         "jobs/execution/cascade.py",
-        "        self._active[call.stage] &= ~call.row_set\n        if isinstance(event, Failed)",
+        "        self._stages[call.stage].active &= ~call.row_set\n"
+        "        if isinstance(event, Failed)",
         "        if isinstance(event, Failed)",
     ),
     "what is made again is let go before the call that waits has taken it": (
         "jobs/execution/cascade.py",
-        "made.rows & (ahead[stage] | active[stage])",
-        "made.rows & ahead[stage]",
+        "made.rows & (self._stages[stage].ahead | self._stages[stage].active)",
+        "made.rows & self._stages[stage].ahead",
     ),
     "latents are let go although the teacher may still take them": (
         "jobs/execution/cascade.py",
-        "for stage in self._takers[made.call.stage, output]:",
-        "for stage in set(self._takers[made.call.stage, output]) - {Stage.REFINE}:",
+        "for stage in self.outputs.takers(made.call.stage, output):",
+        "for stage in set(self.outputs.takers(made.call.stage, output)) - {Stage.REFINE}:",
     ),
     "the teacher's batches depend on how many rows wait": (
         "jobs/execution/cascade.py",
@@ -47,22 +48,22 @@ BROKEN = {
         "        for producer in ():",
     ),
     "a completion that comes twice is taken twice": (
-        "jobs/execution/dispatcher.py",
+        "jobs/execution/in_flight.py",
         "sent = self._sent.pop(task_ref, None)",
         "sent = self._sent.get(task_ref)",
     ),
     "a late completion of an actor that was given up is taken": (
-        "jobs/execution/dispatcher.py",
-        "            self._over(sent.task_ref)\n",
+        "jobs/execution/failures.py",
+        "            self._in_flight.pop(sent.task_ref)\n",
         "",
     ),
     "of a dead actor's calls only the oldest is made again": (
-        "jobs/execution/dispatcher.py",
+        "jobs/execution/failures.py",
         "        while actor.calls:\n",
         "        if actor.calls:\n",
     ),
     "a dead actor keeps its calls, and they their inputs": (
-        "jobs/execution/dispatcher.py",
+        "jobs/execution/failures.py",
         "        while actor.calls:\n"
         "            # Taken out: call and actor refer to each other, and would keep the inputs "
         "in the store.\n"
@@ -70,20 +71,20 @@ BROKEN = {
         "        for sent in list(actor.calls):\n",
     ),
     "all inputs of a call are declared lost with one": (
-        "jobs/execution/dispatcher.py",
+        "jobs/execution/failures.py",
         "gone = [lost] if lost in task.inputs else list(task.inputs)",
         "gone = list(task.inputs)",
     ),
     "a call whose input was lost while it waited is forgotten": (
         "jobs/execution/dispatcher.py",
-        "                if inputs is None:\n"
-        "                    stale.append((owner, Failed(call, LOST_IN_THE_QUEUE, blame=False)))\n",
-        "                if inputs is None:\n",
+        "                if (task := self._task(queued, pool.micro_batch_size)) is None:\n"
+        "                    stale.append((queued.owner, _lost_in_the_queue(queued.call)))\n",
+        "                if (task := self._task(queued, pool.micro_batch_size)) is None:\n",
     ),
     "a file's slot is not given back when it fails": (
-        "jobs/execution/dispatcher.py",
-        "            self._tasks -= 1\n",
-        "            self._tasks -= not completion.error\n",
+        "jobs/execution/failures.py",
+        "        owner.failures += 1\n",
+        "        owner.failures += 1\n        self._in_flight.file_tasks += sent.actor is None\n",
     ),
     "the newest call of a dead actor is blamed, not the oldest": (
         "actors/pool.py",
@@ -93,7 +94,7 @@ BROKEN = {
     "a pool forgets that memory is short": (
         "actors/pool.py",
         "            self.micro_batch_size = rows // 2\n",
-        "",
+        "            pass\n",
     ),
     "a part that has its record is opened again": (
         "jobs/execution/runner.py",
@@ -124,6 +125,8 @@ def find(name: str, count: int) -> list[str]:
             cwd=folder, env={**os.environ, "PYTHONPATH": folder}, capture_output=True, text=True,
             check=False,
         )  # fmt: skip
+    if "schedules, " not in ended.stdout:
+        raise ValueError(f"{file} does not run any more: {ended.stderr[-500:]}")
     return re.findall(r"^seed .*", ended.stdout, re.MULTILINE)
 
 

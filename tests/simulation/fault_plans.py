@@ -7,7 +7,7 @@ from enum import StrEnum
 from functools import cache
 from random import Random
 
-from jobs.execution.calls import Stage
+from jobs.execution.stages import Stage
 from jobs.spec.job_spec import JobSpec, make_spec
 
 POOLS = ("student", "oracle", "teacher")

@@ -11,8 +11,9 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from actors.errors import BottegaError
-from jobs.execution.calls import Call, Stage
+from jobs.execution.calls import Call
 from jobs.execution.executor import Completion, ErrorKind, Task, TaskError
+from jobs.execution.stages import Stage
 from jobs.simulation.executor import (
     DRIVER_NODE,
     Durations,
@@ -254,7 +255,7 @@ class FaultyExecutor(SimulatedExecutor):
     def _resize_to(self, sizes: dict[str, int]) -> None:
         if self.dispatcher is not None and not self.over:
             self.log(f"the pools are resized: {sizes}")
-            self.dispatcher.resize(sizes)
+            self.dispatcher.pools.resize(sizes)
 
     def _strike_actor(self, fault: Fault) -> None:
         wanted = {

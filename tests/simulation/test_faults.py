@@ -9,10 +9,11 @@ from collections.abc import Iterator
 import pytest
 
 from actors.errors import JobError, PoolFailedError, StalledError
-from jobs.execution.calls import Call, Stage
+from jobs.execution.calls import Call
 from jobs.execution.dispatcher import Dispatcher
 from jobs.execution.executor import ErrorKind, Task, TaskError
 from jobs.execution.runner import Runner
+from jobs.execution.stages import Stage
 from jobs.simulation.executor import Durations, SimulatedActor, SimulatedExecutor
 from jobs.simulation.job import simulated_job
 from jobs.spec.job_spec import make_spec

@@ -24,9 +24,10 @@ from time import process_time
 from traceback import format_exc
 from typing import Any
 
-from jobs.execution.calls import Call, Stage
+from jobs.execution.calls import Call
 from jobs.execution.dispatcher import Dispatcher
 from jobs.execution.runner import Runner
+from jobs.execution.stages import Stage
 from jobs.scaling.capacity import Capacity, Devices
 from jobs.simulation.job import SimulatedOutput, simulated_job
 from tests.simulation.fault_plans import POOLS, FaultKind, FaultPlan, SmallJob, make_fault_plan

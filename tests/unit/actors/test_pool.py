@@ -162,7 +162,7 @@ def test_where_a_new_actor_did_not_help_the_next_is_borne_with_for_longer() -> N
         while not pool.raised(actor, "bad"):
             raises += 1
         replaced_after.append(raises)
-        pool.retire(actor, "bad")
+        pool.retire(actor)
     assert replaced_after == [2, 4, 8, 16]
     (actor,) = pool.start()
     assign(pool, actor)

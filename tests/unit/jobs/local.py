@@ -16,12 +16,16 @@ import numpy as np
 
 from actors.errors import OutputFailedError
 from actors.refinement import Refinement
+from actors.roles import ROLES
 from jobs.execution.active_part import ActivePart, row_results
-from jobs.execution.calls import Call, Done, Event, Failed, Output, Release, Stage
+from jobs.execution.calls import Call, Done, Event, Failed, Release
 from jobs.execution.dispatcher import Dispatcher
-from jobs.execution.estimators import ThroughputEstimator
+from jobs.execution.measurements import Measurements
+from jobs.execution.object_store import ObjectStoreBudget
+from jobs.execution.observers import Observers
 from jobs.execution.progress import Progress
-from jobs.execution.runner import retry_job, run_job
+from jobs.execution.run import retry_job, run_job
+from jobs.execution.stages import Output, Stage
 from jobs.input.prompts import Prompts
 from jobs.output.encode import encode_one
 from jobs.output.folder import OutputFolder
@@ -47,17 +51,27 @@ def local_job(source: Path, output: Path, **fields: Any) -> Job:
     return Job(spec, Prompts(spec), OutputFolder(output), REFINEMENT, files)
 
 
+class LocalPools(dict[str, Any]):
+    """One actor of each role; nothing to balance."""
+
+    capacity = None
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        return dict.fromkeys(self, 1)
+
+
 class LocalDispatcher:
     """The methods of a Dispatcher that the runner uses. broken: prompts that fail to be drawn."""
 
     def __init__(self, job: Job, broken: frozenset[str] = frozenset()) -> None:
         self.job, self.broken = job, broken
         self.executor = SimpleNamespace(now=count().__next__)
-        self.pools = {name: SimpleNamespace(size=1) for name in ("student", "oracle", "teacher")}
-        self.paces = {name: ThroughputEstimator() for name in self.pools}
-        self.sizes = dict.fromkeys(self.pools, 1)
-        self.capacity, self.wants_rows = None, True
-        self.evaluations = {Stage.DRAW: 4, Stage.REFINE: 6}
+        self.pools = LocalPools({name: SimpleNamespace(size=1) for name in ROLES})
+        self.wants_rows = True
+        self.observers, self.budget = Observers(), ObjectStoreBudget()
+        self.measurements = Measurements(job)
+        self.measurements.evaluations = {Stage.DRAW: 4, Stage.REFINE: 6}
         self.drawn: list[str] = []
         """Every prompt that was drawn, in order."""
         self._queue: deque[tuple[ActivePart, Call]] = deque()
@@ -74,7 +88,7 @@ class LocalDispatcher:
     def queued(self, pool: str) -> int:
         return 0
 
-    def let_go(self, owner: ActivePart, release: Release) -> None:
+    def release(self, owner: ActivePart, release: Release) -> None:
         owner.refs.pop((release.call, release.output), None)
 
     def send(self, owner: ActivePart, call: Call) -> None:
@@ -106,7 +120,9 @@ class LocalDispatcher:
 
     def _commit(self, owner: ActivePart, call: Call) -> Event:
         part, files = owner.part, [owner.refs[source, Output.FILES] for source in call.sources]
-        results = row_results(owner, call, self.evaluations, self.job.spec.save_student)
+        results = row_results(
+            owner, call, self.measurements.evaluations, self.job.spec.save_student
+        )
         try:
             owner.record = write_part(
                 *(self.job.output, part.index, part.first_row, part.table, results),

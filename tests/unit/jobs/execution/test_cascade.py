@@ -11,19 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.execution.active_part import picks
-from jobs.execution.calls import (
-    OUTPUTS,
-    Abandon,
-    Call,
-    Done,
-    Failed,
-    Instruction,
-    Lost,
-    Output,
-    Release,
-    Stage,
-)
-from jobs.execution.cascade import MAX_BLAMELESS_FAILURES, Cascade, State, best_draws
+from jobs.execution.calls import Abandon, Call, Done, Failed, Instruction, Lost, Release
+from jobs.execution.cascade import MAX_BLAMELESS_FAILURES, Cascade
+from jobs.execution.row_state import State, best_draws
+from jobs.execution.stages import STAGES, Output, Stage
 from jobs.rules import Rules
 
 
@@ -50,7 +41,7 @@ class World:
         for instruction in instructions:
             match instruction:
                 case Call():
-                    needed = self.cascade.input_of(instruction.stage)
+                    needed = self.cascade.outputs.input_of(instruction.stage)
                     for source in instruction.sources:
                         assert (source, needed) in self.stored, f"{instruction} lacks {source}"
                     assert instruction not in self.todo, f"{instruction} was sent twice"
@@ -72,7 +63,7 @@ class World:
             scores = tuple(self.teacher_scores[row] for row in call.rows)
         self.check_picks(call)
         self.done_calls[call] += 1
-        self.stored |= {(call, output) for output in OUTPUTS.get(call.stage, ())}
+        self.stored |= {(call, output) for output in STAGES[call.stage].outputs}
         self.carry_out(self.cascade.handle(Done(call, scores)))
 
     def check_picks(self, call: Call) -> None:
@@ -103,7 +94,7 @@ class World:
         self.stored.discard((call, output))
         self.carry_out(self.cascade.handle(Lost(call, output)))
         for waiting in list(self.todo):
-            if call in waiting.sources and self.cascade.input_of(waiting.stage) is output:
+            if call in waiting.sources and self.cascade.outputs.input_of(waiting.stage) is output:
                 self.fail(waiting, blame=False)
 
 
@@ -189,7 +180,7 @@ def test_batches_do_not_depend_on_the_order(world: World, data: st.DataObject) -
 @given(worlds(), st.data())
 def test_nothing_is_held_when_the_part_is_done(world: World, data: st.DataObject) -> None:
     run(world, data)
-    assert world.cascade.held == frozenset()
+    assert world.cascade.outputs.held == frozenset()
     assert world.stored == set()
 
 
@@ -220,11 +211,11 @@ def test_faults_change_no_decision(world: World, data: st.DataObject) -> None:
             lost = sorted(world.stored, key=lambda s: (s[0].stage, s[0].rows, s[1]))
             world.lose(*lost[data.draw(st.integers(0, len(lost) - 1))])
         elif fault == "twice" and world.done_calls:
-            before = world.cascade.held
+            before = world.cascade.outputs.held
             twice = next(iter(world.done_calls))
             if twice not in world.todo:
                 assert world.cascade.handle(Done(twice, (0.0,) * len(twice.rows))) == []
-                assert world.cascade.held == before
+                assert world.cascade.outputs.held == before
         else:
             world.completion(call)
     assert world.cascade.done
@@ -394,7 +385,7 @@ def test_a_hopeless_row_fails_at_once_and_its_neighbours_end_as_ever(
             continue
         world.todo.remove(call)
         world.done_calls[call] += 1
-        world.stored |= {(call, output) for output in OUTPUTS[call.stage]}
+        world.stored |= {(call, output) for output in STAGES[call.stage].outputs}
         told = tuple((row, "broken") for row in call.rows if row in permanent_failures)
         world.carry_out(world.cascade.handle(Done(call, permanent_failures=told)))
     assert world.cascade.done

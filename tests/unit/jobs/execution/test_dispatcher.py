@@ -6,9 +6,10 @@ from math import inf
 
 import pyarrow as pa
 
-from jobs.execution.calls import Call, Done, Instruction, Stage
+from jobs.execution.calls import Call, Done, Instruction
 from jobs.execution.cascade import Cascade
 from jobs.execution.dispatcher import ActivePart, row_results
+from jobs.execution.stages import Stage
 from jobs.input.prompts import Part
 from jobs.rules import Rules
 

@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from actors.errors import OutputError, OutputFailedError, TooManyFailuresError
+from jobs.execution.observers import JobEvent
 from jobs.execution.progress import Progress
-from jobs.execution.runner import run_job
+from jobs.execution.run import run_job
 from jobs.identity import write_job
 from jobs.output.atomic import temporary_files
 from jobs.output.folder import OutputFolder
@@ -474,13 +475,14 @@ def test_a_dataset_is_not_whole_while_its_failed_rows_are_drawn_again(tmp_path: 
     assert success.is_file()
 
 
-def test_a_listener_is_told_of_the_calibration_and_then_of_the_job(tmp_path: Path) -> None:
-    """Loading and calibrating take long: whoever looks on sees what the pools do meanwhile."""
+def test_observers_see_the_calibration_and_then_the_job(tmp_path: Path) -> None:
+    """Loading and calibrating take long: the live view shows the pools meanwhile."""
     job = local_job(write_prompts(tmp_path / "p.csv", 20), tmp_path / "out")
     dispatcher: Any = LocalDispatcher(job)
-    told: list[Progress] = []
-    run_job(job, lambda: dispatcher, told.append)
-    kinds = [progress.calibrating for progress in told]
+    events: list[JobEvent] = []
+    run_job(job, lambda: dispatcher, [events.append])
+    seen = [event for event in events if isinstance(event, Progress)]
+    kinds = [progress.calibrating for progress in seen]
     assert kinds == sorted(kinds, reverse=True)
-    assert {progress.num_rows for progress in told if progress.calibrating} == {8}
-    assert {progress.num_rows for progress in told if not progress.calibrating} == {20}
+    assert {progress.num_rows for progress in seen if progress.calibrating} == {8}
+    assert {progress.num_rows for progress in seen if not progress.calibrating} == {20}

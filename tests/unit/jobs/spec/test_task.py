@@ -10,9 +10,10 @@ import pytest
 from actors.errors import SpecError
 from actors.refinement import Conditioning, DrawPlan
 from jobs.execution.active_part import ActivePart
-from jobs.execution.calls import Call, Stage
+from jobs.execution.calls import Call
 from jobs.execution.cascade import Cascade
 from jobs.execution.executor import Task
+from jobs.execution.stages import Stage
 from jobs.identity import identity_of
 from jobs.refinement import planned_refinement
 from jobs.rules import Rules

@@ -1,0 +1,58 @@
+"""What completed calls say: seconds and rows by stage, throughput by pool, network evaluations."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+
+from actors.facts import CallFacts
+from actors.pool import Pool
+from actors.roles import ROLES
+from jobs.execution.estimators import ThroughputEstimator
+from jobs.execution.executor import Task
+from jobs.execution.stages import STAGES, Stage
+from jobs.resolve import Job
+
+log = logging.getLogger("bottega.dispatcher")
+
+
+class Measurements:
+    """`throughput`: by pool. `seconds`, `rows`: by stage, in all. `evaluations`: by stage that
+    draws, network evaluations of a row, as the actors counted them."""
+
+    def __init__(self, job: Job) -> None:
+        self._planned = {Stage.DRAW: job.student_nfe, Stage.REFINE: job.teacher_nfe}
+        self._batch_sizes = {name: model.batch_size for name, model in job.spec.models}
+        self.throughput = {name: ThroughputEstimator() for name in ROLES}
+        self.seconds: defaultdict[Stage, float] = defaultdict(float)
+        self.rows: Counter[Stage] = Counter()
+        self.evaluations: dict[Stage, int] = {}
+        self._warned_of: set[Stage] = set()
+
+    def add(self, task: Task, facts: CallFacts, pools: Mapping[str, Pool]) -> None:
+        """A call succeeded; the part's own record gets its share."""
+        stage, owner = task.call.stage, task.owner
+        name = STAGES[stage].pool
+        self.seconds[stage] += facts.seconds
+        self.rows[stage] += facts.rows
+        if name in self.throughput:
+            self.throughput[name].add(facts.seconds, facts.rows, pools[name].size)
+        owner.seconds[name] += facts.seconds
+        if facts.truncated:
+            owner.truncated.update(task.call.rows[place] for place in facts.truncated)
+        if task.micro_batch_size < self._batch_sizes.get(name, 0):
+            owner.smaller_batches[name] = task.micro_batch_size
+        if facts.evaluations and facts.evaluations != self.evaluations.get(stage):
+            self._note_evaluations(stage, facts.evaluations)
+
+    def _note_evaluations(self, stage: Stage, counted: int) -> None:
+        self.evaluations.setdefault(stage, counted)
+        planned = self._planned[stage]
+        if counted != planned and stage not in self._warned_of:
+            self._warned_of.add(stage)
+            log.warning(
+                "%s takes %d network evaluations a picture, where its steps and guidance say %d; "
+                "the column nfe has the former, a budget in nfe was reckoned with the latter",
+                STAGES[stage].pool, counted, planned,
+            )  # fmt: skip

@@ -1,0 +1,47 @@
+"""What a part's cascade knows of each of its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from math import inf, isfinite
+from typing import Literal
+
+
+class State(StrEnum):
+    """Where a row stands."""
+
+    WAITING = "waiting"
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+    FAILED = "failed"
+    KEPT = "kept"
+    """The row stays as it is in the part on disk: a retry draws the other rows."""
+
+
+Source = Literal["student", "teacher"]
+"""Whose picture a row has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of the part; the committed columns come from here."""
+
+    state: State
+    student_score: float | None
+    teacher_score: float | None
+    source: Source | None
+    error: str | None
+
+
+def best_draws(scores: Sequence[float], draws: int) -> list[int]:
+    """For each row of a SCORE_DRAWN, which of its drawings scored best; the first of equals.
+
+    A score that is no number (nan) is best only where there is no other.
+    """
+    valued = [score if isfinite(score) else -inf for score in scores]
+    return [
+        max(range(draws), key=valued[first : first + draws].__getitem__)
+        for first in range(0, len(scores), draws)
+    ]

@@ -1,0 +1,129 @@
+"""The stages of a part as a table: who carries out a stage, what it takes, what it leaves.
+
+A new stage is one row of STAGES, and a method of the actor's class. The cascade reads the rows'
+dependencies here, the dispatcher the pools, the executors the methods and their arguments.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from actors.roles import ROLES
+
+
+class Stage(StrEnum):
+    """What a call does."""
+
+    DRAW = "draw"
+    SCORE_DRAWN = "score drawn"
+    REFINE = "refine"
+    SCORE_REFINED = "score refined"
+    ENCODE_DRAWN = "encode drawn"
+    ENCODE_REFINED = "encode refined"
+    COMMIT = "commit"
+
+
+class Output(StrEnum):
+    """What a call leaves in the object store: pictures and latents, or encoded files."""
+
+    LATENTS = "latents"
+    PICTURES = "pictures"
+    FILES = "files"
+
+
+class Argument(StrEnum):
+    """What a method of an actor takes before the references: a property of `executor.Task`."""
+
+    PROMPTS = "prompts"
+    TARGETS = "targets"
+    """What the oracle compares the pictures with; one for each picture."""
+    SEEDS = "seeds"
+    PICKS = "picks"
+    """For each row, which of the references it takes and which row of it."""
+
+
+FILES = "files"
+"""The pool of plain tasks: they encode pictures and write parts, on CPUs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageInfo:
+    """A row of the table.
+
+    `pool`: whose actors carry the stage out, or FILES. `takes`: the stage whose output it takes.
+    `input`: which of that stage's outputs. `outputs`: what it leaves in the object store.
+    `scored_by`: the stage that scores its pictures. `gives_scores`: whether its value is scores.
+    `rejected_only`: whether accepted rows skip it. `scores_each_draw`: whether it takes every
+    drawing of a row. `method`, `arguments`, `takes_images`: how an actor is called.
+    """
+
+    pool: str
+    takes: Stage | None = None
+    input: Output = Output.PICTURES
+    outputs: tuple[Output, ...] = ()
+    scored_by: Stage | None = None
+    gives_scores: bool = False
+    rejected_only: bool = False
+    scores_each_draw: bool = False
+    method: str = ""
+    arguments: tuple[Argument, ...] = ()
+    takes_images: bool = False
+
+
+STAGES: dict[Stage, StageInfo] = {
+    Stage.DRAW: StageInfo(
+        pool="student",
+        outputs=(Output.LATENTS, Output.PICTURES),
+        scored_by=Stage.SCORE_DRAWN,
+        method="draw",
+        arguments=(Argument.PROMPTS, Argument.SEEDS),
+        takes_images=True,
+    ),
+    Stage.SCORE_DRAWN: StageInfo(
+        pool="oracle",
+        takes=Stage.DRAW,
+        gives_scores=True,
+        scores_each_draw=True,
+        method="score",
+        arguments=(Argument.TARGETS, Argument.PICKS),
+    ),
+    # Which of the student's outputs the teacher takes is a rule of the job: `Rules.through`.
+    Stage.REFINE: StageInfo(
+        pool="teacher",
+        takes=Stage.DRAW,
+        outputs=(Output.PICTURES,),
+        scored_by=Stage.SCORE_REFINED,
+        rejected_only=True,
+        method="refine",
+        arguments=(Argument.PROMPTS, Argument.SEEDS, Argument.PICKS),
+        takes_images=True,
+    ),
+    Stage.SCORE_REFINED: StageInfo(
+        pool="oracle",
+        takes=Stage.REFINE,
+        gives_scores=True,
+        rejected_only=True,
+        method="score",
+        arguments=(Argument.TARGETS, Argument.PICKS),
+    ),
+    Stage.ENCODE_DRAWN: StageInfo(pool=FILES, takes=Stage.DRAW, outputs=(Output.FILES,)),
+    Stage.ENCODE_REFINED: StageInfo(
+        pool=FILES, takes=Stage.REFINE, outputs=(Output.FILES,), rejected_only=True
+    ),
+    # A commit takes the files of every encoding call of its part.
+    Stage.COMMIT: StageInfo(pool=FILES, input=Output.FILES),
+}
+
+QUEUES = (*ROLES, FILES)
+"""Every pool that calls wait for."""
+
+ENCODINGS = tuple(stage for stage, info in STAGES.items() if Output.FILES in info.outputs)
+"""Stages whose files a commit takes."""
+
+SCORINGS = frozenset(stage for stage, info in STAGES.items() if info.gives_scores)
+
+
+def stages_of(pool: str) -> tuple[Stage, ...]:
+    """The stages that a pool carries out."""
+    return tuple(stage for stage, info in STAGES.items() if info.pool == pool)
