@@ -13,7 +13,6 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs.execution.observers import JobEvent
-from jobs.execution.observers import JobEvent
 from jobs.execution.progress import Progress
 
 PLAIN_SECONDS = 10.0

@@ -25,8 +25,8 @@ from zlib import crc32
 
 from actors.facts import CallFacts
 from jobs.execution.calls import Call
-from jobs.execution.stages import STAGES, Output, Stage
 from jobs.execution.executor import Completion, ErrorKind, Task, TaskError
+from jobs.execution.stages import STAGES, Output, Stage
 
 DRIVER_NODE = 0
 """Commits run here; if it dies, so does the driver."""
