@@ -1,24 +1,6 @@
-"""Which class plays a role with a job's models. The classes load late: torch takes seconds."""
+"""The roles that models play in a job."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from actors.settings import ModelSettings
-
 ROLES = ("student", "oracle", "teacher")
 """The three roles, in a picture's order; each has an actor pool of its own."""
-
-
-def actor_classes(models: ModelSettings) -> dict[str, type]:
-    """The classes by role; each takes its model's settings, the teacher also a Refinement."""
-    if models.timed:
-        from actors.timed import TimedOracle, TimedStudent, TimedTeacher
-
-        return {"student": TimedStudent, "oracle": TimedOracle, "teacher": TimedTeacher}
-    from actors.oracle import Oracle
-    from actors.student import Student
-    from actors.teacher import Teacher
-
-    return {"student": Student, "oracle": Oracle, "teacher": Teacher}

@@ -25,8 +25,8 @@ from ray.exceptions import (
 )
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from actors.actor_classes import actor_classes
 from actors.errors import BottegaError
-from actors.roles import actor_classes
 from jobs.execution.executor import Completion, ErrorKind, Task, TaskError
 from jobs.execution.stages import STAGES, Stage, stages_of
 from jobs.output.encode import encode

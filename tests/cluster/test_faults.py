@@ -16,8 +16,8 @@ import pytest
 import torch
 from PIL import Image
 
+from actors.actor_classes import actor_classes
 from actors.oracle import Oracle
-from actors.roles import actor_classes
 from actors.settings import ModelSettings
 from actors.student import Student
 from actors.teacher import Teacher

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from actors.actor_classes import actor_classes
 from actors.models.presets import PRESETS
 from actors.refinement import Refinement
-from actors.roles import actor_classes
 from actors.settings import OracleSettings, StudentSettings
 from actors.timed import TimedOracle, TimedStudent, TimedTeacher, score_of, timing_of
 from actors.timed_settings import TimedOracleSettings

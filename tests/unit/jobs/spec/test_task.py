@@ -13,7 +13,7 @@ from jobs.execution.active_part import ActivePart
 from jobs.execution.calls import Call
 from jobs.execution.cascade import Cascade
 from jobs.execution.executor import Task
-from jobs.execution.stages import Stage
+from jobs.execution.stages import STAGES, Stage
 from jobs.identity import identity_of
 from jobs.refinement import planned_refinement
 from jobs.rules import Rules
@@ -110,13 +110,14 @@ def test_every_drawing_counts(tmp_path: Path) -> None:
     assert identity_of(four) != identity_of(one)
 
 
-def test_the_oracle_gets_the_target_and_the_models_the_instruction(tmp_path: Path) -> None:
+def test_the_oracle_gets_the_target_and_the_models_get_the_instruction(tmp_path: Path) -> None:
     file = tmp_path / "p.csv"
     file.write_text("prompt,target,picture\nmake it red,a red car,1.png\nadd snow,,2.png\n")
     part = only_part(file, task="edit", image_column="picture", target_column="target")
     assert part.targets == ["a red car", ""]
     assert part.invalid_rows == {1: "the prompt is empty"}
     owner = ActivePart(part, Cascade(2, Rules(threshold=0.5, student_batch=2, teacher_batch=2)))
-    prompts = {stage: Task(owner, Call(stage, (0,))).prompts for stage in Stage}
-    assert prompts[Stage.DRAW] == prompts[Stage.REFINE] == ["make it red"]
-    assert prompts[Stage.SCORE_DRAWN] == prompts[Stage.SCORE_REFINED] == ["a red car"]
+    actors = [stage for stage, info in STAGES.items() if info.method]
+    texts = {stage: Task(owner, Call(stage, (0,))).arguments[0] for stage in actors}
+    assert texts[Stage.DRAW] == texts[Stage.REFINE] == ["make it red"]
+    assert texts[Stage.SCORE_DRAWN] == texts[Stage.SCORE_REFINED] == ["a red car"]
