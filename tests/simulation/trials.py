@@ -25,6 +25,7 @@ from traceback import format_exc
 from typing import Any
 
 from jobs.execution.calls import Call
+from jobs.execution.decision_log import DecisionLog
 from jobs.execution.dispatcher import Dispatcher
 from jobs.execution.runner import Runner
 from jobs.execution.stages import Stage
@@ -64,6 +65,8 @@ class Trial:
         self.plan = plan
         self.log = log
         self.output = SimulatedOutput()
+        self.decisions: DecisionLog | None = None
+        """Follows the open parts, where a test wants to replay them."""
         self.seconds = faultless.seconds if faultless else 1.0
         self.left = [fault for fault in plan.faults if fault.kind is not FaultKind.RESTART]
         self.restarts = sorted(
@@ -125,7 +128,9 @@ class Trial:
                 ) as dispatcher:
                     executor.dispatcher = dispatcher
                     try:
-                        Runner(job).run(dispatcher, job.rules(small.threshold))
+                        Runner(job, decisions=self.decisions).run(
+                            dispatcher, job.rules(small.threshold)
+                        )
                     finally:
                         executor.over = True
                     executor.drain()

@@ -1,4 +1,4 @@
-"""What the crew makes of a part that is done; the crew itself needs Ray (tests/cluster)."""
+"""The results of a part that is done; the dispatcher itself runs in tests/simulation and on Ray."""
 
 from __future__ import annotations
 

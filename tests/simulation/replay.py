@@ -1,0 +1,102 @@
+"""Replay the decisions that a job left when it ended with an error nobody foresaw.
+
+    python -m tests.simulation.replay out/decisions.json
+
+Makes each part's cascade anew, feeds it the events of the log in order, and compares its
+instructions with those in the log. A part replays as it was, or raises as it did, and then the
+fault can be looked at here, without Ray; or it decides otherwise, and then this code is not the
+code that wrote the log, or a decision depended on more than its events. The dispatcher's events are
+printed beside them: they are read, not replayed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from jobs.execution.calls import Call, Done, Event, Failed, Lost
+from jobs.execution.cascade import Cascade
+from jobs.execution.decision_log import FORMAT, instruction_as_json
+from jobs.execution.stages import Output, Stage
+from jobs.rules import Rules
+
+
+def read(file: Path) -> dict[str, Any]:
+    """The log. Raises ValueError for a file of another format."""
+    content: dict[str, Any] = json.loads(file.read_bytes())
+    if content.get("format") != FORMAT:
+        raise ValueError(f"{file} has format {content.get('format')!r}, and this reads {FORMAT}.")
+    return content
+
+
+def replay(content: Mapping[str, Any], show: Callable[[str], None] = lambda _: None) -> list[str]:
+    """What replays otherwise than it was; empty if nothing does. `show` gets the log's lines."""
+    found: list[str] = []
+    for part in content["parts"]:
+        for line in _replay_part(part):
+            show(line)
+            if line.startswith("DIFFERS"):
+                found.append(f"{part['label']}: {line}")
+    for event in content["events"]:
+        seconds, kind = event["seconds"], event["type"]
+        fields = {name: value for name, value in event.items() if name not in ("seconds", "type")}
+        show(f"{seconds:10.3f} s  {kind} {json.dumps(fields)}")
+    show(f"the job ended with: {content['error']}")
+    return found
+
+
+def _replay_part(part: Mapping[str, Any]) -> Iterator[str]:
+    yield f"{part['label']}: {part['num_rows']} rows"
+    if part["was_cut"]:
+        yield "the log of this part was cut: only its beginning can be replayed"
+    rules = Rules(**{**part["rules"], "threshold": float(part["rules"]["threshold"])})
+    invalid = {int(row): why for row, why in part["invalid_rows"].items()}
+    cascade = Cascade(part["num_rows"], rules, invalid, frozenset(rows_of(part["kept"])))
+    for number, decision in enumerate(part["decisions"]):
+        event = decision["event"] and event_of(decision["event"])
+        try:
+            made = cascade.handle(event) if event else cascade.start()
+        except Exception as error:  # noqa: BLE001  the fault that is looked for
+            again = "as it did then" if decision["instructions"] is None else "DIFFERS"
+            yield f"{again}: decision {number}, {event}: {type(error).__name__}: {error}"
+            return
+        instructions = [instruction_as_json(one) for one in made]
+        yield f"{number:6}  {event or 'start'} -> {', '.join(map(str, made)) or 'nothing'}"
+        if decision["instructions"] is None:
+            yield f"DIFFERS: decision {number} raised then, and does not now"
+        elif instructions != decision["instructions"]:
+            yield f"DIFFERS: decision {number} was {decision['instructions']}, is {instructions}"
+
+
+def event_of(written: Mapping[str, Any]) -> Event:
+    """An event of the log."""
+    call = Call(Stage(written["call"]["stage"]), rows_of(written["call"]["rows"]))
+    match written["type"]:
+        case "Done":
+            failures = tuple((row, why) for row, why in written["permanent_failures"])
+            return Done(call, tuple(float(score) for score in written["scores"]), failures)
+        case "Failed":
+            return Failed(call, written["reason"], written["blame"])
+        case "Lost":
+            return Lost(call, Output[written["output"]])
+    raise ValueError(f"{written['type']!r} is no event of a cascade.")
+
+
+def rows_of(ranges: list[list[int]]) -> tuple[int, ...]:
+    """The rows of [first, last] runs."""
+    return tuple(row for first, last in ranges for row in range(first, last + 1))
+
+
+def main() -> int:
+    """Print the replay; 1 if it differs."""
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation.replay")
+    parser.add_argument("file", type=Path, help="decisions.json of an output folder")
+    return 1 if replay(read(parser.parse_args().file), print) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
