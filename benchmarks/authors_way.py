@@ -34,7 +34,7 @@ from cluster.session import ray_session
 from jobs.execution.ray_executor import RayExecutor
 from jobs.execution.run import run_job
 from jobs.output.encode import encode_one
-from jobs.resolve import Job, resolve
+from jobs.resolution import Job, resolve
 from jobs.scaling.initial_sizes import guess_loads, plan_pools
 from jobs.spec.job_spec import make_spec
 

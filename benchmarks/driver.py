@@ -26,7 +26,7 @@ from jobs.execution.dispatcher import Dispatcher
 from jobs.execution.launch import Resources
 from jobs.execution.ray_executor import RayExecutor
 from jobs.execution.run import run_job
-from jobs.resolve import Job, resolve
+from jobs.resolution import Job, resolve
 from jobs.scaling.initial_sizes import PoolPlan, PoolPlans
 from jobs.spec.job_spec import make_spec
 

@@ -28,7 +28,7 @@ from jobs.execution.run import run_job
 from jobs.planning.plan import ask, make_plan
 from jobs.planning.stage_times import StageTimes, stage_times
 from jobs.refinement import planned_refinement
-from jobs.resolve import Job, resolve
+from jobs.resolution import Job, resolve
 from jobs.spec.job_spec import make_spec
 
 CASES: dict[str, dict[str, Any]] = {

@@ -16,7 +16,7 @@ from typing import Any
 from cluster.session import ray_session
 from jobs.execution.launch import Resources, dispatcher_on_ray
 from jobs.execution.run import run_job
-from jobs.resolve import resolve
+from jobs.resolution import resolve
 from jobs.spec.job_spec import make_spec
 
 PROMPTS = Path(__file__).parent.parent / "examples/prompts.parquet"

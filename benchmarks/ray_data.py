@@ -38,7 +38,7 @@ from timed_jobs import CORES, RESULTS, TASK_SLOTS, Case, on_ray, pretend_gpus, w
 from actors.settings import ModelSettings
 from actors.timed import TimedOracle, TimedStudent, TimedTeacher
 from jobs.output.encode import encode_one
-from jobs.resolve import Job
+from jobs.resolution import Job
 
 Batch = dict[str, Any]
 

@@ -21,7 +21,7 @@ from jobs.identity import write_job
 from jobs.output.columns import RowResult
 from jobs.output.encode import encode_one
 from jobs.output.writer import write_part
-from jobs.resolve import Job, resolve
+from jobs.resolution import Job, resolve
 from jobs.spec.job_spec import make_spec
 
 REPEATS = 3

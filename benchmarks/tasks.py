@@ -33,7 +33,7 @@ from actors.models.shapes.world import Caption
 from cluster.session import ray_session
 from jobs.execution.launch import Resources, dispatcher_on_ray
 from jobs.execution.run import run_job
-from jobs.resolve import resolve
+from jobs.resolution import resolve
 from jobs.spec.job_spec import make_spec
 
 RESULT = RESULTS / "tasks.json"

@@ -41,7 +41,7 @@ from jobs.execution.ray_executor import RayExecutor
 from jobs.execution.run import run_job
 from jobs.execution.runner import Runner
 from jobs.execution.stages import STAGES, Stage
-from jobs.resolve import Job, resolve
+from jobs.resolution import Job, resolve
 from jobs.scaling.initial_sizes import POOLS, PoolPlans, guess_loads, plan_pools
 from jobs.simulation.executor import Durations
 from jobs.simulation.job import SimulatedOutput, SimulatedPrompts

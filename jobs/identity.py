@@ -13,7 +13,7 @@ from actors.redact import redacted
 from actors.settings import PLACES
 from jobs.input.discovery import check_apart
 from jobs.output.growth import Files, files_changed, rows_changed
-from jobs.resolve import Job
+from jobs.resolution import Job
 from jobs.spec.job_spec import NOT_IN_THE_BYTES
 
 log = logging.getLogger("bottega.job")

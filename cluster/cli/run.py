@@ -27,7 +27,7 @@ from cluster.signals import stopping
 
 if TYPE_CHECKING:
     from jobs.execution.dispatcher import Dispatcher
-    from jobs.resolve import Job
+    from jobs.resolution import Job
     from jobs.spec.job_spec import JobSpec
 
 
@@ -140,7 +140,7 @@ def _dispatcher_for(
     """The job, and what makes its dispatcher. Ray starts with it, after every check."""
     from cluster.session import ray_session
     from jobs.execution.launch import dispatcher_on_ray
-    from jobs.resolve import resolve
+    from jobs.resolution import resolve
 
     job = resolve(spec)
     with ExitStack() as stack:

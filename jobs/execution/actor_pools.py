@@ -16,7 +16,7 @@ from actors.pool import Pool, PoolActor, PoolCall
 from jobs.execution.active_part import Ref
 from jobs.execution.executor import ErrorKind, Executor, TaskError
 from jobs.execution.observers import ActorDied, ActorLoaded, ActorReplaced, Observers
-from jobs.resolve import Job
+from jobs.resolution import Job
 from jobs.scaling.capacity import Capacity
 
 log = logging.getLogger("bottega.dispatcher")

@@ -23,7 +23,7 @@ from jobs.execution.dispatcher import Dispatcher
 from jobs.execution.progress import PROGRESS_SECONDS, Progress
 from jobs.execution.stages import FILES, STAGES, Stage
 from jobs.input.prompts import Part
-from jobs.resolve import Job
+from jobs.resolution import Job
 
 log = logging.getLogger("bottega.calibrate")
 

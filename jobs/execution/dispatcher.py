@@ -28,7 +28,7 @@ from jobs.execution.object_store import ObjectStoreBudget
 from jobs.execution.observers import CallEnded, CallSent, Observers
 from jobs.execution.progress import PoolView
 from jobs.execution.stages import FILES, QUEUES, STAGES, Stage
-from jobs.resolve import Job
+from jobs.resolution import Job
 from jobs.scaling.capacity import Capacity
 
 log = logging.getLogger("bottega.dispatcher")

@@ -14,7 +14,7 @@ from math import inf
 from actors.errors import ClusterError
 from jobs.execution.dispatcher import Dispatcher
 from jobs.execution.executor import Executor
-from jobs.resolve import Job
+from jobs.resolution import Job
 from jobs.scaling.initial_sizes import POOL_LABEL, PoolPlans, guess_loads, plan_pools
 
 

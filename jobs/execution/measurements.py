@@ -12,7 +12,7 @@ from actors.roles import ROLES
 from jobs.execution.estimators import ThroughputEstimator
 from jobs.execution.executor import Task
 from jobs.execution.stages import STAGES, Stage
-from jobs.resolve import Job
+from jobs.resolution import Job
 
 log = logging.getLogger("bottega.dispatcher")
 

@@ -31,7 +31,7 @@ from jobs.execution.executor import Completion, ErrorKind, Task, TaskError
 from jobs.execution.stages import STAGES, Stage, stages_of
 from jobs.output.encode import encode
 from jobs.output.writer import write_part
-from jobs.resolve import Job
+from jobs.resolution import Job
 from jobs.scaling.initial_sizes import PoolPlan, PoolPlans
 
 log = logging.getLogger("bottega.crew")

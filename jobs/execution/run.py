@@ -20,7 +20,7 @@ from jobs.output.heartbeat import heartbeat
 from jobs.output.pages.dataset_card import card
 from jobs.output.pages.report import report
 from jobs.output.records import describe_calibration
-from jobs.resolve import Job
+from jobs.resolution import Job
 
 log = logging.getLogger("bottega.runner")
 

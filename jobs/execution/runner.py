@@ -28,7 +28,7 @@ from jobs.execution.scaling_controller import ScalingController
 from jobs.execution.stages import Stage
 from jobs.input.prompts import MAX_PART_BYTES, Part
 from jobs.output.writer import rows_to_keep
-from jobs.resolve import Job
+from jobs.resolution import Job
 from jobs.rules import Rules
 from jobs.scaling.initial_sizes import guess_loads
 

@@ -12,7 +12,7 @@ from jobs.execution.dispatcher import Dispatcher
 from jobs.execution.estimators import RejectionEstimator
 from jobs.execution.observers import SizesChanged
 from jobs.execution.stages import Output, Stage
-from jobs.resolve import Job
+from jobs.resolution import Job
 from jobs.scaling.capacity import Capacity
 from jobs.scaling.decision import PoolFacts, ScalingInput
 from jobs.scaling.initial_sizes import guess_loads, limits

@@ -25,7 +25,7 @@ from jobs.planning.planned_executor import PlannedExecutor
 from jobs.planning.prices import MAX_GPUS
 from jobs.planning.stage_times import StageTimes
 from jobs.refinement import as_planned
-from jobs.resolve import Job
+from jobs.resolution import Job
 from jobs.scaling.initial_sizes import PoolPlans
 from jobs.simulation.job import SimulatedOutput, SimulatedPrompts
 from jobs.spec.job_spec import Budget, JobSpec

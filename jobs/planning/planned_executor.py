@@ -12,7 +12,7 @@ from jobs.execution.calls import Call
 from jobs.execution.executor import Task, TaskError
 from jobs.execution.stages import STAGES, Output, Stage
 from jobs.planning.stage_times import StageTimes
-from jobs.resolve import Job
+from jobs.resolution import Job
 from jobs.simulation.executor import Durations, SimulatedActor
 from jobs.simulation.light_executor import LightExecutor
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import ceil, floor
 
 from actors.pool_settings import PoolSettings, PoolsSettings
-from jobs.resolve import Job
+from jobs.resolution import Job
 from jobs.scaling.capacity import UNITS, Capacity, Devices, devices_needed
 from jobs.scaling.decision import NO_LIMIT
 from jobs.scaling.pricing import ORACLE_SPARE

@@ -10,7 +10,7 @@ import pyarrow as pa
 from actors.refinement import Refinement
 from jobs.input.prompts import Part, Prompts
 from jobs.output.folder import OutputFolder
-from jobs.resolve import Job
+from jobs.resolution import Job
 from jobs.spec.job_spec import JobSpec
 
 

@@ -17,7 +17,7 @@ from jobs.execution.dispatcher import Dispatcher
 from jobs.execution.launch import Resources, dispatcher_on_ray
 from jobs.execution.progress import Progress
 from jobs.execution.run import retry_job, run_job
-from jobs.resolve import Job, resolve
+from jobs.resolution import Job, resolve
 from jobs.spec.job_spec import make_spec
 
 CAPTIONS = [

@@ -12,7 +12,7 @@ from pathlib import Path
 from cluster.session import ray_session
 from jobs.execution.launch import Resources, dispatcher_on_ray
 from jobs.execution.run import run_job
-from jobs.resolve import resolve
+from jobs.resolution import resolve
 from jobs.spec.job_spec import load_spec
 
 

@@ -20,7 +20,7 @@ import yaml
 
 from jobs.execution.progress import Progress
 from jobs.output.folder import OutputFolder
-from jobs.resolve import Job
+from jobs.resolution import Job
 from tests.cluster.conftest import FAST, FIELDS, hashes, rows_of
 
 ROOT = Path(__file__).parents[2]

@@ -22,7 +22,7 @@ from actors.settings import ModelSettings
 from actors.student import Student
 from actors.teacher import Teacher
 from jobs.execution.progress import Progress
-from jobs.resolve import Job
+from jobs.resolution import Job
 from tests.cluster.conftest import CAPTIONS, FIELDS, RunJob, hashes, rows_of
 
 Strike = Callable[[Sequence[str], int], None]

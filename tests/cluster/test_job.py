@@ -23,7 +23,7 @@ from actors.models.presets import PRESETS
 from jobs.execution.progress import Progress
 from jobs.output.folder import OutputFolder
 from jobs.output.pages.contact_sheet import make_sheet
-from jobs.resolve import Job
+from jobs.resolution import Job
 from tests.cluster.conftest import FAST, FIELDS, RunJob, hashes, rows_of
 
 

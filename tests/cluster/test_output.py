@@ -17,7 +17,7 @@ from jobs.execution.progress import Progress
 from jobs.output.columns import RowResult
 from jobs.output.folder import OutputFolder
 from jobs.output.writer import write_part
-from jobs.resolve import Job
+from jobs.resolution import Job
 from tests.cluster.conftest import FIELDS, RunJob, hashes
 from tests.cluster.test_command import BOTTEGA, bottega, job_file
 

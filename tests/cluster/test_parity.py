@@ -17,7 +17,7 @@ from transformers import AutoImageProcessor, AutoTokenizer, BlipForImageTextRetr
 
 from actors.seeds import stage_seed
 from jobs.execution.progress import Progress
-from jobs.resolve import Job
+from jobs.resolution import Job
 from tests.cluster.conftest import rows_of
 
 

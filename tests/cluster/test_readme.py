@@ -15,7 +15,7 @@ from PIL import Image
 
 from actors.models.shapes import verifier, world
 from jobs.execution.progress import Progress
-from jobs.resolve import Job
+from jobs.resolution import Job
 from tests.cluster.conftest import FIELDS, rows_of
 from tests.cluster.test_command import bottega, job_file
 

@@ -13,7 +13,7 @@ from actors.models.pairing import model_shape
 from actors.models.presets import PRESETS
 from actors.models.schedulers import schedule_of
 from jobs.identity import identity_of
-from jobs.resolve import Job, resolve
+from jobs.resolution import Job, resolve
 from jobs.spec.job_spec import make_spec
 from tests.models.conftest import Folders, settings_for
 

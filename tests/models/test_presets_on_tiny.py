@@ -24,7 +24,7 @@ from actors.rollback import steps_to_ask_for
 from actors.settings import ControlNetSettings, DiffusionSettings
 from cluster.cli.models import app
 from jobs.refinement import as_planned
-from jobs.resolve import resolve
+from jobs.resolution import resolve
 from jobs.spec.job_spec import make_spec
 from tests.models.conftest import Folders, settings_for
 from tests.models.tiny import EDITORS, controlnet

@@ -25,7 +25,7 @@ from actors.refinement import Conditioning, DrawPlan, Refinement
 from actors.rollback import steps_to_ask_for
 from actors.seeds import stage_seed
 from actors.student import Student
-from jobs.resolve import Job, resolve
+from jobs.resolution import Job, resolve
 from jobs.spec.job_spec import make_spec
 from tests.models.conftest import Folders
 from tests.models.rows import IMAGES, PROMPTS, SEEDS, picture, png, student_of, teacher_of, worst

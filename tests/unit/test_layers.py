@@ -17,7 +17,7 @@ LAYERS = (
     "jobs.output",
     "jobs.rules",
     "jobs.refinement",
-    "jobs.resolve",
+    "jobs.resolution",
     "jobs.identity",
     "jobs.scaling",
     "jobs.execution",

@@ -30,7 +30,7 @@ from jobs.input.prompts import Prompts
 from jobs.output.encode import encode_one
 from jobs.output.folder import OutputFolder
 from jobs.output.writer import write_part
-from jobs.resolve import Job
+from jobs.resolution import Job
 from jobs.spec.job_spec import make_spec
 
 FIELDS: dict[str, Any] = {

@@ -17,7 +17,7 @@ from actors.errors import OutputError
 from jobs.output.folder import OutputFolder
 from jobs.output.verify import verify
 from jobs.output.writer import _parquet_bytes
-from jobs.resolve import Job
+from jobs.resolution import Job
 from tests.unit.jobs.local import LocalDispatcher, local_job, run, write_prompts
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from jobs.output.pages.contact_sheet import CELL_PIXELS, PAIR_GAP, make_sheet
-from jobs.resolve import Job
+from jobs.resolution import Job
 from tests.unit.jobs.local import local_job, run, write_prompts
 
 

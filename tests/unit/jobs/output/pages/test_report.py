@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from jobs.output.pages.report import histogram, report
-from jobs.resolve import Job
+from jobs.resolution import Job
 from tests.unit.jobs.local import local_job, run, write_prompts
 
 EVIL = '<script>alert("x")</script>'
