@@ -1,6 +1,6 @@
 """The command `bottega`, under the one name here that no other project has.
 
-`cluster` itself may be another project's: so its check is run by the check's place, not its name.
+`cluster` itself may be another project's, so the check is found by its file, not by an import.
 """
 
 from __future__ import annotations

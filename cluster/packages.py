@@ -31,10 +31,9 @@ def check_packages() -> None:
 
 
 def _place(name: str) -> Path | None:
-    """The folder, or the file of a single module, that `import name` would take; runs none of it.
+    """The folder, or the file of a module, that `import name` would run. Nothing of it runs here.
 
-    A folder without `__init__.py` counts too: it comes before a package that is installed as
-    editable.
+    A folder without `__init__.py` counts too: Python finds it before an editable install.
     """
     spec = find_spec(name)
     if spec is None:

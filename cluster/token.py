@@ -1,8 +1,8 @@
 """The token of a Ray: whoever has it runs code as the user, and nobody else does.
 
-A Ray that starts here gets a token of its own, for as long as it runs. A Ray that runs already is
-entered with the user's token, if it asks for one. Ray finds a token by its environment, which it
-reads when it is imported, and keeps what it found; so it is made to look again here.
+A Ray that starts here gets a token of its own, for as long as it runs. A Ray that runs already gets
+the user's token, if it asks for one. Ray looks for a token in its environment when it is imported,
+and keeps the result; this module changes the environment and makes Ray look again.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ PLACES = f"{TOKEN}, in the file that {TOKEN_PATH} names, or in ~/.ray/auth_token
 
 @contextmanager
 def own_token() -> Iterator[None]:
-    """A fresh token for a Ray that starts here, in a private file that is gone at the end.
+    """Make a token for a Ray that starts here, in a private file that is deleted at the end.
 
     Raises ClusterError if the environment says that Ray should run without one.
     """
@@ -55,10 +55,10 @@ def own_token() -> Iterator[None]:
 
 @contextmanager
 def users_token(address: str) -> Iterator[None]:
-    """The user's own token, where the Ray at `address` (or `auto`) asks for one.
+    """Use the user's own token, where the Ray at `address` (or `auto`) asks for one.
 
-    Raises ClusterError for a token that is missing or wrong, in a moment; `ray.init` would try for
-    half a minute and then not say why.
+    Raises ClusterError at once for a token that is missing or wrong; `ray.init` would try for half
+    a minute, and its error would not say why.
     """
     with _environment({}):
         asked = get_authentication_mode() == AuthenticationMode.TOKEN or not _is_let_in(address)
@@ -96,7 +96,7 @@ def _is_let_in(address: str) -> bool:
 
 @contextmanager
 def _environment(changes: Mapping[str, str | None]) -> Iterator[None]:
-    """With these variables, None for not at all; Ray reads them anew, and again at the end."""
+    """Set these variables, or unset where None; Ray reads them, and the old ones at the end."""
     before = {name: os.environ.get(name) for name in changes}
     _set(changes)
     try:

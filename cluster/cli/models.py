@@ -1,4 +1,4 @@
-"""`bottega models`: what is known of the presets, and whether their files are here and load."""
+"""`bottega models`: lists the presets, shows one, and checks that its files are here and load."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _preset(name: str) -> Preset:
 
 
 def _loaded(settings: DiffusionSettings | OracleSettings) -> Iterator[str]:
-    """Checks the files, loads the model, and says what it is. Raises ModelError."""
+    """Check the files, load the model, and yield a line of each. Raises ModelError."""
     if isinstance(settings, OracleSettings):
         from actors.models.oracles.files import resolved as resolved_oracle
 

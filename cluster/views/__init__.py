@@ -1,1 +1,1 @@
-"""How a job, a plan and a preset look to a person: text and tables, nothing decided."""
+"""Views of a job, a plan and a preset for a person: text and tables; they decide nothing."""

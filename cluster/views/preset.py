@@ -1,4 +1,4 @@
-"""How a preset of models looks: what a person should know of it, line by line."""
+"""The view of a preset of models: its sources, settings and tests, line by line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from actors.settings import DiffusionSettings
 
 
 def describe(preset: Preset) -> Iterator[str]:
-    """What a person should know of a preset, line by line."""
+    """Yield the lines that a person reads before choosing a preset."""
     yield preset.about
     for source in preset.sources:
         yield f"{source.what}: {source.at} ({source.licence})"
