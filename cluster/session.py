@@ -9,23 +9,23 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from actors.errors import ClusterError
-from jobs.execution.launch import Resources, resources_of_ray
+from jobs import Resources
 
 
 @contextmanager
 def ray_session(address: str | None = None, **pretend: Any) -> Iterator[Resources]:
     """Attach to the Ray at `address` (or `auto`), or start one here and stop it at the end.
 
-    One that starts here has a token of its own and listens on the loopback interface only.
-    `pretend`: what it is told of this machine in place of the truth (`num_cpus`, `num_gpus`,
-    `object_store_memory`), for benchmarks and tests.
+    A Ray that starts here has a token of its own and listens on the loopback interface only.
+    `pretend`: `num_cpus`, `num_gpus`, `object_store_memory` of this machine, where benchmarks and
+    tests give Ray other numbers than the real ones. Raises ClusterError.
     """
     # Only the environment reaches the workers, and Ray reads it when it is imported.
     os.environ.setdefault("RAY_DEDUP_LOGS", "1")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     with _attached(address) if address else _started(pretend):
-        yield resources_of_ray()
+        yield Resources.of_ray()
 
 
 @contextmanager
@@ -73,10 +73,10 @@ def _attached(address: str) -> Iterator[None]:
 
 @contextmanager
 def _on_loopback() -> Iterator[None]:
-    """Ray's ports on 127.0.0.1, where Ray on Linux would listen on every interface.
+    """Bind Ray's ports to 127.0.0.1, where Ray on Linux would listen on every interface.
 
-    It is what Ray does on macOS and Windows. The switch is RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER, which
-    is read when Ray is imported: by now it has been.
+    Ray does so itself on macOS and Windows. Its switch is RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER, which
+    Ray reads when it is imported; by now it has been, so its constant is set instead.
     """
     from ray._private import ray_constants
 

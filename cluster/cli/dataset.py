@@ -1,4 +1,4 @@
-"""`bottega sheet` and `bottega verify`: a dataset that is there, looked at."""
+"""`bottega sheet` and `bottega verify`: they read a dataset that is there."""
 
 from __future__ import annotations
 
@@ -20,25 +20,21 @@ def sheet(
     rows: Annotated[int, typer.Option(help="Rows of each kind to show.", min=1, max=200)] = 12,
 ) -> None:
     """Make a contact sheet: accepted pictures, and refined ones before and after."""
-    from jobs.output.folder import OutputFolder
-    from jobs.output.pages.contact_sheet import make_sheet
+    from jobs import open_output
 
-    path = make_sheet(OutputFolder(folder), target or folder / "sheet.png", rows)
-    say(f"contact sheet: {path}")
+    say(f"contact sheet: {open_output(folder).contact_sheet(target, rows)}")
 
 
 def verify(folder: OutputFolderArgument) -> None:
     """Check every part against its record, and every picture; exit code 1 if anything is wrong."""
-    from jobs.output.folder import OutputFolder
-    from jobs.output.verify import verify as problems_of
+    from jobs import open_output
 
-    checked = OutputFolder(folder)
+    output = open_output(folder)
     found = 0
-    for problem in problems_of(checked):
+    for problem in output.verify():
         found += 1
         say(str(problem))
     if found:
         say(f"{found} wrong in {folder}")
         raise typer.Exit(1)
-    rows = checked.require_job()["rows"]
-    say(f"all is well: {rows:,} rows in {folder}")
+    say(f"all is well: {output.job['rows']:,} rows in {folder}")

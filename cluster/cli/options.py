@@ -1,4 +1,4 @@
-"""Options that several verbs share, and the job that they say."""
+"""Options that several verbs share, and the spec that follows from them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from actors.errors import SpecError
-from jobs.spec.job_spec import JobSpec, load_spec, make_spec
+from jobs import JobSpec, load_spec, make_spec
 
 JobFile = Annotated[
     Path | None,
@@ -46,7 +46,7 @@ def spec_from(
     output: str | None,
     refine: float | None,
 ) -> JobSpec:
-    """The job file with the options in place of its fields, or a job of the options alone."""
+    """The spec of a job file, with the options in place of its fields, or of the options alone."""
     given: dict[str, Any] = {
         "input": prompts,
         "prompt_column": prompt_column,

@@ -1,4 +1,4 @@
-"""`bottega plan`: what a job will take, before anything starts."""
+"""`bottega plan`: the time, GPUs and cost of a job, before anything starts."""
 
 from __future__ import annotations
 
@@ -55,17 +55,22 @@ def plan(
 ) -> None:
     """Say what a job will take, before anything starts: time, GPUs, pool sizes and cost."""
     from cluster.views.plan import show
-    from jobs.planning.forecast import Options, as_json, forecast
+    from jobs import plan as forecast
 
     if job_file is None:
         prompts, output = prompts or ("-" if rows else None), output or "unused"
     spec = spec_from(job_file, prompts, prompt_column, models, output, refine)
-    options = Options(
-        gpus=gpus, deadline=deadline, rows=rows, profile=profile, measured=measured, prices=prices
-    )
     with errors.status("simulating"):
-        found = forecast(spec, options)
+        found = forecast(
+            spec,
+            gpus=gpus,
+            deadline=deadline,
+            rows=rows,
+            profile=profile,
+            measured=measured,
+            prices=prices,
+        )
     if json_wanted:
-        sys.stdout.write(as_json(found))
+        sys.stdout.write(found.as_json())
     else:
         show(console, found)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.markup import escape
@@ -25,11 +23,6 @@ from cluster.cli.options import (
 from cluster.console import console, log_to_console, say
 from cluster.signals import stopping
 
-if TYPE_CHECKING:
-    from jobs.execution.dispatcher import Dispatcher
-    from jobs.resolution import Job
-    from jobs.spec.job_spec import JobSpec
-
 
 def run(
     job_file: JobFile = None,
@@ -45,16 +38,25 @@ def run(
     verbose: VerboseOption = False,
 ) -> None:
     """Run a job. Stop it with Ctrl-C; the same command continues it."""
+    from cluster.session import ray_session
     from cluster.views.progress import JobView, duration
-    from jobs.execution.run import run_job
+    from jobs import open_output, resolve
+    from jobs import run as run_job
 
     log_to_console(verbose)
     spec = spec_from(job_file, prompts, prompt_column, models, output, refine)
-    with stopping() as stopped, _dispatcher_for(spec, address, stopped) as (job, make_dispatcher):
+    with stopping() as stopped:
+        job = resolve(spec)
         say(f"{job.spec.name}: {job.prompts.num_rows:,} prompts -> {job.output.path}")
         with JobView(job.spec.name, console) as view:
-            end = run_job(job, make_dispatcher, [view], extend)
-    say(_threshold_line(job))
+            end = run_job(
+                job,
+                observers=[view],
+                session=ray_session(address),
+                extend=extend,
+                should_stop=stopped,
+            )
+    say(f"threshold: {open_output(job.output.path).threshold_line()}")
     new = end.done_rows - end.resumed_rows
     say(
         f"done: {end.done_rows:,} rows in {job.output.path} ({new:,} in this run, "
@@ -74,22 +76,24 @@ def calibrate(
     verbose: VerboseOption = False,
 ) -> None:
     """Draw and score a sample; print which threshold refines which fraction, and what it costs."""
+    from cluster.session import ray_session
     from cluster.views.progress import JobView
-    from jobs.execution.calibration import score, table
+    from jobs import calibrate as score_sample
+    from jobs import resolve
 
     log_to_console(verbose)
     spec = spec_from(job_file, prompts, prompt_column, models, output or "unused", refine)
-    with stopping() as stopped, _dispatcher_for(spec, address, stopped) as (job, make_dispatcher):
-        sample = job.prompts.sample(spec.calibration_rows)
-        with JobView(job.spec.name, console) as view, make_dispatcher() as dispatcher:
-            dispatcher.observers.add(view)
-            scores = score(job, dispatcher, sample)
-    shown = Table(
-        title=escape(f"{job.spec.name}: {len(scores)} sampled rows"), title_justify="left"
-    )
+    with stopping() as stopped:
+        job = resolve(spec)
+        with JobView(job.spec.name, console) as view:
+            sample = score_sample(
+                job, observers=[view], session=ray_session(address), should_stop=stopped
+            )
+    title = f"{job.spec.name}: {len(sample.scores)} sampled rows"
+    shown = Table(title=escape(title), title_justify="left")
     for heading in ("refine", "threshold", "mean evaluations"):
         shown.add_column(heading, justify="right")
-    for row in table(job, scores):
+    for row in sample.table():
         shown.add_row(f"{row.refine:.0%}", f"{row.threshold:.4g}", f"{row.nfe:.1f}")
     console.print(shown)
     console.print(
@@ -104,47 +108,23 @@ def retry(
     verbose: VerboseOption = False,
 ) -> None:
     """Draw the failed rows again, into the same parts; every other row keeps its bytes."""
+    from cluster.session import ray_session
     from cluster.views.progress import JobView
-    from jobs.execution.run import retry_job
-    from jobs.output.folder import OutputFolder
+    from jobs import open_output, resolve
+    from jobs import retry as retry_job
 
     log_to_console(verbose)
-    output = OutputFolder(folder)
-    failed = sum(record["failed"] for record in output.records().values())
-    with (
-        stopping() as stopped,
-        _dispatcher_for(output.read_spec(), address, stopped) as (job, make_dispatcher),
-        JobView(job.spec.name, console) as view,
-    ):
-        end = retry_job(job, make_dispatcher, [view])
+    output = open_output(folder)
+    failed = output.progress().failed_rows
+    with stopping() as stopped:
+        job = resolve(output.spec)
+        with JobView(job.spec.name, console) as view:
+            end = retry_job(
+                job, observers=[view], session=ray_session(address), should_stop=stopped
+            )
     say(f"{failed:,} rows had failed, {end.failed_rows:,} still do")
     if end.parts_done < end.num_parts:
         say(
             f"{end.parts_done:,} of {end.num_parts:,} parts are there; "
             "`bottega run` does the others"
-        )
-
-
-def _threshold_line(job: Job) -> str:
-    """What the calibration found, and what it cost."""
-    from jobs.output.records import describe_calibration
-
-    found = (job.output.read_job() or {}).get("calibration")
-    return f"threshold: {describe_calibration(found)}" if found else "threshold: none was needed"
-
-
-@contextmanager
-def _dispatcher_for(
-    spec: JobSpec, address: str | None, stopped: Callable[[], bool]
-) -> Iterator[tuple[Job, Callable[[], Dispatcher]]]:
-    """The job, and what makes its dispatcher. Ray starts with it, after every check."""
-    from cluster.session import ray_session
-    from jobs.execution.launch import dispatcher_on_ray
-    from jobs.resolution import resolve
-
-    job = resolve(spec)
-    with ExitStack() as stack:
-        yield (
-            job,
-            lambda: dispatcher_on_ray(job, stack.enter_context(ray_session(address)), stopped),
         )

@@ -1,25 +1,24 @@
-"""How a plan looks: one page for people."""
+"""The view of a plan: one page for people."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from cluster.views.progress import duration
-from jobs.planning.forecast import Forecast
-from jobs.planning.plan import Moment, Plan
-from jobs.planning.prices import EXAMPLES, Prices
-from jobs.planning.stage_times import StageTimes
+from jobs import Forecast
 
 MAX_MOMENTS = 12
-"""Lines of the table of sizes; --json has every one."""
+"""Lines of the table of sizes; --json has every one. Chosen: with the other tables the page then
+fits a terminal of 50 lines.
+"""
 
 
 def show(console: Console, found: Forecast) -> None:
-    """The whole page."""
+    """Print the whole page."""
     question, plan, prices = found.question, found.plan, found.prices
 
     def say(line: str) -> None:
@@ -31,24 +30,25 @@ def show(console: Console, found: Forecast) -> None:
     )
     if found.deadline_seconds is not None:
         say(f"the fewest GPUs that end within {duration(found.deadline_seconds)}")
-    say(f"times: {question.times.source}{_loading(question.times)}")
+    say(f"times: {question.times.source}{_loading(found)}")
     if plan.simulated_rows < plan.num_rows:
         say(f"simulated: {plan.simulated_rows:,} rows; the others in proportion")
-    console.print(_comparison(plan, found.teacher_only, prices))
+    console.print(_comparison(found))
     say(
         f"of the wall time {duration(plan.ready_seconds)} pass before the first part begins; a "
         f"student or a teacher is at work in {plan.efficiency:.0%} of the GPUs' time"
     )
+    # Less than 2 % more would be the same number on this page.
     if plan.alone_seconds > 1.02 * plan.wall_seconds:
         say(
             "student and teacher share a GPU, and each is taken to be as fast as if it were alone: "
             f"it may be up to {duration(plan.alone_seconds)}"
         )
-    console.print(_sizes(plan.timeline))
-    console.print(_budgets(found.budgets, found.teacher_only, prices))
+    console.print(_sizes(found))
+    console.print(_budgets(found))
     if prices.are_examples:
         say(
-            f"PRICES ARE EXAMPLE VALUES: copy {EXAMPLES}, put in your own, and give it with "
+            f"PRICES ARE EXAMPLE VALUES: copy {prices.file}, put in your own, and give it with "
             "--prices."
         )
 
@@ -60,8 +60,9 @@ def _gpus(gpus: Mapping[str, int]) -> str:
     )
 
 
-def _loading(times: StageTimes) -> str:
-    seconds = {name: timing.loading for name, timing in times.pools.items()}
+def _loading(found: Forecast) -> str:
+    pools = found.question.times.pools
+    seconds = {name: timing.loading for name, timing in pools.items()}
     if len(set(seconds.values())) == 1:
         return f"; an actor loads for {next(iter(seconds.values())):g} s"
     each = ", ".join(f"{name} {value:g} s" for name, value in seconds.items())
@@ -90,20 +91,21 @@ def _table(title: str, *headings: str) -> Table:
     return table
 
 
-def _comparison(plan: Plan, teacher: Plan, prices: Prices) -> Table:
+def _comparison(found: Forecast) -> Table:
     shown = _table("", "", "wall time", "GPU-hours", "cost", "mean evaluations")
-    for name, one in (("this job", plan), ("the teacher alone", teacher)):
+    for name, one in (("this job", found.plan), ("the teacher alone", found.teacher_only)):
         shown.add_row(
             name,
             duration(one.wall_seconds),
             _hours(one.gpu_hours),
-            _dollars(prices.cost(one.gpu_hours)),
+            _dollars(found.prices.cost(one.gpu_hours)),
             f"{one.nfe:.1f}",
         )
     return shown
 
 
-def _sizes(timeline: Sequence[Moment]) -> Table:
+def _sizes(found: Forecast) -> Table:
+    timeline = found.plan.timeline
     left_out = len(timeline) - MAX_MOMENTS
     title = "pool sizes" if left_out <= 0 else f"pool sizes ({left_out} changes more: --json)"
     shown = _table(title, "after", *("student", "oracle", "teacher"), "why")
@@ -115,16 +117,17 @@ def _sizes(timeline: Sequence[Moment]) -> Table:
     return shown
 
 
-def _budgets(budgets: Sequence[Plan], teacher: Plan, prices: Prices) -> Table:
+def _budgets(found: Forecast) -> Table:
+    alone = found.teacher_only.wall_seconds
     columns = ("refine", "mean evaluations", "wall time", "GPU-hours", "cost", "of teacher alone")
     shown = _table("other budgets", *columns)
-    for tenth, plan in enumerate(budgets):
+    for tenth, plan in enumerate(found.budgets):
         shown.add_row(
             f"{tenth / 10:.0%}",
             f"{plan.nfe:.1f}",
             duration(plan.wall_seconds),
             _hours(plan.gpu_hours),
-            _dollars(prices.cost(plan.gpu_hours)),
-            f"{plan.wall_seconds / teacher.wall_seconds:.0%}" if teacher.wall_seconds else "-",
+            _dollars(found.prices.cost(plan.gpu_hours)),
+            f"{plan.wall_seconds / alone:.0%}" if alone else "-",
         )
     return shown

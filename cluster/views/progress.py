@@ -1,4 +1,4 @@
-"""How a running job looks: a live table on a terminal, plain lines elsewhere."""
+"""The view of a running job: a live table on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from jobs.execution.observers import JobEvent
-from jobs.execution.progress import Progress
+from jobs import Progress
 
 PLAIN_SECONDS = 10.0
-"""Without a terminal, a line this often."""
+"""Between two lines without a terminal. Chosen: that is 360 lines of log in an hour."""
 
 
 class JobView:
@@ -30,7 +29,7 @@ class JobView:
 
     def __enter__(self) -> JobView:
         if self._console.is_terminal:
-            # Until the first news: Ray and the actors start, which takes a while.
+            # Shown until the first progress comes: Ray and the actors take a while to start.
             self._live.update(Spinner("dots", Text(f"{self._name}: starting")))
             self._live.start(refresh=True)
         return self
@@ -43,7 +42,7 @@ class JobView:
     ) -> None:
         self._live.stop()
 
-    def __call__(self, event: JobEvent) -> None:
+    def __call__(self, event: object) -> None:
         """Show the progress; the other events are for the log."""
         if not isinstance(event, Progress):
             return
@@ -90,8 +89,8 @@ def render(name: str, progress: Progress) -> RenderableType:
             doing,
         )
     if progress.calibrating:
-        said = f"{name}: calibrating on a sample of {progress.num_rows:,} rows"
-        return Group(Spinner("dots", Text(said)), pools)
+        title = f"{name}: calibrating on a sample of {progress.num_rows:,} rows"
+        return Group(Spinner("dots", Text(title)), pools)
     head = Text.assemble(
         (f"{name}  ", "bold"),
         f"{progress.done_rows:,} of {progress.num_rows:,} rows in "

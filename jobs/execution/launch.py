@@ -1,4 +1,4 @@
-"""From a job and the resources that there are to its dispatcher: pools planned, none started.
+"""From a job and the resources that there are to its dispatcher, and from there to its end.
 
 The command, the Python API, a plan on the virtual clock and the benchmarks all come here, so that
 the same job on the same resources begins with the same pools. It is not in `cluster`, because
@@ -7,13 +7,18 @@ the same job on the same resources begins with the same pools. It is not in `clu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from math import inf
 
 from actors.errors import ClusterError
+from jobs.execution.calibration import TableRow, score, table, threshold_for
 from jobs.execution.dispatcher import Dispatcher
 from jobs.execution.executor import Executor
+from jobs.execution.observers import Observer
+from jobs.execution.progress import Progress
+from jobs.execution.run import retry_job, run_job
 from jobs.resolution import Job
 from jobs.scaling.initial_sizes import POOL_LABEL, PoolPlans, guess_loads, plan_pools
 
@@ -27,28 +32,29 @@ class Resources:
     object_store_bytes: float = inf
     labelled_gpus: Mapping[str, float] = field(default_factory=dict)
 
+    @classmethod
+    def of_ray(cls) -> Resources:
+        """Those of the Ray that this process is connected to. Raises ClusterError without one."""
+        import ray  # here, so that a plan needs no Ray
 
-def resources_of_ray() -> Resources:
-    """The resources of the Ray that this process is connected to. Raises ClusterError for none."""
-    import ray  # here, so that a plan needs no Ray
-
-    if not ray.is_initialized():
-        raise ClusterError(
-            "no Ray runs in this process. Call `ray.init()` first, or give one that starts when "
-            "it is needed: `session=cluster.session.ray_session()`."
+        if not ray.is_initialized():
+            raise ClusterError(
+                "this process is connected to no Ray. Call `ray.init()` first, or start one for "
+                "the job: `with cluster.session.ray_session(): ...`."
+            )
+        have = ray.cluster_resources()
+        labelled: dict[str, float] = {}
+        for node in ray.nodes():
+            label = node.get("Labels", {}).get(POOL_LABEL)
+            if node["Alive"] and label:
+                gpus = node["Resources"].get("GPU", 0.0)
+                labelled[label] = labelled.get(label, 0.0) + gpus
+        return cls(
+            cpus=have.get("CPU", 1.0),
+            gpus=have.get("GPU", 0.0),
+            object_store_bytes=have.get("object_store_memory", inf),
+            labelled_gpus=labelled,
         )
-    have = ray.cluster_resources()
-    labelled: dict[str, float] = {}
-    for node in ray.nodes():
-        label = node.get("Labels", {}).get(POOL_LABEL)
-        if node["Alive"] and label:
-            labelled[label] = labelled.get(label, 0.0) + node["Resources"].get("GPU", 0.0)
-    return Resources(
-        cpus=have.get("CPU", 1.0),
-        gpus=have.get("GPU", 0.0),
-        object_store_bytes=have.get("object_store_memory", inf),
-        labelled_gpus=labelled,
-    )
 
 
 def pools_for(job: Job, have: Resources) -> PoolPlans:
@@ -56,16 +62,21 @@ def pools_for(job: Job, have: Resources) -> PoolPlans:
     return plan_pools(job.spec.pools, have.cpus, have.gpus, have.labelled_gpus, guess_loads(job))
 
 
+def never() -> bool:
+    """Nobody asks the job to stop."""
+    return False
+
+
 def make_dispatcher(
     job: Job,
     executor: Executor,
     plans: PoolPlans,
     have: Resources,
-    should_stop: Callable[[], bool] = lambda: False,
+    should_stop: Callable[[], bool] = never,
 ) -> Dispatcher:
     """The dispatcher of these pools, whichever executor carries it out.
 
-    Half of the cores encode and write files at once; the other half is for the actors' own work.
+    Files are encoded and written on half of the cores at once: the actors compute on the others.
     """
     return Dispatcher(
         job,
@@ -79,10 +90,100 @@ def make_dispatcher(
 
 
 def dispatcher_on_ray(
-    job: Job, have: Resources, should_stop: Callable[[], bool] = lambda: False
+    job: Job, have: Resources, should_stop: Callable[[], bool] = never
 ) -> Dispatcher:
     """The job's dispatcher on the Ray that this process is connected to."""
     from jobs.execution.ray_executor import RayExecutor
 
     plans = pools_for(job, have)
     return make_dispatcher(job, RayExecutor(job, plans), plans, have, should_stop)
+
+
+# ---- what the Python API calls
+
+Session = AbstractContextManager[Resources]
+"""Starts a Ray, or attaches to one, and stops or leaves it at the end: `cluster.session`."""
+
+
+def run(
+    job: Job,
+    *,
+    observers: Sequence[Observer] = (),
+    session: Session | None = None,
+    extend: bool = False,
+    should_stop: Callable[[], bool] = never,
+) -> Progress:
+    """Run a job to its end, or from where it stopped; returns how it ended.
+
+    observers: called with each event of the job, in this thread. session: entered only if there is
+    something to do, after every check; None for the Ray that this process is connected to.
+    extend: the input may have grown at its end. should_stop: asked at least twice a second.
+    Raises a UserError before the first part starts, and a JobError when the job cannot end well.
+    """
+    with _on_ray(job, session, should_stop) as make:
+        return run_job(job, make, observers, extend)
+
+
+def retry(
+    job: Job,
+    *,
+    observers: Sequence[Observer] = (),
+    session: Session | None = None,
+    should_stop: Callable[[], bool] = never,
+) -> Progress:
+    """Draw the failed rows of a job's output again, into the same parts; returns how it ended.
+
+    Every other row keeps its bytes. Arguments and errors are those of `run`.
+    """
+    with _on_ray(job, session, should_stop) as make:
+        return retry_job(job, make, observers)
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredSample:
+    """A sample of a job's rows, drawn and scored by the student and the oracle.
+
+    `scores`: ascending; rows that failed are left out.
+    """
+
+    job: Job
+    scores: tuple[float, ...]
+
+    def threshold(self, refine: float) -> float:
+        """The threshold that rejects the fraction `refine`, in 0..1, of the sample."""
+        return threshold_for(self.scores, refine)
+
+    def table(self) -> list[TableRow]:
+        """In tenths of rows refined: the threshold, and mean network evaluations a picture."""
+        return table(self.job, self.scores)
+
+
+def calibrate(
+    job: Job,
+    *,
+    observers: Sequence[Observer] = (),
+    session: Session | None = None,
+    should_stop: Callable[[], bool] = never,
+) -> ScoredSample:
+    """Draw and score a sample of the job's rows; writes nothing, and `run` measures its own.
+
+    Arguments and errors are those of `run`.
+    """
+    sample = job.prompts.sample(job.spec.calibration_rows)
+    with _on_ray(job, session, should_stop) as make, make() as dispatcher:
+        dispatcher.observers.add(*observers)
+        return ScoredSample(job, tuple(score(job, dispatcher, sample)))
+
+
+@contextmanager
+def _on_ray(
+    job: Job, session: Session | None, should_stop: Callable[[], bool]
+) -> Iterator[Callable[[], Dispatcher]]:
+    """What makes the dispatcher; the session is entered with it, and left at the end."""
+    with ExitStack() as stack:
+
+        def make() -> Dispatcher:
+            have = stack.enter_context(session) if session else Resources.of_ray()
+            return dispatcher_on_ray(job, have, should_stop)
+
+        yield make

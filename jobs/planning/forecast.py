@@ -28,18 +28,6 @@ USUAL_GPUS = "8"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """The options of the command line; see `bottega plan --help`."""
-
-    gpus: str | None = None
-    deadline: str | None = None
-    rows: int | None = None
-    profile: Path | None = None
-    measured: Path | None = None
-    prices: Path | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
     """The job's plan, a plan of the teacher alone, and a plan for each tenth of a budget."""
 
@@ -50,29 +38,64 @@ class Forecast:
     prices: Prices
     deadline_seconds: float | None
 
+    def as_json(self) -> str:
+        """The forecast for programs. `cost` is in dollars, null where a type has no price."""
+        page = {
+            "job": self.question.spec.name,
+            "rows": self.question.num_rows,
+            "times": self.question.times.source,
+            "prices_are_examples": self.prices.are_examples,
+            "deadline_seconds": self.deadline_seconds,
+            "plan": _plan_as_json(self.plan, self.prices),
+            "teacher_only": _plan_as_json(self.teacher_only, self.prices),
+            "budgets": [
+                {"refine": tenth / 10, **_plan_as_json(plan, self.prices)}
+                for tenth, plan in enumerate(self.budgets)
+            ],
+        }
+        return json.dumps(page, indent=2) + "\n"
 
-def forecast(spec: JobSpec, options: Options) -> Forecast:
-    """Simulate the job with these options. Raises a UserError."""
-    times = stage_times(spec, as_planned(spec), options.profile, options.measured)
-    prices = read_prices(options.prices)
-    gpus = read_gpus(options.gpus or USUAL_GPUS, usual=times.usual_gpu)
-    question = ask(spec, times, gpus, options.rows)
-    deadline = read_duration(options.deadline) if options.deadline else None
-    if deadline is None:
-        plan = make_plan(question)
+
+def plan(
+    spec: JobSpec,
+    *,
+    gpus: int | str | None = None,
+    deadline: str | None = None,
+    rows: int | None = None,
+    profile: str | Path | None = None,
+    measured: str | Path | None = None,
+    prices: str | Path | None = None,
+) -> Forecast:
+    """Simulate a job on so many GPUs, or find the fewest that meet the deadline. Starts nothing.
+
+    gpus: 8, or `A100-80G=8,L4=4`. deadline: `90m`, `6h`, `2d`. rows: instead of the input's.
+    profile: a CSV with the models' seconds; measured: the output of a job with these models.
+    prices: a CSV of gpu,per_hour. docs/plan.md has more of each. Raises a UserError.
+    """
+    times = stage_times(spec, as_planned(spec), _path(profile), _path(measured))
+    table = read_prices(_path(prices))
+    counts = read_gpus(str(USUAL_GPUS if gpus is None else gpus), usual=times.usual_gpu)
+    question = ask(spec, times, counts, rows)
+    seconds = read_duration(deadline) if deadline else None
+    if seconds is None:
+        found = make_plan(question)
     else:
-        _check_search(spec, gpus)
-        most = {"most": question.num_gpus} if options.gpus else {}
-        plan = fewest_gpus(question, deadline, **most)
-        question = question.on(plan.gpus)
+        _check_search(spec, counts)
+        most = {"most": question.num_gpus} if gpus is not None else {}
+        found = fewest_gpus(question, seconds, **most)
+        question = question.on(found.gpus)
     return Forecast(
         question=question,
-        plan=plan,
+        plan=found,
         teacher_only=teacher_only(question),
         budgets=tuple(budget_table(question)),
-        prices=prices,
-        deadline_seconds=deadline,
+        prices=table,
+        deadline_seconds=seconds,
     )
+
+
+def _path(file: str | Path | None) -> Path | None:
+    return None if file is None else Path(file)
 
 
 def _check_search(spec: JobSpec, gpus: Mapping[str, int]) -> None:
@@ -87,25 +110,6 @@ def _check_search(spec: JobSpec, gpus: Mapping[str, int]) -> None:
             f"--deadline finds the sizes of the pools, and pools.{fixed[0]}.size fixes one. Take "
             "it out, or plan without a deadline."
         )
-
-
-def as_json(found: Forecast) -> str:
-    """The forecast for programs. `cost` is in dollars, null where a type has no price."""
-    prices = found.prices
-    page = {
-        "job": found.question.spec.name,
-        "rows": found.question.num_rows,
-        "times": found.question.times.source,
-        "prices_are_examples": prices.are_examples,
-        "deadline_seconds": found.deadline_seconds,
-        "plan": _plan_as_json(found.plan, prices),
-        "teacher_only": _plan_as_json(found.teacher_only, prices),
-        "budgets": [
-            {"refine": tenth / 10, **_plan_as_json(plan, prices)}
-            for tenth, plan in enumerate(found.budgets)
-        ],
-    }
-    return json.dumps(page, indent=2) + "\n"
 
 
 def _plan_as_json(plan: Plan, prices: Prices) -> dict[str, Any]:

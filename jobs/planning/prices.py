@@ -24,9 +24,12 @@ UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """Dollars an hour by type of GPU. `are_examples`: they come with Bottega and are not real."""
+    """Dollars an hour by type of GPU, read from `file`. `are_examples`: they come with Bottega and
+    are not real.
+    """
 
     per_hour: Mapping[str, float]
+    file: Path
     are_examples: bool
 
     def cost(self, gpu_hours: Mapping[str, float]) -> float | None:
@@ -54,7 +57,7 @@ def read_prices(file: Path | None = None) -> Prices:
         if row["gpu"] in per_hour:
             raise SpecError(f"{where}: {row['gpu']!r} has two prices. Remove one.")
         per_hour[row["gpu"]] = price
-    return Prices(per_hour, are_examples=file is None)
+    return Prices(per_hour, file or EXAMPLES, are_examples=file is None)
 
 
 def read_gpus(text: str, usual: str) -> dict[str, int]:

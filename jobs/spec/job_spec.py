@@ -285,9 +285,9 @@ NOT_IN_THE_BYTES = frozenset(
 """
 
 
-def load_spec(path: Path, **overrides: Any) -> JobSpec:
+def load_spec(path: str | Path, **overrides: Any) -> JobSpec:
     """Read a job file. `overrides` replace its fields. Raises SpecError."""
-    fields = read_mapping(path)
+    fields = read_mapping(Path(path))
     return make_spec({**fields, **overrides}, where=str(path))
 
 

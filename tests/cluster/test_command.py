@@ -169,7 +169,7 @@ def test_parti_prompts_go_through(tmp_path: Path) -> None:
         (["run", "--prompts", "p.txt", "--output", "o", "--models", "shape"], "'shapes'"),
         (["run", "--prompts", "p.txt", "--output", "o", "--refine", "2"], "budget.refine"),
         (["run", "--prompts", "p.txt", "--output", "full"], "not ours"),
-        (["sheet", "nowhere"], "no finished part"),
+        (["sheet", "nowhere"], "has no job.json"),
         (["rum"], "No such command"),
     ],
 )

@@ -1,0 +1,125 @@
+"""An output folder as a reader sees it: rows, parts, records, how far it is, whether it holds.
+
+It goes by the records, so what it gives is whole at any time, also while a job runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from actors.errors import OutputError
+from jobs.output.columns import ROW_GROUP_ROWS
+from jobs.output.folder import OutputFolder
+from jobs.output.pages.contact_sheet import make_sheet
+from jobs.output.pages.totals import totals_of
+from jobs.output.records import describe_calibration
+from jobs.output.verify import Problem, verify
+from jobs.spec.job_spec import JobSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputProgress:
+    """How far a dataset is. `finished`: every part was there when the last run ended."""
+
+    num_rows: int
+    done_rows: int
+    refined_rows: int
+    failed_rows: int
+    num_parts: int
+    parts_done: int
+    finished: bool
+
+
+class Output:
+    """The output of a job, by its folder; `open_output` makes one. Reads only when it is asked."""
+
+    def __init__(self, folder: OutputFolder) -> None:
+        self._folder = folder
+        self.path: Path = folder.path
+
+    @property
+    def job(self) -> dict[str, Any]:
+        """job.json: identity, spec, threshold, calibration, versions."""
+        return self._folder.require_job()
+
+    @property
+    def spec(self) -> JobSpec:
+        """The job that made it, to be resolved again, as `retry` needs it."""
+        return self._folder.read_spec()
+
+    def threshold_line(self) -> str:
+        """The threshold, and what it was measured on, for people."""
+        return describe_calibration(self.job["calibration"])
+
+    def records(self) -> dict[int, dict[str, Any]]:
+        """The records of the finished parts, by part number, in order (docs/output.md)."""
+        return self._folder.records()
+
+    def parts(self) -> dict[int, Path]:
+        """The Parquet files of the finished parts, by part number, in order."""
+        return {index: self._folder.part_file(index) for index in self.records()}
+
+    def rows(self, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
+        """The rows of the finished parts in input order, a row group in memory at a time.
+
+        columns: only these; None for all. A picture is `{"bytes": ..., "path": ...}`, None for a
+        row that failed. Raises OutputError for a part that cannot be read, or a column that is not
+        there.
+        """
+        for file in self.parts().values():
+            try:
+                with pq.ParquetFile(file) as parquet:
+                    _check_columns(columns, parquet.schema_arrow.names)
+                    for batch in parquet.iter_batches(ROW_GROUP_ROWS, columns=columns):
+                        yield from batch.to_pylist()
+            except (pa.ArrowException, OSError) as error:
+                raise OutputError(
+                    f"{file} cannot be read ({str(error).splitlines()[0]}). `bottega verify` says "
+                    "what to do about it."
+                ) from error
+
+    def progress(self) -> OutputProgress:
+        """How far it is, by its records alone; no cluster is asked."""
+        job, records = self.job, self.records()
+        totals = totals_of(records.values())
+        return OutputProgress(
+            num_rows=job["rows"],
+            done_rows=totals.rows,
+            refined_rows=totals.refined,
+            failed_rows=totals.failed,
+            num_parts=-(-job["rows"] // job["identity"]["spec"]["rows_per_part"]),
+            parts_done=len(records),
+            finished=(self.path / "_SUCCESS").is_file(),
+        )
+
+    def verify(self) -> Iterator[Problem]:
+        """Check every byte; yields each problem with its place and the next step, or nothing."""
+        return verify(self._folder)
+
+    def contact_sheet(self, target: str | Path | None = None, rows_each: int = 12) -> Path:
+        """Write a PNG of accepted pictures, and of refined ones before and after; returns its path.
+
+        target: by default sheet.png in the folder.
+        """
+        return make_sheet(self._folder, Path(target or self.path / "sheet.png"), rows_each)
+
+
+def open_output(path: str | Path) -> Output:
+    """Open the output folder of a job that has run. Raises OutputError for any other folder."""
+    folder = OutputFolder(path)
+    folder.require_job()
+    return Output(folder)
+
+
+def _check_columns(wanted: Sequence[str] | None, there: Sequence[str]) -> None:
+    missing = [name for name in wanted or () if name not in there]
+    if missing:
+        raise OutputError(
+            f"the output has no column {missing[0]!r}. It has: {', '.join(map(str, there))}."
+        )
