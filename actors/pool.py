@@ -1,8 +1,8 @@
 """A pool of one kind of actor: start, feed, resize, replace, and decide who is to blame.
 
-Bookkeeping only: what starts and kills an actor is given to it, so that it runs without Ray too.
-Nothing is repeated behind our back: the pool replaces an actor that died, its calls are failed,
-and the cascade decides what is done again.
+Bookkeeping only: the functions that start and kill an actor come from outside, so that a pool runs
+without Ray too. Nothing is repeated behind our back: the pool replaces an actor that died, its
+calls fail, and the cascade decides which are made again.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ from typing import Any
 from actors.errors import PoolFailedError
 
 IN_FLIGHT = 2
-"""Batches that an actor has at once: one that it works on, one whose inputs are moved meanwhile."""
+"""Calls that an actor has at once: it works on one, while Ray moves the inputs of the other."""
 
 HUNG_AT_LEAST_SECONDS = 60.0
 HUNG_FACTOR = 10.0
-"""A call is taken for hung after this many times the slowest call of its pool so far."""
+"""A call hangs when it takes this many times as long as the slowest of its pool so far, and at least
+HUNG_AT_LEAST_SECONDS: chosen, as the safe side, since killing an actor that works costs its load,
+and a compiled network's first call may take a minute."""
 
 
 @dataclass(eq=False, slots=True)
@@ -30,7 +32,7 @@ class PoolCall:
     """A call that an actor has.
 
     `answers_before`: how many the actor had given when it was sent. `since`: when its turn came,
-    in seconds on the crew's clock: a call that waits behind another does not age.
+    in seconds on the dispatcher's clock: a call that waits behind another does not age.
     """
 
     completions_before: int = 0
@@ -39,17 +41,17 @@ class PoolCall:
 
 @dataclass(eq=False, slots=True)
 class PoolActor:
-    """One actor. `calls` are the calls that it has, the oldest first; `answers`, how many it gave.
+    """One actor. `calls`: those that it has, the oldest first. `completions`: its successful calls.
 
-    `number`: the older actor has the lower one. `raised`: how many calls in a row came back with an
-    error. `listed`: with how many calls the pool lists it among those that have room. `leaving`: it
-    gets no new calls, and is dismissed when those that it has are answered.
+    `number`: the older actor has the lower one. `raised`: calls in a row that ended with an error.
+    `listed`: the numbers of calls under which the pool lists it as having room. `leaving`: it gets
+    no new calls, and the pool dismisses it when its calls have ended.
     """
 
     number: int
     handle: Any
     loading: Any
-    """What comes back when it has loaded."""
+    """The task reference that completes when it has loaded."""
     ready: bool = False
     calls: deque[PoolCall] = field(default_factory=deque)
     completions: int = 0
@@ -61,8 +63,8 @@ class PoolActor:
     def at_fault(self) -> PoolCall | None:
         """The call that an actor that died was working on, if that is certain.
 
-        An actor that was idle may have died before it got the call: nobody tells us. A new one, or
-        one that has answered since the call was sent, was alive when it began with it.
+        An idle actor may have died before it got the call, and Ray does not say. A new one, or one
+        that has completed another call since, was alive when it began with this one.
         """
         oldest = self.calls[0] if self.calls else None
         if oldest and (self.completions == 0 or self.completions > oldest.completions_before):
@@ -118,8 +120,8 @@ class Pool:
         """Actors that get no new calls."""
         self._numbers = count()
         self._with_room: list[list[tuple[int, PoolActor]]] = [[] for _ in range(IN_FLIGHT)]
-        """By how many calls they have, heaps of actors by number. Each actor is in the one that it
-        belongs to; where it does not belong any more it is left until it is in the way."""
+        """By how many calls they have, heaps of actors by number. Each actor is in the heap where it
+        belongs; stale entries are dropped when they come to the top."""
 
     def start(self) -> Sequence[PoolActor]:
         """Start the actors that are missing; returns them, loading."""
@@ -132,11 +134,11 @@ class Pool:
         return actor
 
     def resize(self, size: int) -> None:
-        """There should be `size` actors.
+        """Set the wanted number of actors.
 
-        Those that are too many leave: first what still loads, then the least busy. Those that were
-        leaving stay when they are wanted again. `start` starts what is missing then, and
-        `dismiss_leaving` ends what has nothing more to do.
+        Actors too many leave: first those that load, then the least busy. Leaving actors stay when
+        they are wanted again. `start` starts the missing ones, and `dismiss_leaving` ends those
+        that have no calls left.
         """
         self.size = size
         self._largest = max(self._largest, size)
@@ -159,7 +161,7 @@ class Pool:
 
     @property
     def num_missing(self) -> int:
-        """Actors that are to be started."""
+        """Actors to be started."""
         return self.size - len(self.actors) + self.num_leaving
 
     def _forget(self, actor: PoolActor) -> None:
@@ -169,7 +171,7 @@ class Pool:
         self._kill(actor.handle)
 
     def loaded(self, actor: PoolActor) -> None:
-        """An actor has its model and may be fed."""
+        """An actor has its model, and may get calls."""
         actor.ready = True
         self._ever_ready = True
         self._list(actor)
@@ -177,7 +179,7 @@ class Pool:
     def free(self, queued: int) -> PoolActor | None:
         """The least busy actor that can take one of `queued` calls; of several, the oldest.
 
-        The last calls are not given to actors that still have one: who is free first takes them.
+        An actor that still has a call gets none of the last ones: the first free actor takes them.
         """
         depth = IN_FLIGHT if queued >= len(self.actors) else 1
         for num_calls, heap in enumerate(self._with_room[:depth]):
@@ -202,13 +204,13 @@ class Pool:
         actor.calls.append(call)
         self._list(actor)
 
-    def completed(self, actor: PoolActor, call: PoolCall, well: bool, now: float) -> None:
-        """A call is back, well or not."""
+    def completed(self, actor: PoolActor, call: PoolCall, succeeded: bool, now: float) -> None:
+        """A call is over, with success or without."""
         actor.calls.remove(call)
         self._list(actor)
         if actor.calls:
             actor.calls[0].since = max(actor.calls[0].since, now)
-        if well:
+        if succeeded:
             actor.completions += 1
             actor.raised = 0
             self._deaths = 0
@@ -217,10 +219,11 @@ class Pool:
             self._slowest_seconds = max(self._slowest_seconds or 0.0, now - call.since)
 
     def raised(self, actor: PoolActor, reason: str) -> bool:
-        """A call raised; returns whether the actor raised so often that it is to be replaced.
+        """A call raised; returns whether the actor raised so often that it must be replaced.
 
-        Where that did not help, the next actors are borne with for twice as long: it may be the
-        calls, and each new actor costs a load. Raises PoolFailedError if no call ever ended well.
+        If the next actor raises as well, the pool waits twice as long before it replaces that one:
+        the calls may be at fault, and each new actor costs a load. Raises PoolFailedError if no
+        call ever succeeded.
         """
         actor.raised += 1
         self._first_raises_left -= 1
@@ -244,7 +247,7 @@ class Pool:
 
     @property
     def limit_seconds(self) -> float:
-        """A call that takes longer than this is taken for hung."""
+        """A call that takes longer than this hangs."""
         if self._call_seconds is not None:
             return self._call_seconds
         if self._slowest_seconds is None:
@@ -253,7 +256,7 @@ class Pool:
         return min(measured, self._first_call_seconds)
 
     def hung(self, now: float) -> list[PoolActor]:
-        """The actors that have been at one call for too long."""
+        """The actors that are at one call for too long."""
         limit = self.limit_seconds
         return [w for w in self.actors if w.calls and now - w.calls[0].since > limit]
 

@@ -11,7 +11,7 @@ from jobs.execution.calls import Call, Event, Instruction
 from jobs.execution.cascade import Cascade
 from jobs.execution.part_log import PartLog
 from jobs.execution.row_state import State
-from jobs.execution.stages import Output, Stage
+from jobs.execution.stages import PICTURE_STAGES, Output, Stage
 from jobs.input.prompts import Part
 from jobs.output.columns import RowResult
 
@@ -73,11 +73,10 @@ class ActivePart:
 
 
 def picks(cascade: Cascade, call: Call) -> list[tuple[int, int]]:
-    """Where each row's input is: (which of the call's sources, which picture of it).
+    """The place of each row's input: (which of the call's sources, which picture of it).
 
-    The oracle has as many inputs for a drawn row as it has drawings, one after the other.
-
-    For a commit the inputs are whole files' lists, and `row_results` says what is where.
+    The oracle has one input for each drawing of a drawn row, one after the other. A commit takes
+    whole lists of files, and `row_results` has their places.
     """
     if not call.sources or call.stage is Stage.COMMIT:
         return []
@@ -99,9 +98,9 @@ def picks(cascade: Cascade, call: Call) -> list[tuple[int, int]]:
 def row_results(
     owner: ActivePart, commit: Call, evaluations: Mapping[Stage, int], save_student: bool
 ) -> list[RowResult | None]:
-    """What each row of a finished part becomes, with where its files are among the commit's.
+    """The result of each row of a finished part, with the places of its files among the commit's.
 
-    None for a row that is kept from the part that is there.
+    None for a row that stays as it is in the part on disk.
     """
     cascade = owner.cascade
     places = {source: which for which, source in enumerate(commit.sources)}
@@ -123,7 +122,7 @@ def row_results(
             image = file_of(Stage.ENCODE_REFINED, number)
         if refined and save_student and row.error is None:
             student_image = file_of(Stage.ENCODE_DRAWN, number)
-        spent = [s for s in (Stage.DRAW, Stage.REFINE) if cascade.was_made(s, number)]
+        spent = [s for s in PICTURE_STAGES if cascade.was_made(s, number)]
         results.append(
             RowResult(
                 seed=owner.part.seeds[number],

@@ -30,12 +30,12 @@ log = logging.getLogger("bottega.calibrate")
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What was measured, and the threshold that follows.
+    """The measured scores, and the threshold that follows from them.
 
     `scores`: the sample's, ascending. `refine`: the fraction of them below the threshold, which is
-    the budget's as nearly as the scores allow. `seconds_per_row`: actor-seconds by stage, only
-    where the budget needs them. `rows`: sampled rows that could be
-    scored. `wall_seconds`: what the calibration cost, with the start of the actors.
+    the budget's as nearly as the scores allow. `rows`: sampled rows that have a score.
+    `seconds_per_row`: actor-seconds by stage, only where the budget needs them. `wall_seconds`: the
+    duration of the calibration, with the start of the actors.
     """
 
     scores: tuple[float, ...]
@@ -51,12 +51,12 @@ class Calibration:
 
 
 NOTHING_TO_CALIBRATE = Calibration((), 0.0, -inf, 0, {}, 0.0).as_json()
-"""For an input without rows."""
+"""The calibration of an input without rows."""
 
 
 @dataclass(frozen=True, slots=True)
 class TableRow:
-    """One line of what `bottega calibrate` prints."""
+    """A line of the table that `bottega calibrate` prints."""
 
     refine: float
     threshold: float

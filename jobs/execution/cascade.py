@@ -34,7 +34,7 @@ from jobs.execution.calls import Abandon, Call, Event, Failed, Instruction, Lost
 from jobs.execution.outputs import Made, Outputs
 from jobs.execution.row_set import RowSet, batches, lowest, members_among, row_set
 from jobs.execution.row_state import Row, Source, State, best_draws
-from jobs.execution.stages import STAGES, Output, Stage
+from jobs.execution.stages import PICTURE_STAGES, STAGES, Output, Stage
 from jobs.rules import Rules
 
 Scores = Sequence[tuple[int, float]]
@@ -43,9 +43,6 @@ Scores = Sequence[tuple[int, float]]
 MAX_BLAMELESS_FAILURES = 100
 """From the 101st on, a call's failures count although nobody blames it: an upper bound on retries
 without blame. Far above what a cluster that loses nodes comes to, so it ends only endless loops."""
-
-MAKERS = tuple(stage for stage, info in STAGES.items() if info.scored_by)
-"""Stages that make pictures, which a later stage scores."""
 
 
 @dataclass(slots=True)
@@ -141,7 +138,7 @@ class Cascade:
         self._release(call)
         return self._take_instructions()
 
-    # ---- what is known
+    # ---- the state of the rows
 
     @property
     def rows(self) -> list[Row]:
@@ -214,7 +211,7 @@ class Cascade:
             self.errors.get(number),
         )
 
-    # ---- what follows from a completion
+    # ---- after a completion
 
     def _finished(self, call: Call, scores: Sequence[float]) -> None:
         stage, rows = call.stage, call.row_set
@@ -336,7 +333,7 @@ class Cascade:
     def _anything_ahead(self) -> bool:
         return any(rows.ahead for rows in self._stages.values())
 
-    # ---- calls and what they take
+    # ---- calls and their inputs
 
     def _issue_of(self, call: Call, stage: Stage, rows: RowSet) -> None:
         """Have `stage` done for those `rows` of `call` that may still need it."""
@@ -378,7 +375,7 @@ class Cascade:
         """Release the outputs that no row of `call` can ask for any more, whoever made them."""
         if self.done:
             return
-        for stage in MAKERS:
+        for stage in PICTURE_STAGES:
             for made in self.outputs.makers(stage, call.row_set):
                 for output in STAGES[stage].outputs:
                     if self.outputs.is_held(made.call, output) and not self._asked_for(

@@ -1,7 +1,7 @@
-"""What a failed call means: who is at fault, what is made again, and which actor is given up.
+"""The meaning of a failed call: who is at fault, which inputs are lost, which actor is given up.
 
-Errors of tasks go in, events for the cascades come out. What a row's `error` says of it is a
-function of the row: hosts, processes, bytes and seconds are for the log.
+Errors of tasks go in, events for the cascades come out. A row's `error` is a function of the row:
+hosts, processes, bytes and seconds are for the log.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What completed calls say: seconds and rows by stage, throughput by pool, network evaluations."""
+"""Measurements of completed calls: seconds and rows by stage, throughput by pool, evaluations."""
 
 from __future__ import annotations
 
@@ -53,6 +53,6 @@ class Measurements:
             self._warned_of.add(stage)
             log.warning(
                 "%s takes %d network evaluations a picture, where its steps and guidance say %d; "
-                "the column nfe has the former, a budget in nfe was reckoned with the latter",
+                "the column nfe has the former, a budget in nfe was computed with the latter",
                 STAGES[stage].pool, counted, planned,
             )  # fmt: skip

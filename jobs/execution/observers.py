@@ -1,4 +1,4 @@
-"""What happens in a job, as events; and those who watch: the log, the timeline, the live view.
+"""Events of a running job, and its observers: the log, the timeline, the live view.
 
 An observer is any callable that takes a `JobEvent`. It sees facts and changes nothing. One that
 raises is dropped with a line in the log, since a broken dashboard must not end a job; only a

@@ -1,4 +1,4 @@
-"""Who made each row's output, who takes it, and which outputs the object store has to keep.
+"""The outputs of a part's calls: who made each, who takes it, which the object store keeps.
 
 Pure, and a part of the cascade: an output that was lost is made again by the call that made it.
 """
@@ -23,7 +23,7 @@ class Made:
 
 @dataclass(slots=True)
 class _Makers:
-    """Of one stage: by row, what made the row's output; and the rows that have a maker."""
+    """Of one stage: by row, the maker of the row's output; and the rows that have a maker."""
 
     by_row: list[Made | None]
     rows: RowSet = 0
@@ -31,7 +31,7 @@ class _Makers:
 
 @dataclass(frozen=True, slots=True)
 class _Flow:
-    """What a stage takes under a job's rules."""
+    """The inputs of a stage, and who takes its outputs, under a job's rules."""
 
     takes: Stage | None
     input: Output
@@ -51,7 +51,7 @@ class Outputs:
         self._held: dict[Output, set[Call]] = {output: set() for output in Output}
         """The calls whose outputs the object store keeps for now."""
 
-    # ---- what is known
+    # ---- lookups
 
     @property
     def held(self) -> frozenset[tuple[Call, Output]]:
@@ -76,7 +76,7 @@ class Outputs:
         return None if made is None else made.call
 
     def makers(self, stage: Stage, rows: RowSet) -> list[Made]:
-        """What made the rows' outputs of `stage`, where they were made."""
+        """The makers of the rows' outputs of `stage`, of those rows that have one."""
         makers = self._makers[stage]
         rows &= makers.rows
         found = []
@@ -109,7 +109,7 @@ class Outputs:
         """Whether the object store keeps this output of `call`."""
         return call in self._held[output]
 
-    # ---- what changes it
+    # ---- changes
 
     def add(self, call: Call) -> None:
         """A call left its outputs."""

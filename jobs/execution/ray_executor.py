@@ -34,13 +34,13 @@ from jobs.output.writer import write_part
 from jobs.resolution import Job
 from jobs.scaling.initial_sizes import PoolPlan, PoolPlans
 
-log = logging.getLogger("bottega.crew")
+log = logging.getLogger("bottega.dispatcher")
 
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory")
-"""How torch says it, on GPUs and on CPUs."""
+"""The words of torch's error, on GPUs and on CPUs."""
 
 CREATION = "error raised in its creation task"
-"""How Ray tells an actor whose constructor raised from one that was killed."""
+"""In Ray's message on an actor whose constructor raised; one that was killed has other words."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -148,18 +148,18 @@ class RayExecutor:
         return self._task_ref([record], inputs)
 
     def wait(self, timeout_seconds: float) -> list[Completion]:
-        """One answer wakes us; all the others that are there already are taken along."""
+        """One completion wakes us; all the others that are there already are taken along."""
         if not self._waiting:
             sleep(timeout_seconds)  # Ray, asked to wait for nothing, comes back at once
             return []
         ready, rest = ray.wait(list(self._waiting), num_returns=1, timeout=timeout_seconds)
         if ready and rest:
             ready += ray.wait(rest, num_returns=len(rest), timeout=0)[0]
-        answers = self._completions(ready)
-        return sorted(answers, key=lambda completion: completion.error is not None)
+        completions = self._completions(ready)
+        return sorted(completions, key=lambda completion: completion.error is not None)
 
     def _completions(self, task_refs: Sequence[ObjectRef[Any]]) -> list[Completion]:
-        """What came back, fetched at once; one by one where not all is well."""
+        """The completions, fetched at once; one by one where a task failed."""
         try:
             values = ray.get(list(task_refs))
         except RayError:
@@ -213,7 +213,7 @@ def _cause(error: RayError) -> BaseException:
 
 
 def _reason(error: RayError) -> str:
-    """The last line of what happened: the exception itself, without Ray's stack."""
+    """The last line of the error: the exception itself, without Ray's stack."""
     cause = _cause(error)
     if isinstance(cause, BottegaError):
         return str(cause)

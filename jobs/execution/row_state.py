@@ -1,4 +1,4 @@
-"""What a part's cascade knows of each of its rows."""
+"""The state of each row of a part, as its cascade knows it."""
 
 from __future__ import annotations
 

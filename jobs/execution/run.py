@@ -1,4 +1,4 @@
-"""A job from its beginning to its end: what is there already, the threshold, the parts, the pages.
+"""A job from its beginning to its end: parts on disk, the threshold, parts to do, the pages.
 
 `run_job` is the whole of it; `retry_job` does the same for the failed rows of finished parts.
 """

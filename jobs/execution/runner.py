@@ -109,7 +109,7 @@ class Runner:
                 self._start(part, rules)
             if not self._open:
                 return
-            scaling.look(self._unopened_rows, most_rows - self._open_rows)
+            scaling.adjust(self._unopened_rows, most_rows - self._open_rows)
             for owner, event in dispatcher.wait(WAIT_SECONDS):
                 self._learn(event, rules)
                 self._carry_out(owner, owner.handle(event))

@@ -121,7 +121,8 @@ QUEUES = (*ROLES, FILES)
 ENCODINGS = tuple(stage for stage, info in STAGES.items() if Output.FILES in info.outputs)
 """Stages whose files a commit takes."""
 
-SCORINGS = frozenset(stage for stage, info in STAGES.items() if info.gives_scores)
+PICTURE_STAGES = tuple(stage for stage, info in STAGES.items() if info.scored_by)
+"""Stages that make pictures, which a later stage scores; they cost network evaluations."""
 
 
 def stages_of(pool: str) -> tuple[Stage, ...]:

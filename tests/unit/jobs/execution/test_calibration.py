@@ -1,4 +1,4 @@
-"""From a budget to a threshold: arithmetic, and what is said when it cannot be met."""
+"""From a budget to a threshold: arithmetic, and the sentence when it cannot be met."""
 
 from __future__ import annotations
 

@@ -197,7 +197,7 @@ def test_pixels_do_not_wait_for_the_part(world: World, data: st.DataObject) -> N
 @settings(max_examples=300)
 @given(worlds(), st.data())
 def test_faults_change_no_decision(world: World, data: st.DataObject) -> None:
-    """Actors die, references are lost, answers come twice: the rows end as in a run in peace."""
+    """Actors die, references are lost, completions come twice: the rows end as without faults."""
     invalid_rows = {n for n, row in enumerate(world.cascade.rows) if row.state is State.FAILED}
     world.carry_out(world.cascade.start())
     faults = 0
@@ -386,8 +386,8 @@ def test_a_hopeless_row_fails_at_once_and_its_neighbours_end_as_ever(
         world.todo.remove(call)
         world.done_calls[call] += 1
         world.stored |= {(call, output) for output in STAGES[call.stage].outputs}
-        told = tuple((row, "broken") for row in call.rows if row in permanent_failures)
-        world.carry_out(world.cascade.handle(Done(call, permanent_failures=told)))
+        failed = tuple((row, "broken") for row in call.rows if row in permanent_failures)
+        world.carry_out(world.cascade.handle(Done(call, permanent_failures=failed)))
     assert world.cascade.done
     assert max(world.done_calls.values()) == 1
     for number, row in enumerate(world.cascade.rows):

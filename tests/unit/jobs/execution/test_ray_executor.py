@@ -1,4 +1,4 @@
-"""What Ray's errors mean to the crew."""
+"""The kinds of task errors that Ray's exceptions become."""
 
 from __future__ import annotations
 

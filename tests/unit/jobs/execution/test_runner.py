@@ -1,4 +1,4 @@
-"""Resume, extend and retry, with real parts and a crew that draws on the spot."""
+"""Resume, extend and retry, with real parts and a dispatcher that draws on the spot."""
 
 from __future__ import annotations
 
@@ -66,12 +66,12 @@ def test_another_job_is_refused_with_every_field_that_differs(tmp_path: Path) ->
     other = replace(other, model_files={**other.model_files, "teacher": "a changed file"})
     with pytest.raises(OutputError) as refused:
         run(other)
-    said = str(refused.value)
-    assert "\n  model_files.teacher: was 't', is 'a changed file'" in said
-    assert "\n  seed: was 7, is 8" in said
-    assert "\n  keep: was 'teacher', is 'best'" in said
-    assert "name:" not in said, "a name changes no byte"
-    assert "max_attempts" not in said
+    shown = str(refused.value)
+    assert "\n  model_files.teacher: was 't', is 'a changed file'" in shown
+    assert "\n  seed: was 7, is 8" in shown
+    assert "\n  keep: was 'teacher', is 'best'" in shown
+    assert "name:" not in shown, "a name changes no byte"
+    assert "max_attempts" not in shown
     assert run(local_job(source, tmp_path / "out")).resumed_rows == 10
 
 
@@ -261,8 +261,8 @@ def test_an_empty_input_that_grew_is_calibrated(tmp_path: Path) -> None:
 def test_a_retry_makes_the_bytes_of_a_run_without_failures(tmp_path: Path) -> None:
     source = write_prompts(tmp_path / "p.csv", 10)
     fields: dict[str, Any] = {"max_failed": 0.5, "budget": {"threshold": 0.5}}
-    peace = local_job(source, tmp_path / "peace", **fields)
-    run(peace)
+    undisturbed = local_job(source, tmp_path / "undisturbed", **fields)
+    run(undisturbed)
     job = local_job(source, tmp_path / "out", **fields)
     run(job, LocalDispatcher(job, broken=frozenset({"picture 1", "picture 2", "picture 9"})))
     assert [row["status"] for row in rows_of(job.output)].count("failed") == 3
@@ -271,7 +271,7 @@ def test_a_retry_makes_the_bytes_of_a_run_without_failures(tmp_path: Path) -> No
     end = retry(job, dispatcher)
     assert dispatcher.drawn == ["picture 1", "picture 2", "picture 9"]
     assert end.failed_rows == 0
-    assert bytes_of(job) == bytes_of(peace)
+    assert bytes_of(job) == bytes_of(undisturbed)
     assert job.output.record_file(1).read_bytes() == quiet
     assert list(verify(job.output)) == []
 
@@ -300,8 +300,8 @@ def test_the_second_driver_is_told_and_both_are_right(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     source = write_prompts(tmp_path / "p.csv", 10)
-    peace = local_job(source, tmp_path / "peace")
-    run(peace)
+    undisturbed = local_job(source, tmp_path / "undisturbed")
+    run(undisturbed)
     assert "another run" not in caplog.text
     first, second = (local_job(source, tmp_path / "out") for _ in range(2))
 
@@ -320,12 +320,12 @@ def test_the_second_driver_is_told_and_both_are_right(
     run(first, dispatcher)
     assert dispatcher.rivalled
     assert "another run writes to" in caplog.text
-    assert bytes_of(first) == bytes_of(peace)
+    assert bytes_of(first) == bytes_of(undisturbed)
     assert list(verify(first.output)) == []
 
 
 def test_of_two_thresholds_the_first_is_everybodys(tmp_path: Path) -> None:
-    """Two drivers that both calibrate, and time gives them different answers."""
+    """Two drivers that both calibrate, and time gives them different thresholds."""
     source = write_prompts(tmp_path / "p.csv", 10)
     job = local_job(source, tmp_path / "out")
     with heartbeat(job.output.path):
@@ -401,13 +401,19 @@ except OutputFailedError as error:
 def test_a_small_file_system_fills_up_and_with_room_the_job_goes_on(tmp_path: Path) -> None:
     """One of its own, which no other process sees."""
     source = write_prompts(tmp_path / "p.csv", 12)
-    peace = local_job(source, tmp_path / "peace")
-    run(peace)
+    undisturbed = local_job(source, tmp_path / "undisturbed")
+    run(undisturbed)
     (tmp_path / "out").mkdir()
     page = os.sysconf("SC_PAGE_SIZE")
-    first = (peace.output.job_file, peace.output.part_file(0), peace.output.record_file(0))
+    first = (
+        undisturbed.output.job_file,
+        undisturbed.output.part_file(0),
+        undisturbed.output.record_file(0),
+    )
     pages = 1 + sum(-(-file.stat().st_size // page) for file in first)
-    assert peace.output.part_file(1).stat().st_size > page, "the page to spare would do for it"
+    assert undisturbed.output.part_file(1).stat().st_size > page, (
+        "the page to spare would do for it"
+    )
     alone = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
     folders = [tmp_path / "out", tmp_path / "k"]
     ended = subprocess.run(
@@ -415,13 +421,13 @@ def test_a_small_file_system_fills_up_and_with_room_the_job_goes_on(tmp_path: Pa
         capture_output=True, text=True, check=True, cwd=ROOT,
         env={**os.environ, "SCRIPT": RUN, "ROOM": str(pages * page)},
     )  # fmt: skip
-    said, _, rest = ended.stdout.partition("\n")
-    assert "part 1 cannot be written" in said, ended.stderr
-    assert "has no room left. Make room there" in said
+    shown, _, rest = ended.stdout.partition("\n")
+    assert "part 1 cannot be written" in shown, ended.stderr
+    assert "has no room left. Make room there" in shown
     assert rest.split()[-4:] == ["done:", "4", "were", "there"]
     assert rest.count("part-") == 2, "one part and its record; no half a file"
     kept = local_job(source, tmp_path / "k")
-    assert bytes_of(kept) == bytes_of(peace)
+    assert bytes_of(kept) == bytes_of(undisturbed)
     assert list(verify(kept.output)) == []
 
 
