@@ -22,9 +22,9 @@ IN_FLIGHT = 2
 
 HUNG_AT_LEAST_SECONDS = 60.0
 HUNG_FACTOR = 10.0
-"""A call hangs when it takes this many times as long as the slowest of its pool so far, and at least
-HUNG_AT_LEAST_SECONDS: chosen, as the safe side, since killing an actor that works costs its load,
-and a compiled network's first call may take a minute."""
+"""A call hangs when it takes this many times as long as the slowest of its pool so far, and at
+least HUNG_AT_LEAST_SECONDS: chosen, as the safe side, since killing an actor that works costs its
+load, and a compiled network's first call may take a minute."""
 
 
 @dataclass(eq=False, slots=True)
@@ -120,8 +120,8 @@ class Pool:
         """Actors that get no new calls."""
         self._numbers = count()
         self._with_room: list[list[tuple[int, PoolActor]]] = [[] for _ in range(IN_FLIGHT)]
-        """By how many calls they have, heaps of actors by number. Each actor is in the heap where it
-        belongs; stale entries are dropped when they come to the top."""
+        """By how many calls they have, heaps of actors by number. Each actor is in the heap where
+        it belongs; stale entries are dropped when they come to the top."""
 
     def start(self) -> Sequence[PoolActor]:
         """Start the actors that are missing; returns them, loading."""
