@@ -29,7 +29,7 @@ move that is priced too high is only made later."""
 BUFFER_LOADS = 40.0
 """The teachers' buffer of rejected rows is at most so many of their load times deep: chosen, so
 that moves are some 40 load times apart and loading takes a few percent. A deeper buffer saves
-little more, and rows that are drawn and not committed are drawn again after the driver was killed."""
+little more, and the rows in it are drawn again after the driver was killed."""
 
 MIN_WINDOW_ROWS = 1000.0
 """Of 1,000 rows at a rejected fraction of 0.3 the standard deviation is 1.4 points: in fewer rows a
