@@ -6,9 +6,9 @@ import logging
 from math import floor
 
 from actors.errors import SpecError
-from actors.models.families import family_of
-from actors.models.folders import check_folder
+from actors.models.model_files import ModelFiles
 from actors.models.pairing import follows_instructions
+from actors.models.pipeline_files import PipelineFiles, open_pipeline_files
 from actors.refinement import Refinement, Through
 from actors.rollback import (
     MIXING,
@@ -18,7 +18,7 @@ from actors.rollback import (
     steps_to_ask_for,
     strength_for,
 )
-from actors.settings import TeacherSettings
+from actors.settings import DiffusionSettings
 from actors.timed import VARIANCES
 from jobs.spec.job_spec import JobSpec, Rollback
 from jobs.spec.task import conditioning_of
@@ -29,20 +29,26 @@ DEFAULT_ROLLBACK = Rollback(strength=0.6)
 """Chosen above 0.5, which gained less on the embedded set (docs/embedded.md), and below 0.7, which
 takes more steps."""
 
+TIMED_SCHEDULE = NoiseSchedule("diffusion", len(VARIANCES), VARIANCES)
+"""The schedule of stand-ins."""
+
 NEAR_STRENGTH = 0.05
 """A start nearer than this to the wanted one logs no warning. Chosen: whole steps move most starts
 by less, and a warning for each would teach people to skip warnings."""
 
 
 def planned_refinement(
-    spec: JobSpec, through: Through = "latents", instructed: bool = False
+    spec: JobSpec,
+    through: Through = "latents",
+    instructed: bool = False,
+    schedule: NoiseSchedule | None = None,
 ) -> Refinement:
-    """The teacher's task; reads its files only for a rollback to a noise level.
+    """The teacher's task; without a schedule, a rollback to a noise level opens its files.
 
-    instructed: whether the teacher edits by an instruction, and so from noise.
+    instructed: whether the teacher edits by an instruction, and so from noise. schedule: its own.
     """
     given = conditioning_of(spec.task, spec.edit, spec.control, spec.image_fit)
-    strength = _strength(spec)
+    strength = _strength(spec, schedule)
     if given and given.task == "edit" and spec.strategy == "regenerate" and not instructed:
         strength = given.strength
     steps = spec.teacher_steps or default_steps(strength, spec.models.teacher.steps)
@@ -57,38 +63,44 @@ def as_planned(spec: JobSpec) -> Refinement:
     return planned_refinement(spec, instructed=instructed)
 
 
-def refinement_of(spec: JobSpec, through: Through, instructed: bool) -> Refinement:
-    """The teacher's task, checked against its files. Raises SpecError for too many steps."""
-    planned = planned_refinement(spec, through, instructed)
-    most = floor(planned.strength * _schedule(spec.models.teacher).num_timesteps)
+def refinement_of(spec: JobSpec, files: ModelFiles | None) -> Refinement:
+    """The teacher's task, checked against its schedule. Raises SpecError for too many steps.
+
+    files: None for stand-ins, which have none.
+    """
+    through: Through = "latents" if files is None or files.share_latents else "pixels"
+    schedule = _schedule(files.teacher) if files else TIMED_SCHEDULE
+    instructed = files is not None and files.instructed
+    planned = planned_refinement(spec, through, instructed, schedule)
+    most = floor(planned.strength * schedule.num_timesteps)
     if planned.steps > most:
         raise SpecError(
             f"teacher_steps: {planned.steps} steps do not fit between the rollback (strength "
             f"{planned.strength:.3g}) and a clean picture: the teacher's schedule has {most} "
             "there. Lower teacher_steps or raise the rollback."
         )
-    if planned.strategy == "refine" and not spec.models.timed:
-        rounding = family_of(check_folder(spec.models.teacher)).rounding
+    if planned.strategy == "refine" and files:
+        rounding = files.teacher.family.rounding
         asked = steps_to_ask_for(planned.strength, planned.steps, rounding)
         _warn_of_a_far_start("the rollback", "teacher", planned.strength, planned.steps, asked)
     return planned
 
 
-def _schedule(teacher: TeacherSettings) -> NoiseSchedule:
-    if teacher.timed:
-        return NoiseSchedule("diffusion", len(VARIANCES), VARIANCES)
-    from actors.models.schedulers import schedule_of
+def _schedule(teacher: PipelineFiles[DiffusionSettings]) -> NoiseSchedule:
+    from actors.models.schedulers import schedule_of  # imports torch, which a plan does not need
 
     return schedule_of(teacher)
 
 
-def _strength(spec: JobSpec) -> float:
+def _strength(spec: JobSpec, schedule: NoiseSchedule | None) -> float:
     if spec.strategy == "regenerate":
         return 1.0
     rollback = spec.rollback or DEFAULT_ROLLBACK
     if rollback.strength is not None:
         return rollback.strength
-    schedule = _schedule(spec.models.teacher)
+    teacher = spec.models.teacher
+    if schedule is None:
+        schedule = TIMED_SCHEDULE if teacher.timed else _schedule(open_pipeline_files(teacher))
     if rollback.variance is not None:
         _check_mixing(spec, schedule, "variance", "diffusion")
         return strength_for(rollback.variance, schedule.levels)
@@ -108,12 +120,12 @@ def _check_mixing(spec: JobSpec, schedule: NoiseSchedule, name: str, noise: Nois
         )
 
 
-def check_edit(spec: JobSpec, instructed: bool) -> None:
+def check_edit(spec: JobSpec, files: ModelFiles) -> None:
     """Refuse a start that the student's few steps cannot reach; log a warning if they miss it."""
     given = conditioning_of(spec.task, spec.edit, spec.control, spec.image_fit)
-    if given is None or given.task != "edit" or spec.models.timed:
+    if given is None or given.task != "edit":
         return
-    if instructed:
+    if files.instructed:
         _check_instructed(spec)
         if spec.target_column is None:
             log.warning(
@@ -123,9 +135,8 @@ def check_edit(spec: JobSpec, instructed: bool) -> None:
         return
     from actors.models.schedulers import most_steps
 
-    student = spec.models.student
-    rounding = family_of(check_folder(student)).rounding
-    asked, most = steps_to_ask_for(given.strength, student.steps, rounding), most_steps(student)
+    student, most = spec.models.student, most_steps(files.student)
+    asked = steps_to_ask_for(given.strength, student.steps, files.student.family.rounding)
     if asked > most:
         raise SpecError(
             f"edit.strength: {given.strength:g} in {student.steps} steps needs a schedule of "

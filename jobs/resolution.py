@@ -6,13 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from actors.errors import SpecError
-from actors.models import sources
-from actors.models.families import family_of
-from actors.models.folders import check_folder
-from actors.models.oracles import files as oracle_sources
-from actors.models.pairing import check_roles, fitted, share_latents
-from actors.refinement import DrawPlan, Refinement, Through
-from actors.settings import ModelSettings
+from actors.models.model_files import open_model_files
+from actors.refinement import DrawPlan, Refinement
 from actors.timed import identities
 from jobs.input.prompts import Prompts
 from jobs.output.columns import check_names
@@ -73,35 +68,17 @@ def resolve(spec: JobSpec) -> Job:
     """Look at the input, the models and the output's name. Raises a UserError for each fault."""
     prompts = Prompts(spec)
     check_names(prompts.schema.names, spec.seed_column)
-    through: Through
-    if spec.models.timed:
-        models, files, through, instructed = spec.models, identities(spec.models), "latents", False
-    else:
-        models, files, through, instructed = _looked_at(spec)
-    spec = spec.model_copy(update={"models": models})
-    refinement = refinement_of(spec, through, instructed)
+    files = None if spec.models.timed else open_model_files(spec.models, spec.strategy, spec.task)
+    if files:
+        spec = spec.model_copy(update={"models": files.settings})
+    refinement = refinement_of(spec, files)
     output = OutputFolder(Path(spec.output).expanduser().resolve())
-    job = Job(spec, prompts, output, refinement, files)
+    fingerprints = files.fingerprints if files else identities(spec.models)
+    job = Job(spec, prompts, output, refinement, fingerprints)
     _check_budget(job)
-    check_edit(spec, instructed)
+    if files:
+        check_edit(spec, files)
     return job
-
-
-def _looked_at(spec: JobSpec) -> tuple[ModelSettings, dict[str, str], Through, bool]:
-    """The models pinned, a hash of each one's files, what student and teacher share, and whether
-    they follow instructions."""
-    models = spec.models
-    student, student_files = sources.resolved(models.student)
-    teacher, teacher_files = sources.resolved(models.teacher)
-    oracle, oracle_files = oracle_sources.resolved(models.oracle)
-    files = {"student": student_files, "oracle": oracle_files, "teacher": teacher_files}
-    at, teacher_at = check_folder(student), check_folder(teacher)
-    check_roles(at, teacher_at, spec.strategy, spec.task)
-    shared = share_latents(student, at, teacher, teacher_at)
-    known = ModelSettings(
-        student=fitted(student, at), oracle=oracle, teacher=fitted(teacher, teacher_at)
-    )
-    return known, files, "latents" if shared else "pixels", family_of(teacher_at).instructed
 
 
 def _check_budget(job: Job) -> None:

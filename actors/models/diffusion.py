@@ -19,9 +19,8 @@ from PIL import Image
 
 from actors.errors import ModelError
 from actors.images import Pictures
-from actors.models.families import draws, family_of, refines, shape_of
-from actors.models.folders import check_folder
 from actors.models.loading import load_pipeline
+from actors.models.pipeline_files import open_pipeline_files
 from actors.models.schedulers import noise_of_each_row, size_shift
 from actors.models.timesteps import mend
 from actors.refinement import Conditioning
@@ -66,15 +65,14 @@ class Diffusion:
 
     def __init__(self, settings: DiffusionSettings) -> None:
         self.settings = settings
-        folder = check_folder(settings)
-        self.family = family_of(folder)
+        files = open_pipeline_files(settings)
+        self.family, self.shape = files.family, files.shape
         self.device = best_device()
-        self.pipe: Any = load_pipeline(settings, folder, self.device)
+        self.pipe: Any = load_pipeline(files, self.device)
         mend(self.pipe.scheduler)
-        self._can_draw, self._can_refine = draws(folder), refines(folder)
+        self._draws = files.draws
         self._refining: Any = None
         self.denoiser = getattr(self.pipe, self.family.denoiser)
-        self.shape = shape_of(settings, folder, dict(self.denoiser.config))
         self._evaluated_rows = self._computed_rows = 0
         self.denoiser.register_forward_pre_hook(self._count, with_kwargs=True)
 
@@ -92,7 +90,7 @@ class Diffusion:
         own (`actors.seeds.stage_seed`), one a row. conditions: what each row's network is shown at
         every step, as `conditions` returns it.
         """
-        if not self._can_draw:
+        if not self._draws:
             raise ModelError(f"a {type(self.pipe).__name__} only refines: it needs a picture.")
         scheduler = self.settings.scheduler
         timesteps = scheduler.timesteps if scheduler else None
@@ -246,7 +244,7 @@ class Diffusion:
         return {"latents": latents, "sigmas": sigmas.tolist()}
 
     def _image_to_image(self) -> Any:
-        if not self._can_refine:
+        if not self.family.refines:
             raise ModelError(
                 f"diffusers has no image-to-image pipeline for a {type(self.pipe).__name__}: it "
                 "can draw anew (strategy: regenerate) and not refine."

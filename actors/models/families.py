@@ -1,7 +1,7 @@
 """The families of diffusion pipelines: what diffusers' classes have in common, and where not.
 
-Looks at settings and configuration files only; neither torch nor diffusers is imported, so that a
-job that cannot work is refused before anything starts.
+A table, and arithmetic on settings and configurations. It reads no file and imports neither torch
+nor diffusers, so that a job that cannot work is refused before anything starts.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from actors.errors import ModelError
-from actors.models.checks import read_config
 from actors.rollback import Noise, Rounding
 from actors.settings import DiffusionSettings
 
@@ -192,39 +191,27 @@ class Shape:
     cell: int
 
 
-def pipeline_class(folder: Path) -> str:
-    """The class that the folder's model_index.json names."""
-    return str(read_config(folder / "model_index.json").get("_class_name"))
+def family_of(pipeline: str, folder: Path) -> Family:
+    """The family of a pipeline's class. Raises ModelError for one that is not known.
 
-
-def family_of(folder: Path) -> Family:
-    """The family of the pipeline in a folder. Raises ModelError for one that is not known."""
-    name = pipeline_class(folder)
-    if name not in _BY_PIPELINE:
+    folder: where it was found, for the message.
+    """
+    if pipeline not in _BY_PIPELINE:
         raise ModelError(
-            f"model folder {str(folder)!r} is a {name}, and Bottega knows "
+            f"model folder {str(folder)!r} is a {pipeline}, and Bottega knows "
             f"{', '.join(sorted(_BY_PIPELINE))}. Use a model of one of these."
         )
-    return _BY_PIPELINE[name]
+    return _BY_PIPELINE[pipeline]
 
 
-def draws(folder: Path) -> bool:
-    """Whether the pipeline can start from noise; SDXL's refiner cannot."""
-    return pipeline_class(folder) in family_of(folder).text_to_image
+def shape_of(
+    settings: DiffusionSettings, family: Family, network: dict[str, Any], vae: dict[str, Any]
+) -> Shape:
+    """The shape of a model's pictures. Raises ModelError for sizes that it cannot draw.
 
-
-def refines(folder: Path) -> bool:
-    """Whether this pipeline can be started from a picture; Sana cannot."""
-    return family_of(folder).refines
-
-
-def shape_of(settings: DiffusionSettings, folder: Path, network: dict[str, Any]) -> Shape:
-    """The shape of this model's pictures. Raises ModelError for sizes that it cannot draw.
-
-    network: the denoiser's config.json.
+    network, vae: config.json of the UNet or transformer, and of the autoencoder.
     """
-    family = family_of(folder)
-    cell = _cell(read_config(folder / "vae" / "config.json"))
+    cell = _cell(vae)
     own = family.own_pixels or _side(network.get("sample_size"), cell)
     for name, given in (("width", settings.width), ("height", settings.height)):
         if given is None and own is None:

@@ -13,30 +13,29 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from actors.errors import ModelError
-from actors.models.checks import components, read_config
-from actors.models.families import Family, family_of
+from actors.models.checks import ModelFolder
+from actors.models.pipeline_files import PipelineFiles
 from actors.models.schedulers import as_wanted
-from actors.models.sources import lora_file, network_folder
-from actors.settings import ControlNetSettings, DenoiserSettings, DiffusionSettings
+from actors.settings import DiffusionSettings
 
 log = logging.getLogger("bottega.models")
 
 
-def load_pipeline(settings: DiffusionSettings, folder: Path, device: torch.device) -> Any:
-    """diffusers' pipeline in `folder`, which has been checked. Raises ModelError."""
-    family = family_of(folder)
+def load_pipeline(files: PipelineFiles[DiffusionSettings], device: torch.device) -> Any:
+    """diffusers' pipeline of these files. Raises ModelError."""
+    settings, family = files.settings, files.family
     try:
         pipe = diffusers.DiffusionPipeline.from_pretrained(
-            folder,
+            files.folder.path,
             dtype=getattr(torch, settings.dtype),
             variant=settings.variant,
             use_safetensors=None if settings.allow_pickle else True,
             trust_remote_code=False,
-            **_left_out(folder),
-            **_denoiser(settings, family),
+            **_left_out(files.folder),
+            **_denoiser(files),
         )
-        _fuse_lora(pipe, settings, family)
-        pipe = _with_control(pipe, settings)
+        _fuse_lora(pipe, files)
+        pipe = _with_control(pipe, files)
     except (OSError, ValueError, KeyError, SafetensorError, UnpicklingError) as error:
         raise ModelError(f"cannot load the pipeline {settings.path!r}: {error}") from error
     pipe.scheduler = as_wanted(pipe.scheduler, settings.scheduler)
@@ -57,50 +56,48 @@ def load_pipeline(settings: DiffusionSettings, folder: Path, device: torch.devic
     return pipe
 
 
-def _left_out(folder: Path) -> dict[str, Any]:
+def _left_out(folder: ModelFolder) -> dict[str, Any]:
     """The safety checker of Stable Diffusion 1 blackens pictures, and an oracle sees them all; it
     is not used here, and not loaded."""
-    named = components(read_config(folder / "model_index.json"))
-    if "safety_checker" not in named:
+    if "safety_checker" not in folder.components:
         return {}
     return {"safety_checker": None, "requires_safety_checker": False}
 
 
-def _denoiser(settings: DiffusionSettings, family: Family) -> dict[str, Any]:
-    if settings.denoiser is None:
+def _denoiser(files: PipelineFiles[DiffusionSettings]) -> dict[str, Any]:
+    if files.denoiser is None:
         return {}
-    return {family.denoiser: _network(settings.denoiser, "denoiser", settings)}
+    return {files.family.denoiser: _network(files.denoiser, "denoiser", files.settings)}
 
 
-def _network(
-    network: DenoiserSettings | ControlNetSettings, what: str, settings: DiffusionSettings
-) -> Any:
-    folder = network_folder(network, what)
-    name = read_config(folder / "config.json").get("_class_name")
+def _network(folder: ModelFolder, what: str, settings: DiffusionSettings) -> Any:
+    name = folder.config("config.json").get("_class_name")
     kind = getattr(diffusers, str(name), None)
     if kind is None or not hasattr(kind, "from_pretrained"):
         raise ModelError(
-            f"{what} {network.path!r} is a {name!r}, which diffusers {diffusers.__version__} does "
-            "not have."
+            f"{what} {str(folder.path)!r} is a {name!r}, which diffusers {diffusers.__version__} "
+            "does not have."
         )
-    return kind.from_pretrained(folder, dtype=getattr(torch, settings.dtype), use_safetensors=True)
+    return kind.from_pretrained(
+        folder.path, dtype=getattr(torch, settings.dtype), use_safetensors=True
+    )
 
 
-def _with_control(pipe: Any, settings: DiffusionSettings) -> Any:
+def _with_control(pipe: Any, files: PipelineFiles[DiffusionSettings]) -> Any:
     """The same pipeline, which listens to a ControlNet."""
-    if settings.controlnet is None:
+    if files.controlnet is None:
         return pipe
-    network = _network(settings.controlnet, "controlnet", settings)
+    network = _network(files.controlnet, "controlnet", files.settings)
     return diffusers.AutoPipelineForText2Image.from_pipe(pipe, controlnet=network)
 
 
-def _fuse_lora(pipe: Any, settings: DiffusionSettings, family: Family) -> None:
-    if settings.lora is None:
+def _fuse_lora(pipe: Any, files: PipelineFiles[DiffusionSettings]) -> None:
+    lora, file = files.settings.lora, files.lora
+    if lora is None or file is None:
         return
-    file = lora_file(settings.lora)
     if not hasattr(pipe, "load_lora_weights"):
-        raise ModelError(f"lora {settings.lora.path!r}: a {type(pipe).__name__} takes none.")
-    weights = _without_alphas(file) if family.denoiser == "unet" else None
+        raise ModelError(f"lora {lora.path!r}: a {type(pipe).__name__} takes none.")
+    weights = _without_alphas(file) if files.family.denoiser == "unet" else None
     if weights is not None:
         pipe.load_lora_weights(weights)
     else:
@@ -108,10 +105,11 @@ def _fuse_lora(pipe: Any, settings: DiffusionSettings, family: Family) -> None:
     if not pipe.get_active_adapters():
         # diffusers only warns then, and draws as if there were none.
         raise ModelError(
-            f"lora {str(file)!r} changes nothing in {settings.path!r}. Is it one for this model?"
+            f"lora {str(file)!r} changes nothing in {files.settings.path!r}. Is it one for this "
+            "model?"
         )
     # Fused, it costs nothing at each step. By itself diffusers leaves FLUX's text encoder out.
-    pipe.fuse_lora(components=list(pipe.get_list_adapters()), lora_scale=settings.lora.scale)
+    pipe.fuse_lora(components=list(pipe.get_list_adapters()), lora_scale=lora.scale)
     pipe.unload_lora_weights()
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from inspect import signature
-from pathlib import Path
 from typing import Any
 
 import diffusers
@@ -14,10 +13,8 @@ import numpy as np
 import torch
 
 from actors.errors import ModelError
-from actors.models.checks import read_config
-from actors.models.families import Family, Shape, family_of
-from actors.models.folders import check_folder
-from actors.models.pairing import model_shape
+from actors.models.families import Family, Shape
+from actors.models.pipeline_files import PipelineFiles
 from actors.rollback import NoiseSchedule
 from actors.settings import DiffusionSettings, SchedulerName, SchedulerSettings
 
@@ -37,24 +34,26 @@ CLASSES: dict[SchedulerName, str] = {
     "unipc": "UniPCMultistepScheduler",
 }
 
+CONFIG = "scheduler/scheduler_config.json"
+
 NOISE_OF_A_BATCH = {"CosineDPMSolverMultistepScheduler", "DPMSolverSDEScheduler"}
 """They draw one Brownian tree for a whole batch, so that a row's noise depends on its place."""
 
 
-def scheduler_in(folder: Path, wanted: SchedulerSettings | None) -> Any:
-    """The scheduler of the pipeline in a folder, as the settings want it.
+def scheduler_of(pipeline: PipelineFiles[DiffusionSettings]) -> Any:
+    """The scheduler of a pipeline, as its settings want it.
 
     From its file alone; no weights are loaded. Raises ModelError for what does not fit.
     """
-    file = folder / "scheduler" / "scheduler_config.json"
-    name = read_config(file).get("_class_name")
+    config = pipeline.folder.config(CONFIG)
+    name = config.get("_class_name")
     kind = getattr(diffusers, str(name), None)
     if kind is None or not hasattr(kind, "set_timesteps"):
         raise ModelError(
-            f"{file}: diffusers {diffusers.__version__} has no scheduler {name!r}. "
-            "Choose one with `scheduler: {name: ...}`, or update diffusers."
+            f"{pipeline.folder.path / CONFIG}: diffusers {diffusers.__version__} has no scheduler "
+            f"{name!r}. Choose one with `scheduler: {{name: ...}}`, or update diffusers."
         )
-    return as_wanted(kind.from_pretrained(folder, subfolder="scheduler"), wanted)
+    return as_wanted(kind.from_config(config), pipeline.settings.scheduler)
 
 
 def as_wanted(scheduler: Any, wanted: SchedulerSettings | None) -> Any:
@@ -82,22 +81,16 @@ def as_wanted(scheduler: Any, wanted: SchedulerSettings | None) -> Any:
     return kind.from_config(scheduler.config, **wanted.options)
 
 
-def schedule_of(settings: DiffusionSettings) -> NoiseSchedule:
-    """The schedule of a model that draws pictures of its settings' size. Raises ModelError.
-
-    From the scheduler's file alone; no weights are loaded.
-    """
-    folder = check_folder(settings)
-    family = family_of(folder)
-    scheduler = scheduler_in(folder, settings.scheduler)
-    shape = model_shape(settings, folder)
-    levels = _noise_levels(scheduler, family, shape) if family.refines else []
+def schedule_of(pipeline: PipelineFiles[DiffusionSettings]) -> NoiseSchedule:
+    """The schedule of a model that draws pictures of its settings' size. Raises ModelError."""
+    family, scheduler = pipeline.family, scheduler_of(pipeline)
+    levels = _noise_levels(scheduler, family, pipeline.shape) if family.refines else []
     return NoiseSchedule(family.noise, int(scheduler.config.num_train_timesteps), levels)
 
 
-def most_steps(settings: DiffusionSettings) -> int:
+def most_steps(pipeline: PipelineFiles[DiffusionSettings]) -> int:
     """The longest schedule that a model's scheduler makes: of LCM, the steps it was trained at."""
-    config = scheduler_in(check_folder(settings), settings.scheduler).config
+    config = scheduler_of(pipeline).config
     trained, known = config["num_train_timesteps"], config.get("original_inference_steps")
     return int(min(trained, known or trained))
 

@@ -63,22 +63,25 @@ def _preset(name: str) -> Preset:
 
 def _loaded(settings: DiffusionSettings | OracleSettings) -> Iterator[str]:
     """Check the files, load the model, and yield a line of each. Raises ModelError."""
-    if isinstance(settings, OracleSettings):
-        from actors.models.oracles.files import resolved as resolved_oracle
+    from actors.models.file_reader import FileReader
 
-        found, files = resolved_oracle(settings)
-        yield f"files complete, {files}"
+    reader = FileReader()
+    if isinstance(settings, OracleSettings):
+        from actors.models.oracles.oracle_files import open_oracle_files
+
+        oracle = open_oracle_files(settings, reader)
+        yield f"files complete, {oracle.fingerprint(reader)}"
         from actors.oracle import Oracle
 
-        Oracle(found)
+        Oracle(oracle.settings)
         return
-    from actors.models.sources import resolved
+    from actors.models.pipeline_files import open_pipeline_files
 
-    pipeline, files = resolved(settings)
-    yield f"files complete, {files}"
+    pipeline = open_pipeline_files(settings, reader)
+    yield f"files complete, {pipeline.fingerprint(reader)}"
     from actors.models.diffusion import Diffusion
 
-    model = Diffusion(pipeline)
+    model = Diffusion(pipeline.settings)
     passes = model.family.evaluations_per_step(settings.guidance_scale, dict(model.denoiser.config))
     yield (
         f"{model.family.name}, {model.shape.width} x {model.shape.height}, {passes} network "

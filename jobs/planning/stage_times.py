@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.errors import SpecError
-from actors.models.folders import fingerprint
+from actors.models.file_reader import FileReader
 from actors.models.profiles import Profile, Timing, curve_of, read_profiles
 from actors.refinement import Refinement
 from actors.settings import ModelSettings, OracleSettings
@@ -191,6 +191,7 @@ def _from_records(spec: JobSpec, refinement: Refinement, output: OutputFolder) -
 
 def _check_same_models(models: ModelSettings, before: dict[str, Any], folder: Path) -> None:
     """Refuse records of other models. Raises SpecError."""
+    reader = FileReader()
     for role, settings in models:
         new = settings.model_dump(mode="json", exclude=MAY_DIFFER)
         old = before["spec"]["models"][role]
@@ -198,7 +199,7 @@ def _check_same_models(models: ModelSettings, before: dict[str, Any], folder: Pa
         changed = [name for name in new if new[name] is not None and old.get(name) != new[name]]
         path = Path(settings.path).expanduser()
         if settings.path and path.is_dir():
-            if fingerprint(path) != before["identity"]["model_files"][role]:
+            if reader.fingerprint(path.resolve()) != before["identity"]["model_files"][role]:
                 changed.append("path")
         elif settings.path != old["path"]:
             changed.append("path")

@@ -15,6 +15,7 @@ import torch
 import transformers
 
 from actors.models.diffusion import Diffusion
+from actors.models.pipeline_files import PipelineFiles, open_pipeline_files
 from actors.settings import DiffusionSettings
 from tests.models.tiny import build
 
@@ -48,6 +49,11 @@ def settings_for(folder: Path, **fields: Any) -> DiffusionSettings:
     """Of a tiny pipeline: pictures of 32 pixels."""
     usual = {"steps": 3, "guidance_scale": 3.0, "batch_size": 8, "width": 32, "height": 32}
     return DiffusionSettings(path=str(folder), **{**usual, **fields})
+
+
+def files_for(folder: Path, **fields: Any) -> PipelineFiles[DiffusionSettings]:
+    """The files of a tiny pipeline, opened with the settings of `settings_for`."""
+    return open_pipeline_files(settings_for(folder, **fields))
 
 
 @pytest.fixture(scope="session")

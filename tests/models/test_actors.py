@@ -18,7 +18,8 @@ from diffusers import (
     EulerDiscreteScheduler,
 )
 
-from actors.models.folders import fingerprint, same_autoencoder
+from actors.models.file_reader import FileReader
+from actors.models.pipeline_files import open_pipeline_files, same_autoencoder
 from actors.models.presets import PRESETS
 from actors.models.schedulers import schedule_of
 from actors.models.timesteps import mend
@@ -214,7 +215,7 @@ def test_the_oracle_scores_each_row_by_itself(student: Student) -> None:
 
 
 def test_the_variances_are_those_of_the_schedule() -> None:
-    variances = schedule_of(TEACHER).levels
+    variances = schedule_of(open_pipeline_files(TEACHER)).levels
     assert len(variances) == 1000
     assert variances == sorted(variances)
 
@@ -223,21 +224,29 @@ def test_a_changed_model_file_is_another_model(tmp_path: Path) -> None:
     original = Path(SHAPES.student.path)
     copy = tmp_path / "student"
     copytree(original, copy)
-    assert fingerprint(copy) == fingerprint(original)
-    assert same_autoencoder(copy, Path(SHAPES.teacher.path))
+
+    def same(one: Path, other: Path) -> bool:
+        student, teacher = (
+            open_pipeline_files(SHAPES.student.model_copy(update={"path": str(path)}))
+            for path in (one, other)
+        )
+        return same_autoencoder(student, teacher, FileReader())
+
+    assert FileReader().fingerprint(copy) == FileReader().fingerprint(original)
+    assert same(copy, Path(SHAPES.teacher.path))
     (copy / "README.md").write_text("documents change no picture")
-    assert fingerprint(copy) == fingerprint(original)
+    assert FileReader().fingerprint(copy) == FileReader().fingerprint(original)
     config = copy / "vae/config.json"
     settings = json.loads(config.read_text())
     config.write_text(json.dumps({**settings, "_diffusers_version": "9"}))
-    assert fingerprint(copy) != fingerprint(original)
-    assert same_autoencoder(copy, original), "remarks and layout change no latents"
+    assert FileReader().fingerprint(copy) != FileReader().fingerprint(original)
+    assert same(copy, original), "remarks and layout change no latents"
     config.write_text(json.dumps({**settings, "scaling_factor": 2.0}))
-    assert not same_autoencoder(copy, original)
+    assert not same(copy, original)
     config.write_text(json.dumps(settings))
     weights = copy / "vae/diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
-    assert not same_autoencoder(copy, original)
+    assert not same(copy, original)
 
 
 def test_prompts_longer_than_the_student_reads_are_drawn_and_told(student: Student) -> None:

@@ -18,8 +18,7 @@ import torch
 from actors.errors import ModelError
 from actors.models.diffusion import Diffusion
 from actors.models.pairing import fitted
-from actors.settings import TeacherSettings
-from tests.models.conftest import Folders, Loaded, settings_for
+from tests.models.conftest import Folders, Loaded, files_for, settings_for
 from tests.models.test_families import PROMPTS, SEEDS, difference, start_for
 from tests.models.tiny import unet
 
@@ -100,9 +99,9 @@ def test_inductors_code_draws_the_same_pictures(
 
 @pytest.mark.parametrize("name", ["z-image", "qwen-image", "qwen-image-edit"])
 def test_what_has_no_fixed_shape_is_not_compiled(name: str, folders: Folders) -> None:
-    settings = settings_for(folders(name), width=64, height=64, compile=True)
+    files = files_for(folders(name), width=64, height=64, compile=True)
     with pytest.raises(ModelError, match="as many tokens as the prompt has"):
-        fitted(TeacherSettings(**settings.model_dump()), folders(name))
+        fitted(files)
 
 
 def test_compiled_weights_stay_where_they_are() -> None:

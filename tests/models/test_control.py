@@ -13,13 +13,12 @@ import torch
 from PIL import Image
 
 from actors.errors import ModelError, SpecError
-from actors.models.checks import read_config
+from actors.models.file_reader import read_config
 from actors.models.pairing import check_roles, fitted
 from actors.refinement import Conditioning, DrawPlan, Refinement
 from actors.rollback import steps_to_ask_for
 from actors.seeds import stage_seed
-from actors.settings import StudentSettings
-from tests.models.conftest import Folders, Note, settings_for
+from tests.models.conftest import Folders, Note, files_for
 from tests.models.rows import IMAGES, PROMPTS, SEEDS, student_of, teacher_of, worst
 from tests.models.tiny import controlnet
 
@@ -104,9 +103,10 @@ def test_a_controlled_refinement_is_diffusers_image_to_image_with_a_controlnet(
     folder, fields = controlled
     name = folder.name
     if name == "qwen-image":
+        files = files_for(folder)
         with pytest.raises(SpecError, match=r"with a ControlNet for the teacher.*regenerate"):
-            check_roles(folder, folder, "refine", "control")
-        check_roles(folder, folder, "regenerate", "control")
+            check_roles(files, files, "refine", "control")
+        check_roles(files, files, "regenerate", "control")
         return
     teacher = teacher_of(folder, Refinement("refine", 0.6, 4, "latents", CONTROL), **fields)
     images = [Image.open(BytesIO(image)) for image in IMAGES]
@@ -193,9 +193,9 @@ def test_a_union_of_controlnets_is_told_what_it_is_shown(folders: Folders, tmp_p
     ]
     assert not np.array_equal(refined[0], refined[1])
     for mode, why in ((None, "knows kinds 0 to 2"), (3, "knows kinds 0 to 2")):
-        settings = settings_for(folder, **fields(mode))
+        files = files_for(folder, **fields(mode))
         with pytest.raises(ModelError, match=why):
-            fitted(StudentSettings(**settings.model_dump()), folder)
+            fitted(files)
 
 
 def test_a_controlled_row_does_not_depend_on_its_neighbours(
@@ -229,14 +229,14 @@ def test_another_network_than_a_controlnet_of_the_model_is_refused(
         path = controlnet(folders("stable-diffusion-xl"), tmp_path / "other")
     if network == "with a mode":
         path, mode = controlnet(folder, tmp_path / "one"), 0
-    settings = settings_for(folder, controlnet={"path": str(path), "mode": mode})
+    files = files_for(folder, controlnet={"path": str(path), "mode": mode})
     with pytest.raises(ModelError, match=why):
-        fitted(StudentSettings(**settings.model_dump()), folder)
+        fitted(files)
 
 
 def test_a_controlnet_for_inpainting_is_refused(folders: Folders, tmp_path: Path) -> None:
     folder = folders("qwen-image")
     path = controlnet(folder, tmp_path / "inpainting", extra_condition_channels=4)
-    settings = settings_for(folder, controlnet={"path": str(path)})
+    files = files_for(folder, controlnet={"path": str(path)})
     with pytest.raises(ModelError, match="is one for inpainting"):
-        fitted(StudentSettings(**settings.model_dump()), folder)
+        fitted(files)

@@ -19,9 +19,9 @@ from actors.models.pairing import check_roles, fitted
 from actors.models.schedulers import CLASSES
 from actors.refinement import Conditioning, DrawPlan, Refinement
 from actors.seeds import stage_seed
-from actors.settings import SchedulerName, StudentSettings
+from actors.settings import SchedulerName
 from jobs.refinement import as_planned
-from tests.models.conftest import Folders, Note, settings_for
+from tests.models.conftest import Folders, Note, files_for
 from tests.models.rows import PROMPTS, SEEDS, picture, png, student_of, teacher_of, worst
 from tests.models.test_parts import save_lora
 from tests.models.test_tasks import resolved_edit
@@ -282,17 +282,20 @@ def test_a_prompt_is_called_cut_short_where_it_is(name: str, folders: Folders) -
 def test_editors_that_cannot_do_what_is_wanted_are_refused(
     student: str, teacher: str, strategy: str, task: str, why: str, folders: Folders
 ) -> None:
+    def check(student: str, teacher: str, strategy: str, task: str) -> None:
+        check_roles(files_for(folders(student)), files_for(folders(teacher)), strategy, task)
+
     with pytest.raises(SpecError, match=why):
-        check_roles(folders(student), folders(teacher), strategy, task)
-    check_roles(folders("qwen-image-edit"), folders("flux-kontext"), "regenerate", "edit")
-    check_roles(folders("instruct-pix2pix"), folders("qwen-image-edit"), "refine", "edit")
+        check(student, teacher, strategy, task)
+    check("qwen-image-edit", "flux-kontext", "regenerate", "edit")
+    check("instruct-pix2pix", "qwen-image-edit", "refine", "edit")
 
 
 @pytest.mark.parametrize("name", ["stable-diffusion", "flux-kontext"])
 def test_the_pictures_guidance_is_refused_where_there_is_none(name: str, folders: Folders) -> None:
-    settings = settings_for(folders(name), image_guidance_scale=1.5)
+    files = files_for(folders(name), image_guidance_scale=1.5)
     with pytest.raises(ModelError, match="is not guided by a picture; leave it out"):
-        fitted(StudentSettings(**settings.model_dump()), folders(name))
+        fitted(files)
 
 
 @pytest.mark.parametrize(("name", "passes"), [("instruct-pix2pix", 3), ("flux-kontext", 1)])

@@ -9,13 +9,13 @@ import pytest
 
 from actors.errors import UserError
 from actors.models.families import FAMILIES, family_of, shape_of
-from actors.models.pairing import model_shape
+from actors.models.pipeline_files import open_pipeline_files
 from actors.models.presets import PRESETS
 from actors.models.schedulers import schedule_of
 from jobs.identity import identity_of
 from jobs.resolution import Job, resolve
 from jobs.spec.job_spec import make_spec
-from tests.models.conftest import Folders, settings_for
+from tests.models.conftest import Folders, files_for, settings_for
 
 SIZE = {"width": 32, "height": 32}
 
@@ -122,7 +122,7 @@ def test_a_sigma_becomes_the_strength_that_has_it(
     folders: Folders, tmp_path: Path, name: str
 ) -> None:
     """Through the shift of the schedule, which in SD3 makes sigma 0.75 of strength 0.5."""
-    schedule = schedule_of(settings_for(folders(name)))
+    schedule = schedule_of(files_for(folders(name)))
     assert schedule.levels == sorted(schedule.levels)
     made = job(folders, tmp_path, name, name, rollback={"sigma": 0.6})
     strength = made.refinement.strength
@@ -140,17 +140,17 @@ def test_places_are_no_part_of_a_jobs_identity(folders: Folders, tmp_path: Path)
 
 def test_the_size_of_a_model_is_in_its_files(folders: Folders) -> None:
     for name, width in [("stable-diffusion", 16), ("stable-diffusion-3", 16), ("flux", 1024)]:
-        settings = settings_for(folders(name), width=None, height=None)
-        assert model_shape(settings, folders(name)).width == width
+        assert files_for(folders(name), width=None, height=None).shape.width == width
     with pytest.raises(UserError, match="no size of its own"):
-        shape_of(settings_for(folders("sana"), width=None), folders("sana"), {})
+        shape_of(settings_for(Path("-"), width=None), family_of("SanaPipeline", Path()), {}, {})
 
 
 def test_a_size_that_the_network_cannot_cut_into_patches_is_refused(folders: Folders) -> None:
     """Of real models: 1016 pixels of FLUX, which wants a multiple of 16."""
     settings = settings_for(folders("flux")).model_copy(update={"width": 34})
+    files = open_pipeline_files(settings)
     with pytest.raises(UserError, match=r"34 pixels is not a multiple of 4.*Try"):
-        model_shape(settings, folders("flux"))
+        _ = files.shape
 
 
 def test_every_family_has_a_tiny_pipeline(folders: Folders) -> None:
@@ -158,4 +158,4 @@ def test_every_family_has_a_tiny_pipeline(folders: Folders) -> None:
         "stable-diffusion", "stable-diffusion-xl", "instruct-pix2pix", "stable-diffusion-3",
         "flux", "flux-kontext", "sana", "sana-sprint", "z-image", "qwen-image", "qwen-image-edit",
     ]  # fmt: skip
-    assert [family_of(folders(name)) for name in names] == list(FAMILIES)
+    assert [files_for(folders(name)).family for name in names] == list(FAMILIES)

@@ -16,9 +16,10 @@ from torch import nn
 
 from actors.errors import ModelError
 from actors.models.diffusion import Diffusion
-from actors.models.pairing import fitted, network_config
-from actors.models.sources import lora_file, resolved
-from actors.settings import LoraSettings, StudentSettings
+from actors.models.file_reader import FileReader
+from actors.models.pairing import fitted
+from actors.models.pipeline_files import lora_file, open_pipeline_files
+from actors.settings import DiffusionSettings, LoraSettings
 from tests.models.conftest import Folders, Loaded, settings_for
 from tests.models.test_families import PROMPTS, SEEDS, difference, plain_arguments
 from tests.models.tiny import unet
@@ -39,6 +40,10 @@ def save_lora(folder: Path, target: Path) -> Path:
     layers = {f"{part}_lora_layers": get_peft_model_state_dict(network)}
     type(pipe).save_lora_weights(target, **layers, safe_serialization=True)
     return target / "pytorch_lora_weights.safetensors"
+
+
+def fingerprint(settings: DiffusionSettings) -> str:
+    return open_pipeline_files(settings).fingerprint(FileReader())
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +99,7 @@ def test_a_damaged_lora_is_refused(lora: Path, tmp_path: Path, damage: Any, said
     file = Path(copy(lora, tmp_path))
     damage(file)
     with pytest.raises(ModelError, match=said):
-        lora_file(LoraSettings(path=str(tmp_path), file=file.name))
+        lora_file(LoraSettings(path=str(tmp_path), file=file.name), FileReader())
 
 
 def test_a_lora_belongs_to_the_identity_by_its_content(
@@ -104,10 +109,10 @@ def test_a_lora_belongs_to_the_identity_by_its_content(
     plain = settings_for(folder)
     named = settings_for(folder, lora={"path": str(lora.parent), "file": lora.name})
     elsewhere = settings_for(folder, lora={"path": str(copy(lora, tmp_path / "other.safetensors"))})
-    assert resolved(named)[1] == resolved(elsewhere)[1] != resolved(plain)[1]
+    assert fingerprint(named) == fingerprint(elsewhere) != fingerprint(plain)
     (tmp_path / "other.safetensors").write_bytes(lora.read_bytes()[:-1] + b"x")
-    assert resolved(named)[1] != resolved(elsewhere)[1]
-    assert resolved(named)[0].lora == LoraSettings(path=str(lora.resolve()))
+    assert fingerprint(named) != fingerprint(elsewhere)
+    assert open_pipeline_files(named).settings.lora == LoraSettings(path=str(lora.resolve()))
 
 
 # ---- LoRAs with the key names of kohya's scripts
@@ -315,10 +320,10 @@ def test_a_unet_by_itself_takes_the_place_of_the_pipelines(
     ours = Diffusion(wanted)
     drawn = ours.draw(PROMPTS[:2], SEEDS[:2], 3)
     assert ours.evaluations == 3
-    settings = StudentSettings(**wanted.model_dump())
-    assert network_config(settings, folder)["time_cond_proj_dim"] == 16
-    assert fitted(settings, folder).evaluations_per_step == 1
-    assert resolved(settings)[1] != resolved(settings_for(folder))[1]
+    files = open_pipeline_files(wanted)
+    assert files.network["time_cond_proj_dim"] == 16
+    assert fitted(files).evaluations_per_step == 1
+    assert fingerprint(wanted) != fingerprint(settings_for(folder))
     pipe: Any = DiffusionPipeline.from_pretrained(folder, unet=other)
     pipe.set_progress_bar_config(disable=True)
     pipe.scheduler = ours.pipe.scheduler

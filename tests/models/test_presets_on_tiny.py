@@ -16,17 +16,17 @@ from typer.testing import CliRunner
 
 from actors.errors import ModelError, SpecError
 from actors.models.diffusion import Diffusion
+from actors.models.file_reader import FileReader
 from actors.models.loading import _place
 from actors.models.presets import CATALOGUE, PRESETS
 from actors.models.schedulers import CLASSES
-from actors.models.sources import resolved
 from actors.rollback import steps_to_ask_for
 from actors.settings import ControlNetSettings, DiffusionSettings
 from cluster.cli.models import app
 from jobs.refinement import as_planned
 from jobs.resolution import resolve
 from jobs.spec.job_spec import make_spec
-from tests.models.conftest import Folders, settings_for
+from tests.models.conftest import Folders, files_for, settings_for
 from tests.models.tiny import EDITORS, controlnet
 
 PROMPT, SEED = "a red cat on a mat", 21
@@ -180,19 +180,19 @@ def test_a_hub_id_is_pinned_to_its_commit_and_loads(hub: Path, folders: Folders)
     """So that a resumed job, and every actor, has the same files."""
     commit = "ab" * 20
     in_cache(hub, "owner/tiny", folders("stable-diffusion"), commit)
-    local, same_files = resolved(settings_for(folders("stable-diffusion")))
-    found, files = resolved(settings_for(Path("owner/tiny")))
+    local, snapshot = files_for(folders("stable-diffusion")), files_for(Path("owner/tiny"))
+    found = snapshot.settings
     assert (found.path, found.revision) == ("owner/tiny", commit)
-    assert files == same_files
+    assert snapshot.fingerprint(FileReader()) == local.fingerprint(FileReader())
     (hub / "models--owner--tiny/refs/main").write_text("cd" * 20)  # it moved on since
     ours = Diffusion(found.model_copy(update={"batch_size": 1})).draw([PROMPT], [SEED], 2)
-    again = Diffusion(local.model_copy(update={"batch_size": 1})).draw([PROMPT], [SEED], 2)
+    again = Diffusion(local.settings.model_copy(update={"batch_size": 1})).draw([PROMPT], [SEED], 2)
     assert torch.equal(ours, again)
 
 
 def test_a_hub_id_that_is_not_there_says_so(hub: Path) -> None:
     with pytest.raises(ModelError, match="'owner/none' is no folder here, and the hub did not"):
-        resolved(settings_for(Path("owner/none")))
+        files_for(Path("owner/none"))
 
 
 # ---- where weights lie

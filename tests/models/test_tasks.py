@@ -27,7 +27,7 @@ from actors.seeds import stage_seed
 from actors.student import Student
 from jobs.resolution import Job, resolve
 from jobs.spec.job_spec import make_spec
-from tests.models.conftest import Folders
+from tests.models.conftest import Folders, files_for
 from tests.models.rows import IMAGES, PROMPTS, SEEDS, picture, png, student_of, teacher_of, worst
 
 EDITED = ("stable-diffusion", "stable-diffusion-xl", "stable-diffusion-3", "flux", "qwen-image")
@@ -165,7 +165,7 @@ def test_models_that_cannot_do_the_task_are_refused(
     student: str, teacher: str, strategy: str, task: str, why: str, folders: Folders
 ) -> None:
     with pytest.raises(SpecError, match=why):
-        check_roles(folders(student), folders(teacher), strategy, task)
+        check_roles(files_for(folders(student)), files_for(folders(teacher)), strategy, task)
 
 
 # ---- whole jobs, resolved

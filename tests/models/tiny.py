@@ -65,7 +65,7 @@ from transformers import (
     T5TokenizerFast,
 )
 
-from actors.models.checks import read_config
+from actors.models.file_reader import read_config
 from actors.models.presets import PRESETS
 
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}

@@ -12,8 +12,8 @@ import torch
 from transformers import BlipForImageTextRetrieval
 
 from actors.images import Pictures
-from actors.models.oracles.files import check_scorer
 from actors.models.oracles.loading import open_model, open_processor, open_tokenizer
+from actors.models.oracles.oracle_files import open_oracle_files
 from actors.settings import ScorerSettings
 
 
@@ -21,7 +21,7 @@ class Retrieval:
     """One loaded model."""
 
     def __init__(self, settings: ScorerSettings, device: torch.device) -> None:
-        folder = check_scorer(settings)
+        folder = open_oracle_files(settings).folder
         self.device = device
         self.model = open_model(BlipForImageTextRetrieval, folder, settings).to(device)
         self.processor = open_processor(folder, settings)

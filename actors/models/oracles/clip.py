@@ -18,7 +18,6 @@ from transformers import CLIPModel
 
 from actors.errors import ModelError
 from actors.images import Pictures
-from actors.models.oracles.files import AESTHETIC_HEAD, check_scorer
 from actors.models.oracles.heads import RowByRow
 from actors.models.oracles.loading import (
     open_model,
@@ -26,6 +25,7 @@ from actors.models.oracles.loading import (
     open_tokenizer,
     read_tensors,
 )
+from actors.models.oracles.oracle_files import AESTHETIC_HEAD, open_oracle_files
 from actors.settings import ScorerSettings
 
 HEAD_LAYERS = (0, 2, 4, 6, 7)
@@ -40,7 +40,7 @@ class Clip:
     """
 
     def __init__(self, settings: ScorerSettings, device: torch.device) -> None:
-        folder = check_scorer(settings)
+        folder = open_oracle_files(settings).folder
         self.device = device
         self.model = open_model(CLIPModel, folder, settings).to(device)
         self.tokenizer = open_tokenizer(folder, settings)
@@ -82,7 +82,7 @@ class Aesthetic:
     """
 
     def __init__(self, settings: ScorerSettings, device: torch.device) -> None:
-        folder = check_scorer(settings)
+        folder = open_oracle_files(settings).folder
         self.device = device
         model = open_model(CLIPModel, folder, settings)
         self.encoder = model.vision_model.to(device)

@@ -21,8 +21,8 @@ from safetensors.torch import save_file
 from actors.errors import BottegaError, ModelError
 from actors.models.folders import DESCRIPTIONS, model_folder
 from actors.models.oracles import open_oracle
-from actors.models.oracles.files import AESTHETIC_HEAD, REWARD_WEIGHTS
 from actors.models.oracles.loading import read_tensors
+from actors.models.oracles.oracle_files import AESTHETIC_HEAD, REWARD_WEIGHTS
 from actors.settings import ScorerSettings
 
 OPEN_CLIP_NAMES = (

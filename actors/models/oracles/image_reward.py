@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -26,9 +25,14 @@ from transformers import BertTokenizer, modeling_utils, pytorch_utils
 
 from actors.errors import ModelError
 from actors.images import Pictures
-from actors.models.oracles.files import MED_CONFIG, check_scorer, reward_weights, tokenizer_folder
 from actors.models.oracles.heads import RowByRow
 from actors.models.oracles.loading import UNREADABLE, read_tensors, refuse_missing
+from actors.models.oracles.oracle_files import (
+    MED_CONFIG,
+    OracleFiles,
+    open_oracle_files,
+    reward_weights,
+)
 from actors.settings import ScorerSettings
 
 MAX_TOKENS = 35
@@ -39,10 +43,9 @@ class ImageReward:
     """One loaded model. Scores are normalised: 0 is the mean of its training set, 1 its spread."""
 
     def __init__(self, settings: ScorerSettings, device: torch.device) -> None:
-        folder = check_scorer(settings)
         self.device = device
         self.dtype = getattr(torch, settings.dtype)
-        self.model = _loaded(folder, settings, str(device))
+        self.model = _loaded(open_oracle_files(settings), str(device))
         self.model.to(device, self.dtype).eval()
         # In float32 whatever comes before, as in the package's `score`.
         self.model.mlp = RowByRow(self.model.mlp.float())
@@ -64,10 +67,11 @@ class ImageReward:
         return [float(reward) for reward in rewards[:, 0].cpu()]
 
 
-def _loaded(folder: Path, settings: ScorerSettings, device: str) -> Any:
+def _loaded(files: OracleFiles[ScorerSettings], device: str) -> Any:
+    settings, folder = files.settings, files.folder
     weights = read_tensors(reward_weights(folder))
     try:
-        tokenizer = BertTokenizer.from_pretrained(tokenizer_folder(folder))
+        tokenizer = BertTokenizer.from_pretrained(files.tokenizer)
         tokenizer.add_special_tokens({"bos_token": "[DEC]"})
         tokenizer.add_special_tokens({"additional_special_tokens": ["[ENC]"]})
         # Without values: a random start for 450 million weights takes longer than loading them.

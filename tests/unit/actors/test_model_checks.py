@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from actors.errors import ModelError
-from actors.models.folders import check_folder, same_autoencoder
-from actors.models.oracles.files import check_scorer
+from actors.models.checks import open_folder
+from actors.models.file_reader import FileReader
+from actors.models.oracles.oracle_files import open_oracle_files
+from actors.models.pipeline_files import PipelineFiles, open_pipeline_files, same_autoencoder
 from actors.models.presets import PRESETS
 from actors.settings import DiffusionSettings, OracleSettings
 
@@ -34,8 +36,9 @@ def oracle(tmp_path: Path) -> OracleSettings:
 
 
 def refusal(settings: DiffusionSettings | OracleSettings) -> str:
+    look: Any = open_oracle_files if isinstance(settings, OracleSettings) else open_pipeline_files
     with pytest.raises(ModelError) as caught:
-        check_scorer(settings) if isinstance(settings, OracleSettings) else check_folder(settings)
+        look(settings)
     return str(caught.value)
 
 
@@ -74,13 +77,13 @@ def cut(file: Path) -> None:
 def test_a_half_copied_pipeline_is_refused(
     student: DiffusionSettings, damage: Callable[[Path], object], said: str
 ) -> None:
-    check_folder(student)
+    open_pipeline_files(student)
     damage(Path(student.path))
     assert said in refusal(student)
 
 
 def test_a_half_copied_oracle_is_refused(oracle: OracleSettings) -> None:
-    check_scorer(oracle)
+    open_oracle_files(oracle)
     cut(Path(oracle.path) / "model.safetensors")
     assert "is not whole" in refusal(oracle)
     (Path(oracle.path) / "model.safetensors").unlink()
@@ -104,7 +107,7 @@ def test_pickled_weights_are_refused_unless_allowed(
     assert f"only diffusion_pytorch_model.{ending}, which can run code" in refusal(student)
     allowed = student.model_copy(update={"allow_pickle": True})
     if ending == "bin":
-        check_folder(allowed)
+        open_pipeline_files(allowed)
     else:
         assert "which can run code" in refusal(allowed)
 
@@ -149,7 +152,20 @@ def test_what_diffusers_itself_names_by_a_pipeline_is_known(student: DiffusionSe
     folder = Path(student.path)
     change(folder / "model_index.json", safety_checker=["stable_diffusion", "Checker"])
     copytree(folder / "unet", folder / "safety_checker")
-    check_folder(student)
+    open_pipeline_files(student)
+
+
+def share(one: Path, other: Path) -> bool:
+    """Whether these two folders' pipelines have the same autoencoder."""
+    reader = FileReader()
+    student, teacher = (
+        PipelineFiles(
+            settings=SHAPES.student.model_copy(update={"path": str(path)}),
+            folder=open_folder(path, reader),
+        )
+        for path in (one, other)
+    )
+    return same_autoencoder(student, teacher, reader)
 
 
 def test_pickled_autoencoders_are_compared_by_their_content(tmp_path: Path) -> None:
@@ -157,11 +173,11 @@ def test_pickled_autoencoders_are_compared_by_their_content(tmp_path: Path) -> N
         (tmp_path / name / "vae").mkdir(parents=True)
         (tmp_path / name / "vae/config.json").write_text("{}")
         (tmp_path / name / "vae/diffusion_pytorch_model.bin").write_bytes(content)
-    assert same_autoencoder(tmp_path / "one", tmp_path / "same")
-    assert not same_autoencoder(tmp_path / "one", tmp_path / "other")
+    assert share(tmp_path / "one", tmp_path / "same")
+    assert not share(tmp_path / "one", tmp_path / "other")
 
 
 def test_pipelines_without_an_autoencoder_share_none(tmp_path: Path) -> None:
     for name in ("one", "other"):
         (tmp_path / name).mkdir()
-    assert not same_autoencoder(tmp_path / "one", tmp_path / "other")
+    assert not share(tmp_path / "one", tmp_path / "other")

@@ -12,7 +12,8 @@ import pytest
 from pydantic import ValidationError
 
 from actors.errors import ModelError
-from actors.models.oracles.files import check_scorer, resolved
+from actors.models.file_reader import FileReader
+from actors.models.oracles.oracle_files import open_oracle_files
 from actors.models.oracles.own import find_class
 from actors.models.presets import PRESETS
 from actors.settings import IMAGE_REWARD, MemberSettings, OracleSettings
@@ -23,6 +24,10 @@ MINE = "class Mine:\n    def score(self, prompts, pictures):\n        return [0.
 
 def settings(kind: str, **fields: Any) -> OracleSettings:
     return OracleSettings(kind=kind, batch_size=4, **fields)
+
+
+def fingerprint(oracle: OracleSettings) -> str:
+    return open_oracle_files(oracle).fingerprint(FileReader())
 
 
 @pytest.mark.parametrize(
@@ -74,38 +79,39 @@ def test_a_half_copied_image_reward_is_refused(
     reward: Path, damage: Callable[[Path], object], said: str
 ) -> None:
     whole = settings("image-reward", path=str(reward))
-    check_scorer(whole)
+    open_oracle_files(whole)
     damage(reward)
     with pytest.raises(ModelError) as refused:
-        check_scorer(whole)
+        open_oracle_files(whole)
     assert said in str(refused.value)
 
 
 def test_another_kinds_pickle_stays_refused(reward: Path) -> None:
     (reward / "config.json").write_text("{}")
     with pytest.raises(ModelError, match=r"only ImageReward\.pt, which can run code"):
-        check_scorer(settings("clip-score", path=str(reward)))
+        open_oracle_files(settings("clip-score", path=str(reward)))
 
 
 def test_an_aesthetic_without_its_head_is_refused() -> None:
     with pytest.raises(ModelError, match=r"has no aesthetic\.safetensors"):
-        check_scorer(settings("aesthetic", path=str(SHAPES)))
+        open_oracle_files(settings("aesthetic", path=str(SHAPES)))
 
 
 def test_the_tokenizer_counts_in_image_rewards_identity(reward: Path) -> None:
-    _, before = resolved(settings("image-reward", path=str(reward)))
+    before = fingerprint(settings("image-reward", path=str(reward)))
     (reward / "vocab.txt").write_text("[PAD]\nred\n")
-    assert resolved(settings("image-reward", path=str(reward)))[1] != before
+    assert fingerprint(settings("image-reward", path=str(reward))) != before
 
 
 def test_an_ensemble_is_every_one_of_its_members(tmp_path: Path) -> None:
     copytree(SHAPES, tmp_path / "copy")
     members = (MemberSettings(path=str(SHAPES)), MemberSettings(path=str(tmp_path / "copy")))
-    pinned, before = resolved(settings("ensemble", members=members))
+    files = open_oracle_files(settings("ensemble", members=members))
+    pinned, before = files.settings, files.fingerprint(FileReader())
     assert [Path(member.path).is_absolute() for member in pinned.members] == [True, True]
     config = tmp_path / "copy/config.json"
     config.write_text(config.read_text() + "\n")
-    assert resolved(settings("ensemble", members=members))[1] != before
+    assert fingerprint(settings("ensemble", members=members)) != before
 
 
 @pytest.fixture
@@ -123,15 +129,15 @@ def test_a_class_of_ones_own_counts_by_its_source_file(modules: Path, tmp_path: 
     (modules / "mine_a.py").write_text(MINE)
     (modules / "mine_b.py").write_text(MINE + "# changed\n")
     (modules / "mine_c.py").write_text(MINE)
-    pinned, one = resolved(settings("mine_a:Mine"))
-    assert pinned.revision == one
-    assert resolved(settings("mine_b:Mine"))[1] != one
-    assert resolved(settings("mine_c:Mine"))[1] == one
+    one = fingerprint(settings("mine_a:Mine"))
+    assert open_oracle_files(settings("mine_a:Mine")).settings.revision == one
+    assert fingerprint(settings("mine_b:Mine")) != one
+    assert fingerprint(settings("mine_c:Mine")) == one
     (tmp_path / "weights.json").write_text("1")
-    _, with_files = resolved(settings("mine_a:Mine", path=str(tmp_path)))
+    with_files = fingerprint(settings("mine_a:Mine", path=str(tmp_path)))
     assert with_files != one
     (tmp_path / "weights.json").write_text("2")
-    assert resolved(settings("mine_a:Mine", path=str(tmp_path)))[1] != with_files
+    assert fingerprint(settings("mine_a:Mine", path=str(tmp_path))) != with_files
 
 
 def test_an_entry_point_names_a_class(modules: Path) -> None:

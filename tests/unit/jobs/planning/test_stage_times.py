@@ -106,7 +106,7 @@ def write_job(folder: Path, job: JobSpec, steps: int = 10) -> None:
 
 @pytest.fixture
 def _same_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jobs.planning.stage_times.fingerprint", lambda _: "files")
+    monkeypatch.setattr("jobs.planning.stage_times.FileReader.fingerprint", lambda *_: "files")
 
 
 @pytest.mark.usefixtures("_same_files")

@@ -1,0 +1,62 @@
+"""The files of a job's three models: found, checked and hashed once, before anything starts.
+
+Everything that a job has to know of them is in the value that `open_model_files` returns; only an
+actor opens the same files again, to load them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from actors.models.file_reader import FileReader
+from actors.models.oracles.oracle_files import open_oracle_files
+from actors.models.pairing import check_roles, fitted, share_latents
+from actors.models.pipeline_files import PipelineFiles, open_pipeline_files
+from actors.refinement import Strategy
+from actors.settings import ModelSettings, StudentSettings, TeacherSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFiles:
+    """What is known of a job's models by their files.
+
+    `settings`: with paths and revisions that mean the same in every process, and what only the
+    files say filled in. `fingerprints`: role -> hash of all the model's files. `share_latents`:
+    whether the student's latents mean the same to the teacher.
+    """
+
+    settings: ModelSettings
+    student: PipelineFiles[StudentSettings]
+    teacher: PipelineFiles[TeacherSettings]
+    fingerprints: dict[str, str]
+    share_latents: bool
+
+    @property
+    def instructed(self) -> bool:
+        """Whether the models edit a picture as its prompt tells them."""
+        return self.teacher.family.instructed
+
+
+def open_model_files(models: ModelSettings, strategy: Strategy, task: str) -> ModelFiles:
+    """Look at each file of the models once. Raises ModelError or SpecError for what cannot work.
+
+    What takes no time is checked first: a model of gigabytes is hashed when all else fits.
+    """
+    reader = FileReader()
+    student = open_pipeline_files(models.student, reader)
+    teacher = open_pipeline_files(models.teacher, reader)
+    oracle = open_oracle_files(models.oracle, reader)
+    check_roles(student, teacher, strategy, task)
+    return ModelFiles(
+        settings=ModelSettings(
+            student=fitted(student), oracle=oracle.settings, teacher=fitted(teacher)
+        ),
+        student=student,
+        teacher=teacher,
+        fingerprints={
+            "student": student.fingerprint(reader),
+            "oracle": oracle.fingerprint(reader),
+            "teacher": teacher.fingerprint(reader),
+        },
+        share_latents=share_latents(student, teacher, reader),
+    )
