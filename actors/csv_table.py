@@ -1,4 +1,4 @@
-"""Small tables that people write: CSV with remarks, and the line of every mistake."""
+"""Reads small CSV tables that people write; names the file and the line of every mistake."""
 
 from __future__ import annotations
 

@@ -1,18 +1,20 @@
-"""What the driver learns from a call. Light: workers that only handle files import it too."""
+"""The facts about a call that the driver fetches. Imports no torch: workers for files import it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+PermanentFailures = tuple[tuple[int, str], ...]
+"""(place in the batch, reason) of each row that fails however often it is tried."""
+
 
 @dataclass(frozen=True, slots=True)
 class CallFacts:
-    """All that the driver fetches of a call: small, and no picture in it.
+    """Everything that the driver fetches of a call: small, and no picture in it.
 
-    `stored_bytes`: what the call left in the object store, by output. `evaluations`: network
-    evaluations of one row, counted as they happened (0 for calls without a diffusion model).
-    `truncated`: places in the batch whose prompts were longer than the model reads. `hopeless`:
-    places for which nothing can be made, however often it is tried, with the reason.
+    `stored_bytes`: size of each output in the object store. `evaluations`: network evaluations of
+    one row, counted as they happened (0 for calls without a diffusion model). `truncated`: places
+    in the batch whose prompts were longer than the model reads.
     """
 
     rows: int
@@ -20,4 +22,4 @@ class CallFacts:
     stored_bytes: tuple[int, ...] = ()
     evaluations: int = 0
     truncated: tuple[int, ...] = ()
-    permanent_failures: tuple[tuple[int, str], ...] = ()
+    permanent_failures: PermanentFailures = ()

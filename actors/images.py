@@ -1,4 +1,4 @@
-"""The pictures of an input: opened, brought to the model's size, and made into what it is told."""
+"""Opens the pictures of an input, brings them to the model's size, and finds edges in them."""
 
 from __future__ import annotations
 
@@ -15,54 +15,53 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from actors.errors import InputError
+from actors.facts import PermanentFailures
 from actors.refinement import Conditioning, Fit
 
 Pictures = npt.NDArray[np.uint8]
 """(rows, height, width, 3), uint8 RGB."""
 
-
-Unreadable = tuple[tuple[int, str], ...]
-"""Which of some pictures cannot be read, and why."""
-
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")
-"""What is opened. Pillow knows more, and hands some of them to other programs (EPS)."""
+"""The formats that are opened. Pillow knows more, and hands some to other programs (EPS)."""
 
-LASTING = (None, ENOENT, ENOTDIR, EISDIR, ENAMETOOLONG)
-"""Errors of a picture that will be the same the next time. Others are the file system's."""
+PERMANENT_ERRNOS = (None, ENOENT, ENOTDIR, EISDIR, ENAMETOOLONG)
+"""Errors of a picture that a retry meets again; None: Pillow's own, about the content. Any other
+is the file system's, and may pass."""
 
-BROKEN = (
+PILLOW_ERRORS = (
     *(OSError, ValueError, SyntaxError, TypeError, LookupError, EOFError, OverflowError),
     *(struct.error, Image.DecompressionBombWarning, Image.DecompressionBombError),
 )
-"""All that Pillow raises at broken files."""
+"""Everything that Pillow raises for broken files."""
 
 
 def prepared(
-    images: Sequence[bytes | str], given: Conditioning, width: int, height: int
-) -> tuple[Pictures, Unreadable]:
+    images: Sequence[bytes | str], conditioning: Conditioning, width: int, height: int
+) -> tuple[Pictures, PermanentFailures]:
     """The rows' pictures as student and teacher take them: (rows, height, width, 3), uint8.
 
-    images: each the bytes of a file, or its path. One that cannot be read is white, and told of:
-    of a million pictures some are broken, and that is no fault of the actor or of its neighbours.
+    images: each the bytes of a file, or its path. A picture that cannot be read is white, and its
+    place is among the failures: of a million pictures some are broken, which is no fault of the
+    actor or of the other rows.
     """
     pictures = np.full((len(images), height, width, 3), 255, np.uint8)
-    unreadable = []
+    failures = []
     for place, image in enumerate(images):
         try:
-            opened = open_image(image, width, height, given.fit)
+            opened = open_image(image, width, height, conditioning.fit)
         except InputError as error:
-            unreadable.append((place, str(error)))
+            failures.append((place, str(error)))
             continue
-        pictures[place] = edges_of(opened, *given.canny) if given.canny else opened
-    return pictures, tuple(unreadable)
+        pictures[place] = edges_of(opened, *conditioning.canny) if conditioning.canny else opened
+    return pictures, tuple(failures)
 
 
 def open_image(image: bytes | str, width: int, height: int, fit: Fit = "crop") -> Pictures:
     """One picture, (height, width, 3) uint8: upright, on white where it is transparent, resized.
 
-    Of another shape, it loses its edges, equally on both sides; `stretch` distorts it instead, as
-    diffusers' image-to-image does. Raises InputError for what is no picture, with a reason that is
-    the same on every cluster; an OSError where the file system is at fault.
+    A picture of another aspect ratio is cropped equally on both sides; `stretch` distorts it
+    instead, as diffusers' image-to-image does. Raises InputError for a file that is no picture,
+    with a reason that is the same on every cluster; an OSError where the file system is at fault.
     """
     try:
         with (
@@ -72,10 +71,11 @@ def open_image(image: bytes | str, width: int, height: int, fit: Fit = "crop") -
             picture = _as_rgb(ImageOps.exif_transpose(file))
     except UnidentifiedImageError as error:
         raise InputError(f"the picture is none of {', '.join(FORMATS)}") from error
-    except BROKEN as error:
-        if getattr(error, "errno", None) not in LASTING:
+    except PILLOW_ERRORS as error:
+        if getattr(error, "errno", None) not in PERMANENT_ERRNOS:
             raise
         # Without the path: the row has it, and it may be another on the next cluster.
+        # 200 characters, chosen: Pillow's messages fit, but for those that quote a file's bytes.
         reason = (isinstance(error, OSError) and error.strerror) or str(error)
         raise InputError(f"the picture cannot be read: {reason[:200]}") from error
     size, how = (width, height), Image.Resampling.LANCZOS

@@ -1,4 +1,4 @@
-"""The oracle: how well does a picture fit its prompt?"""
+"""The oracle scores how well a picture fits its prompt."""
 
 from __future__ import annotations
 

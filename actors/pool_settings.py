@@ -1,4 +1,4 @@
-"""What each of the three actor pools is told: how many actors, and what each of them takes."""
+"""The settings of the three actor pools: how many actors, and what each of them needs."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class PoolSettings(Settings):
     size: int | None = Field(
         default=None,
         ge=1,
-        description="Actors, from the beginning to the end. Default: the number follows what is "
-        "measured (docs/balance.md).",
+        description="Actors, from the beginning to the end. Default: the number follows the "
+        "measurements (docs/balance.md).",
     )
     min_size: int = Field(default=0, ge=0, description="No fewer actors than this, without `size`.")
     max_size: int | None = Field(
@@ -30,8 +30,8 @@ class PoolSettings(Settings):
     threads_per_actor: int = Field(
         default=1,
         ge=1,
-        description="torch's threads in one actor. On CPUs it changes the last bits of a picture, "
-        "so it belongs to the job, and not to the machine.",
+        description="torch's threads in one actor. On CPUs the number changes the last bits of a "
+        "picture, so it belongs to the job, and not to the machine.",
     )
     node_label: dict[str, str] = Field(
         default_factory=dict,

@@ -1,4 +1,4 @@
-"""What student and teacher are to do. Light: it loads without torch, and so does a plan."""
+"""The tasks of student and teacher, in numbers. Imports no torch, so that a plan starts fast."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ Fit = Literal["crop", "stretch"]
 
 @dataclass(frozen=True, slots=True)
 class Conditioning:
-    """What the pictures of the input are for; a row of `task: generate` has none.
+    """How the models use a row's own picture; a row of `task: generate` has none.
 
     `task`: edit starts from the row's picture, noised to `strength` (SDEdit, arXiv 2108.01073);
-    control draws from noise and hands the picture to a ControlNet (arXiv 2302.05543). `canny`: the
-    two thresholds of its edges, where the picture is a photograph and the network knows edges.
-    `fit`: how a picture of another shape is brought to the model's.
+    control draws from noise and shows the picture to a ControlNet (arXiv 2302.05543). `canny`: the
+    two thresholds of Canny's edge detector, for a ControlNet of edges and photographs; None shows
+    the picture itself. `fit`: how a picture of another aspect ratio gets the model's.
     """
 
     task: Literal["edit", "control"]
@@ -28,10 +28,10 @@ class Conditioning:
 
 @dataclass(frozen=True, slots=True)
 class DrawPlan:
-    """What the student does with a prompt: `draws` pictures of it."""
+    """The student's task for a prompt: `draws` pictures of it."""
 
     draws: int = 1
-    given: Conditioning | None = None
+    conditioning: Conditioning | None = None
 
 
 FROM_PROMPTS = DrawPlan()
@@ -40,7 +40,7 @@ FROM_PROMPTS = DrawPlan()
 
 @dataclass(frozen=True, slots=True)
 class Refinement:
-    """What the teacher does with a rejected picture, everything resolved to numbers.
+    """The teacher's task for a rejected picture, everything resolved to numbers.
 
     `strength`: the fraction of the teacher's timesteps to go back (1 for `regenerate`).
     `steps`: network steps really taken. `through`: whether the start is the student's latents
@@ -51,4 +51,4 @@ class Refinement:
     strength: float
     steps: int
     through: Through
-    given: Conditioning | None = None
+    conditioning: Conditioning | None = None

@@ -1,4 +1,4 @@
-"""How far back the teacher goes, and in how many steps: arithmetic only.
+"""Computes how far back the teacher goes, and in how many steps. Arithmetic only.
 
 Two meanings of "rollback" are in use, and they are far apart: on SDXL's schedule strength 0.7 is
 variance 0.917.
@@ -42,7 +42,7 @@ def steps_to_ask_for(strength: float, steps: int, rounding: Rounding = "down") -
     """The `num_inference_steps` with which diffusers' img2img really takes `steps` steps.
 
     img2img takes num_inference_steps * strength steps, rounded down (Stable Diffusion, SDXL) or up
-    (the flow-matching pipelines), so that asking for 10 at strength 0.6 would silently give 6.
+    (the flow-matching pipelines): a call that asks for 10 at strength 0.6 silently takes 6.
     `strength` is in (0, 1], `steps` at least 1.
 
     Of the numbers that give `steps`, the one whose first timestep is nearest to `strength`.
@@ -58,7 +58,7 @@ def steps_to_ask_for(strength: float, steps: int, rounding: Rounding = "down") -
 
 
 def steps_taken(strength: float, asked: int, rounding: Rounding) -> int:
-    """What the pipelines' `get_timesteps` does, in their own arithmetic."""
+    """The steps that diffusers' pipelines take of `asked`, by the arithmetic of `get_timesteps`."""
     if rounding == "down":
         return min(int(asked * strength), asked)
     return asked - int(max(asked - min(asked * strength, asked), 0))
@@ -66,6 +66,7 @@ def steps_taken(strength: float, asked: int, rounding: Rounding) -> int:
 
 def default_steps(strength: float, whole_steps: int) -> int:
     """Steps after a rollback to `strength`, as dense as a whole drawing of `whole_steps`."""
+    # 1e-9 is above the rounding of the product: 0.55 * 100 is 55.00000000000001.
     return max(1, ceil(strength * whole_steps - 1e-9))
 
 

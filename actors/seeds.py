@@ -1,7 +1,7 @@
-"""Seeds: where every random number of a job comes from.
+"""Derives the seeds from which every random number of a job comes.
 
 A job has a seed, a row has a seed, and each stage of a row has its own: nothing else is random.
-So a row's noise depends on the row alone, never on its batch, its actor, or the hour.
+So a row's noise depends on the row alone, never on its batch, its actor, or the time.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What each model is told: frozen, validated, and free of torch, so that a job file loads fast.
+"""The settings of each model: frozen, validated, and free of torch, so that a job file loads fast.
 
 `jobs.spec.job_spec` puts these into the job file; `actors.models.presets` fills them for known
 models.
@@ -25,7 +25,12 @@ ALLOW_PICKLE = (
 )
 
 PLACES = frozenset({"path", "file", "revision", "allow_pickle", "timed"})
-"""Fields that say where a model's files are, or what stands in for them, and not what they are."""
+"""Fields with the place of a model's files, or its stand-in. An identity leaves them out: it has a
+hash of the content."""
+
+
+# The upper bounds below are chosen: far above what any model takes, so that only typing errors meet
+# them. 1,000 steps are all the training timesteps that diffusers' schedulers have.
 
 
 class DenoiserSettings(Settings):
@@ -55,7 +60,7 @@ class ControlNetSettings(Settings):
         description="A folder with its config.json and .safetensors, or a hub id."
     )
     revision: str | None = Field(default=None, description="The hub revision (commit) to load.")
-    scale: float = Field(default=1.0, ge=0, le=10, description="How much it is listened to.")
+    scale: float = Field(default=1.0, ge=0, le=10, description="How strongly it acts.")
     mode: int | None = Field(
         default=None,
         ge=0,
@@ -72,11 +77,11 @@ class SchedulerSettings(Settings):
     )
     options: dict[str, bool | int | float | str | None] = Field(
         default_factory=dict,
-        description="What its class in diffusers is told, e.g. {timestep_spacing: trailing}.",
+        description="Arguments of its class in diffusers, e.g. {timestep_spacing: trailing}.",
     )
     timesteps: tuple[int, ...] | None = Field(
         default=None,
-        description="The very timesteps of a drawing, falling, as many as `steps`; for students "
+        description="The exact timesteps of a drawing, falling, as many as `steps`; for students "
         "that were distilled at these.",
     )
     eta: float | None = Field(
@@ -221,7 +226,7 @@ ORACLE_KINDS = (
 
 
 class ScorerSettings(Settings):
-    """What scores how well a picture fits its prompt: higher is better."""
+    """A model or a class that scores how well a picture fits its prompt: higher is better."""
 
     kind: Annotated[str, Field(min_length=1)] = Field(
         default="blip-itm",
@@ -262,7 +267,7 @@ class MemberSettings(ScorerSettings):
     """One of an ensemble's oracles."""
 
     weight: float = Field(
-        default=1.0, allow_inf_nan=False, description="What its score is multiplied by."
+        default=1.0, allow_inf_nan=False, description="Its score is multiplied by this."
     )
 
     @model_validator(mode="after")

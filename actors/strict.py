@@ -1,4 +1,4 @@
-"""The base of everything that a job file says."""
+"""The base class of all settings in a job file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The student: draws every prompt in a few steps."""
+"""The student draws every prompt in a few steps."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from time import perf_counter
 
 import torch
 
-from actors.facts import CallFacts
-from actors.images import Pictures, Unreadable, prepared
+from actors.facts import CallFacts, PermanentFailures
+from actors.images import Pictures, prepared
 from actors.models.diffusion import Diffusion
 from actors.refinement import FROM_PROMPTS, DrawPlan
 from actors.seeds import stage_seed
@@ -39,7 +39,7 @@ class Student:
         images: Sequence[bytes | str] | None = None,
         micro_batch_size: int | None = None,
     ) -> tuple[torch.Tensor, Pictures, CallFacts]:
-        """Draw each prompt, as often as the `Drawing` says; a row's drawings are neighbours.
+        """Draw each prompt, as often as the `DrawPlan` says; a row's drawings are neighbours.
 
         seeds: the rows' seeds. images: the rows' own pictures, where the task has them.
         micro_batch_size: pictures computed together, `batch_size` unless the device has too little
@@ -51,13 +51,13 @@ class Student:
         draws = self.draw_plan.draws
         texts = [prompt for prompt in prompts for _ in range(draws)]
         noise = [stage_seed(seed, name) for seed in seeds for name in _stages(draws)]
-        given = self.draw_plan.given
+        conditioning = self.draw_plan.conditioning
         own: Pictures | None = None
-        unreadable: Unreadable = ()
-        if given is not None and images is not None:
-            own, unreadable = prepared(images, given, *self.diffusion.size)
+        failures: PermanentFailures = ()
+        if conditioning is not None and images is not None:
+            own, failures = prepared(images, conditioning, *self.diffusion.size)
         latents = self.diffusion.draw_anew(
-            texts, noise, self.settings.steps, given, own, micro_batch_size
+            texts, noise, self.settings.steps, conditioning, own, micro_batch_size
         )
         pictures = self.diffusion.decode(latents, micro_batch_size)
         latents = latents.cpu()
@@ -66,16 +66,16 @@ class Student:
             seconds=perf_counter() - start,
             stored_bytes=(latents.nbytes, pictures.nbytes),
             evaluations=self.diffusion.evaluations * draws,
-            truncated=self.diffusion.cut_short(prompts),
+            truncated=self.diffusion.truncated(prompts),
             permanent_failures=tuple(
-                {**dict(_not_finite(latents, draws)), **dict(unreadable)}.items()
+                {**dict(_not_finite(latents, draws)), **dict(failures)}.items()
             ),
         )
         return latents, pictures, facts
 
 
 def _not_finite(latents: torch.Tensor, draws: int) -> Iterator[tuple[int, str]]:
-    """Rows of which a drawing is no picture: it would be black, with a score as any other."""
+    """Rows with a drawing that is not finite: a black picture, with a score like any other."""
     finite = latents.isfinite().flatten(1).all(dim=1).view(-1, draws).all(dim=1)
     for place in (~finite).nonzero().flatten().tolist():
         yield (

@@ -1,4 +1,4 @@
-"""The teacher: improves the pictures that the oracle rejects, or draws them anew."""
+"""The teacher improves the pictures that the oracle rejects, or draws them anew."""
 
 from __future__ import annotations
 
@@ -52,17 +52,20 @@ class Teacher:
         noise = [stage_seed(seed, "teacher") for seed in seeds]
         plan = self.refinement
         own: Pictures | None = None
-        # A refined edit starts from the student's picture: the row's own has had its say, but for
-        # an editor, which is shown it at every step.
-        is_refined_edit = plan.strategy == "refine" and plan.given and plan.given.task == "edit"
+        # A refined edit starts from the student's picture, which came from the row's own. Only an
+        # editor is shown the row's own again, at every step.
+        is_refined_edit = (
+            plan.strategy == "refine" and plan.conditioning and plan.conditioning.task == "edit"
+        )
         is_shown = self.diffusion.family.instructed or not is_refined_edit
-        if plan.given and is_shown and images is not None:
-            own, unreadable = prepared(images, plan.given, *self.diffusion.size)
-            if unreadable:
-                raise InputError(unreadable[0][1])  # the student could read it
+        if plan.conditioning and is_shown and images is not None:
+            own, failures = prepared(images, plan.conditioning, *self.diffusion.size)
+            if failures:
+                # Only if the file changed meanwhile: the student could read it.
+                raise InputError(failures[0][1])
         if plan.strategy == "regenerate":
             latents = self.diffusion.draw_anew(
-                prompts, noise, plan.steps, plan.given, own, micro_batch_size
+                prompts, noise, plan.steps, plan.conditioning, own, micro_batch_size
             )
         else:
             chosen = [starts[which][row] for which, row in picks]
@@ -73,7 +76,7 @@ class Teacher:
                 plan.strength,
                 plan.steps,
                 micro_batch_size,
-                self.diffusion.conditions(plan.given, own, micro_batch_size),
+                self.diffusion.conditions(plan.conditioning, own, micro_batch_size),
             )
         pictures = self.diffusion.decode(latents, micro_batch_size)
         facts = CallFacts(

@@ -3,8 +3,8 @@
 For benchmarks, and for people who plan a cluster: the pools, the references, the batches and the
 dataset are real, only the pictures are of one grey. Seconds come from a profile
 (`actors.models.profiles`), scores from the rows' seeds. A picture and its latents carry their row's
-seed in their first bytes: so the oracle knows what it scores, and a teacher that gets another row's
-latents says so. Light: an actor starts without torch.
+seed in their first bytes: so the oracle knows which row it scores, and a teacher that gets another
+row's latents raises. Imports no torch, so that an actor starts fast.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ DEFAULT_SIDE = 512
 
 SEED_BYTES = 8
 REFINED = SEED_BYTES
-"""The byte of a picture that says whether a teacher made it."""
+"""The place of the byte that flags a teacher's picture."""
 
 
 VARIANCES: tuple[float, ...] = tuple(
@@ -48,7 +48,7 @@ VARIANCES: tuple[float, ...] = tuple(
 
 
 def identities(models: ModelSettings) -> dict[str, str]:
-    """By role: what a stand-in's pictures or scores depend on beside its shape; no time does."""
+    """Role -> what a stand-in's pictures or scores depend on, beside their shape; never on time."""
     oracle = models.oracle.timed
     assert oracle is not None
     return {"student": "timed", "oracle": f"timed, rejects {oracle.rejected}", "teacher": "timed"}
@@ -57,8 +57,8 @@ def identities(models: ModelSettings) -> dict[str, str]:
 def timing_of(settings: DiffusionSettings | OracleSettings, steps: int | None = None) -> Timing:
     """How long the calls of a timed model take. `steps`: network steps, of a whole drawing if None.
 
-    A refinement takes its steps' share of a whole drawing; what encoding and decoding take beside
-    the steps is in that share, as no profile has it apart.
+    A refinement takes its steps' share of a whole drawing. Encoding and decoding are in that share
+    too, since no profile has measured them apart.
     """
     timed = settings.timed
     assert timed is not None
@@ -80,7 +80,7 @@ def timing_of(settings: DiffusionSettings | OracleSettings, steps: int | None = 
 def score_of(settings: OracleSettings, seed: int, refined: bool) -> float:
     """The score of a row's picture, in [0, 1).
 
-    Of the drawn pictures the fraction `rejected` is below 0.5; the teacher's never are.
+    The fraction `rejected` of the drawn pictures scores below 0.5; the teacher's never do.
     """
     assert settings.timed is not None
     luck = chance(seed, "timed/refined" if refined else "timed/drawn")
@@ -206,14 +206,14 @@ class TimedOracle:
 
 
 class _Clock:
-    """Lets the time of a timing pass; at once that of loading."""
+    """Sleeps for the seconds of a timing; when it is made, for those of loading."""
 
     def __init__(self, timing: Timing) -> None:
         self._timing, self._gpu = timing, _gpu_here()
         sleep(timing.loading)
 
     def take(self, start: float, rows: int, micro_batch_size: int, key: int) -> None:
-        """Return when a call that began at `start` has taken its time."""
+        """Sleep until a call that began at `start` has taken its seconds."""
         seconds = self._timing.seconds(rows, micro_batch_size, key, self._gpu)
         sleep(max(0.0, start + seconds - perf_counter()))
 

@@ -1,4 +1,4 @@
-"""What a stand-in is told: how long it takes, and what it rejects (actors/timed.py)."""
+"""The settings of a stand-in: how long its calls take, and what it rejects (actors/timed.py)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class TimedSettings(Settings):
     )
     gpu: str | None = Field(
         default=None,
-        description="Whose seconds an actor takes if it cannot tell its GPU by the node's label "
+        description="The type whose seconds an actor takes if its node has no label "
         "ray.io/accelerator-type. Default: the first type.",
     )
     load_seconds: float = Field(
@@ -46,7 +46,7 @@ class TimedSettings(Settings):
     speed: float = Field(
         default=1.0,
         gt=0,
-        description="So many times as fast as real: 10 makes ten seconds one.",
+        description="How many times faster than real: at 10, ten seconds take one.",
     )
 
     @field_validator("seconds", mode="before")
@@ -68,13 +68,13 @@ class TimedSettings(Settings):
 
     @property
     def curves(self) -> dict[str, Curve]:
-        """Seconds of a batch, by type of GPU; the one to take by default is the first."""
+        """Seconds of a batch, by type of GPU; the first type is the default."""
         timed = {gpu: curve_of(sizes) for gpu, sizes in self.seconds.items()}
         return dict(sorted(timed.items(), key=lambda item: item[0] != self.gpu))
 
 
 ANY_GPU = "any"
-"""The type of a GPU whose type was not said."""
+"""Stands for every type of GPU where `seconds` names none."""
 
 
 class TimedDiffusionSettings(TimedSettings):
@@ -104,7 +104,7 @@ class TimedDiffusionSettings(TimedSettings):
         return dict(sorted(found.items(), key=lambda item: item[0] != self.gpu))
 
     def steps(self, own: int) -> int:
-        """The steps that the seconds are of: the profile's, or else the model's `own`."""
+        """The steps of the batch that was timed: the profile's, or else the model's `own`."""
         return own if self.profile is None else published()[self.profile].steps
 
 

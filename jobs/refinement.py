@@ -47,12 +47,17 @@ def planned_refinement(
 
     instructed: whether the teacher edits by an instruction, and so from noise. schedule: its own.
     """
-    given = conditioning_of(spec.task, spec.edit, spec.control, spec.image_fit)
+    conditioning = conditioning_of(spec.task, spec.edit, spec.control, spec.image_fit)
     strength = _strength(spec, schedule)
-    if given and given.task == "edit" and spec.strategy == "regenerate" and not instructed:
-        strength = given.strength
+    if (
+        conditioning
+        and conditioning.task == "edit"
+        and spec.strategy == "regenerate"
+        and not instructed
+    ):
+        strength = conditioning.strength
     steps = spec.teacher_steps or default_steps(strength, spec.models.teacher.steps)
-    return Refinement(spec.strategy, strength, steps, through, given)
+    return Refinement(spec.strategy, strength, steps, through, conditioning)
 
 
 def as_planned(spec: JobSpec) -> Refinement:
@@ -122,8 +127,8 @@ def _check_mixing(spec: JobSpec, schedule: NoiseSchedule, name: str, noise: Nois
 
 def check_edit(spec: JobSpec, files: ModelFiles) -> None:
     """Refuse a start that the student's few steps cannot reach; log a warning if they miss it."""
-    given = conditioning_of(spec.task, spec.edit, spec.control, spec.image_fit)
-    if given is None or given.task != "edit":
+    conditioning = conditioning_of(spec.task, spec.edit, spec.control, spec.image_fit)
+    if conditioning is None or conditioning.task != "edit":
         return
     if files.instructed:
         _check_instructed(spec)
@@ -136,14 +141,14 @@ def check_edit(spec: JobSpec, files: ModelFiles) -> None:
     from actors.models.schedulers import most_steps
 
     student, most = spec.models.student, most_steps(files.student)
-    asked = steps_to_ask_for(given.strength, student.steps, files.student.family.rounding)
+    asked = steps_to_ask_for(conditioning.strength, student.steps, files.student.family.rounding)
     if asked > most:
         raise SpecError(
-            f"edit.strength: {given.strength:g} in {student.steps} steps needs a schedule of "
-            f"{asked} steps, and the student's has at most {most}. Raise it, or lower "
+            f"edit.strength: {conditioning.strength:g} in {student.steps} steps needs a schedule "
+            f"of {asked} steps, and the student's has at most {most}. Raise it, or lower "
             "models.student.steps."
         )
-    _warn_of_a_far_start("edit.strength", "student", given.strength, student.steps, asked)
+    _warn_of_a_far_start("edit.strength", "student", conditioning.strength, student.steps, asked)
 
 
 def _check_instructed(spec: JobSpec) -> None:

@@ -1,1 +1,1 @@
-"""What the actors load: diffusion pipelines, oracles, presets, and the embedded set."""
+"""Everything that actors load: diffusion pipelines, oracles, presets, and the embedded set."""

@@ -1,4 +1,4 @@
-"""Is a model folder whole, and does loading it run nobody's code?
+"""Checks that a model folder is whole, and that it brings no code of its own.
 
 Looks at files only; nothing here loads a model, so a bad path is refused before an actor starts.
 Code that comes with a model is refused and not merely left unused, so that what a folder promises

@@ -47,7 +47,7 @@ def padded(rows: Sequence[T], size: int) -> list[T]:
 
 
 def in_batches(compute: Callable[[slice], T], num_rows: int, size: int) -> list[T]:
-    """What `compute` makes of each `size` rows in turn."""
+    """The results of `compute` for each `size` rows in turn."""
     with torch.inference_mode():
         return [compute(slice(first, first + size)) for first in range(0, num_rows, size)]
 
@@ -87,8 +87,8 @@ class Diffusion:
         """Draw from noise, `micro_batch_size` (the batch size by default) rows together.
 
         Returns latents: (rows, channels, height, width), on the device. `seeds` are the stage's
-        own (`actors.seeds.stage_seed`), one a row. conditions: what each row's network is shown at
-        every step, as `conditions` returns it.
+        own (`actors.seeds.stage_seed`), one a row. conditions: as `conditions` returns them, shown
+        to the network at every step.
         """
         if not self._draws:
             raise ModelError(f"a {type(self.pipe).__name__} only refines: it needs a picture.")
@@ -128,7 +128,7 @@ class Diffusion:
             image = image.to(self.device, self.denoiser.dtype)
             asked = steps_to_ask_for(strength, steps, self.family.rounding)
             if self.family.instructed:
-                more = self._on_the_way(image, noise, steps, asked)
+                more = self._from_latents(image, noise, steps, asked)
             else:
                 more = {"image": image, "strength": strength, "num_inference_steps": asked}
             own = self._condition(pipe, conditions, rows, size)
@@ -141,41 +141,42 @@ class Diffusion:
         prompts: Sequence[str],
         seeds: Sequence[int],
         steps: int,
-        given: Conditioning | None,
+        conditioning: Conditioning | None,
         pictures: Pictures | None,
         micro_batch_size: int | None = None,
     ) -> torch.Tensor:
         """Draw as the task wants it: from noise, or from the rows' own pictures; see `draw`.
 
-        pictures: of the rows, as `actors.images.prepared` made them of what is `given`; as many
-        prompts for each as the row has drawings.
+        pictures: the rows' own, as `actors.images.prepared` makes them for this conditioning; there
+        are as many prompts for each as the row has drawings.
         """
-        if given is None:
+        if conditioning is None:
             return self.draw(prompts, seeds, steps, micro_batch_size)
-        assert pictures is not None, f"task {given.task} without pictures"
+        assert pictures is not None, f"task {conditioning.task} without pictures"
         draws = len(prompts) // len(pictures)
-        conditions = self.conditions(given, pictures, micro_batch_size)
+        conditions = self.conditions(conditioning, pictures, micro_batch_size)
         if conditions is not None:
             shown = conditions.repeat_interleave(draws, dim=0)
             return self.draw(prompts, seeds, steps, micro_batch_size, shown)
         start = self.encode(pictures, micro_batch_size).repeat_interleave(draws, dim=0)
-        return self.refine(prompts, seeds, start, given.strength, steps, micro_batch_size)
+        return self.refine(prompts, seeds, start, conditioning.strength, steps, micro_batch_size)
 
     def conditions(
         self,
-        given: Conditioning | None,
+        conditioning: Conditioning | None,
         pictures: Pictures | None,
         micro_batch_size: int | None = None,
     ) -> torch.Tensor | None:
-        """What each row's network is shown at every step; nothing of an edit by image-to-image.
+        """The rows' pictures or latents that the network is shown at every step.
 
         For a ControlNet pictures (rows, 3, height, width) uint8. For an editor pictures (rows,
         height, width, 3) uint8, or latents: its pipeline would encode them in the network's
-        precision, which some autoencoders do not bear, or bring them to another size.
+        precision, in which some autoencoders overflow, or bring them to another size. None for an
+        edit by image-to-image, which starts from the picture.
         """
-        if given is None or pictures is None:
+        if conditioning is None or pictures is None:
             return None
-        if given.task == "control":
+        if conditioning.task == "control":
             return torch.from_numpy(pictures).permute(0, 3, 1, 2)
         if self.family.condition is None:
             return None
@@ -194,11 +195,11 @@ class Diffusion:
     def _condition(
         self, pipe: Any, conditions: torch.Tensor | None, rows: slice, size: int
     ) -> dict[str, Any]:
-        """What a ControlNet, or an editor that follows instructions, is shown of a batch."""
+        """The arguments that show a batch to a ControlNet, or to an editor by instructions."""
         if conditions is None:
             return {}
         if self.pipe.vae.dtype != self.denoiser.dtype:
-            # In the autoencoder's precision a pipeline hands on what it is shown.
+            # The pipeline casts the conditions to the autoencoder's precision.
             torch.nn.Module.to(self.pipe.vae, self.denoiser.dtype)
         shown = torch.stack(padded(list(conditions[rows]), size))
         if self.settings.controlnet:
@@ -216,17 +217,19 @@ class Diffusion:
         shown = pictures.float() / 255  # Only of a batch at a time.
         if self.family.denoiser == "transformer":
             shown = shown * 2 - 1  # As an autoencoder takes them, which encodes them there.
-        told = {
+        arguments = {
             "control_image" if "control_image" in known else "image": shown,
             "controlnet_conditioning_scale": network.scale,
         }
         if network.mode is not None:
-            # Image-to-image would not repeat one number for a batch.
+            # Image-to-image does not repeat one number for a batch, as drawing does.
             is_drawing = pipe is self.pipe
-            told["control_mode"] = network.mode if is_drawing else [network.mode] * len(pictures)
-        return told
+            arguments["control_mode"] = (
+                network.mode if is_drawing else [network.mode] * len(pictures)
+            )
+        return arguments
 
-    def _on_the_way(
+    def _from_latents(
         self, start: torch.Tensor, noise: list[torch.Generator], steps: int, asked: int
     ) -> dict[str, Any]:
         """The arguments that start an editor's pipeline from latents, as image-to-image would.
@@ -251,12 +254,12 @@ class Diffusion:
             )
         pipe = AutoPipelineForImage2Image.from_pipe(self.pipe)
         pipe.set_progress_bar_config(disable=True)
-        # So that latents are known for latents, and not taken for pictures (Z-Image forgets it).
+        # By this number the processor tells latents from pictures; Z-Image does not set it.
         config = self.pipe.vae.config
         channels = config.get("latent_channels") or config.get("z_dim")
         pipe.image_processor.register_to_config(vae_latent_channels=channels)
         if type(pipe).__name__ == "FluxControlNetImg2ImgPipeline":
-            # The one that would encode latents as well.
+            # This pipeline alone would encode latents as if they were pictures.
             pipe._encode_vae_image = lambda image, generator: image
         return pipe
 
@@ -287,12 +290,12 @@ class Diffusion:
                 prompt=texts, generator=noise, output_type="latent", **arguments
             ).images
         if pipe is not self.pipe:
-            # What was put on the GPU for this call; a pipeline frees only what it offloads itself.
+            # Frees the weights that this call put on the GPU: `pipe` frees only its own hooks.
             self.pipe.maybe_free_model_hooks()
         return self._unpacked(latents)[: len(prompts)]
 
     def _arguments(self, pipe: Any, size: int) -> dict[str, Any]:
-        """What this pipeline is told in each call."""
+        """The arguments that are the same in each call of this pipeline."""
         settings = self.settings
         wanted: dict[str, Any] = {
             "width": self.shape.width,
@@ -324,14 +327,14 @@ class Diffusion:
     def _count(self, _module: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._evaluated_rows += len(args[0] if args else kwargs["hidden_states"])
 
-    def cut_short(self, prompts: Sequence[str]) -> tuple[int, ...]:
-        """The places of the prompts that are longer than any text encoder of the pipeline reads.
+    def truncated(self, prompts: Sequence[str]) -> tuple[int, ...]:
+        """The places of the prompts that are longer than every text encoder of the pipeline reads.
 
         The pipeline reads their beginning. An encoder's limit is its tokenizer's, or the
         `max_sequence_length` that the pipeline has by default (256 in Stable Diffusion 3).
         """
         if self.family.condition == "pictures":
-            return ()  # The pipeline reads all of it, whatever its `max_sequence_length`.
+            return ()  # This pipeline reads a whole prompt, whatever its `max_sequence_length`.
         asked = signature(self.pipe.__call__).parameters.get("max_sequence_length")
         most = (self.settings.prompt_tokens or asked.default) if asked else inf
         names = ("tokenizer", "tokenizer_2", "tokenizer_3")
@@ -349,8 +352,8 @@ class Diffusion:
     def evaluations(self) -> int:
         """Network evaluations of a row in the last `draw` or `refine`, as they happened.
 
-        Counted and not computed: some schedulers take a step more than they are asked for, and
-        some distilled models have their guidance built in and do not double.
+        Counted and not computed: some schedulers take one step more than asked, and some distilled
+        models have their guidance built in and take one evaluation a step.
         """
         return self._evaluated_rows // self._computed_rows
 
@@ -363,7 +366,7 @@ class Diffusion:
             whole = torch.stack(padded(list(latents[rows]), size)).to(vae.dtype)
             decoded = vae.decode(self._video(whole / self._scale() + self._shift())).sample
             decoded = decoded.squeeze(2) if decoded.dim() == 5 else decoded
-            # What is no number is black on every machine; a cast of it would be what it likes.
+            # NaN becomes black everywhere; cast to uint8, it would differ between machines.
             pictures = self.pipe.image_processor.postprocess(decoded.nan_to_num(), output_type="np")
             return np.asarray((pictures * 255).round(), dtype=np.uint8)[: len(latents[rows])]
 
@@ -372,8 +375,8 @@ class Diffusion:
     def encode(self, pictures: Pictures, micro_batch_size: int | None = None) -> torch.Tensor:
         """Pictures (rows, height, width, 3), uint8, of any size -> latents of this model's shape.
 
-        The mean of what the autoencoder's encoder says: diffusers takes a sample, which adds noise
-        that another row's batch would have to be protected from, and nothing else.
+        The mean of the encoder's distribution. diffusers takes a sample of it, which only adds
+        noise, and this noise would have to be drawn row by row.
         """
         size = micro_batch_size or self.settings.batch_size
         vae = self._upcast_vae()
@@ -405,19 +408,19 @@ class Diffusion:
         return vae
 
     def _video(self, pictures: torch.Tensor) -> torch.Tensor:
-        """As one frame each, for Qwen-Image's autoencoder, which is one of videos."""
+        """Pictures as videos of one frame, for Qwen-Image's autoencoder, which takes videos."""
         is_video = "temperal_downsample" in self.pipe.vae.config
         return pictures.unsqueeze(2) if is_video else pictures
 
     def _scale(self) -> float | torch.Tensor:
-        """What the autoencoder's latents are multiplied with for the network."""
+        """The factor between the autoencoder's latents and the network's."""
         config = self.pipe.vae.config
         scale: float = config.get("scaling_factor") or 1.0
         spread = config.get("latents_std")
         return scale / self._by_channel(spread) if spread is not None else scale
 
     def _shift(self) -> float | torch.Tensor:
-        """What is subtracted from them before that."""
+        """The value that is subtracted from latents before they are scaled."""
         config = self.pipe.vae.config
         means = config.get("latents_mean")
         if means is not None:

@@ -1,4 +1,4 @@
-"""The families of diffusion pipelines: what diffusers' classes have in common, and where not.
+"""The families of diffusion pipelines: how diffusers' classes differ where it matters here.
 
 A table, and arithmetic on settings and configurations. It reads no file and imports neither torch
 nor diffusers, so that a job that cannot work is refused before anything starts.
@@ -19,19 +19,19 @@ Condition = Literal["pictures", "latents", "unscaled latents"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """What Bottega has to know of a family.
+    """The properties of one family.
 
-    `text_to_image`, `image_to_image`: diffusers' classes; None where diffusers has none.
-    `guidance`: what the pipeline calls the guidance scale. `doubles_above`: the scale above which a
-    step takes `guided_passes` network evaluations; None where the network takes the scale as an
-    input. `rounding`: how img2img gets from a strength to steps. `controlnet`: the class of the
-    ControlNets that can lead it here; `controlnet_img2img`: whether also from a picture.
-    `condition`: of an editor, which changes a picture as its prompt tells it to: as what its
-    pipeline is given that picture. `own_pixels`: width and height by default; None where the
-    network's `sample_size` says them. `patch`: latent cells that the network takes as one.
-    `most_tokens`: of the prompt, where there is a choice. `by_row`: the prompt's embeddings are as
-    long as the prompt, and a batch is padded to its longest: so that a row does not depend on its
-    neighbours, each is computed alone.
+    `text_to_image`, `image_to_image`: diffusers' classes; empty where diffusers has none.
+    `guidance`: the name of the pipeline's argument for the guidance scale. `doubles_above`: the
+    scale above which a step takes `guided_passes` network evaluations; None where the network takes
+    the scale as an input. `rounding`: how img2img gets from a strength to steps. `controlnet`: the
+    class of the ControlNets that it takes here; `controlnet_img2img`: whether also from a picture.
+    `condition`: the form in which an editor's pipeline takes the picture that it edits by an
+    instruction; None for a family without editors. `own_pixels`: default width and height; None
+    where they follow from the network's `sample_size`. `patch`: latent cells, along a side, that
+    the network takes as one. `most_tokens`: of the prompt, where there is a choice. `by_row`: the
+    prompt's embeddings are as long as the prompt, and a batch is padded to its longest: each row is
+    computed alone, so that it does not depend on its neighbours.
     """
 
     name: str
@@ -53,25 +53,25 @@ class Family:
 
     @property
     def instructed(self) -> bool:
-        """Whether it edits a picture, which it is shown at every step, as its prompt tells it."""
+        """Whether it edits a picture by an instruction, and is shown the picture at every step."""
         return self.condition is not None
 
     @property
     def refines(self) -> bool:
         """Whether it can start from a picture.
 
-        By diffusers' image-to-image; or, of an editor of flow matching, by latents and levels of
-        noise, which its pipeline takes.
+        By diffusers' image-to-image; or, for an editor of flow matching, by the latents and levels
+        of noise that its pipeline takes.
         """
         return bool(self.image_to_image) or (self.instructed and self.noise == "flow")
 
     @property
     def has_image_guidance(self) -> bool:
-        """Whether it is guided by the picture too: by both, by the picture alone, by neither."""
+        """Whether the picture guides it too: a pass with both, with the picture, with neither."""
         return self.guided_passes == 3
 
     def evaluations_per_step(self, guidance_scale: float, denoiser: dict[str, Any]) -> int:
-        """`denoiser`: its config.json."""
+        """Network evaluations of one step. denoiser: config.json of the network."""
         if self.doubles_above is None or denoiser.get("time_cond_proj_dim") is not None:
             return 1  # The scale is an input of the network.
         return self.guided_passes if guidance_scale > self.doubles_above else 1
@@ -184,7 +184,7 @@ _BY_PIPELINE = {
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A picture's `width` and `height` in pixels, and how many pixels a latent cell is wide."""
+    """`width` and `height` of a picture, and `cell`, the width of a latent cell, in pixels."""
 
     width: int
     height: int

@@ -1,7 +1,6 @@
 """Reads the files of models, each of them once, and hashes them.
 
-What they mean, and whether they are all there, is for others: `checks`, `pipeline_files`,
-`oracles.oracle_files`.
+`checks`, `pipeline_files` and `oracles.oracle_files` decide which files a model needs.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ class FileReader:
     """Remembers what it has read, so that models which share a file share the reading of it.
 
     A LoRA student and its teacher are one pipeline of several gigabytes: hashed once. A reader
-    lives for one look at a job's models, since the files may change after that.
+    lives for one resolve of a job, since the files may change after that.
     """
 
     def __init__(self) -> None:

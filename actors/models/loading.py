@@ -31,7 +31,7 @@ def load_pipeline(files: PipelineFiles[DiffusionSettings], device: torch.device)
             variant=settings.variant,
             use_safetensors=None if settings.allow_pickle else True,
             trust_remote_code=False,
-            **_left_out(files.folder),
+            **_without_safety_checker(files.folder),
             **_denoiser(files),
         )
         _fuse_lora(pipe, files)
@@ -56,9 +56,9 @@ def load_pipeline(files: PipelineFiles[DiffusionSettings], device: torch.device)
     return pipe
 
 
-def _left_out(folder: ModelFolder) -> dict[str, Any]:
-    """The safety checker of Stable Diffusion 1 blackens pictures, and an oracle sees them all; it
-    is not used here, and not loaded."""
+def _without_safety_checker(folder: ModelFolder) -> dict[str, Any]:
+    """The arguments that leave out the safety checker of Stable Diffusion 1: it blackens pictures,
+    and the oracle has to see what was drawn."""
     if "safety_checker" not in folder.components:
         return {}
     return {"safety_checker": None, "requires_safety_checker": False}
@@ -84,7 +84,7 @@ def _network(folder: ModelFolder, what: str, settings: DiffusionSettings) -> Any
 
 
 def _with_control(pipe: Any, files: PipelineFiles[DiffusionSettings]) -> Any:
-    """The same pipeline, which listens to a ControlNet."""
+    """The same pipeline with its ControlNet, if it has one."""
     if files.controlnet is None:
         return pipe
     network = _network(files.controlnet, "controlnet", files.settings)
@@ -116,8 +116,8 @@ def _fuse_lora(pipe: Any, files: PipelineFiles[DiffusionSettings]) -> None:
 def _without_alphas(file: Path) -> dict[str, torch.Tensor] | None:
     """A LoRA with kohya's names, its alphas multiplied into its weights; None for another.
 
-    Where layers have different alphas, diffusers forgets those of a UNet's attention (their names
-    do not fit its modules'), and takes the most frequent one for them.
+    Where layers have different alphas, diffusers loses those of a UNet's attention (their names do
+    not fit its modules') and takes the most frequent alpha for these layers.
     """
     weights = load_file(file)
     names = [key.removesuffix(".alpha") for key in weights if key.endswith(".alpha")]

@@ -18,10 +18,10 @@ from actors.settings import ModelSettings, StudentSettings, TeacherSettings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFiles:
-    """What is known of a job's models by their files.
+    """Everything that a job knows of its models by their files.
 
-    `settings`: with paths and revisions that mean the same in every process, and what only the
-    files say filled in. `fingerprints`: role -> hash of all the model's files. `share_latents`:
+    `settings`: with paths and revisions that mean the same in every process, and completed from the
+    files. `fingerprints`: role -> hash of all the model's files. `share_latents`:
     whether the student's latents mean the same to the teacher.
     """
 
@@ -33,14 +33,14 @@ class ModelFiles:
 
     @property
     def instructed(self) -> bool:
-        """Whether the models edit a picture as its prompt tells them."""
+        """Whether the models edit a picture by an instruction."""
         return self.teacher.family.instructed
 
 
 def open_model_files(models: ModelSettings, strategy: Strategy, task: str) -> ModelFiles:
-    """Look at each file of the models once. Raises ModelError or SpecError for what cannot work.
+    """Open each file of the models once. Raises ModelError or SpecError if they cannot do the job.
 
-    What takes no time is checked first: a model of gigabytes is hashed when all else fits.
+    Quick checks come first: models of gigabytes are hashed only when everything else fits.
     """
     reader = FileReader()
     student = open_pipeline_files(models.student, reader)

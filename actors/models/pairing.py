@@ -1,4 +1,4 @@
-"""May these two models be student and teacher, and what do they share? By their files alone."""
+"""Checks by their files whether two models can be student and teacher, and what they share."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Pipeline = PipelineFiles[DiffusionSettings]
 
 
 def fitted(pipeline: PipelineFiles[S]) -> S:
-    """The settings with what only the files say, and refused if these cannot do it.
+    """The settings completed from the files, or refused where the model cannot do what they ask.
 
     Raises ModelError.
     """
@@ -82,7 +82,7 @@ def _check_controlnet(pipeline: Pipeline) -> None:
             f"controlnet {path!r} is one for inpainting, with a mask, which is no task here. "
             "Choose one that takes a picture alone."
         )
-    # The width of the text that both read; it tells the models of a family apart.
+    # The width of the text that both read, by which the models of a family differ.
     name = "cross_attention_dim" if family.denoiser == "unet" else "joint_attention_dim"
     own, other = pipeline.network.get(name), config.get(name)
     if own != other:
@@ -126,7 +126,7 @@ def check_roles(student: Pipeline, teacher: Pipeline, strategy: str, task: str) 
 
 
 def _check_editors(student: Pipeline, teacher: Pipeline, strategy: str, task: str) -> None:
-    """Of models of which one at least edits a picture by an instruction."""
+    """Check models of which at least one edits a picture by an instruction."""
     if task != "edit":
         raise SpecError(
             f"task: {task}, and a model that follows instructions edits. Set it to edit."
@@ -135,7 +135,7 @@ def _check_editors(student: Pipeline, teacher: Pipeline, strategy: str, task: st
         if not pipeline.family.instructed:
             raise SpecError(
                 f"models.{role}: an editor that follows instructions (make it red) goes with "
-                "another such, and not with a model that is told what to paint (a red car)."
+                "another such, and not with a model whose prompts say what to paint (a red car)."
             )
     if strategy == "refine" and not teacher.family.refines:
         raise SpecError(

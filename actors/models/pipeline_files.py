@@ -1,6 +1,6 @@
-"""All the files that a pipeline is loaded from: its folder, and the parts that are put into it.
+"""Finds and checks all files of a pipeline: its folder, and the parts that are put into it.
 
-Looks at files only, so that a bad path is refused before an actor starts.
+Loads no weights, so that a bad path is refused before an actor starts.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class PipelineFiles(Generic[S_co]):
 
 
 def open_pipeline_files(settings: S, reader: FileReader | None = None) -> PipelineFiles[S]:
-    """Find a pipeline's files, and refuse what is half-copied, pickled, or brings its own code.
+    """Find a pipeline's files; refuse those that are half-copied, pickled, or bring their own code.
 
     Raises ModelError.
     """
@@ -170,10 +170,9 @@ def same_autoencoder(
     teacher: PipelineFiles[DiffusionSettings],
     reader: FileReader,
 ) -> bool:
-    """Whether the student's latents mean to the teacher what they mean to the student.
+    """Whether latents mean the same to student and teacher: same weights, same configuration.
 
-    By the weights and the settings; remarks in the configuration (`_diffusers_version`, a path, the
-    indentation) do not count.
+    Remarks in the configuration (`_diffusers_version`, a path, the indentation) do not count.
     """
     if (student.folder.path, student.settings.variant) == (
         teacher.folder.path,
@@ -187,7 +186,7 @@ def same_autoencoder(
 def _autoencoder(
     pipeline: PipelineFiles[DiffusionSettings], reader: FileReader
 ) -> tuple[dict[str, Any], str] | None:
-    """Settings and weights; None for a pipeline that keeps its pictures otherwise."""
+    """Configuration and hash of the weights; None for a pipeline without an autoencoder."""
     config = pipeline.folder.configs.get("vae/config.json")
     if config is None:
         return None

@@ -1,7 +1,4 @@
-"""Known trios of models, by name.
-
-Those of real models are data: presets.yaml, beside this file.
-"""
+"""Known trios of models, by name. Those of real models are data: presets.yaml, beside this file."""
 
 from __future__ import annotations
 
@@ -47,14 +44,14 @@ class Published(Settings):
 
 
 OPTIONS = ("compile", "channels_last", "vae_slicing", "vae_tiling", "offload")
-"""Of speed and memory: a preset of real models says of each why it is on or off."""
+"""The options of speed and memory; a preset of real models has a reason for each."""
 
 
 class Preset(Settings):
-    """A trio of models, how the teacher improves by default, and what a person should know.
+    """A trio of models, how the teacher improves by default, and notes for people.
 
-    `instructed`: whether the prompts are instructions. `reasons`: why a setting is as it is.
-    `left_off`: why an option is, where it is off. `tested`: with what this trio was tested here.
+    `instructed`: whether the prompts are instructions. `reasons`: why a setting has its value.
+    `left_off`: option -> why it is off, where it is. `tested`: how this trio was tested here.
     """
 
     about: str
@@ -73,11 +70,11 @@ class Preset(Settings):
     @model_validator(mode="after")
     def _one_way(self) -> Preset:
         if (self.strategy == "refine") != bool(self.rollback):
-            raise ValueError("a preset that refines says how far back, and only such a one")
+            raise ValueError("a preset that refines says how far back, and no other does")
         return self
 
     def off(self) -> Iterator[tuple[str, str, str]]:
-        """The options that are off: each with the models of which, and why."""
+        """Each option that is off, with the models where it is off and the reason."""
         for option, reason in self.left_off.items():
             roles = [
                 role
@@ -89,7 +86,7 @@ class Preset(Settings):
 
     @property
     def models(self) -> ModelSettings:
-        """As a job file has them."""
+        """The three models, as a job file has them."""
         return ModelSettings(student=self.student, oracle=self.oracle, teacher=self.teacher)
 
 
@@ -127,12 +124,12 @@ def _timed(student: str, teacher: str, steps: int, batch_size: int, side: int) -
 
 
 def _timed_zero() -> Preset:
-    """Nothing takes time, and pictures are as small as can be: what the driver takes remains."""
+    """Stand-ins that take no time, with tiny pictures: only the driver's own time remains."""
     timed = {"seconds": {1: 0.0}, "load_seconds": 0.0}
     small = {"timed": timed, "batch_size": 16, "width": 8, "height": 8}
     return Preset.model_validate(
         {
-            "about": "nothing takes time, and pictures are tiny: for what the driver itself takes",
+            "about": "nothing takes time, and pictures are tiny: to measure the driver alone",
             "student": {"steps": 1, "guidance_scale": 1.0, **small},
             "oracle": {"timed": timed, "batch_size": 16},
             "teacher": {"steps": 50, "guidance_scale": 7.5, **small},

@@ -1,4 +1,4 @@
-"""How long a model takes, by the size of its batch: measured tables, and the arithmetic of them.
+"""Computes how long a model takes for a batch, from measured tables of seconds by batch size.
 
 `profiles.csv` has the published tables that ship with Bottega; a file of the same form can be given
 to `bottega plan --profile`. Pure: the stand-ins sleep for these seconds, the simulator counts them.
@@ -34,7 +34,7 @@ class Curve:
     """(batch size, seconds), by size; at least one."""
 
     def seconds(self, batch_size: int) -> float:
-        """Of one batch of so many rows."""
+        """Seconds of one batch of `batch_size` rows."""
         smallest, largest = self.points[0], self.points[-1]
         if batch_size <= smallest[0]:
             return smallest[1]
@@ -52,7 +52,7 @@ def curve_of(seconds: Mapping[int, float]) -> Curve:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What was measured of one model. `curves` by type of GPU; `steps`: of each measured batch."""
+    """The measured times of one model. `curves`: by type of GPU; `steps`: of a measured batch."""
 
     model: str
     role: str
@@ -64,8 +64,8 @@ class Profile:
 class Timing:
     """How long a model's calls take, each resolved to numbers.
 
-    `share`: what a call takes of the curve's seconds, say 0.6 for a refinement of 30 steps by a
-    model that was timed with 50. `noise`: a call takes up to this fraction more or less.
+    `share`: the share of the curve's seconds that a call takes, say 0.6 for a refinement of 30
+    steps by a model that was timed with 50. `noise`: a call takes up to this fraction more or less.
     `straggler_fraction` of the calls take `straggler_factor` times as long. Everything goes `speed`
     times as fast as it would.
     """
@@ -84,10 +84,10 @@ class Timing:
         return first if gpu is None else self.curves.get(gpu, first)
 
     def seconds(self, rows: int, micro_batch_size: int, key: int, gpu: str | None = None) -> float:
-        """Of one call: `rows` rows in batches of `micro_batch_size`, the last one padded.
+        """Seconds of one call: `rows` rows in batches of `micro_batch_size`, the last one padded.
 
-        key: decides the call's luck, by way of the seeds of its rows: the same call takes as long
-        again.
+        key: a seed of the call's rows, from which its noise is drawn: a repeated call takes the
+        same time.
         """
         whole = ceil(rows / micro_batch_size) * self.curve(gpu).seconds(micro_batch_size)
         return whole * self.share * self._luck(key) / self.speed
@@ -108,7 +108,7 @@ class Timing:
 
 def chance(seed: int, name: str) -> float:
     """A number in [0, 1), evenly, that depends on `seed` and `name` and on nothing else."""
-    return (derive_seed(seed, name) >> 10) / 2**53
+    return (derive_seed(seed, name) >> 10) / 2**53  # a float64 holds 53 of the seed's 63 bits
 
 
 @cache

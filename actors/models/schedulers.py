@@ -1,4 +1,4 @@
-"""The scheduler of a pipeline: which class, told what, and how much noise it has when."""
+"""Makes a pipeline's scheduler by its settings, and reads how much noise its timesteps have."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ CLASSES: dict[SchedulerName, str] = {
 CONFIG = "scheduler/scheduler_config.json"
 
 NOISE_OF_A_BATCH = {"CosineDPMSolverMultistepScheduler", "DPMSolverSDEScheduler"}
-"""They draw one Brownian tree for a whole batch, so that a row's noise depends on its place."""
+"""Classes that draw one Brownian tree for a batch, so that a row's noise depends on its place."""
 
 
 def scheduler_of(pipeline: PipelineFiles[DiffusionSettings]) -> Any:
@@ -57,7 +57,7 @@ def scheduler_of(pipeline: PipelineFiles[DiffusionSettings]) -> Any:
 
 
 def as_wanted(scheduler: Any, wanted: SchedulerSettings | None) -> Any:
-    """`scheduler` with what `wanted` changes in it."""
+    """`scheduler` with the class and the options that `wanted` changes. Raises ModelError."""
     name = type(scheduler).__name__
     if wanted and wanted.name:
         name = CLASSES[wanted.name]
@@ -89,7 +89,7 @@ def schedule_of(pipeline: PipelineFiles[DiffusionSettings]) -> NoiseSchedule:
 
 
 def most_steps(pipeline: PipelineFiles[DiffusionSettings]) -> int:
-    """The longest schedule that a model's scheduler makes: of LCM, the steps it was trained at."""
+    """The most steps that a model's scheduler can make; an LCM's are those it was trained at."""
     config = scheduler_of(pipeline).config
     trained, known = config["num_train_timesteps"], config.get("original_inference_steps")
     return int(min(trained, known or trained))

@@ -1,8 +1,8 @@
-"""As many timesteps as were asked for, and each a number: two mistakes of diffusers' schedulers.
+"""Mends two mistakes of diffusers' schedulers: a timestep too many, and levels that are no numbers.
 
 Its "trailing" spacing counts down in floats. For 62 of the numbers up to 1,000 (61, 103, 121, ...)
-their rounding adds a last timestep of -1, at which the network knows nothing and the noise is taken
-for that of the last timestep: a step more, and a spoilt picture.
+their rounding adds a last timestep of -1, which the network was not trained on, with the noise of
+the last timestep: one step more, and a spoilt picture.
 
 Its `shift_terminal`, as Qwen-Image has it, stretches the noise levels so that the last is small. Of
 a single level, which is all noise, it makes 0 / 0: a black picture.
@@ -17,14 +17,14 @@ import torch
 
 
 def mend(scheduler: Any) -> None:
-    """Change a scheduler of diffusers: as many timesteps as are asked for, and finite ones."""
-    _keep_to_the_number(scheduler)
+    """Change a scheduler of diffusers: as many timesteps as are wanted, and finite levels."""
+    _drop_the_extra_timestep(scheduler)
     if getattr(scheduler.config, "shift_terminal", None):
-        _stretch_only_many(scheduler)
+        _keep_a_single_level(scheduler)
 
 
-def _stretch_only_many(scheduler: Any) -> None:
-    """A single level stays what it is."""
+def _keep_a_single_level(scheduler: Any) -> None:
+    """Leave a single level as it is; stretch several."""
     original = scheduler.stretch_shift_to_terminal
 
     @wraps(original)
@@ -34,7 +34,7 @@ def _stretch_only_many(scheduler: Any) -> None:
     scheduler.stretch_shift_to_terminal = stretch
 
 
-def _keep_to_the_number(scheduler: Any) -> None:
+def _drop_the_extra_timestep(scheduler: Any) -> None:
     original = scheduler.set_timesteps
 
     @wraps(original)

@@ -1,4 +1,4 @@
-"""Tiny pipelines, built and loaded once a session; and what is known of each family."""
+"""Tiny pipelines, built and loaded once a session; and the measured figures of each family."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
 
 @pytest.fixture(scope="session")
 def loaded(folders: Folders) -> Loaded:
-    """A tiny pipeline as Bottega loads it, with the settings that are given."""
+    """A tiny pipeline as Bottega loads it, with the settings in `fields`."""
 
     @cache
     def load(name: str, fields: str) -> Diffusion:

@@ -73,7 +73,7 @@ def test_a_row_is_the_same_to_the_bit_whatever_its_batch(student: Student) -> No
 
 
 def test_fewer_rows_at_once_give_the_same_rows_but_for_the_last_bits(student: Student) -> None:
-    """What a pool does when the device has no room for a batch. Counts stay per row."""
+    """As a pool calls it when the device has no room for a batch. Counts stay per row."""
     latents, pictures, facts = student.draw(PROMPTS, SEEDS)
     sizes: list[int] = []
     hook = student.diffusion.pipe.unet.register_forward_pre_hook(
@@ -255,6 +255,6 @@ def test_prompts_longer_than_the_student_reads_are_drawn_and_told(student: Stude
     prompts = [PROMPTS[0], " ".join(words), " ".join(words[:30]), " ".join(words[:31])]
     latents, _, facts = student.draw(prompts, [1, 1, 1, 1])
     assert facts.truncated == (1, 3)
-    assert torch.equal(latents[1], latents[3]), "what is beyond the limit is not read"
+    assert torch.equal(latents[1], latents[3]), "words beyond the limit are not read"
     _, _, facts = student.draw(["red " * 25_000, PROMPTS[0]], [1, 2])
     assert facts.truncated == (0,)

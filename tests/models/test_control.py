@@ -54,7 +54,7 @@ def plain_pipe(kind: Any, folder: Path, fields: dict[str, Any]) -> Any:
 
 
 def plain_arguments(name: str, image: bytes) -> dict[str, Any]:
-    """What a user of diffusers writes to draw what a picture leads to."""
+    """The call with which a user of diffusers draws with a ControlNet."""
     shown = "image" if name.startswith("stable") else "control_image"
     guided: dict[str, Any] = {"guidance_scale": 3.0}
     if name == "qwen-image":

@@ -27,7 +27,7 @@ from tests.models.test_parts import save_lora
 from tests.models.test_tasks import resolved_edit
 from tests.models.tiny import EDITORS
 
-GIVEN = Conditioning("edit")
+EDIT = Conditioning("edit")
 ONE_EACH = [name for name in EDITORS if name != "qwen-image-edit-plus"]
 """Without the one that takes a second a row and does all but the prompt as another does."""
 
@@ -48,7 +48,7 @@ def fields_of(name: str) -> dict[str, Any]:
 
 
 def plain_arguments(name: str) -> dict[str, Any]:
-    """What a user of diffusers writes to get the tests' pictures."""
+    """The call with which a user of diffusers gets the tests' pictures."""
     size = {"width": side(name), "height": side(name)}
     if name.startswith("qwen"):
         return size | {"true_cfg_scale": 3.0, "negative_prompt": " "}
@@ -84,7 +84,7 @@ def family(name: str) -> str:
 def test_an_editor_is_shown_the_picture_as_diffusers_shows_it(
     name: str, folders: Folders, note: Note
 ) -> None:
-    student = student_of(folders(name), DrawPlan(1, GIVEN), **fields_of(name))
+    student = student_of(folders(name), DrawPlan(1, EDIT), **fields_of(name))
     ours, pictures, facts = student.draw(PROMPTS, SEEDS, images(name))
     passes = {"instruct-pix2pix": 3, "flux-kontext": 1, "qwen-image-edit": 2}[family(name)]
     note(family(name), "steps of a drawing", facts.evaluations == 3 * passes)
@@ -105,7 +105,7 @@ def test_a_scheduler_of_the_settings_edits_as_diffusers_does(
     """Those of the preset's student and teacher; both draw fresh noise at each step."""
     name = "instruct-pix2pix"
     fields = fields_of(name) | {"scheduler": {"name": scheduler}}
-    ours, _, _ = student_of(folders(name), DrawPlan(1, GIVEN), **fields).draw(
+    ours, _, _ = student_of(folders(name), DrawPlan(1, EDIT), **fields).draw(
         PROMPTS, SEEDS, images(name)
     )
     pipe: Any = diffusers.DiffusionPipeline.from_pretrained(folders(name))
@@ -121,7 +121,7 @@ def test_a_lora_on_an_editor_edits_as_diffusers_does_with_it(
     """As the presets' students are."""
     file = save_lora(folders(name), tmp_path)
     fields = fields_of(name) | {"lora": {"path": str(file)}}
-    student = student_of(folders(name), DrawPlan(1, GIVEN), **fields)
+    student = student_of(folders(name), DrawPlan(1, EDIT), **fields)
     ours, _, _ = student.draw(PROMPTS, SEEDS, images(name))
     pipe: Any = diffusers.DiffusionPipeline.from_pretrained(folders(name))
     without = edited_by(pipe, name)
@@ -135,7 +135,7 @@ def test_a_lora_on_an_editor_edits_as_diffusers_does_with_it(
 def test_an_edited_row_does_not_depend_on_its_neighbours(
     name: str, folders: Folders, note: Note
 ) -> None:
-    student = student_of(folders(name), DrawPlan(2, GIVEN), **fields_of(name))
+    student = student_of(folders(name), DrawPlan(2, EDIT), **fields_of(name))
     ours, _, _ = student.draw(PROMPTS, SEEDS, images(name))
     turned, _, _ = student.draw(PROMPTS[::-1], SEEDS[::-1], images(name)[::-1])
     same = torch.equal(turned.view(3, 2, *ours.shape[1:]).flip(0).flatten(0, 1), ours)
@@ -147,14 +147,14 @@ def test_an_edited_row_does_not_depend_on_its_neighbours(
 
 @pytest.mark.parametrize("name", ONE_EACH)
 def test_a_teacher_edits_the_rows_picture_anew(name: str, folders: Folders, note: Note) -> None:
-    anew = Refinement("regenerate", 1.0, 3, "latents", GIVEN)
+    anew = Refinement("regenerate", 1.0, 3, "latents", EDIT)
     teacher = teacher_of(folders(name), anew, **fields_of(name))
     made, _ = teacher.refine(PROMPTS, SEEDS, [], images=images(name))
     other, _ = teacher.refine(PROMPTS, SEEDS, [], images=images(name)[::-1])
     assert np.array_equal(made[1], other[1])
     own = torch.from_numpy(np.stack([np.asarray(Image.open(BytesIO(i))) for i in images(name)]))
     latents = teacher.diffusion.draw_anew(
-        PROMPTS, [stage_seed(seed, "teacher") for seed in SEEDS], 3, GIVEN, own.numpy()
+        PROMPTS, [stage_seed(seed, "teacher") for seed in SEEDS], 3, EDIT, own.numpy()
     )
     assert np.array_equal(made, teacher.diffusion.decode(latents))
     beside, _ = teacher.refine(
@@ -180,7 +180,7 @@ def test_a_refined_edit_is_diffusers_inpainting_of_the_whole_picture(
     prompts, seeds = PROMPTS[:rows], SEEDS[:rows]
     shown = [picture(seed, size) for seed in seeds]
     begin = shown[::-1] if name == "flux-kontext" else shown
-    plan = Refinement("refine", 0.6, 5, "latents", GIVEN)
+    plan = Refinement("refine", 0.6, 5, "latents", EDIT)
     teacher = teacher_of(folders(name), plan, **{**fields_of(name), "width": size, "height": size})
     start = teacher.diffusion.encode(np.stack([np.asarray(image) for image in begin]))
     made, facts = teacher.refine(
@@ -190,7 +190,7 @@ def test_a_refined_edit_is_diffusers_inpainting_of_the_whole_picture(
     note(name, "steps of a refinement", facts.evaluations == 5 * passes)
     noise = [stage_seed(seed, "teacher") for seed in seeds]
     own = np.stack([np.asarray(image) for image in shown])
-    conditions = teacher.diffusion.conditions(GIVEN, own)
+    conditions = teacher.diffusion.conditions(EDIT, own)
     ours = teacher.diffusion.refine(prompts, noise, start, 0.6, 5, conditions=conditions)
     assert np.array_equal(made, teacher.diffusion.decode(ours))
     kind = {"flux-kontext": "FluxKontextInpaintPipeline"}.get(name, "QwenImageEditInpaintPipeline")
@@ -222,7 +222,7 @@ def test_a_refined_edit_is_diffusers_inpainting_of_the_whole_picture(
 def test_a_refined_edit_depends_on_its_start_and_on_what_it_is_shown(
     name: str, folders: Folders
 ) -> None:
-    plan = Refinement("refine", 0.6, 5, "latents", GIVEN)
+    plan = Refinement("refine", 0.6, 5, "latents", EDIT)
     teacher = teacher_of(folders(name), plan, **fields_of(name))
     start = torch.randn(3, 16, *[side(name) // teacher.diffusion.shape.cell] * 2)
     made, _ = teacher.refine(PROMPTS, SEEDS, PICKS, start, images=images(name))
@@ -246,7 +246,7 @@ def test_an_editor_in_half_precision_edits_again_and_again(
 ) -> None:
     """Some autoencoders are computed in float32 from the first picture on, their network is not."""
     fields = fields_of(name) | {"dtype": dtype, "batch_size": 1}
-    student = student_of(folders(name), DrawPlan(1, GIVEN), **fields)
+    student = student_of(folders(name), DrawPlan(1, EDIT), **fields)
     first, pictures, _ = student.draw(PROMPTS[:1], SEEDS[:1], images(name)[:1])
     again, same, _ = student.draw(PROMPTS[:1], SEEDS[:1], images(name)[:1])
     assert first.dtype == getattr(torch, dtype)
@@ -254,7 +254,7 @@ def test_an_editor_in_half_precision_edits_again_and_again(
     assert torch.equal(first, again)
     assert np.array_equal(pictures, same)
     if name in FLOW_EDITORS:
-        teacher = teacher_of(folders(name), Refinement("refine", 0.5, 2, "pixels", GIVEN), **fields)
+        teacher = teacher_of(folders(name), Refinement("refine", 0.5, 2, "pixels", EDIT), **fields)
         made, _ = teacher.refine(
             PROMPTS[:1], SEEDS[:1], PICKS[:1], pictures, images=images(name)[:1]
         )
@@ -262,10 +262,10 @@ def test_an_editor_in_half_precision_edits_again_and_again(
 
 
 @pytest.mark.parametrize("name", ["qwen-image-edit", "flux-kontext"])
-def test_a_prompt_is_called_cut_short_where_it_is(name: str, folders: Folders) -> None:
+def test_a_prompt_is_called_truncated_where_it_is(name: str, folders: Folders) -> None:
     """Qwen-Image-Edit reads all of it, and its tokenizer counts one for each letter here."""
-    student = student_of(folders(name), DrawPlan(1, GIVEN), **fields_of(name))
-    cut = student.diffusion.cut_short(["make it red", "long " * 400])
+    student = student_of(folders(name), DrawPlan(1, EDIT), **fields_of(name))
+    cut = student.diffusion.truncated(["make it red", "long " * 400])
     assert cut == ((1,) if name == "flux-kontext" else ())
 
 

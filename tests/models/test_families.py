@@ -41,7 +41,7 @@ REFINING = [name for name in FAMILIES if not name.startswith("sana")]
 
 
 def plain_arguments(name: str) -> dict[str, Any]:
-    """What a user of diffusers writes to get the tests' pictures of 32 pixels, guided by 3."""
+    """The call with which a user of diffusers gets the tests' pictures: 32 pixels, guidance 3."""
     if name == "qwen-image":
         guidance = {"true_cfg_scale": 3.0, "negative_prompt": " "}
     else:
@@ -123,7 +123,7 @@ def test_drawing_is_what_diffusers_draws_one_prompt_at_a_time(
 
 @pytest.mark.parametrize("name", DRAWING)
 def test_one_step_draws_numbers(name: str, loaded: Loaded) -> None:
-    """What is not a number would become a black picture, with a score as any other."""
+    """NaN would become a black picture, with a score like any other."""
     assert torch.isfinite(loaded(name, batch_size=2).draw(PROMPTS[:2], SEEDS[:2], 1)).all()
 
 

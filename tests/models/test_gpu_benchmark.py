@@ -29,8 +29,8 @@ class Run:
 
     def __init__(self, file: Path) -> None:
         before = counters["stats"]["unique_graphs"]
-        told = ["--models", "tiny", "--batches", "2", "--repeats", "1", "--compile"]
-        self.lines = gpu.main([*told, "--json", str(file)])
+        arguments = ["--models", "tiny", "--batches", "2", "--repeats", "1", "--compile"]
+        self.lines = gpu.main([*arguments, "--json", str(file)])
         self.num_graphs = counters["stats"]["unique_graphs"] - before
         self.written = json.loads(file.read_text())
         self.ours = [line for line in self.lines if ", ours" in line["what"]]

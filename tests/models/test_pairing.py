@@ -1,4 +1,4 @@
-"""Jobs of real families, resolved by their files: what fits together, what is refused."""
+"""Jobs of real families, resolved by their files: models that fit, and models that are refused."""
 
 from __future__ import annotations
 

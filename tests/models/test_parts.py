@@ -130,7 +130,7 @@ STABILITYS_BLOCKS = {
     "up_blocks_0_attentions_0": "output_blocks_0_1",
     "up_blocks_0_attentions_1": "output_blocks_1_1",
 }
-"""What the tiny UNet's attention is called in the code that SDXL came with."""
+"""The names of the tiny UNet's attention in the code that SDXL came with."""
 
 FLUX_BLOCKS = {
     "double_blocks_0": "transformer_blocks.0",

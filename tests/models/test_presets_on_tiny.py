@@ -1,4 +1,4 @@
-"""What the presets of real models ask of diffusers, on tiny pipelines of the same classes."""
+"""The presets of real models, with their options, on tiny pipelines of the same classes."""
 
 from __future__ import annotations
 
@@ -56,15 +56,15 @@ def tiny_of(settings: DiffusionSettings) -> str:
 
 
 def cases() -> dict[str, tuple[str, DiffusionSettings]]:
-    """Every model of a preset that is told a scheduler, each way once."""
+    """Every model of a preset that sets its scheduler, each combination once."""
     found: dict[str, tuple[str, DiffusionSettings]] = {}
     for name in REAL:
         preset = CATALOGUE[name]
         for role, settings in (("student", preset.student), ("teacher", preset.teacher)):
             tiny = tiny_of(settings)
-            told = f"{tiny}, {settings.scheduler}, {settings.guidance_scale}"
+            settings_key = f"{tiny}, {settings.scheduler}, {settings.guidance_scale}"
             if settings.scheduler and tiny not in EDITORS:
-                found.setdefault(f"{role}: {told}", (f"{name} {role} {tiny}", settings))
+                found.setdefault(f"{role}: {settings_key}", (f"{name} {role} {tiny}", settings))
     return {label: (label.split()[-1], settings) for label, settings in found.values()}
 
 
@@ -250,7 +250,7 @@ def test_the_command_checks_a_presets_files_and_loads_them() -> None:
     assert shown.output.count("stable-diffusion, 64 x 64") == 2
 
 
-def test_the_command_tells_of_missing_files(
+def test_the_command_names_missing_files(
     folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = Path(copytree(folders("stable-diffusion"), tmp_path / "half"))

@@ -1,4 +1,4 @@
-"""Where a refinement really starts, by what the network is given first: its noise and its latents.
+"""Where a refinement really starts, by the network's first inputs: its noise and its latents.
 
 A schedule of few steps has few levels of noise, and the start is one of them. So what was asked for
 is met within the schedule's own spacing there:

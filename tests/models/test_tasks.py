@@ -50,7 +50,7 @@ def test_several_drawings_are_neighbours_and_the_first_is_that_of_a_job_with_one
     assert facts.stored_bytes == (three.nbytes, more.nbytes)
 
 
-def test_long_prompts_are_told_by_row_however_many_drawings_there_are(folders: Folders) -> None:
+def test_long_prompts_are_counted_by_row_however_many_drawings_there_are(folders: Folders) -> None:
     student = student_of(folders("stable-diffusion"), DrawPlan(2))
     _, _, facts = student.draw(["a cat", "long " * 40, "dog"], SEEDS)
     assert facts.truncated == (1,)
@@ -64,8 +64,8 @@ def test_an_edit_is_diffusers_image_to_image_from_the_rows_picture(
     name: str, folders: Folders
 ) -> None:
     """From the mean of what the autoencoder says, where diffusers takes a sample."""
-    given = Conditioning("edit", strength=0.5)
-    student = student_of(folders(name), DrawPlan(1, given))
+    conditioning = Conditioning("edit", strength=0.5)
+    student = student_of(folders(name), DrawPlan(1, conditioning))
     ours, pictures, facts = student.draw(PROMPTS, SEEDS, IMAGES)
     diffusion = student.diffusion
     passes = diffusion.family.evaluations_per_step(3.0, dict(diffusion.denoiser.config))
@@ -99,7 +99,7 @@ def test_an_edit_is_diffusers_image_to_image_from_the_rows_picture(
 
 
 def test_z_image_edits_as_it_refines(folders: Folders) -> None:
-    """diffusers' own call cannot be told latents there; test_families.py compares refining."""
+    """diffusers' own call takes no latents there; test_families.py compares refining."""
     student = student_of(folders("z-image"), DrawPlan(1, Conditioning("edit", strength=0.5)))
     ours, _, _ = student.draw(PROMPTS, SEEDS, IMAGES)
     opened, _ = prepared(IMAGES, Conditioning("edit"), 32, 32)
@@ -124,15 +124,15 @@ def test_little_strength_keeps_the_picture(folders: Folders) -> None:
 
 def test_a_teacher_that_regenerates_an_edit_starts_from_the_rows_picture(folders: Folders) -> None:
     """As the student would with the same settings, but for the noise: nothing of its picture."""
-    given = Conditioning("edit", strength=0.5)
+    conditioning = Conditioning("edit", strength=0.5)
     teacher = teacher_of(
-        folders("stable-diffusion"), Refinement("regenerate", 0.5, 3, "latents", given)
+        folders("stable-diffusion"), Refinement("regenerate", 0.5, 3, "latents", conditioning)
     )
     made, facts = teacher.refine(PROMPTS, SEEDS, [], images=IMAGES)
     assert facts.evaluations == 6
-    own, _ = prepared(IMAGES, given, 32, 32)
+    own, _ = prepared(IMAGES, conditioning, 32, 32)
     latents = teacher.diffusion.draw_anew(
-        PROMPTS, [stage_seed(seed, "teacher") for seed in SEEDS], 3, given, own
+        PROMPTS, [stage_seed(seed, "teacher") for seed in SEEDS], 3, conditioning, own
     )
     assert np.array_equal(made, teacher.diffusion.decode(latents))
     other, _ = teacher.refine(PROMPTS, SEEDS, [], images=IMAGES[::-1])
@@ -140,11 +140,11 @@ def test_a_teacher_that_regenerates_an_edit_starts_from_the_rows_picture(folders
 
 
 def test_a_refined_edit_starts_from_the_students_picture(folders: Folders) -> None:
-    given = Conditioning("edit", strength=0.5)
-    student = student_of(folders("stable-diffusion"), DrawPlan(1, given))
+    conditioning = Conditioning("edit", strength=0.5)
+    student = student_of(folders("stable-diffusion"), DrawPlan(1, conditioning))
     latents, _, _ = student.draw(PROMPTS, SEEDS, IMAGES)
     teacher = teacher_of(
-        folders("stable-diffusion"), Refinement("refine", 0.5, 3, "latents", given)
+        folders("stable-diffusion"), Refinement("refine", 0.5, 3, "latents", conditioning)
     )
     picks = [(0, 0), (0, 1), (0, 2)]
     made, _ = teacher.refine(PROMPTS, SEEDS, picks, latents, images=[b"not looked at"] * 3)
@@ -221,18 +221,18 @@ def test_a_picture_of_another_shape_is_cropped_or_stretched() -> None:
     wide = Image.new("RGB", (60, 30), "black")
     wide.paste("white", (22, 7, 38, 23))
     cropped, stretched = (
-        prepared([png(wide)], given, 30, 30)[0][0, ..., 0] > 127
-        for given in (Conditioning("edit"), Conditioning("edit", fit="stretch"))
+        prepared([png(wide)], conditioning, 30, 30)[0][0, ..., 0] > 127
+        for conditioning in (Conditioning("edit"), Conditioning("edit", fit="stretch"))
     )
     assert (cropped.any(axis=0).sum(), cropped.any(axis=1).sum()) == (16, 16)
     assert (stretched.any(axis=0).sum(), stretched.any(axis=1).sum()) == (8, 16)
 
 
 def test_edges_are_cannys() -> None:
-    given = Conditioning("control", canny=(100, 200))
+    conditioning = Conditioning("control", canny=(100, 200))
     white = Image.new("RGB", (32, 32), "white")
     white.paste("black", (8, 8, 24, 24))
-    (edges,), _ = prepared([png(white)], given, 32, 32)
+    (edges,), _ = prepared([png(white)], conditioning, 32, 32)
     assert np.array_equal(edges[..., 0], cv2.Canny(np.asarray(white), 100, 200))
     assert np.array_equal(edges[..., 0], edges[..., 2])
     assert edges[8, 16].max() == 255 or edges[7, 16].max() == 255

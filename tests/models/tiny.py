@@ -1,7 +1,7 @@
 """Tiny pipelines of the real classes with random weights, saved as real models are.
 
 A few thousand parameters each, so that a whole family is tested in seconds. Their pictures mean
-nothing; what is tested is what a picture depends on, and that diffusers' own calls give the same.
+nothing; the tests compare them with those of diffusers' own calls, and vary what must not matter.
 """
 
 from __future__ import annotations
@@ -488,7 +488,7 @@ EDITORS = (
     "qwen-image-edit",
     "qwen-image-edit-plus",
 )
-"""Those that are shown a picture, and told in words what to make of it."""
+"""Those that edit a picture by an instruction."""
 
 
 def build(name: str, folder: Path) -> Path:

@@ -1,7 +1,7 @@
 """The oracles: each takes prompts and pictures, and gives scores.
 
-`open_oracle` is the one way to a loaded oracle; `files` looks at what it would be loaded from. A
-kind's module is imported only when a job names that kind.
+`open_oracle` is the one way to a loaded oracle; `oracle_files` finds and checks its files. A kind's
+module is imported only when a job names that kind.
 """
 
 from __future__ import annotations

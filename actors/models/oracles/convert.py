@@ -1,4 +1,4 @@
-"""Oracles as they are published, made into folders that a job loads: once, where it does no harm.
+"""Converts published oracles into folders that a job loads: once, where a pickle does no harm.
 
     python -m actors.models.oracles.convert KIND WEIGHTS FOLDER OUTPUT
 
@@ -93,13 +93,13 @@ def main() -> int:
     parser.add_argument("weights", type=Path)
     parser.add_argument("folder")
     parser.add_argument("output", type=Path)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     try:
-        convert(given.kind, given.weights, given.folder, given.output)
+        convert(arguments.kind, arguments.weights, arguments.folder, arguments.output)
     except BottegaError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
-    sys.stdout.write(f"{given.output}\n")
+    sys.stdout.write(f"{arguments.output}\n")
     return 0
 
 

@@ -26,7 +26,7 @@ from transformers import BertTokenizer, modeling_utils, pytorch_utils
 from actors.errors import ModelError
 from actors.images import Pictures
 from actors.models.oracles.heads import RowByRow
-from actors.models.oracles.loading import UNREADABLE, read_tensors, refuse_missing
+from actors.models.oracles.loading import LOAD_ERRORS, read_tensors, refuse_missing
 from actors.models.oracles.oracle_files import (
     MED_CONFIG,
     OracleFiles,
@@ -80,7 +80,7 @@ def _loaded(files: OracleFiles[ScorerSettings], device: str) -> Any:
         # Only its training uses these.
         model.blip.vision_proj = model.blip.text_proj = torch.nn.Identity()
         missing = model.load_state_dict(weights, strict=False, assign=True).missing_keys
-    except (*UNREADABLE, TypeError) as error:
+    except (*LOAD_ERRORS, TypeError) as error:
         raise ModelError(f"cannot load the oracle {settings.path!r}: {error}") from error
     refuse_missing([name for name in missing if not name.endswith("position_ids")], settings)
     words = model.blip.text_encoder.embeddings.word_embeddings.num_embeddings

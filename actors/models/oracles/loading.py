@@ -15,11 +15,11 @@ from transformers import AutoImageProcessor, AutoTokenizer
 from actors.errors import ModelError
 from actors.settings import ScorerSettings
 
-UNREADABLE = (OSError, ValueError, KeyError, RuntimeError, SafetensorError, UnpicklingError)
-"""What the loaders raise for files that are damaged or of another model."""
+LOAD_ERRORS = (OSError, ValueError, KeyError, RuntimeError, SafetensorError, UnpicklingError)
+"""Exceptions of the loaders for files that are damaged or of another model."""
 
 TRUE = ("1", "y", "yes", "true")
-"""What torch takes for yes."""
+"""The values of a variable that torch takes for yes."""
 
 
 def open_model(kind: Any, folder: Path, settings: ScorerSettings) -> Any:
@@ -32,31 +32,31 @@ def open_model(kind: Any, folder: Path, settings: ScorerSettings) -> Any:
             trust_remote_code=False,
             output_loading_info=True,
         )
-    except UNREADABLE as error:
+    except LOAD_ERRORS as error:
         raise ModelError(f"cannot load the oracle {settings.path!r}: {error}") from error
     refuse_missing(info["missing_keys"], settings)
     return model.eval()
 
 
 def open_processor(folder: Path, settings: ScorerSettings) -> Any:
-    """What makes a model's input of pictures. Raises ModelError."""
+    """The processor that turns pictures into a model's input. Raises ModelError."""
     return _open(AutoImageProcessor, folder, settings)
 
 
 def open_tokenizer(folder: Path, settings: ScorerSettings) -> Any:
-    """What makes a model's input of prompts. Raises ModelError."""
+    """The tokenizer that turns prompts into a model's input. Raises ModelError."""
     return _open(AutoTokenizer, folder, settings)
 
 
 def _open(kind: Any, folder: Path, settings: ScorerSettings) -> Any:
     try:
         return kind.from_pretrained(folder, trust_remote_code=False)
-    except UNREADABLE as error:
+    except LOAD_ERRORS as error:
         raise ModelError(f"cannot load the oracle {settings.path!r}: {error}") from error
 
 
 def refuse_missing(names: Any, settings: ScorerSettings) -> None:
-    """transformers fills weights that are not there with random numbers; we do not."""
+    """Refuse a model that lacks weights: transformers would fill them with random numbers."""
     missing = sorted(names)
     if missing:
         raise ModelError(
@@ -67,7 +67,7 @@ def refuse_missing(names: Any, settings: ScorerSettings) -> None:
 
 
 def read_tensors(file: Path) -> dict[str, Any]:
-    """The tensors of a .safetensors file, or of a pickle from which nothing else is read.
+    """The tensors of a .safetensors file, or of a pickle, from which nothing else is unpickled.
 
     Raises ModelError.
     """
@@ -82,7 +82,7 @@ def read_tensors(file: Path) -> dict[str, Any]:
                 "is in pickles. Unset it."
             )
         found = torch.load(file, map_location="cpu", weights_only=True)
-    except UNREADABLE as error:
+    except LOAD_ERRORS as error:
         raise ModelError(f"cannot read tensors from {file}: {error}") from error
     if not isinstance(found, dict):
         raise ModelError(f"{file} holds no tensors by name. Is it the right file?")

@@ -1,6 +1,6 @@
-"""All the files that an oracle is loaded from: are they all there, and are they safe?
+"""Finds and checks all files of an oracle.
 
-Looks at files only, so that a bad path is refused before an actor starts.
+Loads no weights, so that a bad path is refused before an actor starts.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ AESTHETIC_HEAD = "aesthetic.safetensors"
 MED_CONFIG = "med_config.json"
 REWARD_WEIGHTS = ("ImageReward.safetensors", "ImageReward.pt")
 BERT = "google-bert/bert-base-uncased"
-"""Whose tokenizer ImageReward uses."""
+"""The hub id of the tokenizer that ImageReward uses."""
 
 S = TypeVar("S", bound=ScorerSettings)
 S_co = TypeVar("S_co", bound=ScorerSettings, covariant=True)
@@ -61,7 +61,7 @@ class OracleFiles(Generic[S_co]):
 
 
 def open_oracle_files(settings: S, reader: FileReader | None = None) -> OracleFiles[S]:
-    """Find an oracle's files, and refuse what is half-copied, pickled, or brings its own code.
+    """Find an oracle's files; refuse those that are half-copied, pickled, or bring their own code.
 
     Raises ModelError.
     """

@@ -86,7 +86,7 @@ def _entry_point(name: str) -> Any:
 
 
 def source_hash(found: type) -> str:
-    """A hash of the file that the class is in: what it counts for in the job's identity."""
+    """A hash of the class's source file, by which the class enters the job's identity."""
     try:
         file = getsourcefile(found)
     except TypeError:

@@ -18,7 +18,7 @@ from actors.models.shapes.world import Caption, Scene, Split
 
 @dataclass(frozen=True, slots=True)
 class PicturedRow:
-    """What is to be seen, the scene that it is in, and the picture that the job is given."""
+    """The caption of the wanted picture, its scene, and the picture that the job starts from."""
 
     target: Caption
     scene: Scene

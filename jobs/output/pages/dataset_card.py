@@ -53,12 +53,13 @@ def card(folder: OutputFolder) -> str:
 
 def _task(spec: JobSpec) -> str:
     """The task in a few words."""
-    given = conditioning_of(spec.task, spec.edit, spec.control, spec.image_fit)
+    conditioning = conditioning_of(spec.task, spec.edit, spec.control, spec.image_fit)
     task = {
         "generate": "pictures from prompts",
         "edit": f"edits of the pictures in `{spec.image_column}`",
         "control": f"pictures led by those in `{spec.image_column}`, by a ControlNet",
     }[spec.task]
-    if given and given.canny:
-        task += f" that is shown their edges (Canny, {given.canny[0]} and {given.canny[1]})"
+    if conditioning and conditioning.canny:
+        low, high = conditioning.canny
+        task += f" that is shown their edges (Canny, {low} and {high})"
     return task + (f"; the best of {spec.draws} drawings" if spec.draws > 1 else "")

@@ -80,7 +80,7 @@ def _fidelity(drawn: Tensor, pictures: Tensor) -> Tensor:
 
 
 def _losses(vae: AutoencoderTiny, pictures: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """What reconstruction costs, and how far the latents' moments are from 0 and 1."""
+    """The loss of reconstruction, and of latents whose moments are not 0 and 1."""
     with torch.autocast("cpu", torch.bfloat16):
         latents = vae.encoder(pictures).float()
         drawn = vae.decoder(latents + noise)

@@ -1,4 +1,4 @@
-"""What the training stages share: seeds, schedules, the log, and checkpoints to resume from."""
+"""Shared by the training stages: seeds, schedules, the log, and checkpoints to resume from."""
 
 import copy
 import functools

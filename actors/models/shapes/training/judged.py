@@ -1,7 +1,7 @@
-"""Judged pictures for the oracle's training: pictures, captions near and far, and what holds.
+"""Judged pictures for the oracle's training: pictures, captions near and far, and verdicts.
 
 The verifier stands in for people: whether a picture is right, which parts of the caption
-hold, and what is to be seen where. Training uses all three; the oracle keeps only the first.
+hold, and which object lies where. Training uses all three; the oracle keeps only the first.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from actors.models.shapes.world import Caption, Picture
 NUM_MISSES = 3
 CHUNK = 500
 UNKNOWN = -100
-"""Where there is nothing to be said: `cross_entropy` leaves it out."""
+"""The label of an unknown answer: `cross_entropy` leaves it out."""
 
 PARTS_PER_THING = 4
 """Size, colour, shape, and the first object's relation to this one."""
@@ -121,7 +121,7 @@ def _parts(verdict: Verdict) -> NDArray[np.int64]:
 
 
 def _patches(sight: Sight) -> NDArray[np.int64]:
-    """What lies in each patch: an object whose box reaches the patch's centre."""
+    """The object in each patch: one whose box reaches the patch's centre."""
     colors, shapes, sizes = tuple(world.COLORS), world.SHAPES, world.SIZES
     nothing = (len(colors), len(shapes), len(sizes))
     table = np.tile(np.array(nothing), (GRID, GRID, 1))

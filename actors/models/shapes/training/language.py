@@ -1,9 +1,9 @@
 """Stage 2: the text encoder learns to read before it is asked to guide a painter.
 
 Stable Diffusion starts from a text encoder that was trained before. Here the stand-in for that is
-a minute of reading. Each noun's state must tell its object's size, colour, shape, place in the
+a minute of reading. Each noun's state must hold its object's size, colour, shape, place in the
 caption and relation; but a noun cannot know what comes after it, so the last nine tokens, which
-are always padding, become registers (Darcet et al. 2023): each tells what may lie in one cell of
+are always padding, become registers (Darcet et al. 2023): each holds what may lie in one cell of
 the board, and on which background. Without this, text encoder and cross-attention wait for each
 other, and a teacher that paints every object well still puts them anywhere.
 """
@@ -27,7 +27,7 @@ PEAK_RATE = 2e-3
 NUM_CAPTIONS = 20_000
 
 NO_ANSWER = -100
-"""What `cross_entropy` leaves out."""
+"""The label that `cross_entropy` leaves out."""
 
 RELATION_NAMES = ("", *world.RELATIONS)
 _NOUN_QUESTIONS = (len(world.SIZES), len(world.COLORS), len(world.SHAPES), 3, len(RELATION_NAMES))
@@ -53,7 +53,7 @@ def answers(caption: Caption) -> list[list[int]]:
 
 
 def board(caption: Caption, rng: np.random.Generator) -> NDArray[np.float32]:
-    """What is in each cell, row by row, of one way to place the objects: (9, 16), 0 or 1."""
+    """The facts of each cell, row by row, for one way to place the objects: (9, 16), 0 or 1."""
     cells = np.zeros((len(world.CELLS), len(world.CELLS), len(_FACTS)), np.float32)
     for placed in world.place(caption, rng).placed:
         row, column = world.CELLS.index(placed.y), world.CELLS.index(placed.x)
@@ -80,8 +80,8 @@ class Examiner(nn.Module):
         rows, columns = torch.nonzero(nouns >= 0, as_tuple=True)
         wanted = about[rows, nouns[rows, columns]]
         loss = _examine(self.noun(states[rows, columns]), wanted, _NOUN_QUESTIONS)
-        told = self.register(states[:, -NUM_REGISTERS:])
-        return loss + functional.binary_cross_entropy_with_logits(told, registers)
+        facts = self.register(states[:, -NUM_REGISTERS:])
+        return loss + functional.binary_cross_entropy_with_logits(facts, registers)
 
 
 def _examine(logits: Tensor, wanted: Tensor, sizes: tuple[int, ...]) -> Tensor:
@@ -136,7 +136,7 @@ def train(shop: Workshop) -> tuple[CLIPTokenizer, CLIPTextModel]:
 def _exam(
     tokenizer: CLIPTokenizer, captions: list[str], ids: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Which tokens are which object's noun, and what is right about each object and caption."""
+    """The tokens of each object's noun, and the right answers for each object and caption."""
     noun_ids = torch.tensor([tokenizer(shape).input_ids[1] for shape in world.SHAPES])
     is_noun = torch.isin(ids, noun_ids)
     nouns = torch.where(is_noun, is_noun.cumsum(dim=1) - 1, NO_ANSWER)

@@ -106,7 +106,7 @@ class Hints(nn.Module):
     """Questions whose answers say why a picture is wrong; thrown away after training.
 
     One bit for a whole caption teaches slowly. A judge who also marks the part that is wrong, and
-    names what is to be seen where, teaches much faster.
+    names which object lies where, teaches much faster.
     """
 
     def __init__(self, noun_ids: list[int]) -> None:

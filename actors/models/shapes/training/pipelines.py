@@ -39,7 +39,7 @@ backgrounds are plain, and a schedule that leaks would give their brightness awa
 
 
 ONLY_DDIM = ("clip_sample", "set_alpha_to_one")
-"""What the ancestral Euler sampler, which the teacher is shipped with, does not know.
+"""Settings that the ancestral Euler sampler, with which the teacher ships, does not have.
 
 Fresh noise at every step mends what earlier steps painted wrong (Karras et al. 2022, section 4).
 docs/embedded.md compares it with DDIM.
@@ -80,7 +80,7 @@ def alphas_cumprod() -> Tensor:
 
 @dataclass(kw_only=True)
 class Parts:
-    """What the two pipelines are made of."""
+    """The parts that the two pipelines are made of."""
 
     vae: AutoencoderTiny
     tokenizer: CLIPTokenizer

@@ -41,7 +41,7 @@ def boundary(times: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def clean_and_noise(noisy: Tensor, velocity: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
-    """What a predicted velocity says about the clean latents and the noise."""
+    """The clean latents and the noise that a predicted velocity stands for."""
     alphas = pipelines.alphas_cumprod()[times][:, None, None, None]
     signal, spread = alphas.sqrt(), (1 - alphas).sqrt()
     return signal * noisy - spread * velocity, signal * velocity + spread * noisy

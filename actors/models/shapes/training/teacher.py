@@ -127,7 +127,7 @@ def train(shop: Workshop, vae: AutoencoderTiny) -> Parts:
 
 
 def read(parts: Parts, captions: list[str]) -> Tensor:
-    """What the text encoder says, once and for all: (captions, tokens, width) bfloat16."""
+    """The text encoder's states of all captions: (captions, tokens, width) bfloat16."""
     chunks = [captions[i : i + 500] for i in range(0, len(captions), 500)]
     return torch.cat([parts.encode_text(chunk).bfloat16() for chunk in chunks])
 

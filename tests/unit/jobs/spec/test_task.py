@@ -86,18 +86,20 @@ def test_fields_that_contradict_the_task_are_refused(fields: dict[str, Any], why
 
 def test_the_conditioning_of_each_task() -> None:
     edit = spec(task="edit", image_column="i", edit={"strength": 0.7}, strategy="regenerate")
-    given = conditioning_of(edit.task, edit.edit, edit.control)
-    assert given == Conditioning("edit", strength=0.7)
+    conditioning = conditioning_of(edit.task, edit.edit, edit.control)
+    assert conditioning == Conditioning("edit", strength=0.7)
     refinement = planned_refinement(edit)
-    assert (refinement.strength, refinement.given) == (0.7, given)
+    assert (refinement.strength, refinement.conditioning) == (0.7, conditioning)
     control = spec(
         task="control", image_column="i", models=CONTROLLED, control={"preprocess": "canny"}
     )
-    assert planned_refinement(control).given == Conditioning("control", canny=(100, 200))
+    assert planned_refinement(control).conditioning == Conditioning("control", canny=(100, 200))
     assert planned_refinement(control).strength == 0.6
-    assert planned_refinement(spec()).given is None
+    assert planned_refinement(spec()).conditioning is None
     whole = spec(task="edit", image_column="i", image_fit="stretch")
-    assert planned_refinement(whole).given == Conditioning("edit", strength=0.8, fit="stretch")
+    assert planned_refinement(whole).conditioning == Conditioning(
+        "edit", strength=0.8, fit="stretch"
+    )
 
 
 def test_every_drawing_counts(tmp_path: Path) -> None:
