@@ -36,7 +36,7 @@ def best_device() -> torch.device:
 
 
 def padded(rows: Sequence[T], size: int) -> list[T]:
-    """`rows` brought to `size` by repeating the last one.
+    """`rows`, filled up to `size` by repeating the last one.
 
     At one batch size a row's result is the same to the bit whatever its neighbours; at another the
     last bits differ. So every batch has the same shape, and the padding is thrown away.
@@ -216,7 +216,7 @@ class Diffusion:
         known = signature(pipe.__call__).parameters
         shown = pictures.float() / 255  # Only of a batch at a time.
         if self.family.denoiser == "transformer":
-            shown = shown * 2 - 1  # As an autoencoder takes them, which encodes them there.
+            shown = shown * 2 - 1  # These pipelines encode them with the autoencoder.
         arguments = {
             "control_image" if "control_image" in known else "image": shown,
             "controlnet_conditioning_scale": network.scale,
@@ -254,7 +254,7 @@ class Diffusion:
             )
         pipe = AutoPipelineForImage2Image.from_pipe(self.pipe)
         pipe.set_progress_bar_config(disable=True)
-        # By this number the processor tells latents from pictures; Z-Image does not set it.
+        # The processor knows latents by this number of channels; Z-Image does not set it.
         config = self.pipe.vae.config
         channels = config.get("latent_channels") or config.get("z_dim")
         pipe.image_processor.register_to_config(vae_latent_channels=channels)
@@ -317,7 +317,7 @@ class Diffusion:
         return arguments
 
     def _unpacked(self, latents: torch.Tensor) -> torch.Tensor:
-        """As a picture: some pipelines return patches, (rows, patches, 4 channels)."""
+        """Latents (rows, channels, height, width), also of pipelines that return patches."""
         if latents.dim() == 3:
             latents = self.pipe._unpack_latents(
                 latents, self.shape.height, self.shape.width, self.pipe.vae_scale_factor

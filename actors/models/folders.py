@@ -40,7 +40,10 @@ def model_folder(
 
 
 def part_folder(path: str, revision: str | None, what: str, patterns: Sequence[str]) -> Path:
-    """The same of a part that is put into a pipeline. what: its field in the job file."""
+    """The local folder of a part that is put into a pipeline, as `model_folder` finds a model's.
+
+    what: its field in the job file, for messages.
+    """
     local = Path(path).expanduser()
     if local.is_dir():
         return local.resolve()

@@ -23,7 +23,7 @@ def fitted(pipeline: PipelineFiles[S]) -> S:
 
     Raises ModelError.
     """
-    _ = pipeline.shape  # Raises for one that the model cannot draw.
+    _ = pipeline.shape  # raises for a size that the model cannot draw
     _check_prompt_tokens(pipeline)
     _check_image_guidance(pipeline)
     _check_compile(pipeline)

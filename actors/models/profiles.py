@@ -107,7 +107,7 @@ class Timing:
 
 
 def chance(seed: int, name: str) -> float:
-    """A number in [0, 1), evenly, that depends on `seed` and `name` and on nothing else."""
+    """A uniform number in [0, 1) that depends on `seed` and `name` and on nothing else."""
     return (derive_seed(seed, name) >> 10) / 2**53  # a float64 holds 53 of the seed's 63 bits
 
 

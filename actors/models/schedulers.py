@@ -121,7 +121,7 @@ def size_shift(scheduler: Any, family: Family, shape: Shape) -> dict[str, float]
 
 @contextmanager
 def noise_of_each_row(scheduler: Any, generators: Sequence[torch.Generator]) -> Iterator[None]:
-    """Inside, a step that needs fresh noise draws it from the rows' generators.
+    """While this is open, a step draws its fresh noise from the rows' generators.
 
     The flow-matching pipelines do not hand their generators to `scheduler.step`: a stochastic
     scheduler would take the noise from torch's global state.

@@ -36,7 +36,7 @@ from actors.models.oracles.oracle_files import (
 from actors.settings import ScorerSettings
 
 MAX_TOKENS = 35
-"""Where the package cuts prompts."""
+"""The length to which the package cuts prompts."""
 
 
 class ImageReward:
@@ -47,7 +47,7 @@ class ImageReward:
         self.dtype = getattr(torch, settings.dtype)
         self.model = _loaded(open_oracle_files(settings), str(device))
         self.model.to(device, self.dtype).eval()
-        # In float32 whatever comes before, as in the package's `score`.
+        # The head is in float32 whatever the other weights are, as in the package's `score`.
         self.model.mlp = RowByRow(self.model.mlp.float())
 
     def score(self, prompts: Sequence[str], pictures: Pictures) -> list[float]:
@@ -95,7 +95,7 @@ def _loaded(files: OracleFiles[ScorerSettings], device: str) -> Any:
 
 @cache
 def _package() -> ModuleType:
-    """The package's `ImageReward.ImageReward`, and of the rest only what it needs."""
+    """The package's module `ImageReward.ImageReward`, imported with only what it needs."""
     found = find_spec("ImageReward")
     if found is None or not found.submodule_search_locations:
         raise ModelError("the package image-reward is not installed: pip install image-reward")

@@ -1,4 +1,4 @@
-"""Loading an oracle in transformers' folder format, and reading tensors from a pickle safely."""
+"""Loads an oracle in transformers' folder format, and reads tensors from a pickle safely."""
 
 from __future__ import annotations
 
