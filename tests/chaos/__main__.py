@@ -9,7 +9,7 @@ from tests.chaos.chaos import many
 
 
 def main() -> int:
-    """Run trials and print what they came to; 1 if a byte differed."""
+    """Run trials and print their figures; 1 if a byte differed."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos")
     parser.add_argument("--seconds", type=float, default=600.0)
     parser.add_argument("--seed", type=int, default=1, help="the first trial's; each has the next")

@@ -1,11 +1,11 @@
-"""Kill what can die while an embedded job runs, again and again, and compare every byte.
+"""Kill actors, nodes and drivers while an embedded job runs, again and again; compare every byte.
 
     python -m tests.chaos --seconds 600 --seed 1
 
-One job runs in peace. Then the same job runs in trials, each into a folder of its own, on a Ray of
-three nodes; at moments and in an order that follow from the trial's seed, SIGKILL goes to an
-actor's process, to a whole node or to the driver. A driver that was killed is started again with
-the same command. At the end of a trial every part must have the bytes that it has in peace.
+One job runs without faults. Then the same job runs in trials, each into a folder of its own, on a
+Ray of three nodes; at moments and in an order that follow from the trial's seed, an actor's
+process, a whole node or the driver gets SIGKILL. A killed driver is started again with the same
+command. At the end of a trial every part must have the bytes of the run without faults.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ JOB: dict[str, Any] = {
         "teacher": {"batch_size": 4},
     },
     "teacher_steps": 3,
-    # A threshold that is given: a calibration that lost rows would choose another.
+    # A fixed threshold: a calibration that lost rows would choose another.
     "budget": {"threshold": 0.2},
     "save_student": True,
     "rows_per_part": 16,
     "seed": 7,
-    # Rows are innocent here, however often their actor dies.
+    # No row is to blame here, however often its actor dies.
     "max_attempts": 20,
     "max_failed": 0.0,
 }
@@ -55,13 +55,13 @@ NUM_PARTS = 12
 KINDS = ("actor", "node", "driver")
 ACTORS = ("ray::Student", "ray::Oracle", "ray::Teacher")
 MOST_KILLS = 6
-"""In one trial; then it may end in peace."""
+"""In one trial; then nothing more dies. Chosen: each kind twice on average."""
 
 PAUSE_SECONDS = (0.5, 6.0)
-"""How long nothing is killed between two kills."""
+"""Between two kills. Chosen: shorter and longer than an actor's load of some seconds."""
 
 LONGEST_SECONDS = 500.0
-"""A trial that takes longer has failed."""
+"""A trial that takes longer has failed. Chosen: many times a run without faults."""
 
 AS_ON_LARGE_CLUSTERS = {
     "health_check_initial_delay_ms": 0,
@@ -70,26 +70,28 @@ AS_ON_LARGE_CLUSTERS = {
     "health_check_failure_threshold": 3,
     "max_direct_call_object_size": 4096,
 }
-"""A dead node is noticed within seconds, and it takes with it what its actors made. By itself Ray
-sends what has up to 100 kB, as our small pictures, to the driver whole: no node could lose it."""
+"""Ray notices a dead node within seconds, and the node takes its actors' outputs with it. By
+default Ray sends objects of up to 100 kB, such as our small pictures, to the driver, where no node
+could lose them.
+"""
 
 
 @dataclass
 class Trial:
-    """What became of one trial."""
+    """The result of one trial."""
 
     seed: int
     kills: Counter[str] = field(default_factory=Counter)
     parts: int = 0
     differing: list[str] = field(default_factory=list)
     seconds: float = 0.0
-    said: str = ""
-    """What the driver said last, where it ended badly."""
+    problem: str = ""
+    """The driver's last output, if it failed."""
 
     @property
     def good(self) -> bool:
-        """Every part is there with the bytes of the run in peace."""
-        return self.parts == NUM_PARTS and not self.differing and not self.said
+        """Whether every part has the bytes of the run without faults."""
+        return self.parts == NUM_PARTS and not self.differing and not self.problem
 
 
 class Nodes:
@@ -120,7 +122,7 @@ class Nodes:
         return sorted(found, key=lambda process: process.pid)
 
     def kill_node(self, rng: Random) -> None:
-        """A node dies with all that is on it; another one comes."""
+        """Kill a node with everything on it; another one joins."""
         node = self.mortal.pop(rng.randrange(len(self.mortal)))
         self.cluster.remove_node(node, allow_graceful=False)
         self.mortal.append(self._add())
@@ -131,7 +133,7 @@ class Nodes:
 
 
 def _is_actor(process: psutil.Process) -> bool:
-    """Ray's workers call themselves by what they do: `ray::Student.draw`."""
+    """Ray names a worker's process by its task: `ray::Student.draw`."""
     try:
         return " ".join(process.cmdline()).startswith(ACTORS)
     except psutil.NoSuchProcess:
@@ -140,7 +142,7 @@ def _is_actor(process: psutil.Process) -> bool:
 
 @contextmanager
 def nodes() -> Iterator[Nodes]:
-    """A Ray that is there for the trials."""
+    """A Ray for the trials."""
     made = Nodes()
     try:
         yield made
@@ -151,7 +153,7 @@ def nodes() -> Iterator[Nodes]:
 def start(
     job_file: Path, output: Path, address: str, name: str = "", bottega: Sequence[str] = BOTTEGA
 ) -> subprocess.Popen[str]:
-    """Start a driver as a user does; what it says goes to a file of its `name`."""
+    """Start a driver as a user does; its output goes to a file of its `name`."""
     command = [*bottega, "run", str(job_file), "--output", str(output), "-v", "--address", address]
     with output.with_suffix(f"{name}.log").open("a") as log:
         return subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, text=True)
@@ -165,12 +167,12 @@ def hashes(output: Path) -> dict[str, str]:
     }
 
 
-def run_in_peace(folder: Path, here: Nodes) -> dict[str, str]:
-    """What every trial must end with."""
-    driver = start(write_job(folder), folder / "peace", here.cluster.address)
+def run_without_faults(folder: Path, here: Nodes) -> dict[str, str]:
+    """The parts, by content, that every trial must end with."""
+    driver = start(write_job(folder), folder / "faultless", here.cluster.address)
     if driver.wait(timeout=LONGEST_SECONDS) != 0:
-        raise RuntimeError((folder / "peace.log").read_text())
-    return hashes(folder / "peace")
+        raise RuntimeError((folder / "faultless.log").read_text())
+    return hashes(folder / "faultless")
 
 
 def write_job(folder: Path, **fields: Any) -> Path:
@@ -181,10 +183,10 @@ def write_job(folder: Path, **fields: Any) -> Path:
 
 
 def trial(
-    seed: int, folder: Path, here: Nodes, peace: dict[str, str], first: tuple[str, ...] = ()
+    seed: int, folder: Path, here: Nodes, faultless: dict[str, str], first: tuple[str, ...] = ()
 ) -> Trial:
-    """Run the job with kills. `first`: what is killed first, in this order; then chance decides."""
-    rng, became, begin = Random(seed), Trial(seed), monotonic()
+    """Run the job with kills. `first`: the first ones, in this order; chance decides the others."""
+    rng, result, begin = Random(seed), Trial(seed), monotonic()
     output, job_file = folder / f"trial-{seed}", write_job(folder)
     driver = start(job_file, output, here.cluster.address)
     plan = [*first, *(rng.choice(KINDS) for _ in range(MOST_KILLS - len(first)))]
@@ -195,24 +197,24 @@ def trial(
         except subprocess.TimeoutExpired:
             if monotonic() - begin > LONGEST_SECONDS:
                 driver.kill()
-                became.said = f"not done after {LONGEST_SECONDS:.0f} s"
+                result.problem = f"not done after {LONGEST_SECONDS:.0f} s"
                 break
             if plan and (here.actors() or plan[0] != "actor"):
                 kind = plan.pop(0)
                 KILL[kind](here, driver, rng)
-                became.kills[kind] += 1
+                result.kills[kind] += 1
             continue
         if code == -signal.SIGKILL:
             driver = start(job_file, output, here.cluster.address)
         else:
             if code:
-                became.said = output.with_suffix(".log").read_text()[-2000:]
+                result.problem = output.with_suffix(".log").read_text()[-2000:]
             break
     ended = hashes(output)
-    became.parts = len(ended)
-    became.differing = [name for name, content in ended.items() if peace.get(name) != content]
-    became.seconds = monotonic() - begin
-    return became
+    result.parts = len(ended)
+    result.differing = [name for name, content in ended.items() if faultless.get(name) != content]
+    result.seconds = monotonic() - begin
+    return result
 
 
 def _kill_actor(here: Nodes, _driver: subprocess.Popen[str], rng: Random) -> None:
@@ -248,24 +250,24 @@ def report(trials: list[Trial]) -> dict[str, Any]:
     }
 
 
-def told(became: Trial) -> str:
-    """One line about a trial."""
-    kills = ", ".join(f"{n} {kind}s" for kind, n in sorted(became.kills.items())) or "nothing"
-    end = "same bytes" if became.good else f"DIFFERS {became.differing} {became.said}"
+def summary(result: Trial) -> str:
+    """A trial in one line."""
+    kills = ", ".join(f"{n} {kind}s" for kind, n in sorted(result.kills.items())) or "nothing"
+    end = "same bytes" if result.good else f"DIFFERS {result.differing} {result.problem}"
     return (
-        f"seed {became.seed}: killed {kills}; {became.parts} parts, {end}, {became.seconds:.0f} s"
+        f"seed {result.seed}: killed {kills}; {result.parts} parts, {end}, {result.seconds:.0f} s"
     )
 
 
 def many(seconds: float, first_seed: int, folder: Path) -> dict[str, Any]:
-    """Trials for so many seconds, and what they came to."""
+    """Run trials for this many seconds, and return their figures."""
     trials: list[Trial] = []
     begin = monotonic()
     with nodes() as here:
-        peace = run_in_peace(folder, here)
+        faultless = run_without_faults(folder, here)
         while monotonic() - begin < seconds:
-            trials.append(trial(first_seed + len(trials), folder, here, peace))
-            print(told(trials[-1]), flush=True)
+            trials.append(trial(first_seed + len(trials), folder, here, faultless))
+            print(summary(trials[-1]), flush=True)
     figures = report(trials)
     print(json.dumps(figures), flush=True)
     return figures

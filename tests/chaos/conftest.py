@@ -1,4 +1,4 @@
-"""One Ray of several nodes for all of these tests, and a run in peace on it."""
+"""One Ray of several nodes for all of these tests, and a run without faults on it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.chaos.chaos import Nodes, nodes, run_in_peace
+from tests.chaos.chaos import Nodes, nodes, run_without_faults
 
 
 @pytest.fixture(scope="session")
@@ -16,6 +16,6 @@ def here() -> Iterator[Nodes]:
 
 
 @pytest.fixture(scope="session")
-def peace(here: Nodes, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def faultless(here: Nodes, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The bytes of every part."""
-    return run_in_peace(tmp_path_factory.mktemp("peace"), here)
+    return run_without_faults(tmp_path_factory.mktemp("faultless"), here)

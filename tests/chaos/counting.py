@@ -1,10 +1,10 @@
-"""The `bottega` command with actors that write down what they do, and where.
+"""The `bottega` command with actors that log their calls and nodes.
 
     python -m tests.chaos.counting LOG GATE run job.yaml ...
 
 A line of LOG for each call of an actor: the method, the node, and the rows' prompts; and one for
 each student that has loaded. Students draw once two of them have, so that both draw. Teachers do
-not load before the file GATE is there: so what students made waits in the object store.
+not load before the file GATE exists, so the students' outputs wait in the object store.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def write_down(log: Path, method: str, prompts: Sequence[str]) -> None:
 
 
 def count(log: Path, gate: Path) -> None:
-    """Have the crew's hands use what counts."""
+    """Make the executor start actors that count."""
 
     class CountedStudent(Student):
         def __init__(self, *settings: Any, **options: Any) -> None:

@@ -1,4 +1,4 @@
-"""What several nodes and several drivers do to one job."""
+"""One job on several nodes, and with several drivers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NUM_ROWS = 24
 
 
 def calls(log: Path) -> Iterator[tuple[str, str, list[str]]]:
-    """What the actors wrote down: method, node, prompts."""
+    """The actors' log: method, node, prompts."""
     for line in log.read_text().splitlines() if log.exists() else ():
         method, node, prompts = json.loads(line)
         yield method, node, prompts
@@ -36,7 +36,7 @@ def rows_of(log: Path, method: str) -> Counter[str]:
 
 @pytest.mark.timeout(1200)
 def test_what_a_dead_node_held_is_made_again_and_nothing_else(here: Nodes, tmp_path: Path) -> None:
-    """Two students on a node each draw everything; then one node dies with the latents on it.
+    """Two students on a node each draw everything; then one node dies with its latents.
 
     Every row is rejected, and no teacher has loaded: all latents are in the store. Each call of an
     actor is counted: Ray's own reconstruction of lost objects would be one more.
@@ -64,12 +64,12 @@ def test_what_a_dead_node_held_is_made_again_and_nothing_else(here: Nodes, tmp_p
     log, gate, out = tmp_path / "calls", tmp_path / "gate", tmp_path / "out"
     counting = [sys.executable, "-m", "tests.chaos.counting", str(log), str(gate)]
     driver = start(job, out, cluster.address, bottega=counting)
-    said = out.with_suffix(".log")
+    log_file = out.with_suffix(".log")
     try:
-        _wait_until(lambda: rows_of(log, "score").total() == NUM_ROWS, driver, said)
+        _wait_until(lambda: rows_of(log, "score").total() == NUM_ROWS, driver, log_file)
         cluster.remove_node(doomed, allow_graceful=False)
         gate.touch()
-        assert driver.wait(timeout=LONGEST_SECONDS) == 0, said.read_text()[-3000:]
+        assert driver.wait(timeout=LONGEST_SECONDS) == 0, log_file.read_text()[-3000:]
     finally:
         driver.kill()
         for node in nodes[1:]:
@@ -89,17 +89,17 @@ def test_what_a_dead_node_held_is_made_again_and_nothing_else(here: Nodes, tmp_p
     assert rows_of(log, "score") == dict.fromkeys(every, 2)
 
 
-def _wait_until(happened: Any, driver: Any, said: Path) -> None:
+def _wait_until(happened: Any, driver: Any, log_file: Path) -> None:
     deadline = time.monotonic() + LONGEST_SECONDS
     while not happened():
-        assert driver.poll() is None, said.read_text()[-3000:]
-        assert time.monotonic() < deadline, said.read_text()[-3000:]
+        assert driver.poll() is None, log_file.read_text()[-3000:]
+        assert time.monotonic() < deadline, log_file.read_text()[-3000:]
         time.sleep(0.05)
 
 
 @pytest.mark.timeout(1200)
-def test_two_drivers_on_one_output_are_both_right_and_the_second_is_told(
-    here: Nodes, peace: dict[str, str], tmp_path: Path
+def test_two_drivers_on_one_output_are_both_right_and_the_second_warns(
+    here: Nodes, faultless: dict[str, str], tmp_path: Path
 ) -> None:
     one_each = {name: {"size": 1} for name in ("student", "oracle", "teacher")}
     job = write_job(tmp_path, pools=one_each)
@@ -112,8 +112,8 @@ def test_two_drivers_on_one_output_are_both_right_and_the_second_is_told(
     finally:
         first.kill()
         second.kill()
-    told = [out.with_suffix(f".{name}.log").read_text() for name in ("first", "second")]
-    assert ended == [0, 0], told
-    assert "another run writes to" not in told[0]
-    assert "another run writes to" in told[1]
-    assert hashes(out) == peace
+    logs = [out.with_suffix(f".{name}.log").read_text() for name in ("first", "second")]
+    assert ended == [0, 0], logs
+    assert "another run writes to" not in logs[0]
+    assert "another run writes to" in logs[1]
+    assert hashes(out) == faultless
