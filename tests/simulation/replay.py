@@ -1,12 +1,12 @@
-"""Replay the decisions that a job left when it ended with an error nobody foresaw.
+"""Replay the decisions of a job that ended with an unforeseen error.
 
     python -m tests.simulation.replay out/decisions.json
 
-Makes each part's cascade anew, feeds it the events of the log in order, and compares its
-instructions with those in the log. A part replays as it was, or raises as it did, and then the
-fault can be looked at here, without Ray; or it decides otherwise, and then this code is not the
-code that wrote the log, or a decision depended on more than its events. The dispatcher's events are
-printed beside them: they are read, not replayed.
+It makes each part's cascade anew, feeds it the events of the log in order, and compares its
+instructions with those in the log. If a part decides or raises as it did, the fault can be studied
+here, without Ray. If it decides otherwise, this code is not the code that wrote the log, or a
+decision depended on more than its events. It also prints the dispatcher's events, and does not
+replay them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from jobs.rules import Rules
 
 
 def read(file: Path) -> dict[str, Any]:
-    """The log. Raises ValueError for a file of another format."""
+    """Read a log. Raises ValueError for a file of another format."""
     content: dict[str, Any] = json.loads(file.read_bytes())
     if content.get("format") != FORMAT:
         raise ValueError(f"{file} has format {content.get('format')!r}, and this reads {FORMAT}.")
@@ -34,7 +34,7 @@ def read(file: Path) -> dict[str, Any]:
 
 
 def replay(content: Mapping[str, Any], show: Callable[[str], None] = lambda _: None) -> list[str]:
-    """What replays otherwise than it was; empty if nothing does. `show` gets the log's lines."""
+    """The differences between replay and log, a line each. `show` gets every line of the replay."""
     found: list[str] = []
     for part in content["parts"]:
         for line in _replay_part(part):
@@ -60,7 +60,7 @@ def _replay_part(part: Mapping[str, Any]) -> Iterator[str]:
         event = decision["event"] and event_of(decision["event"])
         try:
             made = cascade.handle(event) if event else cascade.start()
-        except Exception as error:  # noqa: BLE001  the fault that is looked for
+        except Exception as error:  # noqa: BLE001  perhaps the fault in question
             again = "as it did then" if decision["instructions"] is None else "DIFFERS"
             yield f"{again}: decision {number}, {event}: {type(error).__name__}: {error}"
             return
@@ -73,7 +73,7 @@ def _replay_part(part: Mapping[str, Any]) -> Iterator[str]:
 
 
 def event_of(written: Mapping[str, Any]) -> Event:
-    """An event of the log."""
+    """Make an event from the log."""
     call = Call(Stage(written["call"]["stage"]), rows_of(written["call"]["rows"]))
     match written["type"]:
         case "Done":
@@ -87,12 +87,12 @@ def event_of(written: Mapping[str, Any]) -> Event:
 
 
 def rows_of(ranges: list[list[int]]) -> tuple[int, ...]:
-    """The rows of [first, last] runs."""
+    """The rows of [first, last] ranges."""
     return tuple(row for first, last in ranges for row in range(first, last + 1))
 
 
 def main() -> int:
-    """Print the replay; 1 if it differs."""
+    """Print the replay; returns 1 if it differs."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation.replay")
     parser.add_argument("file", type=Path, help="decisions.json of an output folder")
     return 1 if replay(read(parser.parse_args().file), print) else 0
