@@ -199,7 +199,9 @@ def _check_same_models(models: ModelSettings, before: dict[str, Any], folder: Pa
         changed = [name for name in new if new[name] is not None and old.get(name) != new[name]]
         path = Path(settings.path).expanduser()
         if settings.path and path.is_dir():
-            if reader.fingerprint(path.resolve()) != before["identity"]["model_files"][role]:
+            # Behind a "+" are hashes of a ControlNet, a LoRA, a denoiser: the settings name these.
+            recorded = before["identity"]["model_files"][role].partition("+")[0]
+            if reader.fingerprint(path.resolve()) != recorded:
                 changed.append("path")
         elif settings.path != old["path"]:
             changed.append("path")

@@ -85,12 +85,12 @@ def test_a_type_of_gpu_without_times_is_refused(tmp_path: Path) -> None:
         found.check({"A100-80G": 8, "H100": 2})
 
 
-def write_job(folder: Path, job: JobSpec, steps: int = 10) -> None:
+def write_job(folder: Path, job: JobSpec, steps: int = 10, model_files: str = "files") -> None:
     """The output folder of a job: 100 rows, 25 of them refined in `steps` steps."""
     written = {name: {} for name in ("identity", "calibration", "versions")} | {
         "name": "job", "rows": 100, "threshold": "0.5", "models": {},
         "spec": job.model_dump(mode="json"), "refinement": {"steps": steps},
-        "identity": {"model_files": dict.fromkeys(("student", "oracle", "teacher"), "files")},
+        "identity": {"model_files": dict.fromkeys(("student", "oracle", "teacher"), model_files)},
     }  # fmt: skip
     record = {
         "part": 0, "first_row": 0, "rows": 100, "bytes": 1, "sha256": "", "from_student": 75,
@@ -131,6 +131,14 @@ def test_records_give_seconds_a_picture_where_each_row_was_drawn_several_times(
     found = times(job)
     assert found.student.seconds(16, 16, 0) == 50.0 / 400 * 16
     assert found.oracle.seconds(17, 17, 0) == pytest.approx(12.5 / 425 * 17)
+
+
+@pytest.mark.usefixtures("_same_files")
+def test_records_count_for_the_same_models_with_a_controlnet_or_a_lora(tmp_path: Path) -> None:
+    """A part's hash is behind that of the pipeline's folder."""
+    job = spec(tmp_path)
+    write_job(tmp_path / "out", job, model_files="files+controlnet")
+    assert times(job).source.startswith("the records of")
 
 
 @pytest.mark.usefixtures("_same_files")
