@@ -1,4 +1,4 @@
-"""Which class plays a role with a job's models. The classes load late: torch takes seconds."""
+"""Maps each role to the class of its actors. Imports them late, since torch takes seconds."""
 
 from __future__ import annotations
 

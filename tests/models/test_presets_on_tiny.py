@@ -128,7 +128,7 @@ def test_a_presets_scheduler_draws_and_refines_as_diffusers_does(
 def test_a_plan_knows_of_a_preset_what_its_files_say(
     name: str, folders: Folders, tmp_path: Path
 ) -> None:
-    """How the teacher begins, and the evaluations of a step; no plan fetches a model."""
+    """The teacher's start and the evaluations of a step are planned without fetching a model."""
     (tmp_path / "rows.csv").write_text("prompt,picture\na,1.png\n")
     fields: dict[str, Any] = {"input": str(tmp_path / "rows.csv"), "output": str(tmp_path / "out")}
     if CATALOGUE[name].instructed:

@@ -287,7 +287,7 @@ def bomb() -> bytes:
 
 
 def eps() -> bytes:
-    """Which Pillow would have Ghostscript draw."""
+    """EPS, which Pillow would have Ghostscript draw."""
     file = BytesIO()
     picture(1).save(file, "EPS")
     return file.getvalue()

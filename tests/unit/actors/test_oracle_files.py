@@ -1,4 +1,4 @@
-"""What an oracle is loaded from, by its files alone; and which class of the user's is meant."""
+"""Oracles are checked and hashed by their files alone; a kind names a class of the user's."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_contradiction_is_refused(fields: dict[str, Any], said: str) -> None:
 
 @pytest.fixture
 def reward(tmp_path: Path) -> Path:
-    """What ImageReward's folder holds, as far as files can tell; its weights are an empty zip."""
+    """A folder with the files of ImageReward; its weights are an empty zip."""
     folder = tmp_path / "reward"
     folder.mkdir()
     (folder / "med_config.json").write_text("{}")

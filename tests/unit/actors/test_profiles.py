@@ -1,4 +1,4 @@
-"""How long a batch takes: the arithmetic, the published tables, and files that break a rule."""
+"""Seconds of a batch: the arithmetic, the published tables, and files that break a rule."""
 
 from __future__ import annotations
 

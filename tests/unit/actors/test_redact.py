@@ -96,7 +96,7 @@ PIECES = [
     *("s3://", "http://", "https://", "://", "@", "/", "abc", "x7", "-", "***"),
     *("=", ":", " ", "\n", "'", '"', "#", "?", "&", ";", ",", ".", "(", ")", "]", "}", "<", ">"),
 ]
-"""What the patterns look for, and what ends a value in one of them or in another."""
+"""Names that the patterns look for, and characters that end a value in one of them."""
 
 
 @given(st.text(), st.sampled_from(TEXTS))

@@ -1,4 +1,4 @@
-"""How far back, in how many steps."""
+"""Strengths, noise levels and numbers of steps."""
 
 from __future__ import annotations
 
