@@ -201,11 +201,12 @@ class Dispatcher:
         return sent
 
     def _may_draw(self) -> bool:
-        """Rows are drawn if the object store has room for them; or if nothing else is under way."""
+        """Rows are drawn if the object store has room for them; or if nothing else is under way, and
+        no actor loads that could take what fills the store."""
         batch = self._batch_sizes["student"]
         if self.budget.has_room_for((self._in_flight.drawing + 1) * batch):
             return True
-        if self._in_flight:
+        if self._in_flight or self.pools.is_loading:
             return False
         if not self._warned_of_room:
             self._warned_of_room = True
