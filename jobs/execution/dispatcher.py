@@ -201,8 +201,8 @@ class Dispatcher:
         return sent
 
     def _may_draw(self) -> bool:
-        """Rows are drawn if the object store has room for them; or if nothing else is under way, and
-        no actor loads that could take what fills the store."""
+        """Rows are drawn if the object store has room for them. Without room they are drawn only
+        where nothing else is under way, and no actor loads that could take from the store."""
         batch = self._batch_sizes["student"]
         if self.budget.has_room_for((self._in_flight.drawing + 1) * batch):
             return True
