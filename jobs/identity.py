@@ -10,11 +10,11 @@ from typing import Any
 
 from actors.errors import OutputError
 from actors.redact import redacted
-from actors.settings import PLACES
 from jobs.input.discovery import check_apart
 from jobs.output.growth import Files, files_changed, rows_changed
+from jobs.output.job_file import FORMAT, contradictions, differences
 from jobs.resolution import Job
-from jobs.spec.job_spec import NOT_IN_THE_BYTES
+from jobs.spec.byte_fields import byte_fields, threads_of
 
 log = logging.getLogger("bottega.job")
 
@@ -25,13 +25,9 @@ def identity_of(job: Job) -> dict[str, Any]:
     Model files count by their content, so a job may find the same models at another path. Pictures
     that the input names by their paths count by their paths alone.
     """
-    spec = job.spec.model_dump(mode="json", exclude=set(NOT_IN_THE_BYTES))
-    _take_places_out(spec["models"])
-    pools = job.spec.pools
     identity = {
-        "spec": spec,
-        # Measured: the last bits of oneDNN's 1x1 convolution depend on the number of threads.
-        "threads": {name: pool.threads_per_actor for name, pool in pools.by_name.items()},
+        "spec": byte_fields(job.spec),
+        "threads": threads_of(job.spec),
         "input_files": job.prompts.describe_files(),
         "model_files": job.model_files,
     }
@@ -48,7 +44,10 @@ def _written_spec(job: Job) -> dict[str, Any]:
 
 def is_outdated(before: dict[str, Any], job: Job) -> bool:
     """Whether the job.json `before` differs from this job, whose input grew or moved."""
-    return bool(before["identity"] != identity_of(job) or before["spec"] != _written_spec(job))
+    about = dict(redacted(_about(job)))
+    now = {"identity": identity_of(job), "spec": _written_spec(job)}
+    now |= {name: about[name] for name in ("name", "models")}
+    return any(before[name] != value for name, value in now.items())
 
 
 def write_job(job: Job, calibration: dict[str, Any], replace: bool = False) -> None:
@@ -58,6 +57,7 @@ def write_job(job: Job, calibration: dict[str, Any], replace: bool = False) -> N
     """
     job.output.write_job(
         {
+            "format": FORMAT,
             "identity": identity_of(job),
             "spec": _written_spec(job),
             "rows": job.prompts.num_rows,
@@ -89,7 +89,9 @@ def continues(job: Job, extend: bool = False) -> dict[str, Any] | None:
     grown = old_files != files and files_changed(old_files, files) is None
     if extend:
         identity["input_files"] = old_files
-    changed = _differences(before["identity"], identity)
+    # Nobody chooses the refinement: where it differs, another version chose it by other rules.
+    chosen = {"refinement": before["refinement"]}, {"refinement": _about(job)["refinement"]}
+    changed = _differences(before["identity"], identity) + _differences(*chosen)
     if changed:
         hint = "\nIf the input only grew, add --extend." if grown else ""
         raise OutputError(
@@ -98,11 +100,26 @@ def continues(job: Job, extend: bool = False) -> dict[str, Any] | None:
             + "\nChoose a new output folder, or put the job back as it was."
             + hint
         )
+    _check_derived(job, before, same_input=old_files == files)
     if extend and old_files != files:
         _check_grown(job, before, files)
     for line in _differences(before["versions"], _about(job)["versions"]):
         log.warning("continuing with another version, which may change bytes: %s", line)
     return before
+
+
+def _check_derived(job: Job, before: dict[str, Any], same_input: bool) -> None:
+    """Refuse a job.json that says other than what follows from the rest of it."""
+    wrong = list(contradictions(before))
+    if same_input and before["rows"] != job.prompts.num_rows:
+        wrong.append(f"rows is {before['rows']:,}, and its input has {job.prompts.num_rows:,}")
+    if wrong:
+        raise OutputError(
+            f"{job.output.job_file} contradicts itself:\n"
+            + "\n".join(f"  {line}" for line in wrong)
+            + "\nRestore it from a copy, or put back what follows from its other fields; `bottega "
+            "verify` names the parts that were made by another rule. Or choose a new output folder."
+        )
 
 
 def _check_grown(job: Job, before: dict[str, Any], files: Files) -> None:
@@ -141,23 +158,8 @@ def _about(job: Job) -> dict[str, Any]:
     }
 
 
-def _take_places_out(fields: Any) -> None:
-    """Remove, at any depth of the models' fields, the places of files: files count by content."""
-    below = fields
-    if isinstance(fields, dict):
-        for name in PLACES & fields.keys():
-            del fields[name]
-        below = [value for name, value in fields.items() if name != "options"]
-    for value in below:
-        if isinstance(value, dict | list):
-            _take_places_out(value)
-
-
-def _differences(before: Any, now: Any, path: str = "") -> list[str]:
-    if isinstance(before, dict) and isinstance(now, dict):
-        return [
-            line
-            for name in sorted({*before, *now})
-            for line in _differences(before.get(name), now.get(name), f"{path}.{name}".lstrip("."))
-        ]
-    return [] if before == now else [f"{path.removeprefix('spec.')}: was {before!r}, is {now!r}"]
+def _differences(before: Any, now: Any) -> list[str]:
+    return [
+        f"{path.removeprefix('spec.')}: was {was!r}, is {is_now!r}"
+        for path, was, is_now in differences(before, now)
+    ]

@@ -8,13 +8,12 @@ section 3.2 (the threshold is a percentile of the student's scores).
 from __future__ import annotations
 
 import logging
-from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from math import inf
 from typing import Any
 
-from actors.errors import JobError, SpecError
+from actors.errors import JobError
 from jobs.execution.active_part import ActivePart
 from jobs.execution.calls import Call, Done, Instruction, Release
 from jobs.execution.cascade import Cascade
@@ -24,6 +23,12 @@ from jobs.execution.progress import PROGRESS_SECONDS, Progress
 from jobs.execution.stages import FILES, STAGES, Stage
 from jobs.input.prompts import Part
 from jobs.resolution import Job
+from jobs.spec.threshold import (
+    certain_threshold,
+    fraction_below,
+    fraction_to_refine,
+    threshold_for,
+)
 
 log = logging.getLogger("bottega.calibrate")
 
@@ -63,23 +68,6 @@ class TableRow:
     nfe: float
 
 
-def threshold_for(scores: Sequence[float], refine: float) -> float:
-    """The threshold below which the fraction `refine` of `scores` lies.
-
-    scores: ascending, at least one. Halfway between two scores, so that a score that equals the
-    threshold is never a matter of rounding; -inf rejects nothing, inf everything.
-    """
-    rejected = round(refine * len(scores))
-    if rejected == 0:
-        return -inf
-    if rejected == len(scores):
-        return inf
-    highest, next_score = scores[rejected - 1], scores[rejected]
-    between = (highest + next_score) / 2
-    # Of two neighbouring floats the middle is one or the other.
-    return between if between > highest else next_score
-
-
 def table(job: Job, scores: Sequence[float]) -> list[TableRow]:
     """Refine fraction -> threshold and mean network evaluations, in steps of a tenth."""
     return [
@@ -97,11 +85,9 @@ def calibrate(
     """
     budget = job.spec.budget
     start = dispatcher.executor.now()
-    if budget.threshold is not None:
-        return Calibration((), 0.0, budget.threshold, 0, {}, 0.0)
-    if budget.refine in (0, 1):
-        threshold = inf if budget.refine else -inf
-        return Calibration((), budget.refine, threshold, 0, {}, 0.0)
+    if certain := certain_threshold(budget):
+        threshold, refine = certain
+        return Calibration((), refine, threshold, 0, {}, 0.0)
     sample = job.prompts.sample(job.spec.calibration_rows)
     log.info("calibrating on %d rows", len(sample.prompts))
     scores = score(job, dispatcher, sample, decisions)
@@ -142,25 +128,13 @@ def score(
 
 def refine_fraction(job: Job, seconds: dict[str, float]) -> float:
     """The fraction to refine that the job's budget pays for, in 0..1. Raises SpecError."""
-    budget = job.spec.budget
-    if budget.refine is not None:
-        return budget.refine
-    if budget.nfe is not None:
-        return min(1.0, (budget.nfe - job.student_nfe) / job.teacher_nfe)
-    assert budget.gpu_seconds is not None
-    everywhere = seconds["draw"] + job.spec.draws * seconds["score"]
-    if budget.gpu_seconds < everywhere:
-        raise SpecError(
-            f"budget.gpu_seconds: {budget.gpu_seconds:g} is less than drawing and scoring alone "
-            f"take here ({everywhere:.3g} actor-seconds a picture). Raise it."
-        )
-    refined = seconds["refine"] + seconds["score"]
-    return min(1.0, (budget.gpu_seconds - everywhere) / refined)
-
-
-def fraction_below(scores: Sequence[float], threshold: float) -> float:
-    """The fraction of ascending `scores` that `threshold` rejects."""
-    return bisect_left(scores, threshold) / len(scores)
+    return fraction_to_refine(
+        job.spec.budget,
+        draws=job.spec.draws,
+        student_nfe=job.student_nfe,
+        teacher_nfe=job.teacher_nfe,
+        seconds=seconds,
+    )
 
 
 def _seconds_per_row(

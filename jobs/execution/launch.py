@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from math import inf
 
 from actors.errors import ClusterError
-from jobs.execution.calibration import TableRow, score, table, threshold_for
+from jobs.execution.calibration import TableRow, score, table
 from jobs.execution.dispatcher import Dispatcher
 from jobs.execution.executor import Executor
 from jobs.execution.observers import Observer
@@ -21,6 +21,7 @@ from jobs.execution.progress import Progress
 from jobs.execution.run import retry_job, run_job
 from jobs.resolution import Job
 from jobs.scaling.initial_sizes import POOL_LABEL, PoolPlans, guess_loads, plan_pools
+from jobs.spec.threshold import threshold_for
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,8 @@ from typing import Any
 from actors.errors import OutputError
 from actors.redact import redact, redacted
 from jobs.output.atomic import failing_in, is_stray, temporary_files, write_first, write_whole
-from jobs.output.records import parse_job, read_record
+from jobs.output.job_file import parse_job
+from jobs.output.records import read_record
 from jobs.spec.job_spec import JobSpec, make_spec
 
 log = logging.getLogger("bottega.parts")

@@ -1,17 +1,11 @@
-"""Reads job.json and the parts' records back: each has every field, or does not count."""
+"""Reads the parts' records back: each has every field, or does not count."""
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
-
-from actors.errors import OutputError
-
-JOB_FIELDS = (
-    *("name", "identity", "spec", "rows", "threshold", "calibration", "models", "versions"),
-)
-"""The fields without which a run cannot continue from a job.json."""
 
 RECORD_FIELDS: dict[str, type] = {
     "part": int,
@@ -27,20 +21,15 @@ RECORD_FIELDS: dict[str, type] = {
 }
 """The fields, with their types, without which a record does not count."""
 
+UNREFINABLE = "kept_after_failed_refinement"
+"""The field of a record that counts the rows of which the teacher made no picture, so that they
+keep the student's. Only in records that have such rows."""
 
-def parse_job(content: bytes, file: Path) -> dict[str, Any]:
-    """The job in the content of job.json. Raises OutputError that names `file` for a broken one."""
-    try:
-        job = json.loads(content)
-    except ValueError as error:
-        raise OutputError(f"{file} is not JSON ({error}); restore or remove it.") from error
-    missing = [name for name in JOB_FIELDS if not isinstance(job, dict) or name not in job]
-    if missing:
-        raise OutputError(
-            f"{file} is not a job of this version: it has no {missing[0]!r}. Restore "
-            "it, or choose a new output folder."
-        )
-    return dict(job)
+MADE_BY = ("from_student", "from_teacher", "failed")
+"""Each row of a part is counted in one of these."""
+
+MOST = 2**63 - 1
+"""Of any count, byte or second: what Parquet's integers hold."""
 
 
 def describe_calibration(calibration: dict[str, Any]) -> str:
@@ -62,9 +51,28 @@ def read_record(file: Path) -> dict[str, Any]:
         raise ValueError(f"it cannot be read ({error})") from error
     if not isinstance(record, dict):
         raise ValueError("it is not a record")
-    for name, kind in RECORD_FIELDS.items():
-        if type(record.get(name)) is not kind:
-            raise ValueError(f"its {name!r} is {record.get(name)!r}")
+    optional = {UNREFINABLE: int} if UNREFINABLE in record else {}
+    for name, kind in {**RECORD_FIELDS, **optional}.items():
+        value = record.get(name)
+        if type(value) is not kind or (isinstance(value, int) and not 0 <= value <= MOST):
+            raise ValueError(f"its {name!r} is {_short(value)}")
     if file.name != f"part-{record['part']:08d}.json":
         raise ValueError(f"it is of part {record['part']}")
+    if not re.fullmatch("[0-9a-f]{64}", record["sha256"]):
+        raise ValueError(f"its 'sha256' is {_short(record['sha256'])}")
+    rows, made = record["rows"], sum(record[name] for name in MADE_BY)
+    if not rows or made != rows or record["refined"] > rows:
+        raise ValueError(f"it has {rows} rows, of which {made} have a source or failed")
+    seconds = record.get("seconds", {})
+    if not isinstance(seconds, dict) or not all(map(_is_duration, seconds.values())):
+        raise ValueError(f"its 'seconds' is {_short(seconds)}")
     return record
+
+
+def _is_duration(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value <= MOST
+
+
+def _short(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 60 else f"{shown[:57]}..."

@@ -6,10 +6,12 @@ line, with the next step.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from io import BytesIO
+from itertools import count
 from pathlib import Path
 from time import time
 from typing import Any
@@ -22,7 +24,9 @@ from actors.seeds import row_seed
 from jobs.output.atomic import is_stray, temporary_files
 from jobs.output.columns import IMAGE, ROW_GROUP_ROWS, our_columns
 from jobs.output.folder import OutputFolder
-from jobs.output.records import read_record
+from jobs.output.job_file import contradictions
+from jobs.output.records import UNREFINABLE, read_record
+from jobs.output.row_rules import RowRules
 
 REDO = "Remove its record and run the job again: the part is redone"
 RUN = "Run the job again: the part is done anew"
@@ -44,11 +48,13 @@ def verify(folder: OutputFolder) -> Iterator[Problem]:
     """The faults of a dataset, part by part; none for a good one.
 
     A job that has not ended has faults: its missing parts. Raises OutputError for a folder without
-    job.json.
+    a job.json that can be read.
     """
     job = folder.require_job()
-    rows, size = int(job["rows"]), int(job["identity"]["spec"]["rows_per_part"])
-    wanted = range(-(-rows // size))
+    rows, size = job["rows"], job["identity"]["spec"]["rows_per_part"]
+    num_parts = -(-rows // size)
+    for what in contradictions(job):
+        yield Problem("job.json", what, "Restore it from a copy, or put that value back")
     good: dict[int, dict[str, Any]] = {}
     broken: set[int] = set()
     for file in folder.record_files():
@@ -59,29 +65,39 @@ def verify(folder: OutputFolder) -> Iterator[Problem]:
             yield Problem(f"records/{file.name}", f"{error}", RUN)
         else:
             good[record["part"]] = record
-    unmade: list[int] = []
-    for index in sorted({*wanted, *good}):
+    there = _part_numbers(folder)
+    rules = RowRules.of(job)
+    # Not part by part: a job.json may be wrong about how many there are.
+    for index in sorted(good.keys() | {n for n in there if n < num_parts}):
         if index not in good:
-            if folder.part_file(index).is_file() and index not in broken:
+            if index not in broken:
                 yield Problem(f"part {index}", "it has no record, so it does not count", RUN)
-            elif index not in broken:
-                unmade.append(index)
-        elif index not in wanted:
+        elif index >= num_parts:
             beyond = f"the job's {rows:,} rows end before it"
             yield Problem(f"part {index}", beyond, "Remove it and its record")
         else:
             first = index * size
-            yield from _Check(folder, job, good[index], first, min(size, rows - first)).problems()
-    if unmade:
-        count = f"{len(unmade)} of {len(wanted)} parts are not there"
-        yield Problem(f"part {unmade[0]}", f"{count}, this one first", "Run the job again")
+            check = _Check(folder, job, good[index], first, min(size, rows - first), rules)
+            yield from check.problems()
+    known = {n for n in good.keys() | broken | there if 0 <= n < num_parts}
+    if len(known) < num_parts:
+        unmade = next(n for n in count() if n not in known)
+        missing = f"{num_parts - len(known):,} of {num_parts:,} parts are not there"
+        yield Problem(f"part {unmade}", f"{missing}, this one first", "Run the job again")
     elif not (folder.path / "_SUCCESS").is_file():
         yield Problem("_SUCCESS", "it is not there: the job has not ended", "Run the job again")
-    yield from _strangers(folder, wanted)
+    yield from _strangers(folder, num_parts)
 
 
-def _strangers(folder: OutputFolder, wanted: range) -> Iterator[Problem]:
-    known = {folder.part_file(index) for index in wanted}
+def _part_numbers(folder: OutputFolder) -> set[int]:
+    """The numbers of the parts' files that are there, with or without a record."""
+    found = (file.stem[5:] for file in (folder.path / "data").glob("part-*.parquet"))
+    numbers = {int(number) for number in found if number.isdecimal()}
+    return {number for number in numbers if folder.part_file(number).is_file()}
+
+
+def _strangers(folder: OutputFolder, num_parts: int) -> Iterator[Problem]:
+    known = {folder.part_file(index) for index in _part_numbers(folder) if index < num_parts}
     for file in sorted((folder.path / "data").glob("[!.]*")):
         # A part beyond the end that has a record is a problem of its record, yielded above.
         if file not in known and not (folder.path / "records" / f"{file.stem}.json").is_file():
@@ -106,6 +122,7 @@ class _Check:
     record: dict[str, Any]
     first: int
     rows: int
+    rules: RowRules
 
     def problems(self) -> Iterator[Problem]:
         file = self.folder.part_file(self.record["part"])
@@ -142,22 +159,28 @@ class _Check:
             yield f"it is not a Parquet file of ours ({str(error).splitlines()[0]})"
 
     def _parquet(self, parquet: pq.ParquetFile) -> Iterator[str]:
-        id_column = self.job["identity"]["spec"]["id_column"]
-        ours = our_columns("student_image" in parquet.schema_arrow.names)
+        spec = self.job["identity"]["spec"]
+        id_column, ours = spec["id_column"], our_columns(spec["save_student"])
         wanted = [*ours, *([id_column] if id_column else [])]
-        missing = [name for name in wanted if name not in parquet.schema_arrow.names]
+        schema = parquet.schema_arrow
+        missing = [name for name in wanted if name not in schema.names]
         if missing:
             yield f"it has no column {missing[0]!r}"
             return
-        rows = failed = 0
+        for name, kind in ours.items():
+            if schema.field(name).type != kind:
+                yield f"its column {name!r} is {schema.field(name).type}, and not {kind}"
+                return
+        counted = Counter[str]()
         for row in _rows(parquet, wanted):
-            number = self.first + rows
+            number = self.first + counted["rows"]
             yield from (f"row {number}: {what}" for what in self._row(row, number))
-            rows += 1
-            failed += row["status"] == "failed"
-        for name, counted in (("rows", rows), ("failed", failed)):
-            if counted != self.record[name]:
-                yield f"it has {counted} for {name}, and its record says {self.record[name]}"
+            counted += _counts(row) + Counter({UNREFINABLE: int(self.rules.unrefinable(row))})
+        names = ("rows", "failed", "from_student", "from_teacher", "refined", "nfe")
+        for name in (*names, *({UNREFINABLE} & self.record.keys())):
+            if counted[name] != self.record[name]:
+                says = self.record[name]
+                yield f"it has {counted[name]} for {name}, and its record says {says}"
 
     def _row(self, row: dict[str, Any], number: int) -> Iterator[str]:
         """The faults of one row. number: its place in the dataset."""
@@ -173,9 +196,24 @@ class _Check:
         if not well and not ill:
             picture = "no picture" if row["image"] is None else "a picture"
             yield f"status {row['status']!r} with error {row['error']!r} and {picture}"
+        else:
+            may_stay = bool(self.record.get(UNREFINABLE))
+            yield from self.rules.broken_by(row, number, may_stay)
         for name, kind in our_columns("student_image" in row).items():
             if kind == IMAGE and row[name] is not None:
                 yield from (f"{name}: {what}" for what in _picture(row[name], number))
+
+
+def _counts(row: dict[str, Any]) -> Counter[str]:
+    """What a row adds to its part's record."""
+    return Counter(
+        rows=1,
+        failed=row["status"] == "failed",
+        from_student=row["source"] == "student",
+        from_teacher=row["source"] == "teacher",
+        refined=row["teacher_score"] is not None,
+        nfe=row["nfe"] or 0,
+    )
 
 
 def _rows(parquet: pq.ParquetFile, columns: list[str]) -> Iterator[dict[str, Any]]:

@@ -16,7 +16,7 @@ from math import ceil
 from actors.errors import SpecError
 from actors.settings import OracleSettings
 from actors.timed import score_of, share_below
-from jobs.execution.calibration import calibrate, refine_fraction, threshold_for
+from jobs.execution.calibration import calibrate, refine_fraction
 from jobs.execution.dispatcher import Dispatcher
 from jobs.execution.launch import Resources, make_dispatcher, pools_for
 from jobs.execution.runner import Runner
@@ -29,6 +29,7 @@ from jobs.resolution import Job
 from jobs.scaling.initial_sizes import PoolPlans
 from jobs.simulation.job import SimulatedOutput, SimulatedPrompts
 from jobs.spec.job_spec import Budget, JobSpec
+from jobs.spec.threshold import threshold_for
 
 WHOLE_ROWS = 200_000
 """A plan simulates every row up to this many. Measured: 200,000 rows in batches of 16 take 4 to 6 s

@@ -10,10 +10,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from actors.errors import SpecError
-from jobs.execution.calibration import fraction_below, refine_fraction, table, threshold_for
+from jobs.execution.calibration import refine_fraction, table
 from jobs.resolution import Job
 from jobs.resolution import resolve as resolve_job
 from jobs.spec.job_spec import make_spec
+from jobs.spec.threshold import fraction_below, threshold_for
 
 SCORES = st.lists(st.floats(-5, 5), min_size=1, max_size=50, unique=True).map(sorted)
 

@@ -9,8 +9,8 @@ import pytest
 from actors.errors import OutputError
 from jobs.output.atomic import tag
 from jobs.output.folder import OutputFolder
-from jobs.output.records import JOB_FIELDS
 from jobs.spec.job_spec import make_spec
+from tests.unit.jobs.job_files import job_file
 
 
 def test_a_folder_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
@@ -32,6 +32,5 @@ def test_what_a_killed_driver_left_does_not_lock_its_folder(tmp_path: Path) -> N
 def test_a_moved_folder_gives_its_job_back_with_its_new_place(tmp_path: Path) -> None:
     spec = make_spec({"input": "p.csv", "output": "elsewhere", "models": "shapes"})
     folder = OutputFolder(tmp_path)
-    job = {**dict.fromkeys(JOB_FIELDS, ""), "spec": spec.model_dump(mode="json")}
-    folder.write_job(job, replace=False)
+    folder.write_job(job_file(spec), replace=False)
     assert folder.read_spec() == spec.model_copy(update={"output": str(tmp_path)})

@@ -126,10 +126,18 @@ def test_a_record_of_another_part_does_not_count(folder: OutputFolder) -> None:
     assert sorted(folder.records()) == [0, 2]
 
 
-@pytest.mark.parametrize("field", ["first_row", "rows", "failed"])
+@pytest.mark.parametrize("field", ["first_row", "refined", "nfe"])
 def test_a_record_that_says_other_numbers_is_found(folder: OutputFolder, field: str) -> None:
     rewrite_record(folder, 1, **{field: 3})
     assert any(field in found and "record says" in found for found in problems(folder))
+
+
+@pytest.mark.parametrize("field", ["rows", "failed", "from_student", "from_teacher"])
+def test_a_record_whose_rows_do_not_add_up_does_not_count(folder: OutputFolder, field: str) -> None:
+    rewrite_record(folder, 1, **{field: 9})
+    (found,) = problems(folder)
+    assert "have a source or failed" in found
+    assert sorted(folder.records()) == [0, 2]
 
 
 def test_rows_in_another_order_are_found(folder: OutputFolder) -> None:
@@ -165,6 +173,39 @@ def test_a_row_that_cannot_be_is_found(
         values[0] = value
 
     rewrite(folder, 1, lambda table: with_values(table, column, change))
+    assert any(said in text for text in problems(folder))
+
+
+@pytest.mark.parametrize(
+    ("column", "change", "said"),
+    [
+        ("student_score", lambda old: old and old + 1, "it was refined, and its score"),
+        ("student_score", lambda old: old and old - 1, "below the threshold, and it was not"),
+        ("student_score", lambda _: None, "it has no student_score"),
+        ("student_score", lambda _: float("inf"), "its student_score is inf, which is no score"),
+        ("teacher_score", lambda _: None, "below the threshold, and it was not refined"),
+        ("teacher_score", lambda old: old or 0.5, "it was refined, and its score"),
+        ("source", lambda _: "student", "its source is 'student', which does not follow"),
+        ("source", lambda _: "teacher", "its source is 'teacher', which does not follow"),
+        ("source", lambda _: None, "its source is None"),
+        ("source", lambda _: "teacher", "it failed, and its source is 'teacher'"),
+        ("nfe", lambda _: None, "its nfe is None"),
+        ("nfe", lambda old: -old, "its nfe is -4"),
+        ("nfe", lambda _: 4, "accepted, is 4"),
+        ("student_image", lambda _: None, "it was refined, and has no student_image"),
+    ],
+)
+def test_a_row_against_the_rules_of_its_job_is_found(
+    folder: OutputFolder, column: str, change: Callable[[Any], Any], said: str
+) -> None:
+    for index in range(3):
+        rewrite(
+            folder,
+            index,
+            lambda table: with_values(
+                table, column, lambda values: values.__setitem__(slice(None), map(change, values))
+            ),
+        )
     assert any(said in text for text in problems(folder))
 
 

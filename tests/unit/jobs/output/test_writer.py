@@ -7,7 +7,6 @@ import re
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,12 +15,14 @@ import pytest
 from PIL import Image
 
 from actors.errors import OutputFailedError
+from actors.roles import ROLES
 from jobs.output.columns import RowResult
 from jobs.output.encode import encode
 from jobs.output.folder import OutputFolder
 from jobs.output.pages.contact_sheet import make_sheet
-from jobs.output.records import JOB_FIELDS
 from jobs.output.writer import write_part
+from jobs.spec.job_spec import make_spec
+from tests.unit.jobs.job_files import job_file
 
 PICTURES = np.random.default_rng(0).integers(0, 255, (3, 16, 24, 3), dtype=np.uint8)
 TABLE = pa.table({"id": ["a", "b", "c"], "prompt": ["one", "two", "three"]})
@@ -44,7 +45,9 @@ def result(row: int, error: str | None = None) -> RowResult:
 def write(folder: OutputFolder, seconds: float = 1.0) -> dict[str, object]:
     files, _ = encode([(0, row) for row in range(3)], "png", 90, PICTURES)
     results = [result(0), result(1), result(2, error="too bad")]
-    return write_part(folder, 0, 0, TABLE, results, "png", False, {"seconds": seconds}, files)
+    return write_part(
+        folder, 0, 0, TABLE, results, "png", False, {"seconds": {"student": seconds}}, files
+    )
 
 
 def test_a_part_has_the_inputs_columns_and_ours(tmp_path: Path) -> None:
@@ -153,8 +156,8 @@ def test_names_from_the_input_never_become_paths(tmp_path: Path) -> None:
     table = pa.table({"id": NASTY, "prompt": NASTY, "path": NASTY})
     files, _ = encode([(0, row) for row in range(3)], "png", 90, PICTURES)
     results = [replace(result(row), student_image=(0, row)) for row in range(3)]
-    job: dict[str, Any] = dict.fromkeys(JOB_FIELDS, NASTY[0])
-    folder.write_job({**job, "identity": {"spec": {"prompt_column": "prompt"}}}, replace=False)
+    spec = make_spec({"name": NASTY[0], "input": "p.csv", "output": "out", "models": "shapes"})
+    folder.write_job(job_file(spec, models=dict.fromkeys(ROLES, NASTY[0])), replace=False)
     write_part(folder, 0, 0, table, results, "png", True, {}, files)
     folder.finish({"README.md": f"# {NASTY[0]}"})
     make_sheet(folder, folder.path / "sheet.png")

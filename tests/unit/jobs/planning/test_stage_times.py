@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from actors.errors import SpecError
+from actors.roles import ROLES
 from jobs.planning.stage_times import StageTimes, stage_times
 from jobs.refinement import planned_refinement
 from jobs.spec.job_spec import JobSpec, make_spec
+from tests.unit.jobs.job_files import job_file
 
 HEAD = "model,role,gpu,steps,batch_size,seconds"
 
@@ -87,13 +89,11 @@ def test_a_type_of_gpu_without_times_is_refused(tmp_path: Path) -> None:
 
 def write_job(folder: Path, job: JobSpec, steps: int = 10, model_files: str = "files") -> None:
     """The output folder of a job: 100 rows, 25 of them refined in `steps` steps."""
-    written = {name: {} for name in ("identity", "calibration", "versions")} | {
-        "name": "job", "rows": 100, "threshold": "0.5", "models": {},
-        "spec": job.model_dump(mode="json"), "refinement": {"steps": steps},
-        "identity": {"model_files": dict.fromkeys(("student", "oracle", "teacher"), model_files)},
-    }  # fmt: skip
+    refinement = {"strategy": "refine", "strength": 0.6, "steps": steps, "through": "latents"}
+    written = job_file(job, refinement=refinement)
+    written["identity"]["model_files"] = dict.fromkeys(ROLES, model_files)
     record = {
-        "part": 0, "first_row": 0, "rows": 100, "bytes": 1, "sha256": "", "from_student": 75,
+        "part": 0, "first_row": 0, "rows": 100, "bytes": 1, "sha256": "0" * 64, "from_student": 75,
         "from_teacher": 25, "refined": 25, "failed": 0, "nfe": 0,
         "seconds": {"student": 50.0, "oracle": 12.5, "teacher": 100.0, "files": 2.0},
     }  # fmt: skip
