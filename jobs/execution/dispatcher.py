@@ -20,7 +20,7 @@ from jobs.execution.active_part import ActivePart, Ref, row_results
 from jobs.execution.actor_pools import ActorPools
 from jobs.execution.call_queue import CallQueue, QueuedCall
 from jobs.execution.calls import Call, Done, Failed, Release
-from jobs.execution.executor import Completion, ErrorKind, Executor, Task
+from jobs.execution.executor import GONE, Completion, Executor, Task
 from jobs.execution.failures import LOST_IN_THE_QUEUE, FailureHandler, PartEvent
 from jobs.execution.in_flight import InFlight, SentCall
 from jobs.execution.measurements import Measurements
@@ -228,8 +228,8 @@ class Dispatcher:
         if sent is None:
             return []  # of an actor that was given up, or the second time
         if sent.actor is not None:
-            if error and error.kind is ErrorKind.DIED:
-                return self._failures.actor_died(sent, error.reason)
+            if error and error.kind in GONE:
+                return self._failures.actor_died(sent, error)
             pool = self.pools[STAGES[sent.task.call.stage].pool]
             pool.completed(sent.actor, sent, error is None, self.executor.now())
         if error:

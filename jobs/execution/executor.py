@@ -30,9 +30,19 @@ class ErrorKind(Enum):
     OBJECT_LOST = auto()
     """An input is no longer in the object store; the task did not begin."""
     DIED = auto()
-    """Its actor is gone, with every task that it had."""
+    """Its process is gone."""
+    UNREACHABLE = auto()
+    """Its actor cannot be reached: its node is gone, or, seldom, its process alone."""
+    EVICTED = auto()
+    """Its node ran out of main memory, and the node's memory monitor killed its process."""
     NODE_LOST = auto()
-    """Its node is gone, and it was no actor's."""
+    """Its node is gone."""
+    NODE_FULL = auto()
+    """The object store of its node had no place for its outputs; its process lives."""
+
+
+GONE = frozenset((ErrorKind.DIED, ErrorKind.UNREACHABLE, ErrorKind.EVICTED, ErrorKind.NODE_LOST))
+"""After these the process is gone: an actor's with every task that it had."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +149,7 @@ class Executor(Protocol):
     def start_actor(self, pool: str) -> tuple[Handle, Ref]:
         """Start an actor of a pool; the task completes when it has loaded.
 
-        The error is RAISED for a model that cannot be loaded, DIED for a killed actor.
+        The error is RAISED for a model that cannot be loaded, one of GONE for a killed actor.
         """
         ...
 

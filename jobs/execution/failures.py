@@ -25,9 +25,16 @@ HUNG = "its actor did not answer in time"
 ROW_REASONS = {
     ErrorKind.OUT_OF_MEMORY: "out of memory",
     ErrorKind.OBJECT_LOST: "its input was lost again and again",
+    ErrorKind.DIED: "its worker died",
+    ErrorKind.EVICTED: "its worker was killed for memory again and again",
     ErrorKind.NODE_LOST: "its node died again and again",
+    ErrorKind.NODE_FULL: "its node had no room again and again",
 }
 """A row's `error` after a call that failed so to the end; elsewhere the exception itself."""
+
+NOBODYS_FAULT = frozenset((ErrorKind.EVICTED, ErrorKind.NODE_LOST, ErrorKind.NODE_FULL))
+"""A call that fails so is made again, and uses up no attempt: it is the node that failed. The
+memory monitor chooses whom it kills by age, not by need."""
 
 
 class FailureHandler:
@@ -52,7 +59,7 @@ class FailureHandler:
         events: list[PartEvent] = []
         if error.kind is ErrorKind.OBJECT_LOST:
             blame, events = False, self._lost(sent.task, error.lost)
-        elif error.kind is ErrorKind.NODE_LOST or self._halves_micro_batch(sent, error):
+        elif error.kind in NOBODYS_FAULT or self._halves_micro_batch(sent, error):
             blame = False
         elif sent.actor is not None:
             pool = self._pool_of(call)
@@ -61,11 +68,12 @@ class FailureHandler:
         reason = ROW_REASONS.get(error.kind, error.reason)
         return [*events, (owner, Failed(call, reason, blame=blame))]
 
-    def actor_died(self, sent: SentCall, reason: str) -> list[PartEvent]:
+    def actor_died(self, sent: SentCall, error: TaskError) -> list[PartEvent]:
         """The actor of a call is gone, with every call that it had."""
         assert sent.actor is not None
-        at_fault = self._pools.died(self._pool_of(sent.task.call), sent.actor, reason)
-        return self._given_up(sent.actor, DIED, at_fault)
+        at_fault = self._pools.died(self._pool_of(sent.task.call), sent.actor, error.reason)
+        blamed = None if error.kind in NOBODYS_FAULT else at_fault
+        return self._given_up(sent.actor, DIED, blamed)
 
     def replace_hung(self, now: float) -> list[PartEvent]:
         """Replace the actors that are at one call for too long."""

@@ -11,23 +11,17 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic, sleep
-from typing import Any
+from typing import Any, NamedTuple
 
 import ray
 from ray import ObjectRef
 from ray.autoscaler.sdk import request_resources
-from ray.exceptions import (
-    NodeDiedError,
-    ObjectLostError,
-    RayActorError,
-    RayError,
-    RayTaskError,
-)
+from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.actor_classes import actor_classes
-from actors.errors import BottegaError
-from jobs.execution.executor import Completion, ErrorKind, Task, TaskError
+from jobs.execution.executor import Completion, Task
+from jobs.execution.ray_errors import task_error
 from jobs.execution.stages import STAGES, Stage, stages_of
 from jobs.output.encode import encode
 from jobs.output.writer import write_part
@@ -36,12 +30,6 @@ from jobs.scaling.initial_sizes import PoolPlan, PoolPlans
 
 log = logging.getLogger("bottega.dispatcher")
 
-OUT_OF_MEMORY = ("out of memory", "can't allocate memory")
-"""The words of torch's error, on GPUs and on CPUs."""
-
-CREATION = "error raised in its creation task"
-"""In Ray's message on an actor whose constructor raised; one that was killed has other words."""
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RayActor:
@@ -49,6 +37,14 @@ class RayActor:
 
     actor: Any
     methods: Mapping[str, Any]
+
+
+class _Submitted(NamedTuple):
+    """References of a task that is under way, and whether an actor has it."""
+
+    outputs: list[ObjectRef[Any]]
+    inputs: list[ObjectRef[Any]]
+    of_actor: bool
 
 
 class RayExecutor:
@@ -77,8 +73,8 @@ class RayExecutor:
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         # The output folder is a path of the driver's machine.
         self._write: Any = ray.remote(write_part).options(scheduling_strategy=here, **options)
-        self._waiting: dict[ObjectRef[Any], tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]] = {}
-        """By task reference (a call's last one): references to its outputs, and to its inputs."""
+        self._waiting: dict[ObjectRef[Any], _Submitted] = {}
+        """By task reference, which is a call's last one."""
 
     def now(self) -> float:
         """The machine's monotonic clock."""
@@ -112,7 +108,7 @@ class RayExecutor:
             # Its outputs stay in the object store; the last object is for the driver.
             method = getattr(actor, info.method).options(num_returns=len(info.outputs) + 1)
             methods[info.method] = method
-        return RayActor(actor, methods), self._task_ref([actor.ready.remote()], [])
+        return RayActor(actor, methods), self._task_ref([actor.ready.remote()], [], of_actor=True)
 
     def kill_actor(self, handle: RayActor) -> None:
         """Kill the process."""
@@ -126,14 +122,15 @@ class RayExecutor:
         if (images := task.images) is not None:
             options["images"] = images
         refs = method.remote(*task.arguments, *inputs, **options)
-        return self._task_ref(refs if isinstance(refs, list) else [refs], inputs)
+        refs = refs if isinstance(refs, list) else [refs]
+        return self._task_ref(refs, inputs, of_actor=True)
 
     def submit_file_task(self, task: Task) -> ObjectRef[Any]:
         """Encode on any node; write on the driver's."""
         spec, part, inputs = self._job.spec, task.owner.part, list(task.inputs)
         if task.call.stage is not Stage.COMMIT:
             refs = self._encode.remote(task.picks, spec.image_format, spec.image_quality, *inputs)
-            return self._task_ref(list(refs), inputs)
+            return self._task_ref(list(refs), inputs, of_actor=False)
         record = self._write.remote(
             self._job.output,
             part.index,
@@ -145,7 +142,7 @@ class RayExecutor:
             task.owner.facts(),
             *inputs,
         )
-        return self._task_ref([record], inputs)
+        return self._task_ref([record], inputs, of_actor=False)
 
     def wait(self, timeout_seconds: float) -> list[Completion]:
         """One completion wakes us; all the others that are there already are taken along."""
@@ -164,19 +161,21 @@ class RayExecutor:
             values = ray.get(list(task_refs))
         except RayError:
             return [self._completion(task_ref) for task_ref in task_refs]
-        outputs = [self._waiting.pop(task_ref)[0] for task_ref in task_refs]
+        outputs = [self._waiting.pop(task_ref).outputs for task_ref in task_refs]
         return [Completion(*each) for each in zip(task_refs, values, outputs, strict=True)]
 
-    def _task_ref(self, refs: list[ObjectRef[Any]], inputs: list[ObjectRef[Any]]) -> ObjectRef[Any]:
-        self._waiting[refs[-1]] = refs[:-1], inputs
+    def _task_ref(
+        self, refs: list[ObjectRef[Any]], inputs: list[ObjectRef[Any]], of_actor: bool
+    ) -> ObjectRef[Any]:
+        self._waiting[refs[-1]] = _Submitted(refs[:-1], inputs, of_actor)
         return refs[-1]
 
     def _completion(self, task_ref: ObjectRef[Any]) -> Completion:
-        outputs, inputs = self._waiting.pop(task_ref)
+        outputs, inputs, of_actor = self._waiting.pop(task_ref)
         try:
             return Completion(task_ref, ray.get(task_ref), outputs)
         except RayError as error:
-            return Completion(task_ref, error=_task_error(error, inputs))
+            return Completion(task_ref, error=task_error(error, inputs, of_actor))
 
 
 def _actor(kind: type, plan: PoolPlan) -> Any:
@@ -188,36 +187,3 @@ def _actor(kind: type, plan: PoolPlan) -> Any:
         max_restarts=0,
         max_task_retries=0,
     )
-
-
-def _task_error(error: RayError, inputs: Sequence[ObjectRef[Any]]) -> TaskError:
-    cause, reason = _cause(error), _reason(error)
-    if isinstance(cause, ObjectLostError):
-        lost = (ref for ref in inputs if ref.hex() == cause.object_ref_hex)
-        return TaskError(ErrorKind.OBJECT_LOST, reason, lost=next(lost, None))
-    if isinstance(error, RayActorError):
-        if CREATION in str(error):
-            return TaskError(ErrorKind.RAISED, reason)
-        return TaskError(ErrorKind.DIED, reason)
-    if isinstance(error, NodeDiedError):
-        return TaskError(ErrorKind.NODE_LOST, reason)
-    text = str(cause).lower()
-    if isinstance(cause, MemoryError) or any(words in text for words in OUT_OF_MEMORY):
-        return TaskError(ErrorKind.OUT_OF_MEMORY, reason)
-    return TaskError(ErrorKind.RAISED, reason)
-
-
-def _cause(error: RayError) -> BaseException:
-    cause = getattr(error, "cause", None)
-    return cause if isinstance(cause, BaseException) else error
-
-
-def _reason(error: RayError) -> str:
-    """The last line of the error: the exception itself, without Ray's stack."""
-    cause = _cause(error)
-    if isinstance(cause, BottegaError):
-        return str(cause)
-    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
-    if isinstance(error, RayTaskError) and cause is not error:
-        return f"{type(cause).__name__}: {lines[0] if lines else 'no message'}"
-    return lines[-1] if lines else type(error).__name__

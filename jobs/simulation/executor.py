@@ -83,7 +83,8 @@ class SimulatedTask:
 
 @dataclass(eq=False, slots=True)
 class SimulatedActor:
-    """`slowness` multiplies its durations. `calls`: the actor works on the oldest."""
+    """`slowness` multiplies its durations. `calls`: the actor works on the oldest. `death`: of
+    which kind it is, once the actor is dead."""
 
     pool: str
     name: str
@@ -92,6 +93,7 @@ class SimulatedActor:
     ready: bool = False
     dead: bool = False
     slowness: float = 1.0
+    death: ErrorKind = ErrorKind.DIED
     calls: deque[SimulatedTask] = field(default_factory=deque)
 
 
@@ -192,18 +194,20 @@ class SimulatedExecutor:
         for actor in [actor for actor in self.actors if actor.node == node]:
             self.kill_actor(actor)
         for running in [running for running, where in self.tasks.items() if where == node]:
-            del self.tasks[running]
-            assert running.task is not None
-            self.task_failed(running.task)
-            running.task = None
-            self._report_later(
-                running.task_ref, TaskError(ErrorKind.NODE_LOST, f"node {node} died")
-            )
+            self.kill_file_task(running, TaskError(ErrorKind.NODE_LOST, f"node {node} died"))
         stored = [ref for ref in self.store if ref.node == node]
         for ref in sorted(stored, key=lambda ref: ref.serial):
             self.lose(ref)
         self.nodes.remove(node)
         self.nodes.add(max(self.nodes) + 1)
+
+    def kill_file_task(self, running: SimulatedTask, error: TaskError) -> None:
+        """End the process of a file task; the call fails with `error`."""
+        del self.tasks[running]
+        assert running.task is not None
+        self.task_failed(running.task)
+        running.task = None
+        self._report_later(running.task_ref, error)
 
     def lose(self, ref: SimulatedRef) -> None:
         """Lose an object of the store. Holders of its reference learn of it when they use it."""
@@ -298,7 +302,7 @@ class SimulatedExecutor:
         return gone and TaskError(ErrorKind.OBJECT_LOST, "its node died", lost=gone)
 
     def _report_death(self, task_ref: object, actor: SimulatedActor) -> None:
-        self._report_later(task_ref, TaskError(ErrorKind.DIED, f"{actor.name} died"))
+        self._report_later(task_ref, TaskError(actor.death, f"{actor.name} died"))
 
     def _report_later(self, task_ref: object, error: TaskError) -> None:
         self.at(self.durations.death_report, lambda: self._report(task_ref, error))

@@ -23,6 +23,7 @@ class FaultKind(StrEnum):
     KILL_WORKING = "an actor dies with one call"
     KILL_BUSY = "an actor dies with two calls"
     KILL_NODE = "a node dies"
+    EVICT = "a memory monitor kills a process"
     LOSE = "a reference is lost"
     SLOW = "an actor becomes slow"
     HANG = "an actor hangs"
@@ -120,7 +121,8 @@ def make_fault_plan(seed: int) -> FaultPlan:
     job = _small_job(seed % 96)
     num_faults = random.randint(1, 3 if job.poison else 8)
     centre, spread = random.random(), random.choice([0.02, 0.1, 2.0])
-    kinds = [kind for kind in FaultKind if kind is not FaultKind.RESIZE]
+    apart = (FaultKind.RESIZE, FaultKind.EVICT)
+    kinds = [kind for kind in FaultKind if kind not in apart]
     kinds += [FaultKind.LOSE, FaultKind.LOSE]
     if random.random() < 0.4:
         kinds = random.sample(kinds, 3)  # a few kinds, again and again
@@ -136,6 +138,10 @@ def make_fault_plan(seed: int) -> FaultPlan:
     for _ in range(chance.choice([0, 0, 1, 3])):
         at, pick = abs(chance.gauss(centre, 0.2)), chance.randrange(1000)
         faults.append(Fault(FaultKind.RESIZE, at, pick, chance.random()))
+    chance = Random(f"evictions {seed}")
+    for _ in range(chance.choice([0, 0, 1, 3])):
+        at, pick = abs(chance.gauss(centre, 0.2)), chance.randrange(1000)
+        faults.append(Fault(FaultKind.EVICT, at, pick, chance.random()))
     return FaultPlan(
         seed=seed, job=job, faults=tuple(faults),
         call_timeout_seconds=random.choice([None, None, 30.0]),

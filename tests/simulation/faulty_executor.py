@@ -20,6 +20,7 @@ from jobs.simulation.executor import (
     SimulatedActor,
     SimulatedExecutor,
     SimulatedRef,
+    SimulatedTask,
 )
 from tests.simulation.fault_plans import POOLS, Fault, FaultKind
 
@@ -237,6 +238,8 @@ class FaultyExecutor(SimulatedExecutor):
                 self.trial.failing_commits.append(fault.kind)
             case FaultKind.RESIZE:
                 self._resize(fault)
+            case FaultKind.EVICT:
+                self._evict(fault)
             case _:
                 self._strike_actor(fault)
 
@@ -251,6 +254,19 @@ class FaultyExecutor(SimulatedExecutor):
                     sizes = tried
                     break
             self.at(after, lambda sizes=sizes: self._resize_to(sizes))  # type: ignore[misc]
+
+    def _evict(self, fault: Fault) -> None:
+        """Kill an actor or a file task, whichever the fault picks, as a memory monitor does."""
+        running: list[SimulatedActor | SimulatedTask] = [*self.actors, *self.tasks]
+        if not running:
+            return
+        victim = running[fault.pick % len(running)]
+        if isinstance(victim, SimulatedActor):
+            victim.death = ErrorKind.EVICTED
+            self._kill(victim, fault.kind)
+        else:
+            self.log(fault.kind)
+            self.kill_file_task(victim, TaskError(ErrorKind.EVICTED, fault.kind))
 
     def _resize_to(self, sizes: dict[str, int]) -> None:
         if self.dispatcher is not None and not self.over:

@@ -68,6 +68,7 @@ def test_the_plans_contain_every_kind_of_fault() -> None:
         FaultKind.RAISE, FaultKind.RAISE_ALWAYS, "memory is short", FaultKind.LATE, FaultKind.TWICE,
         FaultKind.COMMIT, FaultKind.COMMIT_UNREPORTED, FaultKind.RESTART, "dies: poison",
         "hangs: poison", "is killed by the dispatcher", "the pools are resized",
+        f"dies: {FaultKind.EVICT}",
     ]:  # fmt: skip
         assert words in log, words
 
@@ -175,6 +176,39 @@ def test_rows_for_which_there_is_never_room_fail() -> None:
     executor = _Memory(room=0)
     _run(executor, max_failed=1.0)
     assert {row[5] for row in executor.committed[0]} == {"refine: out of memory"}
+
+
+class _Evicting(SimulatedExecutor):
+    """The memory monitor of the teachers' node kills each of the first `count` at its call."""
+
+    def __init__(self, count: float) -> None:
+        super().__init__(Durations(), num_nodes=1)
+        self.left = count
+        self.sizes: list[int] = []
+
+    def outcome(self, actor: SimulatedActor, task: Task) -> tuple[float, TaskError | None]:
+        if actor.pool == "teacher":
+            self.sizes.append(task.micro_batch_size)
+            if self.left > 0:
+                self.left -= 1
+                actor.death = ErrorKind.EVICTED
+                self.at(0.5, lambda: self.kill_actor(actor))
+                return float("inf"), None
+        return super().outcome(actor, task)
+
+
+def test_an_actor_that_the_memory_monitor_killed_is_replaced_and_nothing_is_halved() -> None:
+    executor = _Evicting(count=3)
+    _run(executor, max_attempts=1)
+    assert executor.sizes == [8] * 5, "two batches, and one call for each teacher that was killed"
+    assert all(row[5] is None for rows in executor.committed.values() for row in rows)
+
+
+def test_a_node_that_is_always_full_ends_the_job_and_fails_no_row() -> None:
+    executor = _Evicting(count=float("inf"))
+    with pytest.raises(PoolFailedError, match="the teacher pool lost actor after actor"):
+        _run(executor, max_failed=1.0)
+    assert executor.committed == {}
 
 
 class _Losing(SimulatedExecutor):
