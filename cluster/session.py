@@ -1,31 +1,66 @@
-"""Ray: start one on this machine, or attach to one that runs."""
+"""Ray: start one on this machine, or attach to one that runs.
+
+Which one follows Ray's own convention: the address that is given, then RAY_ADDRESS, which Ray also
+sets in whatever `ray job submit` starts; without both, one starts here.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from actors.errors import ClusterError
 from jobs import Resources
 
+ADDRESS = "RAY_ADDRESS"
+LOCAL = "local"
+"""The address of a Ray that is to be started on this machine, as in `ray.init`."""
+
 
 @contextmanager
-def ray_session(address: str | None = None, **pretend: Any) -> Iterator[Resources]:
+def ray_session(
+    address: str | None = None, report: Callable[[str], None] | None = None, **pretend: Any
+) -> Iterator[Resources]:
     """Attach to the Ray at `address` (or `auto`), or start one here and stop it at the end.
 
-    A Ray that starts here has a token of its own and listens on the loopback interface only.
-    `pretend`: `num_cpus`, `num_gpus`, `object_store_memory` of this machine, where benchmarks and
-    tests give Ray other numbers than the real ones. Raises ClusterError.
+    address: None for RAY_ADDRESS, or for `local` without it; `local` starts one in any case. A Ray
+    that starts here has a token of its own and listens on the loopback interface only. report:
+    called with a line that says where the Ray is, and what it has. pretend: `num_cpus`, `num_gpus`,
+    `object_store_memory` of this machine, where benchmarks and tests give Ray other numbers than
+    the real ones; then one starts here. Raises ClusterError.
     """
     # Only the environment reaches the workers, and Ray reads it when it is imported.
     os.environ.setdefault("RAY_DEDUP_LOGS", "1")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    with _attached(address) if address else _started(pretend):
-        yield Resources.of_ray()
+    address = LOCAL if pretend else address or os.environ.get(ADDRESS) or LOCAL
+    with _started(pretend) if address == LOCAL else _attached(address):
+        have = Resources.of_ray()
+        if report:
+            report(f"Ray: {_where(address)}, {_devices(have)}")
+        yield have
+
+
+def _where(address: str) -> str:
+    import ray
+
+    if address == LOCAL:
+        return "started here"
+    return f"attached to {ray.get_runtime_context().gcs_address}"
+
+
+def _devices(have: Resources) -> str:
+    """GPUs, or cores where there are none; and how many of them are free, if not all."""
+    import ray
+
+    name, what, number = ("GPU", "GPU", have.gpus) if have.gpus else ("CPU", "core", have.cpus)
+    # Ray leaves out what is used up.
+    free = ray.available_resources().get(name, 0.0)
+    some = f" ({free:g} free)" if free < number else ""
+    return f"{number:g} {what}{'' if number == 1 else 's'}{some}"
 
 
 @contextmanager
@@ -58,6 +93,12 @@ def _attached(address: str) -> Iterator[None]:
 
     from cluster.token import users_token
 
+    if "://" in address:
+        raise ClusterError(
+            f"{address!r} is no address of a Ray to attach to: that is the head's, host:port, of "
+            f"which the port is 6379 unless it was set. Give it with --address or in {ADDRESS}; "
+            "`--address local` starts a Ray here."
+        )
     with ExitStack() as stack:
         try:
             stack.enter_context(users_token(address))
@@ -65,7 +106,7 @@ def _attached(address: str) -> Iterator[None]:
         except (ConnectionError, RuntimeError, ValueError, RpcError) as error:
             raise ClusterError(
                 f"no Ray at {address!r}: {str(error).rstrip('.')}. Is the address right, and does "
-                "the cluster run? Without --address one starts here."
+                "the cluster run? `--address local` starts one here."
             ) from error
         stack.callback(ray.shutdown)
         yield

@@ -32,7 +32,7 @@ RefineOption = Annotated[
 ]
 AddressOption = Annotated[
     str | None,
-    typer.Option("--address", help="A running Ray, or `auto`. Default: start one on this machine."),
+    typer.Option("--address", help="A Ray, `auto` or `local`. Default: RAY_ADDRESS, or local."),
 ]
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Log every decision.")]
 OutputFolderArgument = Annotated[Path, typer.Argument(help="The output folder of a job.")]

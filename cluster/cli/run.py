@@ -52,7 +52,7 @@ def run(
             end = run_job(
                 job,
                 observers=[view],
-                session=ray_session(address),
+                session=ray_session(address, say),
                 extend=extend,
                 should_stop=stopped,
             )
@@ -87,7 +87,7 @@ def calibrate(
         job = resolve(spec)
         with JobView(job.spec.name, console) as view:
             sample = score_sample(
-                job, observers=[view], session=ray_session(address), should_stop=stopped
+                job, observers=[view], session=ray_session(address, say), should_stop=stopped
             )
     title = f"{job.spec.name}: {len(sample.scores)} sampled rows"
     shown = Table(title=escape(title), title_justify="left")
@@ -120,7 +120,7 @@ def retry(
         job = resolve(output.spec)
         with JobView(job.spec.name, console) as view:
             end = retry_job(
-                job, observers=[view], session=ray_session(address), should_stop=stopped
+                job, observers=[view], session=ray_session(address, say), should_stop=stopped
             )
     say(f"{failed:,} rows had failed, {end.failed_rows:,} still do")
     if end.parts_done < end.num_parts:
