@@ -1,0 +1,104 @@
+"""Outputs that earlier versions wrote are verified, continued, extended and retried."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from shutil import copytree
+from typing import Any
+
+import pytest
+
+from actors.errors import OutputError
+from jobs.output.dataset import open_output
+from jobs.output.job_file import FORMAT
+from jobs.output.verify import verify
+from jobs.resolution import Job
+from tests.unit.jobs.local import LocalDispatcher, bytes_of, local_job, retry, run, write_prompts
+
+OUTPUTS = Path(__file__).parents[2] / "data/outputs"
+VERSIONS = sorted(folder.name for folder in OUTPUTS.iterdir())
+
+JOBS: dict[str, dict[str, Any]] = {
+    "refined": {},
+    "best": {
+        "keep": "best",
+        "save_student": False,
+        "id_column": "id",
+        "max_failed": 0.5,
+        "budget": {"nfe": 6},
+    },
+}
+"""Their fields. In `best` row 5 failed."""
+
+
+@pytest.fixture(params=[(version, name) for version in VERSIONS for name in JOBS], ids="-".join)
+def job(request: pytest.FixtureRequest, tmp_path: Path) -> Job:
+    """The job of an older output, of which this is a copy; 10 rows in parts of 4, 4 and 2."""
+    version, name = request.param
+    source = write_prompts(tmp_path / "p.csv", 10)
+    assert source.read_bytes() == (OUTPUTS / version / "p.csv").read_bytes()
+    copytree(OUTPUTS / version / name, tmp_path / "out")
+    return local_job(source, tmp_path / "out", **JOBS[name])
+
+
+def fields_of(job: Job) -> dict[str, Any]:
+    return JOBS["best" if job.spec.keep == "best" else "refined"]
+
+
+def test_an_older_output_is_good(job: Job) -> None:
+    assert list(verify(job.output)) == []
+    assert open_output(job.output.path).spec.prompt_column == "prompt"
+
+
+def test_an_older_output_has_nothing_left_to_do(job: Job) -> None:
+    before, dispatcher = bytes_of(job), LocalDispatcher(job)
+    assert run(job, dispatcher).resumed_rows == 10
+    assert dispatcher.drawn == []
+    assert bytes_of(job) == before
+    assert json.loads(job.output.job_file.read_text())["format"] == FORMAT
+
+
+def test_an_older_output_goes_on_where_it_stopped(job: Job) -> None:
+    before = bytes_of(job)
+    job.output.record_file(0).unlink()
+    run(job)
+    assert bytes_of(job) == before
+
+
+def test_an_older_output_grows(job: Job) -> None:
+    before = bytes_of(job)
+    write_prompts(Path(job.spec.input), 17)
+    grown = local_job(Path(job.spec.input), job.output.path, **fields_of(job))
+    dispatcher = LocalDispatcher(grown)
+    run(grown, dispatcher, extend=True)
+    assert dispatcher.drawn == [f"picture {n}" for n in range(8, 17)]
+    assert bytes_of(grown)[:2] == before[:2]
+    assert list(verify(grown.output)) == []
+
+
+def test_failed_rows_of_an_older_output_are_drawn_again(job: Job) -> None:
+    dispatcher = LocalDispatcher(job)
+    assert retry(job, dispatcher).failed_rows == 0
+    assert dispatcher.drawn == (["picture 5"] if job.spec.keep == "best" else [])
+    assert list(verify(job.output)) == []
+
+
+def test_a_field_that_an_older_version_did_not_know_has_its_default(job: Job) -> None:
+    """As `draws` was such a field once, and `vae_tiling` in the models."""
+    written = json.loads(job.output.job_file.read_text())
+    for spec in (written["spec"], written["identity"]["spec"]):
+        del spec["draws"], spec["models"]["student"]["vae_tiling"]
+    job.output.job_file.write_text(json.dumps(written))
+    assert list(verify(job.output)) == []
+    more = local_job(Path(job.spec.input), job.output.path, **fields_of(job), draws=2)
+    with pytest.raises(OutputError, match="draws: was 1, is 2"):
+        run(more)
+    assert run(job).resumed_rows == 10
+
+
+def test_an_output_of_a_newer_version_is_refused(job: Job) -> None:
+    written = json.loads(job.output.job_file.read_text())
+    job.output.job_file.write_text(json.dumps({**written, "format": FORMAT + 1, "colour": "red"}))
+    with pytest.raises(OutputError, match=r"a newer version wrote it\. Use that version"):
+        run(job)
