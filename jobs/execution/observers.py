@@ -148,8 +148,12 @@ class Observers:
         """By kind of event, as far as it was asked for: a call of a large job costs a look here."""
 
     def add(self, *observers: Observer, only: tuple[type, ...] | None = None) -> None:
-        """Observe from now on. `only`: the kinds of events to see; None for all."""
-        self._observers += [(observer, only) for observer in observers]
+        """Observe from now on. `only`: the kinds of events to see; None for all.
+
+        Who observes them already sees each event once all the same.
+        """
+        new = [(observer, only) for observer in observers]
+        self._observers += [pair for pair in new if pair not in self._observers]
         self._watching.clear()
 
     def watching(self, kind: type) -> tuple[Observer, ...]:
@@ -219,16 +223,16 @@ def log_event(event: JobEvent) -> None:
             log.info("%s: %s", shown, event.reason)
 
 
+@dataclass(frozen=True)
 class Timeline:
     """The observer that writes timeline.jsonl: each change of the pools' sizes, and why."""
 
-    def __init__(self, output: OutputFolder) -> None:
-        self._output = output
+    output: OutputFolder
 
     def __call__(self, event: JobEvent) -> None:
         """Add a line for a change of sizes."""
         if isinstance(event, SizesChanged):
-            self._output.add_to_timeline(
+            self.output.add_to_timeline(
                 {
                     "seconds": round(event.seconds, 3),
                     "sizes": dict(event.sizes),

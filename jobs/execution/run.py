@@ -6,15 +6,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
+from actors.errors import OutputFailedError
 from jobs.execution.calibration import NOTHING_TO_CALIBRATE, calibrate
 from jobs.execution.decision_log import DecisionLog
 from jobs.execution.dispatcher import Dispatcher
 from jobs.execution.observers import LOGGED, Observer, log_event
 from jobs.execution.progress import Progress
-from jobs.execution.runner import Runner
+from jobs.execution.runner import Runner, finished_parts
 from jobs.identity import claim, continues, is_outdated, write_job
 from jobs.output.heartbeat import heartbeat
 from jobs.output.pages.dataset_card import card
@@ -25,6 +27,10 @@ from jobs.resolution import Job
 log = logging.getLogger("bottega.runner")
 
 MakeDispatcher = Callable[[], Dispatcher]
+
+MOST_ROUNDS = 2
+"""Times that parts which disappeared are made again. Chosen: a slip, such as a `data/` that was
+cleared, needs one; whatever removes files all the time needs a person."""
 
 
 def run_job(
@@ -62,12 +68,13 @@ def run_job(
                     calibration = calibrate(job, dispatcher, decisions).as_json()
                     write_job(job, calibration, replace=before is not None)
                     log.info("threshold: %s", describe_calibration(calibration))
-                runner.run(dispatcher, job.rules(_threshold(job)))
+                progress = _run_until_whole(job, runner, dispatcher, decisions)
         else:
             log.info("nothing to do: all %d parts are there", job.prompts.num_parts)
+            progress = runner.progress()
         runner.check_failures()
         _finish(job)
-    return runner.progress()
+    return progress
 
 
 def retry_job(
@@ -85,10 +92,42 @@ def retry_job(
             job.output.unfinish()
             with _observed(job, make_dispatcher(), observers, decisions) as dispatcher:
                 runner.run(dispatcher, job.rules(_threshold(job)))
+        gone = runner.there - finished_parts(job).keys()
+        if gone:
+            raise OutputFailedError(
+                f"{_these(gone)} of {str(job.output.path)!r} disappeared while failed rows were "
+                "drawn again. Find what removes them; `bottega run` makes them again."
+            )
         progress = runner.progress()
         if progress.parts_done == progress.num_parts:
             _finish(job)
+        else:
+            job.output.unfinish()
     return progress
+
+
+def _run_until_whole(
+    job: Job, runner: Runner, dispatcher: Dispatcher, decisions: DecisionLog
+) -> Progress:
+    """Drive the runner's parts, and those that are gone by then: somebody may remove files."""
+    rules = job.rules(_threshold(job))
+    runner.run(dispatcher, rules)
+    progress = runner.progress()
+    for _ in range(MOST_ROUNDS):
+        again = Runner(job, decisions=decisions)
+        if not again.todo:
+            break
+        log.warning("%s disappeared and is made again", _these(again.todo))
+        again.run(dispatcher, rules)
+        progress = replace(again.progress(), resumed_rows=progress.resumed_rows)
+        runner = again
+    return progress
+
+
+def _these(parts: Collection[int]) -> str:
+    """Parts in a few words."""
+    first = f"part {min(parts)}"
+    return first if len(parts) == 1 else f"{first} and {len(parts) - 1:,} more"
 
 
 def _observed(
@@ -102,6 +141,16 @@ def _observed(
 
 
 def _finish(job: Job) -> None:
+    """Write the pages and `_SUCCESS`. Raises OutputFailedError if parts are missing."""
+    there = finished_parts(job)
+    if len(there) < job.prompts.num_parts:
+        job.output.unfinish()
+        missing = [n for n in range(job.prompts.num_parts) if n not in there]
+        raise OutputFailedError(
+            f"{_these(missing)} of {str(job.output.path)!r} disappeared after being written, again "
+            "and again. Find what removes them, and run the same command again: it goes on from "
+            "the parts that are there."
+        )
     job.output.finish({"README.md": card(job.output), "report.html": report(job.output)})
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from math import isinf
+from typing import Any
 
 from actors.errors import OutputFailedError, TooManyFailuresError
 from jobs.execution.active_part import ActivePart
@@ -64,7 +65,9 @@ class Runner:
         self.job = job
         self._retry = retry
         self._decisions = decisions
-        there = {n: r for n, r in job.output.records().items() if r["rows"] == _rows_in(job, n)}
+        there = finished_parts(job)
+        self.there = frozenset(there)
+        """The numbers of the parts that were finished when this run began."""
         if retry:
             self.todo = [n for n, record in there.items() if record["failed"]]
         else:
@@ -255,6 +258,12 @@ class Runner:
             rejected = sum(score < rules.threshold for score in best)
             assert self._scaling is not None
             self._rejection.add(len(best), rejected, self._scaling.window)
+
+
+def finished_parts(job: Job) -> dict[int, dict[str, Any]]:
+    """The records of the parts that are there whole, with the rows that the input has for them."""
+    records = job.output.records()
+    return {n: record for n, record in records.items() if record["rows"] == _rows_in(job, n)}
 
 
 def _rows_in(job: Job, index: int) -> int:

@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import pyarrow as pa
@@ -24,6 +25,7 @@ from jobs.output.atomic import temporary_files
 from jobs.output.folder import OutputFolder
 from jobs.output.heartbeat import heartbeat
 from jobs.output.verify import verify
+from jobs.resolution import Job
 from tests.unit.jobs.local import LocalDispatcher, bytes_of, local_job, retry, run, write_prompts
 
 ROOT = Path(__file__).parents[4]
@@ -494,3 +496,90 @@ def test_observers_see_the_calibration_and_then_the_job(tmp_path: Path) -> None:
     assert kinds == sorted(kinds, reverse=True)
     assert {progress.num_rows for progress in seen if progress.calibrating} == {8}
     assert {progress.num_rows for progress in seen if not progress.calibrating} == {20}
+
+
+# ---- somebody removes files
+
+
+class Removing(LocalDispatcher):
+    """Somebody clears data/ each time that so many calls were sent, `times` in all."""
+
+    def __init__(self, job: Job, every: int, times: int) -> None:
+        super().__init__(job)
+        self.every, self.left, self.sent = every, times, 0
+
+    def send(self, owner: Any, call: Any) -> None:
+        self.sent += 1
+        super().send(owner, call)
+
+    def wait(self, timeout_seconds: float) -> Any:
+        events = super().wait(timeout_seconds)
+        data = self.job.output.path / "data"
+        if self.left and self.sent >= self.every and any(data.glob("*.parquet")):
+            self.left, self.sent = self.left - 1, 0
+            rmtree(data)
+        return events
+
+
+def test_parts_that_disappear_while_a_job_runs_are_made_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = write_prompts(tmp_path / "p.csv", 20)
+    undisturbed, job = (local_job(source, tmp_path / name) for name in ("undisturbed", "out"))
+    run(undisturbed)
+    end = run(job, Removing(job, every=40, times=1))
+    assert "disappeared and is made again" in caplog.text
+    assert bytes_of(job) == bytes_of(undisturbed)
+    assert list(verify(job.output)) == []
+    assert (end.done_rows, end.resumed_rows, end.num_rows) == (20, 0, 20)
+    timeline = (job.output.path / "timeline.jsonl").read_text().splitlines()
+    assert len(timeline) == 2, "the job began twice, and each beginning has one line"
+
+
+def test_a_job_whose_parts_disappear_all_the_time_fails(tmp_path: Path) -> None:
+    job = local_job(write_prompts(tmp_path / "p.csv", 20), tmp_path / "out")
+    with pytest.raises(OutputFailedError, match=r"disappeared after being written(?s:.*)same comm"):
+        run(job, Removing(job, every=8, times=100))
+    assert not (job.output.path / "_SUCCESS").exists()
+    run(job)
+    assert list(verify(job.output)) == []
+
+
+def test_parts_that_disappear_while_an_input_grows_are_made_again(tmp_path: Path) -> None:
+    source = write_prompts(tmp_path / "p.csv", 10)
+    run(local_job(source, tmp_path / "out"))
+    write_prompts(source, 20)
+    job = local_job(source, tmp_path / "out")
+    assert run(job, Removing(job, every=1, times=1), extend=True).done_rows == 20
+    assert list(verify(job.output)) == []
+
+
+def test_parts_that_disappear_during_a_retry_are_no_success(tmp_path: Path) -> None:
+    job = local_job(write_prompts(tmp_path / "p.csv", 10), tmp_path / "out", max_failed=0.5)
+    run(job, LocalDispatcher(job, broken=frozenset({"picture 5"})))
+
+    class RemovingTheFirst(LocalDispatcher):
+        def send(self, owner: Any, call: Any) -> None:
+            job.output.part_file(0).unlink(missing_ok=True)
+            super().send(owner, call)
+
+    with pytest.raises(OutputFailedError, match=r"part 0 of .* disappeared while failed rows"):
+        retry(job, RemovingTheFirst(job))
+    assert not (job.output.path / "_SUCCESS").exists()
+
+
+def test_a_retry_without_the_data_takes_the_success_away(tmp_path: Path) -> None:
+    job = local_job(write_prompts(tmp_path / "p.csv", 10), tmp_path / "out")
+    run(job)
+    rmtree(job.output.path / "data")
+    assert retry(job).parts_done == 0
+    assert not (job.output.path / "_SUCCESS").exists()
+
+
+def test_a_finished_job_whose_data_is_gone_is_done_again(tmp_path: Path) -> None:
+    job = local_job(write_prompts(tmp_path / "p.csv", 10), tmp_path / "out")
+    run(job)
+    before = bytes_of(job)
+    rmtree(job.output.path / "data")
+    assert run(job).resumed_rows == 0
+    assert bytes_of(job) == before
