@@ -12,7 +12,7 @@
         ├── PoolFailedError         a kind of actor does not start, or dies again and again
         ├── OutputFailedError       the output folder is full, gone, or not to be written to
         ├── StalledError            nothing happened for `stall_timeout_seconds`
-        └── InterruptedJobError     Ctrl-C or SIGTERM: exit code 130
+        └── InterruptedJobError     Ctrl-C, SIGTERM or SIGHUP: exit code 130
 
 A message names the value, the rule and the next step, and never a secret. Every error is built from
 one string, so that it survives pickling between processes.

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -71,13 +73,14 @@ def _started(pretend: Mapping[str, Any]) -> Iterator[None]:
 
     with own_token(), _on_loopback():
         try:
-            ray.init(
-                address="local",
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.WARNING,
-                **pretend,
-            )
+            with _our_signals():
+                ray.init(
+                    address="local",
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.WARNING,
+                    **pretend,
+                )
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise ClusterError(f"Ray does not start on this machine: {error}") from error
         try:
@@ -102,7 +105,8 @@ def _attached(address: str) -> Iterator[None]:
     with ExitStack() as stack:
         try:
             stack.enter_context(users_token(address))
-            ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
+            with _our_signals():
+                ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
         except (ConnectionError, RuntimeError, ValueError, RpcError) as error:
             raise ClusterError(
                 f"no Ray at {address!r}: {str(error).rstrip('.')}. Is the address right, and does "
@@ -110,6 +114,29 @@ def _attached(address: str) -> Iterator[None]:
             ) from error
         stack.callback(ray.shutdown)
         yield
+
+
+@contextmanager
+def _our_signals() -> Iterator[None]:
+    """Keep our handlers while Ray starts, and Ray's processes alive when the terminal closes.
+
+    Ray sets two handlers of SIGTERM of its own, which end the process with the codes 15 and 1; a
+    process that has none gets them. Its processes are in our group, so a hangup of the terminal
+    would end them before we have stopped the job: they start with it ignored, and end with us.
+    """
+    from ray._private import utils
+
+    theirs = utils.set_sigterm_handler
+    if signal.getsignal(signal.SIGTERM) not in (signal.SIG_DFL, None):
+        utils.set_sigterm_handler = lambda _handler: None
+    here = threading.current_thread() is threading.main_thread()
+    hangup = signal.signal(signal.SIGHUP, signal.SIG_IGN) if here else None
+    try:
+        yield
+    finally:
+        utils.set_sigterm_handler = theirs
+        if here:
+            signal.signal(signal.SIGHUP, hangup)
 
 
 @contextmanager

@@ -1,38 +1,83 @@
-"""Ctrl-C and SIGTERM: the first stops the job cleanly, the second at once."""
+"""Ctrl-C, SIGTERM and SIGHUP: the first stops the job cleanly, the second at once."""
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
+from actors.errors import InterruptedJobError
 from cluster.console import console, errors
+
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
 def stopping() -> Iterator[Callable[[], bool]]:
-    """Yields whether the user asked to stop; a second signal raises KeyboardInterrupt."""
+    """Yields whether the user asked to stop; a second signal raises KeyboardInterrupt.
+
+    A second hangup does not: when a terminal closes, the shell sends one too.
+    """
     asked: list[int] = []
 
     def ask(number: int, _frame: object) -> None:
+        if number == signal.SIGHUP:
+            _leave_terminal()
+        if asked and number == signal.SIGHUP:
+            return
         if asked:
             raise KeyboardInterrupt
         asked.append(number)
         # On a terminal above the live view, which is on the same console.
         where = console if console.is_terminal else errors
-        where.print("stopping; again to stop at once", highlight=False)
-
-    # Ray sets its own handlers when it starts: ours are set again once it has.
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        with suppress(OSError):
+            where.print("stopping; again to stop at once", highlight=False)
 
     def stopped() -> bool:
-        for number in before:
-            if signal.getsignal(number) is not ask:
-                signal.signal(number, ask)
         return bool(asked)
 
-    try:
+    with _handling(ask):
         yield stopped
+
+
+@contextmanager
+def stopping_at_once() -> Iterator[None]:
+    """For what comes before the job: nothing has started, so the first signal ends it at once.
+
+    Raises InterruptedJobError.
+    """
+
+    def end(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt  # which no library's `except Exception` catches
+
+    with _handling(end):
+        try:
+            yield
+        except KeyboardInterrupt:
+            raise InterruptedJobError("stopped. Nothing had started yet.") from None
+
+
+@contextmanager
+def _handling(handler: Callable[[int, object], None]) -> Iterator[None]:
+    """Handle these signals; a hangup that is ignored already, as by `nohup`, stays ignored."""
+    before = {
+        number: signal.getsignal(number)
+        for number in STOPPING
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN
+    }
+    for number in before:
+        signal.signal(number, handler)
+    try:
+        yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+def _leave_terminal() -> None:
+    """Write nowhere from now on: to write to a terminal that is gone is an error."""
+    for each in (console, errors):
+        if each.is_terminal:
+            each.file = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  until the end

@@ -21,7 +21,7 @@ from cluster.cli.options import (
     spec_from,
 )
 from cluster.console import console, log_to_console, say
-from cluster.signals import stopping
+from cluster.signals import stopping, stopping_at_once
 
 
 def run(
@@ -46,7 +46,8 @@ def run(
     log_to_console(verbose)
     spec = spec_from(job_file, prompts, prompt_column, models, output, refine)
     with stopping() as stopped:
-        job = resolve(spec)
+        with stopping_at_once():
+            job = resolve(spec)
         say(f"{job.spec.name}: {job.prompts.num_rows:,} prompts -> {job.output.path}")
         with JobView(job.spec.name, console) as view:
             end = run_job(
@@ -84,7 +85,8 @@ def calibrate(
     log_to_console(verbose)
     spec = spec_from(job_file, prompts, prompt_column, models, output or "unused", refine)
     with stopping() as stopped:
-        job = resolve(spec)
+        with stopping_at_once():
+            job = resolve(spec)
         with JobView(job.spec.name, console) as view:
             sample = score_sample(
                 job, observers=[view], session=ray_session(address, say), should_stop=stopped
@@ -117,7 +119,8 @@ def retry(
     output = open_output(folder)
     failed = output.progress().failed_rows
     with stopping() as stopped:
-        job = resolve(output.spec)
+        with stopping_at_once():
+            job = resolve(output.spec)
         with JobView(job.spec.name, console) as view:
             end = retry_job(
                 job, observers=[view], session=ray_session(address, say), should_stop=stopped

@@ -99,6 +99,27 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_continues(
     assert hashes(out) == hashes(job.output.path)
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_while_ray_starts_stops_cleanly(tmp_path: Path, number: signal.Signals) -> None:
+    """SIGTERM when the first of Ray's processes is there; SIGHUP once Ray runs."""
+    (tmp_path / "prompts.txt").write_text("a small red circle\n" * 8)
+    prompts = str(tmp_path / "prompts.txt")
+    file = job_file(tmp_path, input=prompts, output=str(tmp_path / "out"))
+    log = tmp_path / "log"
+    with log.open("w") as stream:
+        process = subprocess.Popen([*BOTTEGA, "run", str(file), "-v"], stdout=stream, stderr=stream)
+    name, said = ("gcs_server", "") if number == signal.SIGTERM else ("raylet", "Ray: started here")
+    while said not in log.read_text() or not any(
+        child.name() == name for child in psutil.Process(process.pid).children(recursive=True)
+    ):
+        assert process.poll() is None, log.read_text()
+        time.sleep(0.02)
+    process.send_signal(number)
+    assert process.wait(timeout=120) == 130, log.read_text()
+    assert "stopping; again to stop at once" in log.read_text()
+    assert "Traceback" not in log.read_text()
+
+
 def test_a_killed_driver_takes_its_ray_with_it_and_the_same_command_continues(
     done: tuple[Job, Progress], tmp_path: Path
 ) -> None:
