@@ -41,6 +41,11 @@ class InputFile(ABC):
     def num_rows(self) -> int:
         """Rows of the file."""
 
+    @property
+    def group_sizes(self) -> list[tuple[int, int]] | None:
+        """Rows and unpacked bytes of each stretch of the file; None if only its rows say so."""
+        return None
+
     @abstractmethod
     def batches(self, skip: int = 0, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
         """The rows after the first `skip`, at most BATCH_ROWS at a time; all columns, or these."""

@@ -37,7 +37,9 @@ class ParquetFile(InputFile):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise InputError(f"{file}: two columns are called {twice[0]!r}. Rename one.")
-        self._check_unpacked([footer.row_group(n) for n in range(footer.num_row_groups)])
+        groups = [footer.row_group(n) for n in range(footer.num_row_groups)]
+        self._group_sizes = [(int(g.num_rows), int(g.total_byte_size)) for g in groups]
+        self._check_unpacked(groups)
 
     @property
     def schema(self) -> pa.Schema:
@@ -48,6 +50,14 @@ class ParquetFile(InputFile):
     def num_rows(self) -> int:
         """From the footer."""
         return self._num_rows
+
+    @property
+    def group_sizes(self) -> list[tuple[int, int]]:
+        """Rows and unpacked bytes of each row group, from the footer.
+
+        A column of few values is packed as a dictionary, and takes more in memory.
+        """
+        return self._group_sizes
 
     def batches(self, skip: int = 0, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
         """The rows after the first `skip`; skips whole row groups unread."""

@@ -68,6 +68,7 @@ class Prompts:
                     f"{_difference(self.schema, reader.schema)}. One job reads files of one schema."
                 )
         self._check_columns()
+        self._check_part_sizes()
 
     def _check_columns(self) -> None:
         spec, name = self.spec, self._readers[0].file
@@ -104,6 +105,41 @@ class Prompts:
                 f"The columns there: {', '.join(self.schema.names)}."
             )
 
+    def _check_part_sizes(self) -> None:
+        """Refuse parts that are too large, where every file says it before its rows are read.
+
+        Of the rows of a row group each counts with their mean. `parts` measures them exactly.
+        """
+        size, index, rows, held = self.spec.rows_per_part, 0, 0, 0.0
+        for left, unpacked in self._group_sizes():
+            mean = unpacked / left if left else 0.0
+            while left:
+                taken = min(left, size - rows)
+                left, rows, held = left - taken, rows + taken, held + taken * mean
+                if held > MAX_PART_BYTES:
+                    raise InputError(self._too_large(index, rows, int(held), mean))
+                if rows == size:
+                    # The row group's other whole parts are alike, and not looked at one by one.
+                    alike = left // size if size * mean <= MAX_PART_BYTES else 0
+                    index, rows, held = index + 1 + alike, 0, 0.0
+                    left -= alike * size
+
+    def _group_sizes(self) -> list[tuple[int, int]]:
+        """Rows and bytes of each row group of all files; none if a file does not say."""
+        sizes = [reader.group_sizes for reader in self._readers]
+        return [group for groups in sizes for group in groups or ()] if None not in sizes else []
+
+    def _too_large(self, index: int, rows: int, held: int, row_bytes: float) -> str:
+        """The sentence about a part whose first `rows` rows take `held` bytes, `row_bytes` each."""
+        size, fitting = self.spec.rows_per_part, int(MAX_PART_BYTES // row_bytes)
+        way_out = (
+            f"{fitting:,} or less" if fitting else "1, and give large values as paths to files"
+        )
+        return (
+            f"the {rows:,} rows from row {index * size:,} on take {held:,} bytes, and a part's at "
+            f"most {MAX_PART_BYTES:,}. Lower rows_per_part ({size}) to {way_out}."
+        )
+
     @cached_property
     def num_rows(self) -> int:
         """Rows in all files. Reads a Parquet file's footer, and any other file through, once."""
@@ -130,8 +166,8 @@ class Prompts:
                 held += taken.nbytes
                 if held > MAX_PART_BYTES:
                     raise InputError(
-                        f"the {rows} rows from row {index * size} on take {held:,} bytes, and a "
-                        f"part's at most {MAX_PART_BYTES:,}. Lower rows_per_part ({size})."
+                        f"{self._too_large(index, rows, held, held / rows)} A job that has begun "
+                        "keeps its rows_per_part: choose a new output folder too."
                     )
                 batch = batch.slice(taken.num_rows)
                 if rows == size:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,9 +21,37 @@ def test_a_part_too_large_for_the_memory_is_refused(
     """So no table comes near the 2 GiB at which Arrow's text columns end."""
     monkeypatch.setattr("jobs.input.prompts.MAX_PART_BYTES", 100_000)
     pq.write_table(pa.table({"prompt": ["a" * 1000] * 300}), tmp_path / "p.parquet")
-    with pytest.raises(InputError, match=r"rows from row 0 on take .* Lower rows_per_part"):
+    with pytest.raises(InputError, match=r"row 0 on take .* choose a new output folder too"):
         list(read(tmp_path / "p.parquet", rows_per_part=300).parts())
     assert len(list(read(tmp_path / "p.parquet", rows_per_part=50).parts())) == 6
+
+
+def test_a_part_too_large_is_refused_by_the_footer_with_what_helps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything starts: a job that has begun may not change rows_per_part any more."""
+    monkeypatch.setattr("jobs.input.prompts.MAX_PART_BYTES", 100_000)
+    for name, letters, rows in (("a", 10, 500), ("b", 1000, 300)):
+        prompts = [f"{row:03d}" + "a" * letters for row in range(rows)]
+        table = pa.table({"prompt": prompts})
+        pq.write_table(table, tmp_path / f"{name}.parquet", use_dictionary=False, row_group_size=70)
+    said = r"rows from row 500 on take .* Lower rows_per_part \(100\) to (\d\d) or less"
+    with pytest.raises(InputError, match=said) as refused:
+        read(tmp_path, rows_per_part=100)
+    found = re.search(r"to (\d+) or less", str(refused.value))
+    assert found
+    fits = int(found[1])
+    assert fits > 95
+    assert sum(len(part.prompts) for part in read(tmp_path, rows_per_part=fits).parts()) == 800
+
+
+def test_a_row_too_large_for_any_part_is_refused_with_another_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.input.prompts.MAX_PART_BYTES", 1_000)
+    pq.write_table(pa.table({"prompt": ["a" * 2000]}), tmp_path / "p.parquet")
+    with pytest.raises(InputError, match="to 1, and give large values as paths"):
+        read(tmp_path / "p.parquet")
 
 
 def test_large_strings_and_dictionaries_are_text(tmp_path: Path) -> None:
