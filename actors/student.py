@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from time import perf_counter
 
 import torch
@@ -68,23 +68,20 @@ class Student:
             evaluations=self.diffusion.evaluations * draws,
             truncated=self.diffusion.truncated(prompts),
             permanent_failures=tuple(
-                {**dict(_not_finite(latents, draws)), **dict(failures)}.items()
+                {**self._not_finite(latents, draws), **dict(failures)}.items()
             ),
         )
         return latents, pictures, facts
 
-
-def _not_finite(latents: torch.Tensor, draws: int) -> Iterator[tuple[int, str]]:
-    """Rows with a drawing that is not finite: a black picture, with a score like any other."""
-    finite = latents.isfinite().flatten(1).all(dim=1).view(-1, draws).all(dim=1)
-    for place in (~finite).nonzero().flatten().tolist():
-        yield (
-            place,
-            (
-                "the student's latents are not finite numbers, as when its precision is too small; "
-                "try models.student.dtype: bfloat16 or float32"
-            ),
-        )
+    def _not_finite(self, latents: torch.Tensor, draws: int) -> dict[int, str]:
+        """Rows of which a drawing is no picture: it would be black, with a score as any other."""
+        return {
+            drawing // draws: (
+                f"the student's {which} are not finite numbers, as when its precision is too "
+                "small; try models.student.dtype: bfloat16 or float32"
+            )
+            for drawing, which in self.diffusion.not_finite(latents)
+        }
 
 
 def _stages(draws: int) -> list[str]:

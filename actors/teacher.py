@@ -84,6 +84,10 @@ class Teacher:
             seconds=perf_counter() - start,
             stored_bytes=(pictures.nbytes,),
             evaluations=self.diffusion.evaluations,
+            permanent_failures=tuple(
+                (row, f"the teacher's {which} are not finite numbers")
+                for row, which in self.diffusion.not_finite(latents)
+            ),
         )
         return pictures, facts
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from inspect import signature
 from math import inf
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -28,6 +28,9 @@ from actors.rollback import steps_to_ask_for
 from actors.settings import ControlNetSettings, DiffusionSettings
 
 T = TypeVar("T")
+
+Overflow = Literal["latents", "pixels"]
+"""The numbers of a row that are not finite."""
 
 
 def best_device() -> torch.device:
@@ -74,6 +77,8 @@ class Diffusion:
         self._refining: Any = None
         self.denoiser = getattr(self.pipe, self.family.denoiser)
         self._evaluated_rows = self._computed_rows = 0
+        self._finite_pixels: list[bool] = []
+        """By row of the last `decode`."""
         self.denoiser.register_forward_pre_hook(self._count, with_kwargs=True)
 
     def draw(
@@ -358,7 +363,11 @@ class Diffusion:
         return self._evaluated_rows // self._computed_rows
 
     def decode(self, latents: torch.Tensor, micro_batch_size: int | None = None) -> Pictures:
-        """Latents, as `draw` returns them -> pictures (rows, height, width, 3), uint8."""
+        """Latents, as `draw` returns them -> pictures (rows, height, width, 3), uint8.
+
+        Afterwards `not_finite` names the rows of which these are no pictures.
+        """
+        self._finite_pixels = []
         size = micro_batch_size or self.settings.batch_size
         vae = self._upcast_vae()
 
@@ -366,11 +375,28 @@ class Diffusion:
             whole = torch.stack(padded(list(latents[rows]), size)).to(vae.dtype)
             decoded = vae.decode(self._video(whole / self._scale() + self._shift())).sample
             decoded = decoded.squeeze(2) if decoded.dim() == 5 else decoded
+            finite = decoded.isfinite().flatten(1).all(dim=1).tolist()
+            self._finite_pixels += finite[: len(latents[rows])]
             # NaN becomes black everywhere; cast to uint8, it would differ between machines.
             pictures = self.pipe.image_processor.postprocess(decoded.nan_to_num(), output_type="np")
             return np.asarray((pictures * 255).round(), dtype=np.uint8)[: len(latents[rows])]
 
         return np.concatenate(in_batches(batch, len(latents), size))
+
+    def not_finite(self, latents: torch.Tensor) -> list[tuple[int, Overflow]]:
+        """Rows of which the last `decode`, that of `latents`, made no picture, and the cause.
+
+        Such a picture would be flat, with a score as any other. Float16 overflows in networks, and
+        in autoencoders after latents that were good.
+        """
+        finite_latents = latents.isfinite().flatten(1).all(dim=1).tolist()
+        return [
+            (row, "pixels" if latents_are else "latents")
+            for row, (latents_are, pixels_are) in enumerate(
+                zip(finite_latents, self._finite_pixels, strict=True)
+            )
+            if not (latents_are and pixels_are)
+        ]
 
     def encode(self, pictures: Pictures, micro_batch_size: int | None = None) -> torch.Tensor:
         """Pictures (rows, height, width, 3), uint8, of any size -> latents of this model's shape.

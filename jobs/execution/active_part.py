@@ -14,6 +14,7 @@ from jobs.execution.row_state import State
 from jobs.execution.stages import PICTURE_STAGES, Output, Stage
 from jobs.input.prompts import Part
 from jobs.output.columns import RowResult
+from jobs.output.records import UNREFINABLE
 
 Ref = Any
 """Stands for an object in the object store; dropping the last one drops the object."""
@@ -23,7 +24,8 @@ Ref = Any
 class ActivePart:
     """`refs`: references to the outputs that the cascade still holds; `stored`: their bytes.
     `record`: once it is committed. `truncated`: rows whose prompts were longer than the student
-    reads. `decisions`: the log of the cascade, where somebody follows it.
+    reads. `unrefinable_before`: such rows among those that a retry keeps. `decisions`: the log of
+    the cascade, where somebody follows it.
 
     `seconds` by pool, `failures` and `smaller_batches` (by pool, after the device ran out of
     memory) go into the record: they may depend on time and place.
@@ -38,6 +40,7 @@ class ActivePart:
     smaller_batches: dict[str, int] = field(default_factory=dict)
     record: dict[str, Any] | None = None
     truncated: set[int] = field(default_factory=set)
+    unrefinable_before: int = 0
     decisions: PartLog | None = None
 
     def start(self) -> list[Instruction]:
@@ -64,10 +67,12 @@ class ActivePart:
             return None
 
     def facts(self) -> dict[str, Any]:
-        """The part of the record that may depend on time and place."""
+        """The part of the record that may depend on time and place, and a count."""
+        unrefinable = self.unrefinable_before + self.cascade.num_unrefinable
         return {
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
             "failed_calls": self.failures,
+            **({UNREFINABLE: unrefinable} if unrefinable else {}),
             **({"smaller_batches": self.smaller_batches} if self.smaller_batches else {}),
         }
 

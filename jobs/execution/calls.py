@@ -68,7 +68,8 @@ class Abandon:
 class Done:
     """`call` succeeded. The oracle's calls bring `scores`: of drawn rows `draws` a row, in turn.
 
-    `permanent_failures`: rows that fail however often they are tried, each with the reason.
+    `permanent_failures`: rows of which the call can make nothing, however often it is tried, each
+    with the reason. They fail; after a REFINE they keep the student's picture.
     """
 
     call: Call

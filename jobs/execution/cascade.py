@@ -20,6 +20,9 @@ repeats a call that failed, then halves it until the row that breaks it stands a
 fails, its neighbours do not. The same call makes an output again that was lost, with the same
 bytes.
 
+A teacher's result that is no picture fails no row: the row keeps the student's picture, which the
+student draws again where it was released.
+
 The table of stages is in `stages`, the sets of rows in `row_set`, and `outputs` keeps which call
 made which row's output.
 """
@@ -94,6 +97,8 @@ class Cascade:
         """Rows that have the score of the teacher's picture."""
         self._student_is_better: RowSet = 0
         """Refined rows that keep the student's picture."""
+        self._unrefinable: RowSet = 0
+        """Rows for which the teacher can make no picture: they keep the student's."""
         self._stages = {
             stage: _StageRows(self._waiting if info.takes else 0) for stage, info in STAGES.items()
         }
@@ -131,8 +136,12 @@ class Cascade:
             if self._failures:
                 self._attempts.pop(call, None)
                 self._failures.pop(call, None)
-            for row, reason in event.permanent_failures:
-                self._fail(row, call.stage, reason)
+            without = row_set([row for row, _ in event.permanent_failures])
+            if call.stage is Stage.REFINE:
+                self._keep_drawn(without)
+            else:
+                for row, reason in event.permanent_failures:
+                    self._fail(row, call.stage, reason)
             self._finished(call, event.scores)
         self._advance()
         self._release(call)
@@ -159,6 +168,11 @@ class Cascade:
     def num_refined(self) -> int:
         """Rows that have the score of the teacher's picture."""
         return self._refined.bit_count()
+
+    @property
+    def num_unrefinable(self) -> int:
+        """Rows that keep the student's picture, as the teacher can make none."""
+        return (self._unrefinable & ~self._failed).bit_count()
 
     @property
     def num_failed(self) -> int:
@@ -203,6 +217,8 @@ class Cascade:
             state, source = State.REJECTED, None
             if row & self._refined:
                 source = "student" if row & self._student_is_better else "teacher"
+            elif row & self._unrefinable:
+                source = "student"
         return Row(
             state,
             self._student_scores[number],
@@ -285,6 +301,24 @@ class Cascade:
         ):
             self._stages[unwanted].ahead &= ~rows | self._stages[unwanted].active
             self._issue_of(call, wanted, rows)
+
+    def _keep_drawn(self, rows: RowSet) -> None:
+        """The teacher can make no picture of these rows: each keeps the student's.
+
+        By that rule and not by timing: the teacher's result depends on the row alone. Pictures that
+        were released are drawn again, by the call that drew them.
+        """
+        rows &= ~self._failed & ~self._unrefinable
+        if not rows:
+            return
+        self._unrefinable |= rows
+        for stage in (Stage.SCORE_REFINED, Stage.ENCODE_REFINED):
+            self._stages[stage].ahead &= ~rows
+        encoding = self._stages[Stage.ENCODE_DRAWN]
+        # With `save_student` the student's picture has been encoded, or is on its way.
+        rows &= ~self.outputs.made_rows(Stage.ENCODE_DRAWN) & ~encoding.active
+        encoding.ahead |= rows
+        self._issue(Stage.ENCODE_DRAWN, members_among(rows, range(self.num_rows)), rows)
 
     def _failed_once(self, call: Call, event: Failed) -> None:
         self._failures[call] = self._failures.get(call, 0) + 1

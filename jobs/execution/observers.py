@@ -17,6 +17,7 @@ from jobs.execution.calls import Call
 from jobs.execution.executor import ErrorKind
 from jobs.execution.progress import Progress
 from jobs.output.folder import OutputFolder
+from jobs.output.records import UNREFINABLE
 
 log = logging.getLogger("bottega.job")
 
@@ -216,6 +217,12 @@ def log_event(event: JobEvent) -> None:
                 "part %d is done: %s rows, %s refined by the teacher, %s failed",
                 part, record["rows"], record["refined"], record["failed"],
             )  # fmt: skip
+            if kept := record.get(UNREFINABLE):
+                log.warning(
+                    "part %d: of %d rejected rows the teacher made no picture (its numbers were "
+                    "not finite, as when its precision is too small); they keep the student's. Try "
+                    "models.teacher.dtype: bfloat16 or float32.", part, kept,
+                )  # fmt: skip
             for row, reason in event.failed_rows.items():
                 log.warning("row %d failed: %s", row, reason)
         case SizesChanged():

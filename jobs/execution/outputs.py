@@ -75,6 +75,10 @@ class Outputs:
         made = self._makers[stage].by_row[row]
         return None if made is None else made.call
 
+    def made_rows(self, stage: Stage) -> RowSet:
+        """The rows whose output of `stage` was ever made."""
+        return self._makers[stage].rows
+
     def makers(self, stage: Stage, rows: RowSet) -> list[Made]:
         """The makers of the rows' outputs of `stage`, of those rows that have one."""
         makers = self._makers[stage]

@@ -28,6 +28,7 @@ from jobs.execution.row_state import best_draws
 from jobs.execution.scaling_controller import ScalingController
 from jobs.execution.stages import Stage
 from jobs.input.prompts import MAX_PART_BYTES, Part
+from jobs.output.records import UNREFINABLE
 from jobs.output.writer import rows_to_keep
 from jobs.resolution import Job
 from jobs.rules import Rules
@@ -78,6 +79,9 @@ class Runner:
         self._parts_done = len(resumed)
         self._resumed_rows = self._done_rows = sum(record["rows"] for record in resumed)
         self._failed_rows = sum(record["failed"] for record in resumed)
+        self._unrefinable_rows = sum(record.get(UNREFINABLE, 0) for record in resumed)
+        self._unrefinable_before = {n: r.get(UNREFINABLE, 0) for n, r in there.items() if n in todo}
+        """By part that a retry opens: such rows among those that it keeps."""
         self._open: dict[int, ActivePart] = {}
         self._open_rows = 0
         self._open_bytes = 0
@@ -125,11 +129,13 @@ class Runner:
     def check_failures(self) -> None:
         """Raise TooManyFailuresError when more rows failed than the job allows.
 
-        Rows of open parts count as soon as they failed, and until then as good.
+        Rows of open parts count as soon as they failed, and until then as good. A row whose
+        refinement failed counts too: a teacher that makes no pictures costs GPUs for nothing.
         """
         opened = [part.cascade for part in self._open.values()]
         rows = self._done_rows + sum(cascade.num_rows for cascade in opened)
-        failed = self._failed_rows + sum(cascade.num_failed for cascade in opened)
+        unrefinable = self._unrefinable_rows + sum(cascade.num_unrefinable for cascade in opened)
+        failed = self._failed_rows + sum(cascade.num_failed for cascade in opened) + unrefinable
         allowed = self.job.spec.max_failed
         if isinstance(allowed, int):
             shown, too_many = f"{allowed} (a fraction is written with a point)", failed > allowed
@@ -137,10 +143,16 @@ class Runner:
             enough = rows >= min(MIN_ROWS_BEFORE_GIVING_UP, self.job.prompts.num_rows)
             shown, too_many = f"{allowed:.0%}", enough and failed > allowed * rows
         if too_many:
+            refining = (
+                f", {unrefinable} of them in the teacher, so that they keep the student's picture "
+                "(try models.teacher.dtype: bfloat16 or float32, in a new output)"
+                if unrefinable
+                else ""
+            )
             raise TooManyFailuresError(
-                f"{failed} of {rows} rows failed, and max_failed allows {shown}. The log and the "
-                "column `error` of the finished parts say why; mend the cause and draw them again "
-                f"with `bottega retry {self.job.output.path}`, or raise max_failed."
+                f"{failed} of {rows} rows failed{refining}, and max_failed allows {shown}. "
+                "The log and the column `error` of the finished parts say why; mend the cause and "
+                f"draw them again with `bottega retry {self.job.output.path}`, or raise max_failed."
             )
 
     def progress(self) -> Progress:
@@ -176,7 +188,9 @@ class Runner:
         there = self.job.output.part_file(part.index)
         kept = rows_to_keep(there) if self._retry else frozenset[int]()
         cascade = Cascade(len(part.prompts), rules, part.invalid_rows, kept)
-        opened = self._open[part.index] = ActivePart(part, cascade)
+        opened = self._open[part.index] = ActivePart(
+            part, cascade, unrefinable_before=self._unrefinable_before.get(part.index, 0)
+        )
         if self._decisions:
             self._decisions.follow(opened, _label(part))
         self._open_rows += len(part.prompts)
@@ -211,6 +225,7 @@ class Runner:
         self._parts_done += 1
         self._done_rows += owner.record["rows"]
         self._failed_rows += owner.record["failed"]
+        self._unrefinable_rows += owner.record.get(UNREFINABLE, 0)
         self._counts += _count_rows(cascade)
         failed = {part.first_row + row: why for row, why in sorted(cascade.errors.items())}
         self._dispatcher.observers.notify(PartCommitted(part.index, owner.record, failed))
@@ -278,5 +293,7 @@ def _label(part: Part) -> str:
 
 def _count_rows(cascade: Cascade) -> Counter[str]:
     return Counter(
-        judged=cascade.num_judged, rejected=cascade.num_rejected, refined=cascade.num_refined
+        judged=cascade.num_judged,
+        rejected=cascade.num_rejected,
+        refined=cascade.num_refined + cascade.num_unrefinable,
     )

@@ -25,6 +25,7 @@ UNREFINABLE = "kept_after_failed_refinement"
 """The field of a record that counts the rows of which the teacher made no picture, so that they
 keep the student's. Only in records that have such rows."""
 
+
 MADE_BY = ("from_student", "from_teacher", "failed")
 """Each row of a part is counted in one of these."""
 

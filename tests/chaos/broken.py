@@ -101,6 +101,11 @@ BROKEN = {
         "ErrorKind.UNREACHABLE, ErrorKind.EVICTED, ErrorKind.NODE_LOST",
         "ErrorKind.UNREACHABLE, ErrorKind.NODE_LOST",
     ),
+    "a teacher's numbers that are no picture become one": (
+        "jobs/execution/cascade.py",
+        "                self._keep_drawn(without)\n",
+        "                pass\n",
+    ),
     "a part that has its record is opened again": (
         "jobs/execution/runner.py",
         "[n for n in range(job.prompts.num_parts) if n not in there]",

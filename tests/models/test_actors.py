@@ -159,6 +159,53 @@ def test_a_drawing_that_is_no_number_is_told_and_harms_no_neighbour() -> None:
     assert torch.equal(bad[others], good[others])
 
 
+def test_a_teachers_numbers_that_are_no_picture_are_reported_and_harm_no_neighbour(
+    student: Student,
+) -> None:
+    """As of a network, or of an autoencoder in float16, that overflows."""
+    teacher = make_teacher(0.5, 2)
+    latents, _, _ = student.draw(PROMPTS, SEEDS)
+    arguments = (PROMPTS, SEEDS, [(0, n) for n in range(4)], latents)
+    good, facts = teacher.refine(*arguments)
+    assert facts.permanent_failures == ()
+    refine = teacher.diffusion.refine
+
+    def spoilt(*args: Any) -> torch.Tensor:
+        made = refine(*args)
+        made[1] = float("nan")
+        return made
+
+    teacher.diffusion.refine = spoilt  # type: ignore[method-assign]
+    bad, facts = teacher.refine(*arguments)
+    assert facts.permanent_failures == ((1, "the teacher's latents are not finite numbers"),)
+    assert np.array_equal(bad[[0, 2, 3]], good[[0, 2, 3]])
+
+
+def test_pixels_that_overflow_are_reported_of_student_and_teacher(student: Student) -> None:
+    """The last row of a padded batch, and of two batches: latents are good, the decoder is not."""
+    teacher = make_teacher(0.5, 2)
+    latents, good, _ = student.draw(PROMPTS, SEEDS)
+
+    def overflow(_module: object, _inputs: object, pixels: torch.Tensor) -> torch.Tensor:
+        overflowing = pixels.clone()
+        overflowing[0, 0, 0, 0] = float("inf")
+        return overflowing
+
+    hooks = [
+        one.diffusion.pipe.vae.decoder.register_forward_hook(overflow) for one in (student, teacher)
+    ]
+    _, pictures, drawn = student.draw(PROMPTS, SEEDS)
+    _, refined = teacher.refine(PROMPTS, SEEDS, [(0, n) for n in range(4)], latents)
+    for hook in hooks:
+        hook.remove()
+    ((place, why),) = drawn.permanent_failures
+    assert (place, "the student's pixels are not finite" in why) == (0, True)
+    assert [place for place, _ in refined.permanent_failures] == [0, 3], "batches of three"
+    assert "the teacher's pixels" in refined.permanent_failures[0][1]
+    assert np.array_equal(pictures[1:], good[1:])
+    assert student.draw(PROMPTS, SEEDS)[2].permanent_failures == ()
+
+
 def test_the_threads_of_an_actor_are_set() -> None:
     """Or three actors on two cores would start as many threads each as there are cores."""
     plan = Refinement("refine", 0.5, 2, "latents")

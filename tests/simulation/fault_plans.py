@@ -76,6 +76,8 @@ class SmallJob:
     invalid_rows: frozenset[int]
     poison: tuple[Poison, ...]
     draws: int = 1
+    not_finite: frozenset[int] = frozenset()
+    """Rows of which the teacher makes numbers that are no picture."""
     gpus: int | None = None
     """With GPUs the pools are balanced; without, their sizes stay."""
 
@@ -186,4 +188,12 @@ def _small_job(number: int) -> SmallJob:
         poison=tuple(poison),
     )
     gpus = random.choice([None, sum(small.sizes), sum(small.sizes) + 2])
-    return replace(small, gpus=gpus, draws=Random(f"draws {number}").choice([1, 1, 3]))
+    # From generators of their own, so that a job's other numbers do not depend on them.
+    chance = Random(f"not finite {number}")
+    often = chance.choice([0, 0, 0.1, 0.5])
+    return replace(
+        small,
+        gpus=gpus,
+        draws=Random(f"draws {number}").choice([1, 1, 3]),
+        not_finite=frozenset(row for row in rows if chance.random() < often),
+    )

@@ -6,11 +6,13 @@ Each driver of a trial gets a `FaultyExecutor`; `trials.Trial` keeps what outliv
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from math import inf
 from random import Random
 from typing import TYPE_CHECKING, Any
 
 from actors.errors import BottegaError
+from actors.facts import CallFacts
 from jobs.execution.calls import Call
 from jobs.execution.executor import Completion, ErrorKind, Task, TaskError
 from jobs.execution.stages import Stage
@@ -199,6 +201,18 @@ class FaultyExecutor(SimulatedExecutor):
             ),
             None,
         )
+
+    def facts(self, task: Task, seconds: float) -> CallFacts:
+        facts, job = super().facts(task, seconds), self.trial.plan.job
+        if task.call.stage is not Stage.REFINE or not job.not_finite & set(task.seeds):
+            return facts
+        places = [place for place, seed in enumerate(task.seeds) if seed in job.not_finite]
+        self.log(f"the teacher's numbers are not finite: rows {places} of {task.call}")
+        for place in places:
+            # The student's pictures may have been released, and are drawn again then.
+            row, cascade = task.call.rows[place], task.owner.cascade
+            self.ledger.explain(task.owner.part.index, cascade.made_by(Stage.DRAW, row))
+        return replace(facts, permanent_failures=tuple((p, "not finite") for p in places))
 
     def task_failed(self, task: Task) -> None:
         self.ledger.explain(task.owner.part.index, task.call)

@@ -67,8 +67,8 @@ def test_the_plans_contain_every_kind_of_fault() -> None:
         "files of encode drawn of", "files of encode refined of", FaultKind.SLOW, FaultKind.HANG,
         FaultKind.RAISE, FaultKind.RAISE_ALWAYS, "memory is short", FaultKind.LATE, FaultKind.TWICE,
         FaultKind.COMMIT, FaultKind.COMMIT_UNREPORTED, FaultKind.RESTART, "dies: poison",
-        "hangs: poison", "is killed by the dispatcher", "the pools are resized",
-        f"dies: {FaultKind.EVICT}",
+        "hangs: poison", "numbers are not finite", "is killed by the dispatcher",
+        "the pools are resized", f"dies: {FaultKind.EVICT}",
     ]:  # fmt: skip
         assert words in log, words
 

@@ -93,8 +93,19 @@ class Trial:
         part = record["part"]
         self.output.kept[part] = record
         self.verdict.content[part] = rows
+        for row in rows:
+            self._check_not_finite(*row)
         if self._faultless and _comparable(rows) != _comparable(self._faultless.content[part]):
             self.problem(f"part {part} has other content than in a run without faults")
+
+    def _check_not_finite(self, seed: int, *row: Any) -> None:
+        """No row has the picture of a teacher whose numbers are not finite."""
+        score, teacher_score, source, _, error, picture, _ = row
+        job = self.plan.job
+        if error or seed not in job.not_finite or score >= job.threshold:
+            return
+        if (teacher_score, source, picture[1][:2]) != (None, "student", ("drawn", seed)):
+            self.problem(f"row {seed} has a teacher's picture that is not finite: {row}")
 
     def check_batch(self, part: int, call: Call) -> None:
         """Batches are a function of the part: a call is a batch of the run without faults, or a

@@ -19,6 +19,8 @@ def card(folder: OutputFolder) -> str:
         "pictures by the teacher": totals.from_teacher,
         "rows that failed": totals.failed,
     }
+    if totals.kept_after_failed_refinement:
+        counts["the student's, as the refinement failed"] = totals.kept_after_failed_refinement
     how = job["refinement"]
     lines = [f"| {name} | {count:,} |" for name, count in counts.items()]
     models = [f"- {role}: `{path}`" for role, path in job["models"].items()]

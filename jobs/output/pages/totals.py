@@ -17,6 +17,7 @@ class Totals:
     refined: int
     failed: int
     nfe: int
+    kept_after_failed_refinement: int = 0
 
     @property
     def mean_nfe(self) -> float:
@@ -28,4 +29,4 @@ def totals_of(records: Iterable[Mapping[str, Any]]) -> Totals:
     """The sum of the parts' records, field by field."""
     found = list(records)
     names = [field.name for field in fields(Totals)]
-    return Totals(**{name: sum(record[name] for record in found) for name in names})
+    return Totals(**{name: sum(record.get(name, 0) for record in found) for name in names})

@@ -62,10 +62,18 @@ class LocalPools(dict[str, Any]):
 
 
 class LocalDispatcher:
-    """The methods of a Dispatcher that the runner uses. broken: prompts that fail to be drawn."""
+    """The methods of a Dispatcher that the runner uses. broken: prompts that fail to be drawn.
 
-    def __init__(self, job: Job, broken: frozenset[str] = frozenset()) -> None:
-        self.job, self.broken = job, broken
+    not_finite: prompts of which the teacher can make no picture.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        broken: frozenset[str] = frozenset(),
+        not_finite: frozenset[str] = frozenset(),
+    ) -> None:
+        self.job, self.broken, self.not_finite = job, broken, not_finite
         self.executor = SimpleNamespace(now=count().__next__)
         self.pools = LocalPools({name: SimpleNamespace(size=1) for name in ROLES})
         self.wants_rows = True
@@ -106,6 +114,15 @@ class LocalDispatcher:
                 if self.broken & set(prompts):
                     return Failed(call, "RuntimeError: no such colour")
                 self.drawn += prompts
+            case Stage.REFINE:
+                return Done(
+                    call,
+                    permanent_failures=tuple(
+                        (row, "not finite")
+                        for row in call.rows
+                        if owner.part.prompts[row] in self.not_finite
+                    ),
+                )
             case Stage.SCORE_DRAWN:
                 return Done(call, tuple(seed % 1000 / 1000 for seed in seeds))
             case Stage.SCORE_REFINED:
@@ -126,7 +143,7 @@ class LocalDispatcher:
         try:
             owner.record = write_part(
                 *(self.job.output, part.index, part.first_row, part.table, results),
-                *(self.job.spec.image_format, self.job.spec.save_student, {}),
+                *(self.job.spec.image_format, self.job.spec.save_student, owner.facts()),
                 *files,  # type: ignore[arg-type]
             )
         except OutputFailedError as error:

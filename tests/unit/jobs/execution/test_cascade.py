@@ -27,6 +27,8 @@ class World:
     """Of each row's drawings."""
     teacher_scores: list[float]
     poison: dict[int, Stage] = field(default_factory=dict)
+    not_finite: set[int] = field(default_factory=set)
+    """Rows of which the teacher can make no picture."""
     todo: list[Call] = field(default_factory=list)
     stored: set[tuple[Call, Output]] = field(default_factory=set)
     done_calls: Counter[Call] = field(default_factory=Counter)
@@ -64,7 +66,9 @@ class World:
         self.check_picks(call)
         self.done_calls[call] += 1
         self.stored |= {(call, output) for output in STAGES[call.stage].outputs}
-        self.carry_out(self.cascade.handle(Done(call, scores)))
+        failed = [row for row in call.rows if call.stage is Stage.REFINE and row in self.not_finite]
+        permanent_failures = tuple((row, "not finite") for row in failed)
+        self.carry_out(self.cascade.handle(Done(call, scores, permanent_failures)))
 
     def check_picks(self, call: Call) -> None:
         """Each row has the output of its own drawing: all of them to be scored, then the best."""
@@ -99,7 +103,7 @@ class World:
 
 
 @st.composite
-def worlds(draw: st.DrawFn, poisoned: bool = False) -> World:
+def worlds(draw: st.DrawFn, poisoned: bool = False, not_finite: bool = False) -> World:
     num_rows = draw(st.integers(1, 24))
     scores = st.lists(
         st.floats(0, 1, allow_nan=False).map(lambda x: round(x, 1)),
@@ -126,6 +130,7 @@ def worlds(draw: st.DrawFn, poisoned: bool = False) -> World:
         ],
         teacher_scores=draw(scores),
         poison=draw(st.dictionaries(rows, stages, max_size=3)) if poisoned else {},
+        not_finite=draw(st.sets(rows)) if not_finite else set(),
     )
 
 
@@ -134,6 +139,8 @@ def expected(world: World, row: int) -> tuple[State, str | None]:
     rules = world.cascade.rules
     if world.student_scores[row] >= rules.threshold:
         return State.ACCEPTED, "student"
+    if row in world.not_finite:
+        return State.REJECTED, "student"
     best = rules.keep == "best" and world.student_scores[row] > world.teacher_scores[row]
     return State.REJECTED, "student" if best else "teacher"
 
@@ -161,6 +168,35 @@ def test_every_row_is_decided_once_in_any_order(world: World, data: st.DataObjec
         assert len(rows) == len(set(rows)), f"{stage} did a row twice"
 
 
+@given(worlds(not_finite=True), st.data())
+def test_a_row_of_which_the_teacher_makes_no_picture_keeps_the_students(
+    world: World, data: st.DataObject
+) -> None:
+    """Released or not, whatever `keep` says; nothing scores or encodes the teacher's."""
+    run(world, data)
+    assert world.cascade.done
+    kept = {
+        n
+        for n, row in enumerate(world.cascade.rows)
+        if row.state is State.REJECTED and n in world.not_finite
+    }
+    for number, row in enumerate(world.cascade.rows):
+        if row.state is not State.FAILED:
+            assert (row.state, row.source) == expected(world, number)
+    assert all(world.cascade.rows[row].teacher_score is None for row in kept)
+    assert world.cascade.num_unrefinable == len(kept)
+    for stage in (Stage.SCORE_REFINED, Stage.ENCODE_REFINED):
+        assert not any(kept & set(call.rows) for call in world.done_calls if call.stage is stage)
+    encoded = [
+        row
+        for call in world.done_calls.elements()
+        if call.stage is Stage.ENCODE_DRAWN
+        for row in call.rows
+    ]
+    assert len(encoded) == len(set(encoded))
+    assert kept <= set(encoded)
+
+
 @given(worlds(), st.data())
 def test_batches_do_not_depend_on_the_order(world: World, data: st.DataObject) -> None:
     rules = world.cascade.rules
@@ -177,14 +213,14 @@ def test_batches_do_not_depend_on_the_order(world: World, data: st.DataObject) -
     assert refined == cut(rejected, rules.teacher_batch)
 
 
-@given(worlds(), st.data())
+@given(worlds(not_finite=True), st.data())
 def test_nothing_is_held_when_the_part_is_done(world: World, data: st.DataObject) -> None:
     run(world, data)
     assert world.cascade.outputs.held == frozenset()
     assert world.stored == set()
 
 
-@given(worlds(), st.data())
+@given(worlds(not_finite=True), st.data())
 def test_pixels_do_not_wait_for_the_part(world: World, data: st.DataObject) -> None:
     """When only the commit is left, every picture and latent has been released."""
     world.carry_out(world.cascade.start())
@@ -195,7 +231,7 @@ def test_pixels_do_not_wait_for_the_part(world: World, data: st.DataObject) -> N
 
 
 @settings(max_examples=300)
-@given(worlds(), st.data())
+@given(worlds(not_finite=True), st.data())
 def test_faults_change_no_decision(world: World, data: st.DataObject) -> None:
     """Actors die, references are lost, completions come twice: the rows end as without faults."""
     invalid_rows = {n for n, row in enumerate(world.cascade.rows) if row.state is State.FAILED}
@@ -227,7 +263,7 @@ def test_faults_change_no_decision(world: World, data: st.DataObject) -> None:
 
 
 @settings(max_examples=300)
-@given(worlds(poisoned=True), st.data())
+@given(worlds(poisoned=True, not_finite=True), st.data())
 def test_a_poison_row_fails_alone(world: World, data: st.DataObject) -> None:
     invalid_rows = {n for n, row in enumerate(world.cascade.rows) if row.state is State.FAILED}
     reached = {
@@ -251,8 +287,10 @@ def _reaches(world: World, row: int, stage: Stage) -> bool:
     match stage:
         case Stage.DRAW | Stage.SCORE_DRAWN:
             return True
-        case Stage.REFINE | Stage.SCORE_REFINED:
+        case Stage.REFINE:
             return not accepted
+        case Stage.SCORE_REFINED:
+            return not accepted and row not in world.not_finite
         case Stage.ENCODE_DRAWN:
             return source == "student" or rules.save_student
         case _:

@@ -296,6 +296,47 @@ def test_a_retry_of_a_good_dataset_starts_nothing(tmp_path: Path) -> None:
     assert dispatcher.drawn == []
 
 
+# ---- refinements that fail
+
+
+@pytest.mark.parametrize("keep", ["teacher", "best"])
+@pytest.mark.parametrize("save_student", [True, False])
+def test_a_row_without_a_teachers_picture_keeps_the_students_and_is_counted(
+    tmp_path: Path, keep: str, save_student: bool
+) -> None:
+    source = write_prompts(tmp_path / "p.csv", 12)
+    fields: dict[str, Any] = {
+        "budget": {"threshold": 2.0}, "keep": keep, "save_student": save_student, "max_failed": 0.5,
+    }  # fmt: skip
+    job = local_job(source, tmp_path / "out", **fields)
+    bad = frozenset({"picture 1", "picture 2", "picture 9"})
+    run(job, LocalDispatcher(job, broken=frozenset({"picture 3"}), not_finite=bad))
+    rows = {str(row["prompt"]): row for row in rows_of(job.output)}
+    for prompt in bad:
+        row = rows[prompt]
+        assert (row["source"], row["teacher_score"], row["status"]) == ("student", None, "ok")
+        assert (row["error"], row["nfe"]) == (None, 10), "the teacher's evaluations were spent"
+        assert row["image"] is not None
+    assert rows["picture 3"]["status"] == "failed"
+    counts = [r.get("kept_after_failed_refinement", 0) for r in job.output.records().values()]
+    assert counts == [2, 0, 1]
+    for page in ("README.md", "report.html"):
+        assert "as the refinement failed" in (job.output.path / page).read_text()
+    retry(job)  # of the failed row alone
+    record = job.output.records()[0]
+    assert (record["failed"], record["kept_after_failed_refinement"]) == (0, 2)
+    assert list(verify(job.output)) == []
+
+
+def test_a_teacher_that_makes_no_pictures_ends_the_job(tmp_path: Path) -> None:
+    """Or it would take its GPUs to the end, for the student's pictures."""
+    source = write_prompts(tmp_path / "p.csv", 200)
+    job = local_job(source, tmp_path / "out", budget={"threshold": 0.5}, rows_per_part=50)
+    nothing = frozenset(f"picture {n}" for n in range(200))
+    with pytest.raises(TooManyFailuresError, match="in the teacher, so that they keep the student"):
+        run(job, LocalDispatcher(job, not_finite=nothing))
+
+
 # ---- drivers
 
 
