@@ -10,14 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from actors.errors import OutputError
 from jobs.output.columns import ROW_GROUP_ROWS
 from jobs.output.folder import OutputFolder
 from jobs.output.pages.contact_sheet import make_sheet
 from jobs.output.pages.totals import totals_of
+from jobs.output.part_file import open_part
 from jobs.output.records import describe_calibration
 from jobs.output.verify import Problem, verify
 from jobs.spec.job_spec import JobSpec
@@ -73,16 +71,10 @@ class Output:
         there.
         """
         for file in self.parts().values():
-            try:
-                with pq.ParquetFile(file) as parquet:
-                    _check_columns(columns, parquet.schema_arrow.names)
-                    for batch in parquet.iter_batches(ROW_GROUP_ROWS, columns=columns):
-                        yield from batch.to_pylist()
-            except (pa.ArrowException, OSError) as error:
-                raise OutputError(
-                    f"{file} cannot be read ({str(error).splitlines()[0]}). `bottega verify` says "
-                    "what to do about it."
-                ) from error
+            with open_part(file) as parquet:
+                _check_columns(columns, parquet.schema_arrow.names)
+                for batch in parquet.iter_batches(ROW_GROUP_ROWS, columns=columns):
+                    yield from batch.to_pylist()
 
     def progress(self) -> OutputProgress:
         """How far it is, by its records alone; no cluster is asked."""

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from jobs.input.prompts import Part, Prompts
 from jobs.output.columns import our_columns
 from jobs.output.folder import OutputFolder
+from jobs.output.part_file import open_part
 
 Files = Sequence[dict[str, Any]]
 """Files of an input, as `Prompts.describe_files` returns them."""
@@ -58,7 +58,7 @@ def rows_changed(folder: OutputFolder, prompts: Prompts, rows_before: int) -> st
 
 def _part_changed(folder: OutputFolder, part: Part, rows: int) -> str | None:
     ours = our_columns(save_student=True)
-    with pq.ParquetFile(folder.part_file(part.index)) as file:
+    with open_part(folder.part_file(part.index)) as file:
         had = [name for name in file.schema_arrow.names if name not in ours]
         before = file.read(columns=[*had, "seed"])
     has = [name for name in part.table.column_names if name not in ours]

@@ -17,11 +17,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from actors.errors import OutputError
 from actors.redact import redact, redacted
 from jobs.output.atomic import failing_in, write_whole
 from jobs.output.columns import IMAGE, ROW_GROUP_ROWS, RowResult, our_columns
 from jobs.output.folder import OutputFolder
+from jobs.output.part_file import open_part
 from jobs.spec.job_spec import ImageFormat
 
 
@@ -113,14 +113,8 @@ def _with_kept(
 
 def rows_to_keep(file: Path) -> frozenset[int]:
     """The places, within a part, of the rows that did not fail. Raises OutputError."""
-    try:
-        with pq.ParquetFile(file) as parquet:
-            status = parquet.read(columns=["status"]).column(0).to_pylist()
-    except (pa.ArrowException, OSError) as error:
-        raise OutputError(
-            f"{file} cannot be read ({str(error).splitlines()[0]}). `bottega verify` names the "
-            "next step."
-        ) from error
+    with open_part(file) as parquet:
+        status = parquet.read(columns=["status"]).column(0).to_pylist()
     return frozenset(place for place, value in enumerate(status) if value == "ok")
 
 

@@ -7,12 +7,12 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 from PIL import Image, ImageDraw, ImageFont
 
 from actors.errors import OutputError
 from jobs.output.folder import OutputFolder
 from jobs.output.pages.totals import totals_of
+from jobs.output.part_file import open_part
 
 COLUMNS = 6
 CELL_PIXELS = 256
@@ -79,7 +79,7 @@ def _collect(
     file: Path, prompt_column: str, accepted: list[_Tile], refined: list[_Tile], most: int
 ) -> None:
     ours = ("source", "image", "student_image", "student_score", "teacher_score", "status")
-    with pq.ParquetFile(file) as parquet:
+    with open_part(file) as parquet:
         columns = [name for name in (prompt_column, *ours) if name in parquet.schema_arrow.names]
         for batch in parquet.iter_batches(batch_size=64, columns=columns):
             for row in batch.to_pylist():

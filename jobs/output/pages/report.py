@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from jinja2 import Environment, PackageLoader
 from numpy.typing import NDArray
 from PIL import Image
@@ -23,6 +22,7 @@ from PIL import Image
 from jobs.output.columns import ROW_GROUP_ROWS
 from jobs.output.folder import OutputFolder
 from jobs.output.pages.totals import totals_of
+from jobs.output.part_file import open_part
 from jobs.output.records import describe_calibration
 from jobs.spec.job_spec import JobSpec
 
@@ -128,7 +128,7 @@ def _scores(folder: OutputFolder, spec: JobSpec, parts: list[int]) -> _Scores:
     wanted = max(1, min(len(parts), MOST_ROWS // spec.rows_per_part))
     for place in range(wanted if parts else 0):
         file = folder.part_file(parts[len(parts) * place // wanted])
-        with pq.ParquetFile(file) as parquet:
+        with open_part(file) as parquet:
             table = parquet.read(columns=["student_score", "teacher_score"])
             read.rows += table.num_rows
             read.student.append(_floats(table, "student_score"))
@@ -145,7 +145,7 @@ def _floats(table: Any, column: str) -> NDArray[np.float32]:
 
 def _collect_pairs(file: Path, prompt_column: str, pairs: list[Pair]) -> None:
     """The first refined rows whose picture is the teacher's."""
-    with pq.ParquetFile(file) as parquet:
+    with open_part(file) as parquet:
         ours = ("source", "image", "student_image", "student_score", "teacher_score")
         columns = [name for name in (prompt_column, *ours) if name in parquet.schema_arrow.names]
         for batch in parquet.iter_batches(ROW_GROUP_ROWS, columns=columns):

@@ -154,6 +154,17 @@ def test_an_extended_dataset_keeps_every_finished_byte(tmp_path: Path) -> None:
     assert run(local_job(source, tmp_path / "out")).resumed_rows == 17
 
 
+def test_a_part_that_cannot_be_read_does_not_prove_that_the_input_grew(tmp_path: Path) -> None:
+    source = write_prompts(tmp_path / "p.csv", 10)
+    job = local_job(source, tmp_path / "out")
+    run(job)
+    file = job.output.part_file(0)
+    file.write_bytes(b"x" * file.stat().st_size)
+    write_prompts(source, 12)
+    with pytest.raises(OutputError, match=r"part-00000000\.parquet cannot be read"):
+        run(local_job(source, tmp_path / "out"), extend=True)
+
+
 @pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl", "txt", "parquet"])
 def test_every_format_can_grow_and_none_can_change(tmp_path: Path, suffix: str) -> None:
     source = tmp_path / f"p.{suffix}"

@@ -9,6 +9,8 @@ import pytest
 
 from actors.errors import OutputError
 from jobs.output.dataset import Output, OutputProgress, open_output
+from jobs.output.folder import OutputFolder
+from jobs.output.pages.report import report
 from jobs.resolution import Job
 from tests.unit.jobs.local import LocalDispatcher, local_job, run, write_prompts
 
@@ -85,5 +87,10 @@ def test_another_folder_and_another_column_are_refused(output: Output, tmp_path:
 def test_a_part_that_cannot_be_read_is_refused_with_the_next_step(output: Output) -> None:
     file = output.parts()[0]
     file.write_bytes(b"x" * file.stat().st_size)
-    with pytest.raises(OutputError, match=r"cannot be read .*`bottega verify` says"):
+    said = r"cannot be read .*`bottega verify` says"
+    with pytest.raises(OutputError, match=said):
         next(output.rows())
+    with pytest.raises(OutputError, match=said):
+        output.contact_sheet()
+    with pytest.raises(OutputError, match=said):
+        report(OutputFolder(output.path))
