@@ -24,8 +24,8 @@ Ref = Any
 class ActivePart:
     """`refs`: references to the outputs that the cascade still holds; `stored`: their bytes.
     `record`: once it is committed. `truncated`: rows whose prompts were longer than the student
-    reads. `unrefinable_before`: such rows among those that a retry keeps. `decisions`: the log of
-    the cascade, where somebody follows it.
+    reads. `unrefinable_before`: such rows among those that a retry keeps. `failed_commits`: so far.
+    `decisions`: the log of the cascade, where somebody follows it.
 
     `seconds` by pool, `failures` and `smaller_batches` (by pool, after the device ran out of
     memory) go into the record: they may depend on time and place.
@@ -37,6 +37,7 @@ class ActivePart:
     stored: dict[tuple[Call, Output], int] = field(default_factory=dict)
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     failures: int = 0
+    failed_commits: int = 0
     smaller_batches: dict[str, int] = field(default_factory=dict)
     record: dict[str, Any] | None = None
     truncated: set[int] = field(default_factory=set)

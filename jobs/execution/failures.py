@@ -14,7 +14,7 @@ from jobs.execution.executor import ErrorKind, Task, TaskError
 from jobs.execution.in_flight import InFlight, SentCall
 from jobs.execution.object_store import ObjectStoreBudget
 from jobs.execution.observers import CallFailed, MicroBatchHalved, Observers
-from jobs.execution.stages import STAGES, Output
+from jobs.execution.stages import STAGES, Output, Stage
 
 PartEvent = tuple[ActivePart, Event]
 """An event, and the part whose cascade it is for."""
@@ -54,6 +54,7 @@ class FailureHandler:
         """A call came back with an error; its actor, if it has one, lives."""
         owner, call = sent.task.owner, sent.task.call
         owner.failures += 1
+        owner.failed_commits += call.stage is Stage.COMMIT
         self._observers.notify(CallFailed(owner.part.index, call, error.kind, error.reason))
         blame = True
         events: list[PartEvent] = []

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
-from actors.errors import BottegaError
+from actors.errors import BottegaError, OutputFailedError
 from jobs.execution.calls import Call
 from jobs.execution.executor import ErrorKind
 from jobs.execution.progress import Progress
@@ -235,11 +236,13 @@ class Timeline:
     """The observer that writes timeline.jsonl: each change of the pools' sizes, and why."""
 
     output: OutputFolder
+    unwritten: list[dict[str, Any]] = field(default_factory=list, compare=False, repr=False)
+    """Lines that wait until the disk is back; the runner says how long the job waits for it."""
 
     def __call__(self, event: JobEvent) -> None:
         """Add a line for a change of sizes."""
         if isinstance(event, SizesChanged):
-            self.output.add_to_timeline(
+            self.unwritten.append(
                 {
                     "seconds": round(event.seconds, 3),
                     "sizes": dict(event.sizes),
@@ -251,3 +254,7 @@ class Timeline:
                     "reason": event.reason,
                 }
             )
+            with suppress(OutputFailedError):
+                while self.unwritten:
+                    self.output.add_to_timeline(self.unwritten[0])
+                    del self.unwritten[0]

@@ -24,7 +24,7 @@ from jobs.execution.executor import Completion, Task
 from jobs.execution.ray_errors import task_error
 from jobs.execution.stages import STAGES, Stage, stages_of
 from jobs.output.encode import encode
-from jobs.output.writer import write_part
+from jobs.output.patience import commit_part, patience_of_try
 from jobs.resolution import Job
 from jobs.scaling.initial_sizes import PoolPlan, PoolPlans
 
@@ -72,7 +72,7 @@ class RayExecutor:
         )
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         # The output folder is a path of the driver's machine.
-        self._write: Any = ray.remote(write_part).options(scheduling_strategy=here, **options)
+        self._write: Any = ray.remote(commit_part).options(scheduling_strategy=here, **options)
         self._waiting: dict[ObjectRef[Any], _Submitted] = {}
         """By task reference, which is a call's last one."""
 
@@ -132,6 +132,9 @@ class RayExecutor:
             refs = self._encode.remote(task.picks, spec.image_format, spec.image_quality, *inputs)
             return self._task_ref(list(refs), inputs, of_actor=False)
         record = self._write.remote(
+            patience_of_try(
+                task.owner.failed_commits, spec.max_attempts, spec.stall_timeout_seconds
+            ),
             self._job.output,
             part.index,
             part.first_row,

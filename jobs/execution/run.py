@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 from actors.errors import OutputFailedError
 from jobs.execution.calibration import NOTHING_TO_CALIBRATE, calibrate
@@ -21,6 +22,7 @@ from jobs.identity import claim, continues, is_outdated, write_job
 from jobs.output.heartbeat import heartbeat
 from jobs.output.pages.dataset_card import card
 from jobs.output.pages.report import report
+from jobs.output.patience import patience_in_all, patiently
 from jobs.output.records import describe_calibration
 from jobs.resolution import Job
 
@@ -66,7 +68,10 @@ def run_job(
             with _observed(job, make_dispatcher(), observers, decisions) as dispatcher:
                 if known is None:
                     calibration = calibrate(job, dispatcher, decisions).as_json()
-                    write_job(job, calibration, replace=before is not None)
+                    patiently(
+                        partial(write_job, job, calibration, replace=before is not None),
+                        patience_in_all(job.spec.stall_timeout_seconds),
+                    )
                     log.info("threshold: %s", describe_calibration(calibration))
                 progress = _run_until_whole(job, runner, dispatcher, decisions)
         else:
@@ -151,7 +156,12 @@ def _finish(job: Job) -> None:
             "and again. Find what removes them, and run the same command again: it goes on from "
             "the parts that are there."
         )
-    job.output.finish({"README.md": card(job.output), "report.html": report(job.output)})
+    patiently(
+        lambda: job.output.finish(
+            {"README.md": card(job.output), "report.html": report(job.output)}
+        ),
+        patience_in_all(job.spec.stall_timeout_seconds),
+    )
 
 
 @contextmanager

@@ -28,6 +28,7 @@ from jobs.execution.row_state import best_draws
 from jobs.execution.scaling_controller import ScalingController
 from jobs.execution.stages import Stage
 from jobs.input.prompts import MAX_PART_BYTES, Part
+from jobs.output.patience import patience_in_all
 from jobs.output.records import UNREFINABLE
 from jobs.output.writer import rows_to_keep
 from jobs.resolution import Job
@@ -90,6 +91,8 @@ class Runner:
         self._unopened_rows = sum(self._to_draw.values())
         self._counts: Counter[str] = Counter()
         self._started = 0.0
+        self._away_since: float | None = None
+        """When the output folder was first found missing; None while it is there."""
         self._dispatcher: Dispatcher | None = None
         self._rejection = RejectionEstimator(0.5, weight=0.0)
         self._scaling: ScalingController | None = None
@@ -121,10 +124,26 @@ class Runner:
                 self._learn(event, rules)
                 self._carry_out(owner, owner.handle(event))
             if dispatcher.executor.now() - last_shown > PROGRESS_SECONDS:
-                self.job.output.check_there()
+                self._check_folder(dispatcher.executor.now())
                 self.check_failures()
                 self._show()
                 last_shown = dispatcher.executor.now()
+
+    def _check_folder(self, now: float) -> None:
+        """Raise OutputFailedError when the folder is away for too long: its disk may come back."""
+        try:
+            self.job.output.check_there()
+        except OutputFailedError as error:
+            if self._away_since is None:
+                self._away_since = now
+                log.warning("the output folder is away (%s); the job waits for it", error.__cause__)
+            patience = patience_in_all(self.job.spec.stall_timeout_seconds)
+            if now - self._away_since >= patience:
+                raise
+        else:
+            if self._away_since is not None:
+                log.warning("the output folder is back after %.0f s", now - self._away_since)
+            self._away_since = None
 
     def check_failures(self) -> None:
         """Raise TooManyFailuresError when more rows failed than the job allows.

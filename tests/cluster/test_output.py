@@ -107,7 +107,13 @@ def test_a_folder_that_vanishes_ends_the_job_and_finished_parts_stay(
 
     kept = folder.part_file(0).stat().st_mtime_ns
     with pytest.raises(OutputFailedError, match=r"/out' is gone\. Bring it back"):
-        run_here(watch=vanish, input=job.spec.input, output=str(out), **FIELDS)
+        run_here(
+            watch=vanish,
+            input=job.spec.input,
+            output=str(out),
+            stall_timeout_seconds=60,
+            **FIELDS,
+        )
     assert not out.exists()
     away.rename(out)
     run_here(input=job.spec.input, output=str(out), **FIELDS)
@@ -132,6 +138,7 @@ def test_a_full_disk_ends_the_job_in_a_sentence_and_with_room_it_goes_on(
     """On a file system of its own, which nobody else sees: it has room for one part."""
     job, _ = done
     fields: dict[str, Any] = {**FIELDS, "budget": {"threshold": _threshold(job)}}
+    fields["stall_timeout_seconds"] = 60  # half of it is how long it waits for room
     job_file(tmp_path, input=job.spec.input, output=str(tmp_path / "out"), **fields)
     (tmp_path / "out").mkdir()
     page = os.sysconf("SC_PAGE_SIZE")

@@ -17,7 +17,7 @@ import pytest
 
 from actors.errors import OutputError, OutputFailedError, TooManyFailuresError
 from jobs.execution.calibration import NOTHING_TO_CALIBRATE
-from jobs.execution.observers import JobEvent
+from jobs.execution.observers import JobEvent, SizesChanged
 from jobs.execution.progress import Progress
 from jobs.execution.run import run_job
 from jobs.identity import write_job
@@ -491,6 +491,35 @@ def test_a_folder_that_cannot_be_made_is_told_in_a_sentence(tmp_path: Path) -> N
     source = write_prompts(tmp_path / "p.csv", 4)
     with pytest.raises(OutputFailedError, match=r"/proc/nowhere/out' is gone\."):
         run(local_job(source, Path("/proc/nowhere/out")))
+
+
+def test_a_folder_that_is_away_for_a_while_is_waited_for(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """For 15 seconds of the dispatcher's clock; what is written meanwhile waits too."""
+    source = write_prompts(tmp_path / "p.csv", 40)
+    job, undisturbed = (local_job(source, tmp_path / name) for name in ("out", "undisturbed"))
+    run(undisturbed)
+    left = [20]
+
+    class Away(LocalDispatcher):
+        def wait(self, timeout_seconds: float) -> Any:
+            away = tmp_path / "away"
+            if len(self.drawn) >= 20 and left[0]:
+                if job.output.path.exists():
+                    job.output.path.rename(away)
+                left[0] -= 1
+                if left[0]:
+                    self.observers.notify(SizesChanged(1.0, {}, 0.5, {}, {}, f"{left[0]} left"))
+                    return []
+                away.rename(job.output.path)
+            return super().wait(timeout_seconds)
+
+    run(job, Away(job))
+    assert left == [0]
+    assert "the output folder is away ([Errno 2] No such file" in caplog.text
+    assert "the output folder is back after" in caplog.text
+    assert bytes_of(job) == bytes_of(undisturbed)
 
 
 def test_a_folder_that_vanishes_ends_the_job_in_a_sentence(tmp_path: Path) -> None:
