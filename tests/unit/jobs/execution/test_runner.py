@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -337,6 +338,10 @@ def test_a_row_without_a_teachers_picture_keeps_the_students_and_is_counted(
     record = job.output.records()[0]
     assert (record["failed"], record["kept_after_failed_refinement"]) == (0, 2)
     assert list(verify(job.output)) == []
+    file = job.output.record_file(0)
+    for says, wrong in ((1, "it has 2 for kept_after_failed_refinement"), (0, "was not refined")):
+        file.write_text(json.dumps({**record, "kept_after_failed_refinement": says}))
+        assert any(wrong in problem.what for problem in verify(job.output))
 
 
 def test_a_teacher_that_makes_no_pictures_ends_the_job(tmp_path: Path) -> None:
