@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from actors.errors import OutputFailedError
 from jobs.execution.calibration import NOTHING_TO_CALIBRATE, calibrate
@@ -29,6 +30,9 @@ from jobs.resolution import Job
 log = logging.getLogger("bottega.runner")
 
 MakeDispatcher = Callable[[], Dispatcher]
+
+Records = dict[int, dict[str, Any]]
+"""The records of the parts that are there, by part number."""
 
 MOST_ROUNDS = 2
 """Times that parts which disappeared are made again. Chosen: a slip, such as a `data/` that was
@@ -73,12 +77,12 @@ def run_job(
                         patience_in_all(job.spec.stall_timeout_seconds),
                     )
                     log.info("threshold: %s", describe_calibration(calibration))
-                progress = _run_until_whole(job, runner, dispatcher, decisions)
+                progress, there = _run_until_whole(job, runner, dispatcher, decisions)
         else:
             log.info("nothing to do: all %d parts are there", job.prompts.num_parts)
-            progress = runner.progress()
+            progress, there = runner.progress(), finished_parts(job)
         runner.check_failures()
-        _finish(job)
+        _finish(job, there)
     return progress
 
 
@@ -97,7 +101,8 @@ def retry_job(
             job.output.unfinish()
             with _observed(job, make_dispatcher(), observers, decisions) as dispatcher:
                 runner.run(dispatcher, job.rules(_threshold(job)))
-        gone = runner.there - finished_parts(job).keys()
+        there = finished_parts(job)
+        gone = runner.there - there.keys()
         if gone:
             raise OutputFailedError(
                 f"{_these(gone)} of {str(job.output.path)!r} disappeared while failed rows were "
@@ -105,7 +110,7 @@ def retry_job(
             )
         progress = runner.progress()
         if progress.parts_done == progress.num_parts:
-            _finish(job)
+            _finish(job, there)
         else:
             job.output.unfinish()
     return progress
@@ -113,20 +118,24 @@ def retry_job(
 
 def _run_until_whole(
     job: Job, runner: Runner, dispatcher: Dispatcher, decisions: DecisionLog
-) -> Progress:
-    """Drive the runner's parts, and those that are gone by then: somebody may remove files."""
+) -> tuple[Progress, Records]:
+    """Drive the runner's parts, and those that are gone by then: somebody may remove files.
+
+    Returns how it ended, and the records that are there.
+    """
     rules = job.rules(_threshold(job))
     runner.run(dispatcher, rules)
-    progress = runner.progress()
+    progress, there = runner.progress(), finished_parts(job)
     for _ in range(MOST_ROUNDS):
-        again = Runner(job, decisions=decisions)
-        if not again.todo:
+        if len(there) == job.prompts.num_parts:
             break
-        log.warning("%s disappeared and is made again", _these(again.todo))
-        again.run(dispatcher, rules)
-        progress = replace(again.progress(), resumed_rows=progress.resumed_rows)
-        runner = again
-    return progress
+        again = Runner(job, decisions=decisions)
+        if again.todo:  # another driver may have been quicker
+            log.warning("%s disappeared and is made again", _these(again.todo))
+            again.run(dispatcher, rules)
+            progress = replace(again.progress(), resumed_rows=progress.resumed_rows)
+        there = finished_parts(job)
+    return progress, there
 
 
 def _these(parts: Collection[int]) -> str:
@@ -145,9 +154,11 @@ def _observed(
     return dispatcher
 
 
-def _finish(job: Job) -> None:
-    """Write the pages and `_SUCCESS`. Raises OutputFailedError if parts are missing."""
-    there = finished_parts(job)
+def _finish(job: Job, there: Records) -> None:
+    """Write the pages and `_SUCCESS`. Raises OutputFailedError if parts are missing.
+
+    there: the records, read once for all that follows: a large job has many.
+    """
     if len(there) < job.prompts.num_parts:
         job.output.unfinish()
         missing = [n for n in range(job.prompts.num_parts) if n not in there]
@@ -158,7 +169,7 @@ def _finish(job: Job) -> None:
         )
     patiently(
         lambda: job.output.finish(
-            {"README.md": card(job.output), "report.html": report(job.output)}
+            {"README.md": card(job.output, there), "report.html": report(job.output, there)}
         ),
         patience_in_all(job.spec.stall_timeout_seconds),
     )

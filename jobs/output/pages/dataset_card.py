@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from jobs.output.folder import OutputFolder
 from jobs.output.pages.totals import totals_of
 from jobs.output.records import describe_calibration
@@ -9,10 +12,13 @@ from jobs.spec.job_spec import JobSpec
 from jobs.spec.task import conditioning_of
 
 
-def card(folder: OutputFolder) -> str:
-    """README.md of the output folder. The head is what the hub and `datasets` read."""
+def card(folder: OutputFolder, records: Mapping[int, Mapping[str, Any]] | None = None) -> str:
+    """README.md of the output folder. The head is what the hub and `datasets` read.
+
+    records: the parts' records, where they have been read already.
+    """
     job, spec = folder.require_job(), folder.read_spec()
-    totals = totals_of(folder.records().values())
+    totals = totals_of((records or folder.records()).values())
     counts = {
         "rows": totals.rows,
         "pictures by the student": totals.from_student,

@@ -7,6 +7,7 @@ job.json, the records and the parts alone, so the same dataset has the same page
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
 from math import isfinite
@@ -73,10 +74,13 @@ class _Scores:
     rows: int = 0
 
 
-def report(folder: OutputFolder) -> str:
-    """The page. Reads the scores of at most MOST_ROWS rows, and the pictures of a few."""
+def report(folder: OutputFolder, records: Mapping[int, Mapping[str, Any]] | None = None) -> str:
+    """The page. Reads the scores of at most MOST_ROWS rows, and the pictures of a few.
+
+    records: the parts' records, where they have been read already.
+    """
     job, spec = folder.require_job(), folder.read_spec()
-    records = folder.records()
+    records = records or folder.records()
     totals = totals_of(records.values())
     read = _scores(folder, spec, sorted(records))
     student = _joined(read.student)
