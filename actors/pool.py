@@ -26,6 +26,11 @@ HUNG_FACTOR = 10.0
 least HUNG_AT_LEAST_SECONDS: chosen, as the safe side, since killing an actor that works costs its
 load, and a compiled network's first call may take a minute."""
 
+MAX_NODE_LOSSES = 20
+"""So many times its largest size a pool may lose actors together with their nodes, without one
+completion in between. Chosen: a cluster of spot nodes may lose all of them every few minutes, and
+goes on when they come back; but one whose nodes last for no call is of no use."""
+
 
 @dataclass(eq=False, slots=True)
 class PoolCall:
@@ -96,7 +101,8 @@ class Pool:
         actor computes together; it is halved when a device runs out of memory. `max_loads`: this
         many actors, and one for each in the pool when it was largest, may die before the first has
         loaded; `max_deaths`: the same later on, without one completion in between. Then the job
-        fails with the last cause instead of starting actors without end. `max_raises`: the pool
+        fails with the last cause instead of starting actors without end. Actors that go with their
+        nodes do not count (but see MAX_NODE_LOSSES). `max_raises`: the pool
         replaces an actor whose calls raise so often in a row, in case the actor is at fault.
         `max_first_raises`: so many calls may raise before the first one succeeds; then the model is
         at fault. `call_seconds`: a call that takes longer hangs; None: the limit follows from the
@@ -115,6 +121,8 @@ class Pool:
         self._call_seconds = call_seconds
         self._slowest_seconds: float | None = None
         self._deaths = 0
+        self._node_losses = 0
+        """Actors that went with their nodes since the last completion."""
         self._ever_ready = False
         self.num_leaving = 0
         """Actors that get no new calls."""
@@ -213,7 +221,7 @@ class Pool:
         if succeeded:
             actor.completions += 1
             actor.raised = 0
-            self._deaths = 0
+            self._deaths = self._node_losses = 0
             self._patience = self._max_raises
             self._first_raises_left = inf
             self._slowest_seconds = max(self._slowest_seconds or 0.0, now - call.since)
@@ -263,6 +271,16 @@ class Pool:
     def retire(self, actor: PoolActor) -> None:
         """Kill and forget an actor that may be at fault; `start` replaces it."""
         self._forget(actor)
+
+    def lost_with_node(self, actor: PoolActor, reason: str) -> None:
+        """Forget an actor whose node is gone. Raises PoolFailedError if that has no end."""
+        self._forget(actor)
+        self._node_losses += 1
+        if self._node_losses > MAX_NODE_LOSSES * max(1, self._largest):
+            raise PoolFailedError(
+                f"the nodes of the {self.name} pool are lost before a call ends, again and again; "
+                f"the last: {reason}"
+            )
 
     def died(self, actor: PoolActor, reason: str, permanent: bool = False) -> None:
         """Forget an actor. Raises PoolFailedError if its replacement would fail as well.

@@ -14,7 +14,7 @@ from math import ceil, log2
 
 from actors.pool import Pool, PoolActor, PoolCall
 from jobs.execution.active_part import Ref
-from jobs.execution.executor import ErrorKind, Executor, TaskError
+from jobs.execution.executor import WITH_NODE, ErrorKind, Executor, TaskError
 from jobs.execution.observers import ActorDied, ActorLoaded, ActorReplaced, Observers
 from jobs.resolution import Job
 from jobs.scaling.capacity import Capacity
@@ -140,7 +140,7 @@ class ActorPools(Mapping[str, Pool]):
         pool, actor, started = loading
         if error:
             self._observers.notify(ActorDied(pool.name, error.reason))
-            pool.died(actor, error.reason, permanent=error.kind is ErrorKind.RAISED)
+            self._gone(pool, actor, error)
             return True
         pool.loaded(actor)
         seconds = self._executor.now() - started
@@ -158,12 +158,18 @@ class ActorPools(Mapping[str, Pool]):
 
     # ---- actors that are given up
 
-    def died(self, pool: Pool, actor: PoolActor, reason: str) -> PoolCall | None:
+    def died(self, pool: Pool, actor: PoolActor, error: TaskError) -> PoolCall | None:
         """An actor's process is gone; returns the call that it certainly worked on."""
         at_fault = actor.at_fault
-        self._observers.notify(ActorDied(pool.name, reason))
-        pool.died(actor, reason)
+        self._observers.notify(ActorDied(pool.name, error.reason))
+        self._gone(pool, actor, error)
         return at_fault
+
+    def _gone(self, pool: Pool, actor: PoolActor, error: TaskError) -> None:
+        if error.kind in WITH_NODE:
+            pool.lost_with_node(actor, error.reason)
+        else:
+            pool.died(actor, error.reason, permanent=error.kind is ErrorKind.RAISED)
 
     def hangs(self, pool: Pool, actor: PoolActor, reason: str) -> PoolCall:
         """Kill an actor that is at one call for too long; returns that call."""

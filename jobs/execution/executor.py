@@ -44,6 +44,9 @@ class ErrorKind(Enum):
 GONE = frozenset((ErrorKind.DIED, ErrorKind.UNREACHABLE, ErrorKind.EVICTED, ErrorKind.NODE_LOST))
 """After these the process is gone: an actor's with every task that it had."""
 
+WITH_NODE = frozenset((ErrorKind.UNREACHABLE, ErrorKind.NODE_LOST))
+"""After these an actor's node is gone too, which says nothing against the actor or its model."""
+
 
 @dataclass(frozen=True, slots=True)
 class TaskError:

@@ -72,7 +72,7 @@ class FailureHandler:
     def actor_died(self, sent: SentCall, error: TaskError) -> list[PartEvent]:
         """The actor of a call is gone, with every call that it had."""
         assert sent.actor is not None
-        at_fault = self._pools.died(self._pool_of(sent.task.call), sent.actor, error.reason)
+        at_fault = self._pools.died(self._pool_of(sent.task.call), sent.actor, error)
         blamed = None if error.kind in NOBODYS_FAULT else at_fault
         return self._given_up(sent.actor, DIED, blamed)
 

@@ -192,6 +192,7 @@ class SimulatedExecutor:
     def kill_node(self, node: int) -> None:
         """Remove a node with its actors, its tasks and its stored objects; a new node joins."""
         for actor in [actor for actor in self.actors if actor.node == node]:
+            actor.death = ErrorKind.NODE_LOST
             self.kill_actor(actor)
         for running in [running for running, where in self.tasks.items() if where == node]:
             self.kill_file_task(running, TaskError(ErrorKind.NODE_LOST, f"node {node} died"))

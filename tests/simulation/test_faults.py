@@ -14,7 +14,12 @@ from jobs.execution.dispatcher import Dispatcher
 from jobs.execution.executor import ErrorKind, Task, TaskError
 from jobs.execution.runner import Runner
 from jobs.execution.stages import Stage
-from jobs.simulation.executor import Durations, SimulatedActor, SimulatedExecutor
+from jobs.simulation.executor import (
+    DRIVER_NODE,
+    Durations,
+    SimulatedActor,
+    SimulatedExecutor,
+)
 from jobs.simulation.job import simulated_job
 from jobs.spec.job_spec import make_spec
 from tests.chaos.broken import BROKEN, ROOT
@@ -209,6 +214,39 @@ def test_a_node_that_is_always_full_ends_the_job_and_fails_no_row() -> None:
     with pytest.raises(PoolFailedError, match="the teacher pool lost actor after actor"):
         _run(executor, max_failed=1.0)
     assert executor.committed == {}
+
+
+class _Waves(SimulatedExecutor):
+    """A wave takes every node but the driver's each time that a teacher has begun, so often."""
+
+    def __init__(self, waves: float) -> None:
+        super().__init__(Durations(), num_nodes=2)
+        self.waves = waves
+
+    def start_actor(self, pool: str) -> tuple[SimulatedActor, object]:
+        self._actors_on[DRIVER_NODE] = 1000  # no actor there
+        return super().start_actor(pool)
+
+    def outcome(self, actor: SimulatedActor, task: Task) -> tuple[float, TaskError | None]:
+        if actor.pool == "teacher" and self.waves > 0:
+            self.waves -= 1
+            for node in sorted(self.nodes - {DRIVER_NODE}):
+                self.at(0.5, lambda node=node: self.kill_node(node))  # type: ignore[misc]
+        return super().outcome(actor, task)
+
+
+def test_many_waves_that_take_all_nodes_only_take_time() -> None:
+    undisturbed, executor = _Waves(0), _Waves(18)
+    for each in (undisturbed, executor):
+        _run(each, max_attempts=1)
+    assert executor.waves == 0
+    assert executor.committed == undisturbed.committed
+    assert all(row[5] is None for rows in executor.committed.values() for row in rows)
+
+
+def test_nodes_that_last_for_no_call_end_the_job() -> None:
+    with pytest.raises(PoolFailedError, match="nodes of the teacher pool are lost before a call"):
+        _run(_Waves(float("inf")), max_attempts=1)
 
 
 class _Losing(SimulatedExecutor):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from actors.errors import PoolFailedError
-from actors.pool import Pool, PoolActor, PoolCall
+from actors.pool import MAX_NODE_LOSSES, Pool, PoolActor, PoolCall
 
 COUNTER = count()
 
@@ -226,3 +226,22 @@ def test_a_leaving_actor_that_dies_is_not_replaced(pool: Pool) -> None:
     (leaving,) = (actor for actor in pool.actors if actor.leaving)
     pool.died(leaving, "killed")
     assert (pool.num_leaving, pool.num_missing) == (0, 0)
+
+
+def test_actors_lost_with_their_nodes_count_apart_and_not_without_end() -> None:
+    pool = make_pool(size=4, max_loads=1, max_deaths=1)
+    for _ in range(MAX_NODE_LOSSES):
+        for actor in pool.start():
+            pool.lost_with_node(actor, "its node has died")
+    with pytest.raises(PoolFailedError, match=r"nodes of the teacher pool are lost .* has died"):
+        pool.lost_with_node(pool.start()[0], "its node has died")
+
+
+def test_a_completion_forgets_the_nodes_that_were_lost() -> None:
+    pool = make_pool(size=1)
+    for _ in range(3 * MAX_NODE_LOSSES):
+        actor = pool.start()[0]
+        pool.loaded(actor)
+        assign(pool, actor)
+        answer(pool, actor)
+        pool.lost_with_node(actor, "its node has died")
