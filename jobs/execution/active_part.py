@@ -11,7 +11,7 @@ from jobs.execution.calls import Call, Event, Instruction
 from jobs.execution.cascade import Cascade
 from jobs.execution.part_log import PartLog
 from jobs.execution.row_state import State
-from jobs.execution.stages import PICTURE_STAGES, Output, Stage
+from jobs.execution.stages import Output, Stage
 from jobs.input.prompts import Part
 from jobs.output.columns import RowResult
 from jobs.output.records import UNREFINABLE
@@ -128,14 +128,13 @@ def row_results(
             image = file_of(Stage.ENCODE_REFINED, number)
         if refined and save_student and row.error is None:
             student_image = file_of(Stage.ENCODE_DRAWN, number)
-        spent = [s for s in PICTURE_STAGES if cascade.was_made(s, number)]
         results.append(
             RowResult(
                 seed=owner.part.seeds[number],
                 student_score=row.student_score,
                 teacher_score=row.teacher_score,
                 source=row.source,
-                nfe=sum(evaluations[stage] for stage in spent),
+                nfe=sum(evaluations[stage] for stage in cascade.spent(number)),
                 truncated=row.error is None and number in owner.truncated,
                 error=row.error,
                 image=image,

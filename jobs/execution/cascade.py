@@ -20,6 +20,10 @@ repeats a call that failed, then halves it until the row that breaks it stands a
 fails, its neighbours do not. The same call makes an output again that was lost, with the same
 bytes.
 
+A row may fail in two stages, as its encoding with `save_student` runs beside the teacher. It fails
+once the stages before the one that failed are decided, so that its reason, its scores and its
+evaluations do not depend on which failed first.
+
 A teacher's result that is no picture fails no row: the row keeps the student's picture, which the
 student draws again where it was released.
 
@@ -60,6 +64,22 @@ class _StageRows:
     active: RowSet = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _RowFailure:
+    """`ran`: whether the stage ran through, and left nothing that the row can use."""
+
+    stage: Stage
+    reason: str
+    ran: bool
+
+    def comes_after(self, stage: Stage) -> bool:
+        """Whether `stage` comes before the one that failed, in the order of the table."""
+        return STAGE_ORDER.index(stage) < STAGE_ORDER.index(self.stage)
+
+
+STAGE_ORDER = tuple(STAGES)
+
+
 class Cascade:
     """The state of one part: `start` once, then `handle` each event; both return what to do."""
 
@@ -87,6 +107,10 @@ class Cascade:
         self.kept = kept
         self._kept = row_set(sorted(kept))
         self._failed = row_set(sorted(self.errors))
+        self._failed_in: dict[int, _RowFailure] = {}
+        """By row that failed in a stage."""
+        self._undecided: dict[int, _RowFailure] = {}
+        """By row that will fail, once the stages before the one that failed are decided."""
         self._waiting = row_set(range(num_rows)) & ~self._kept & ~self._failed
         """Rows that have no score yet and may get one."""
         self._judged: RowSet = 0
@@ -141,8 +165,11 @@ class Cascade:
                 self._keep_drawn(without)
             else:
                 for row, reason in event.permanent_failures:
-                    self._fail(row, call.stage, reason)
+                    self._fail(row, call.stage, reason, ran=True)
             self._finished(call, event.scores)
+        if self._undecided:
+            for row, failure in list(self._undecided.items()):
+                self._fail_if_decided(row, failure)
         self._advance()
         self._release(call)
         return self._take_instructions()
@@ -185,9 +212,17 @@ class Cascade:
         assert maker is not None
         return maker
 
-    def was_made(self, stage: Stage, row: int) -> bool:
-        """Whether the row's output of `stage` was ever made."""
-        return self.outputs.maker(stage, row) is not None
+    def spent(self, row: int) -> list[Stage]:
+        """The stages whose network evaluations the row's result took.
+
+        Of a row that failed: the stages before the one that failed, and that one if it ran through.
+        """
+        made = [stage for stage in PICTURE_STAGES if self.outputs.maker(stage, row) is not None]
+        if failure := self._failed_in.get(row):
+            made = [
+                s for s in made if failure.comes_after(s) or (failure.ran and s is failure.stage)
+            ]
+        return made
 
     def places(self, call: Call, row: int, place: int) -> range:
         """Where a row that is number `place` of a source of `call` is in the source's output.
@@ -219,13 +254,12 @@ class Cascade:
                 source = "student" if row & self._student_is_better else "teacher"
             elif row & self._unrefinable:
                 source = "student"
-        return Row(
-            state,
-            self._student_scores[number],
-            self._teacher_scores[number],
-            source,
-            self.errors.get(number),
-        )
+        student_score, teacher_score = self._student_scores[number], self._teacher_scores[number]
+        if failure := self._failed_in.get(number):
+            # A score that was there when an output, lost since, could not be made again.
+            student_score = student_score if failure.comes_after(Stage.SCORE_DRAWN) else None
+            teacher_score = teacher_score if failure.comes_after(Stage.SCORE_REFINED) else None
+        return Row(state, student_score, teacher_score, source, self.errors.get(number))
 
     # ---- after a completion
 
@@ -317,6 +351,7 @@ class Cascade:
         encoding = self._stages[Stage.ENCODE_DRAWN]
         # With `save_student` the student's picture has been encoded, or is on its way.
         rows &= ~self.outputs.made_rows(Stage.ENCODE_DRAWN) & ~encoding.active
+        rows &= ~row_set(sorted(self._undecided))
         encoding.ahead |= rows
         self._issue(Stage.ENCODE_DRAWN, members_among(rows, range(self.num_rows)), rows)
 
@@ -336,8 +371,25 @@ class Cascade:
             self._fail(call.rows[0], call.stage, event.reason)
             self._unpark()
 
-    def _fail(self, row: int, stage: Stage, reason: str) -> None:
-        self.errors[row] = f"{stage}: {reason}"
+    def _fail(self, row: int, stage: Stage, reason: str, ran: bool = False) -> None:
+        """The row fails in `stage`: now, or once the stages before are decided.
+
+        ran: whether the stage ran through, and left nothing that the row can use.
+        """
+        failure = _RowFailure(stage, reason, ran)
+        self._stages[stage].ahead &= ~(1 << row)
+        self._fail_if_decided(row, failure)
+
+    def _fail_if_decided(self, row: int, failure: _RowFailure) -> None:
+        ahead = (stage for stage, rows in self._stages.items() if rows.ahead >> row & 1)
+        if any(map(failure.comes_after, ahead)):
+            self._undecided[row] = failure
+            return
+        self._undecided.pop(row, None)
+        if self._failed >> row & 1:
+            return
+        self._failed_in[row] = failure
+        self.errors[row] = f"{failure.stage}: {failure.reason}"
         self._failed |= 1 << row
         self._waiting &= ~self._failed
         for rows in self._stages.values():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import given, settings
@@ -27,6 +27,7 @@ class World:
     """Of each row's drawings."""
     teacher_scores: list[float]
     poison: dict[int, Stage] = field(default_factory=dict)
+    more_poison: dict[int, Stage] = field(default_factory=dict)
     not_finite: set[int] = field(default_factory=set)
     """Rows of which the teacher can make no picture."""
     todo: list[Call] = field(default_factory=list)
@@ -55,7 +56,7 @@ class World:
 
     def completion(self, call: Call) -> None:
         self.todo.remove(call)
-        if any(self.poison.get(row) is call.stage for row in call.rows):
+        if any(call.stage in (self.poison.get(r), self.more_poison.get(r)) for r in call.rows):
             self.carry_out(self.cascade.handle(Failed(call, "poison")))
             return
         scores: tuple[float, ...] = ()
@@ -103,7 +104,10 @@ class World:
 
 
 @st.composite
-def worlds(draw: st.DrawFn, poisoned: bool = False, not_finite: bool = False) -> World:
+def worlds(
+    draw: st.DrawFn, poisoned: bool = False, not_finite: bool = False, twice: bool = False
+) -> World:
+    """`twice`: a row may break two stages."""
     num_rows = draw(st.integers(1, 24))
     scores = st.lists(
         st.floats(0, 1, allow_nan=False).map(lambda x: round(x, 1)),
@@ -130,6 +134,7 @@ def worlds(draw: st.DrawFn, poisoned: bool = False, not_finite: bool = False) ->
         ],
         teacher_scores=draw(scores),
         poison=draw(st.dictionaries(rows, stages, max_size=3)) if poisoned else {},
+        more_poison=draw(st.dictionaries(rows, stages, max_size=6)) if twice else {},
         not_finite=draw(st.sets(rows)) if not_finite else set(),
     )
 
@@ -346,21 +351,54 @@ def test_a_killed_actor_costs_its_own_call_and_no_other(world: World, data: st.D
 
 def test_a_rejected_row_that_fails_keeps_its_place_in_the_teachers_batch() -> None:
     """Or the batches would depend on whether it failed before or after the rows in front of it."""
+    for early in (True, False):
+        world = failing_in_an_encoding(early)
+        refined = {call.rows for call in world.done_calls if call.stage is Stage.REFINE}
+        assert refined == {(0, 1), (2, 3)}
+
+
+def test_a_failed_rows_columns_do_not_depend_on_when_it_failed() -> None:
+    """Its encoding, with `save_student`, fails before the teacher begins, or after it is done."""
+    early, late = (failing_in_an_encoding(early).cascade for early in (True, False))
+    assert early.rows == late.rows
+    row = early.rows[1]
+    assert (row.error, row.teacher_score) == ("encode drawn: poison", 0.9)
+    assert early.spent(1) == late.spent(1) == [Stage.DRAW, Stage.REFINE]
+
+
+def failing_in_an_encoding(early: bool) -> World:
     rules = Rules(
         threshold=0.5, student_batch=1, teacher_batch=2, save_student=True, max_attempts=1
     )
-    for early in (True, False):
-        world = World(Cascade(4, rules), [[0.1]] * 4, [0.9] * 4, poison={1: Stage.ENCODE_DRAWN})
-        world.carry_out(world.cascade.start())
-        first = [Call(stage, (1,)) for stage in (Stage.DRAW, Stage.SCORE_DRAWN, Stage.ENCODE_DRAWN)]
-        for call in first if early else []:
-            world.completion(call)
-        while world.todo:
-            encoding = [call for call in world.todo if call.stage is Stage.ENCODE_DRAWN]
-            others = [call for call in world.todo if call not in encoding]
-            world.completion((others or encoding)[0])
-        refined = {call.rows for call in world.done_calls if call.stage is Stage.REFINE}
-        assert refined == ({(0,), (2, 3)} if early else {(0, 1), (2, 3)})
+    world = World(Cascade(4, rules), [[0.1]] * 4, [0.9] * 4, poison={1: Stage.ENCODE_DRAWN})
+    world.carry_out(world.cascade.start())
+    first = [Call(stage, (1,)) for stage in (Stage.DRAW, Stage.SCORE_DRAWN, Stage.ENCODE_DRAWN)]
+    for call in first if early else []:
+        world.completion(call)
+    while world.todo:
+        encoding = [call for call in world.todo if call.stage is Stage.ENCODE_DRAWN]
+        others = [call for call in world.todo if call not in encoding]
+        world.completion((others or encoding)[0])
+    return world
+
+
+@settings(max_examples=300)
+@given(worlds(poisoned=True, not_finite=True, twice=True), st.data())
+def test_two_orders_of_the_same_events_give_the_same_rows(
+    world: World, data: st.DataObject
+) -> None:
+    """Failed rows too: reason, scores and evaluations, and the batches that were drawn."""
+    invalid = {n: row.error for n, row in enumerate(world.cascade.rows) if row.error}
+    again = replace(
+        world,
+        cascade=Cascade(world.cascade.num_rows, world.cascade.rules, invalid),
+        todo=[], stored=set(), done_calls=Counter(),
+    )  # fmt: skip
+    for each in (world, again):
+        run(each, data)
+    assert world.cascade.rows == again.cascade.rows
+    numbers = range(world.cascade.num_rows)
+    assert [*map(world.cascade.spent, numbers)] == [*map(again.cascade.spent, numbers)]
 
 
 @pytest.mark.parametrize("stage", [Stage.SCORE_DRAWN, Stage.SCORE_REFINED])
