@@ -20,6 +20,7 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.actor_classes import actor_classes
+from actors.errors import JobError
 from jobs.execution.executor import Completion, Task
 from jobs.execution.ray_errors import task_error
 from jobs.execution.stages import STAGES, Stage, stages_of
@@ -29,6 +30,11 @@ from jobs.resolution import Job
 from jobs.scaling.initial_sizes import PoolPlan, PoolPlans
 
 log = logging.getLogger("bottega.dispatcher")
+
+
+LIVENESS_SECONDS = 0.5
+"""Between two looks at Ray's own processes: as often as the runner comes round without completions.
+"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,6 +81,8 @@ class RayExecutor:
         self._write: Any = ray.remote(commit_part).options(scheduling_strategy=here, **options)
         self._waiting: dict[ObjectRef[Any], _Submitted] = {}
         """By task reference, which is a call's last one."""
+        self._next_look = 0.0
+        self._ray_died = False
 
     def now(self) -> float:
         """The machine's monotonic clock."""
@@ -111,8 +119,9 @@ class RayExecutor:
         return RayActor(actor, methods), self._task_ref([actor.ready.remote()], [], of_actor=True)
 
     def kill_actor(self, handle: RayActor) -> None:
-        """Kill the process."""
-        ray.kill(handle.actor)
+        """Kill the process; those of a Ray that died are ended with it."""
+        if not self._ray_died:
+            ray.kill(handle.actor)
 
     def submit_actor_task(self, handle: RayActor, task: Task) -> ObjectRef[Any]:
         """References go to Ray as top-level arguments: it moves them before the call starts."""
@@ -148,7 +157,12 @@ class RayExecutor:
         return self._task_ref([record], inputs, of_actor=False)
 
     def wait(self, timeout_seconds: float) -> list[Completion]:
-        """One completion wakes us; all the others that are there already are taken along."""
+        """One completion wakes us; all the others that are there already are taken along.
+
+        Raises JobError if the Ray that was started here has died: every call would fail now, each
+        with an error that blames something else.
+        """
+        self._check_ray()
         if not self._waiting:
             sleep(timeout_seconds)  # Ray, asked to wait for nothing, comes back at once
             return []
@@ -157,6 +171,17 @@ class RayExecutor:
             ready += ray.wait(rest, num_returns=len(rest), timeout=0)[0]
         completions = self._completions(ready)
         return sorted(completions, key=lambda completion: completion.error is not None)
+
+    def _check_ray(self) -> None:
+        if (now := self.now()) < self._next_look:
+            return
+        self._next_look = now + LIVENESS_SECONDS
+        if dead := dead_processes_of_ray():
+            self._ray_died = True
+            raise JobError(
+                f"the Ray on this machine died: its {' and its '.join(dead)} ended. Finished parts "
+                "are safe. Run the same command again to continue."
+            )
 
     def _completions(self, task_refs: Sequence[ObjectRef[Any]]) -> list[Completion]:
         """The completions, fetched at once; one by one where a task failed."""
@@ -179,6 +204,17 @@ class RayExecutor:
             return Completion(task_ref, ray.get(task_ref), outputs)
         except RayError as error:
             return Completion(task_ref, error=task_error(error, inputs, of_actor))
+
+
+def dead_processes_of_ray() -> list[str]:
+    """Which of the two processes that a Ray cannot live without have ended, by name.
+
+    Of a Ray that this process started; of one that it is attached to, none is known.
+    """
+    node = ray._private.worker._global_node  # there is no public way
+    if node is None:
+        return []
+    return [name for name, _ in node.dead_processes() if name in ("raylet", "gcs_server")]
 
 
 def _actor(kind: type, plan: PoolPlan) -> Any:
