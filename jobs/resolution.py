@@ -14,7 +14,7 @@ from jobs.output.columns import check_names
 from jobs.output.folder import OutputFolder
 from jobs.refinement import check_edit, refinement_of
 from jobs.rules import Rules
-from jobs.spec.job_spec import JobSpec
+from jobs.spec.job_spec import JobSpec, check_whole_gpus
 from jobs.spec.task import conditioning_of
 
 
@@ -66,6 +66,7 @@ class Job:
 
 def resolve(spec: JobSpec) -> Job:
     """Look at the input, the models and the output's name. Raises a UserError for each fault."""
+    check_whole_gpus(spec)
     prompts = Prompts(spec)
     check_names(prompts.schema.names, spec.seed_column)
     files = None if spec.models.timed else open_model_files(spec.models, spec.strategy, spec.task)

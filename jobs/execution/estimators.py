@@ -7,6 +7,10 @@ from math import sqrt
 MIN_WINDOW_CALLS = 64
 """Calls that count: of 64, one call that took twice as long moves the mean by 1.6 %."""
 
+LEAST_ROW_SECONDS = 1e-6
+"""A stand-in may take no time at all, and rates divide by this. Chosen: no model computes a picture
+in a microsecond, so it changes no size of a real pool."""
+
 
 class ThroughputEstimator:
     """Seconds and rows of a pool's calls, the later ones counting more."""
@@ -29,7 +33,7 @@ class ThroughputEstimator:
     @property
     def row_seconds(self) -> float:
         """Of one row, in one actor, with its share of the padding."""
-        return self._seconds / self._rows
+        return max(LEAST_ROW_SECONDS, self._seconds / self._rows)
 
     @property
     def call_rows(self) -> float:

@@ -28,7 +28,7 @@ from jobs.refinement import as_planned
 from jobs.resolution import Job
 from jobs.scaling.initial_sizes import PoolPlans
 from jobs.simulation.job import SimulatedOutput, SimulatedPrompts
-from jobs.spec.job_spec import Budget, JobSpec
+from jobs.spec.job_spec import Budget, JobSpec, check_whole_gpus
 from jobs.spec.threshold import threshold_for
 
 WHOLE_ROWS = 200_000
@@ -138,6 +138,7 @@ def ask(
     spec: JobSpec, times: StageTimes, gpus: Mapping[str, int], num_rows: int | None = None
 ) -> Question:
     """The question for a job's own input, or for `num_rows` rows. Raises a UserError."""
+    check_whole_gpus(spec)
     prompts = None if num_rows else Prompts(spec)
     rows = num_rows or (prompts.num_rows if prompts else 0)
     if not rows:

@@ -12,9 +12,11 @@ import pytest
 
 from actors.errors import SpecError
 from jobs.planning import plan as plans
+from jobs.planning.forecast import plan as forecast
 from jobs.planning.plan import Question, ask, budget_table, fewest_gpus, make_plan, teacher_only
 from jobs.planning.stage_times import stage_times
 from jobs.refinement import planned_refinement
+from jobs.resolution import resolve
 from jobs.spec.job_spec import JobSpec, make_spec
 
 POOLS = {"student": {"size": 1}, "oracle": {"size": 1}, "teacher": {"size": 1}}
@@ -200,3 +202,26 @@ def test_a_plan_of_a_shared_gpu_has_the_time_of_taking_turns() -> None:
     assert one.alone_seconds == pytest.approx(100 + 300, rel=0.15)
     many = make_plan(question(1000, gpus=4))
     assert many.alone_seconds == many.wall_seconds
+
+
+@pytest.mark.parametrize("instant", ["student", "oracle", "teacher", "student oracle teacher"])
+@pytest.mark.parametrize("load_seconds", [0.0, 10.0])
+def test_stand_ins_that_take_no_time_can_be_planned(instant: str, load_seconds: float) -> None:
+    def model(role: str) -> dict[str, Any]:
+        seconds = {1: 0.0 if role in instant.split() else 0.1}
+        own = {"timed": {"seconds": seconds, "load_seconds": load_seconds}, "batch_size": 8}
+        return own if role == "oracle" else own | {"steps": 4, "guidance_scale": 1.0}
+
+    models = {role: model(role) for role in ("student", "oracle", "teacher")}
+    found = forecast(make_spec({"input": "-", "output": "-", "models": models}), rows=600, gpus=4)
+    assert found.plan.refined == pytest.approx(0.3, abs=0.05)
+    assert "NaN" not in found.as_json()
+
+
+def test_actors_of_two_gpus_are_refused() -> None:
+    fields = {"input": "-", "output": "-", "models": "timed"}
+    two = make_spec({**fields, "pools": {"teacher": {"gpus_per_actor": 2}}})
+    with pytest.raises(SpecError, match="gpus_per_actor: an actor of 2 GPUs would leave 1 of them"):
+        forecast(two, rows=600, gpus=4)
+    with pytest.raises(SpecError, match="gpus_per_actor"):
+        resolve(two)
