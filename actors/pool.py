@@ -36,8 +36,8 @@ goes on when they come back; but one whose nodes last for no call is of no use."
 class PoolCall:
     """A call that an actor has.
 
-    `answers_before`: how many the actor had given when it was sent. `since`: when its turn came,
-    in seconds on the dispatcher's clock: a call that waits behind another does not age.
+    `completions_before`: the actor's completions when the call was sent. `since`: when its turn
+    came, in seconds on the dispatcher's clock: a call that waits behind another does not age.
     """
 
     completions_before: int = 0

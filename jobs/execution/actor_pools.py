@@ -15,7 +15,13 @@ from math import ceil, log2
 from actors.pool import Pool, PoolActor, PoolCall
 from jobs.execution.active_part import Ref
 from jobs.execution.executor import WITH_NODE, ErrorKind, Executor, TaskError
-from jobs.execution.observers import ActorDied, ActorLoaded, ActorReplaced, Observers
+from jobs.execution.observers import (
+    ActorDied,
+    ActorLoaded,
+    ActorNotLoaded,
+    ActorReplaced,
+    Observers,
+)
 from jobs.resolution import Job
 from jobs.scaling.capacity import Capacity
 
@@ -139,7 +145,8 @@ class ActorPools(Mapping[str, Pool]):
             return False
         pool, actor, started = loading
         if error:
-            self._observers.notify(ActorDied(pool.name, error.reason))
+            kind = ActorNotLoaded if error.kind is ErrorKind.RAISED else ActorDied
+            self._observers.notify(kind(pool.name, error.reason))
             self._gone(pool, actor, error)
             return True
         pool.loaded(actor)

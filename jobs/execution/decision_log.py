@@ -22,23 +22,27 @@ from typing import Any
 
 from actors.errors import BottegaError
 from actors.redact import redact, redacted
+from jobs.execution import observers
 from jobs.execution.active_part import ActivePart
 from jobs.execution.calls import Call, Instruction
 from jobs.execution.observers import JobEvent
-from jobs.execution.part_log import PartLog
+from jobs.execution.part_log import Decision, PartLog
 from jobs.execution.progress import Progress
 from jobs.output.atomic import write_whole
+from jobs.output.folder import DECISIONS
 
 log = logging.getLogger("bottega.job")
 
 FORMAT = 1
+"""Of decisions.json: a replay refuses another one."""
 
-FILE = "decisions.json"
+EVENT_KINDS = tuple(kind for kind in observers.EVENT_KINDS if kind is not Progress)
+"""The events that the log keeps: a `Progress` says nothing that the others do not."""
 
-CLOSED_PARTS = 8
+MAX_CLOSED_PARTS = 8
 """Finished parts that stay in the log: an error may show some commits after its cause."""
 
-MOST_EVENTS = 5_000
+MAX_EVENTS = 5_000
 """Of the dispatcher: some ten seconds of a large cluster (docs/performance.md: 221 calls a second
 are one driver's limit), and 2 MB."""
 
@@ -50,13 +54,12 @@ class DecisionLog:
         self.now = now
         """The dispatcher's clock, once there is one."""
         self._open: dict[str, PartLog] = {}
-        self._closed: deque[PartLog] = deque(maxlen=CLOSED_PARTS)
-        self._events: deque[tuple[float, JobEvent]] = deque(maxlen=MOST_EVENTS)
+        self._closed: deque[PartLog] = deque(maxlen=MAX_CLOSED_PARTS)
+        self._events: deque[tuple[float, JobEvent]] = deque(maxlen=MAX_EVENTS)
 
     def __call__(self, event: JobEvent) -> None:
         """Keep an event of the dispatcher."""
-        if not isinstance(event, Progress):
-            self._events.append((self.now(), event))
+        self._events.append((self.now(), event))
 
     def follow(self, owner: ActivePart, label: str) -> None:
         """Log what the cascade of a part decides."""
@@ -100,7 +103,7 @@ class DecisionLog:
                 for seconds, event in self._events
             ],
         }
-        file = folder / FILE
+        file = folder / DECISIONS
         write_whole(file, json.dumps(redacted(content), indent=1).encode() + b"\n")
         return file
 
@@ -112,15 +115,16 @@ def _part_as_json(part: PartLog) -> dict[str, Any]:
         "rules": {**asdict(part.rules), "threshold": str(part.rules.threshold)},
         "invalid_rows": part.invalid_rows,
         "kept": ranges(sorted(part.kept)),
-        "was_cut": part.was_cut,
-        "decisions": [
-            {
-                "event": decision.event and _event_as_json(decision.event),
-                "instructions": decision.instructions
-                and [instruction_as_json(one) for one in decision.instructions],
-            }
-            for decision in part.decisions
-        ],
+        "decisions": [_decision_as_json(decision) for decision in part.decisions],
+        "latest": [_decision_as_json(decision) for decision in part.latest],
+    }
+
+
+def _decision_as_json(decision: Decision) -> dict[str, Any]:
+    instructions = decision.instructions
+    return {
+        "event": decision.event and _event_as_json(decision.event),
+        "instructions": instructions and [instruction_as_json(one) for one in instructions],
     }
 
 

@@ -1,8 +1,8 @@
 """Calls go in (`send`), actors and file tasks carry them out, events come out (`wait`).
 
-The dispatcher decides nothing about rows: that is the cascades'. It decides which actor gets which
-call and when. How many actors there are is kept in `actor_pools`, what a failure means in
-`failures`, and the `Executor` does the work. None of them ever sees a picture: only references,
+The cascades decide about rows. The dispatcher decides which actor gets which call and when.
+`actor_pools` keeps the number of actors, `failures` decides about failed calls, and the `Executor`
+does the work. None of them ever sees a picture: only references,
 scores, seconds and records.
 """
 
@@ -20,12 +20,21 @@ from jobs.execution.active_part import ActivePart, Ref, row_results
 from jobs.execution.actor_pools import ActorPools
 from jobs.execution.call_queue import CallQueue, QueuedCall
 from jobs.execution.calls import Call, Done, Failed, Release
-from jobs.execution.executor import GONE, Completion, Executor, Task
+from jobs.execution.executor import GONE, Completion, ErrorKind, Executor, Task
 from jobs.execution.failures import LOST_IN_THE_QUEUE, FailureHandler, PartEvent
 from jobs.execution.in_flight import InFlight, SentCall
 from jobs.execution.measurements import Measurements
 from jobs.execution.object_store import ObjectStoreBudget
-from jobs.execution.observers import CallEnded, CallSent, Observers
+from jobs.execution.observers import (
+    LOGGED,
+    CallEnded,
+    CallFailed,
+    CallSent,
+    Observers,
+    SizesChanged,
+    Timeline,
+    log_event,
+)
 from jobs.execution.progress import PoolView
 from jobs.execution.stages import FILES, QUEUES, STAGES, Stage
 from jobs.resolution import Job
@@ -43,6 +52,9 @@ could idle between two turns of the driver's loop."""
 FILES_AHEAD = 4
 """File calls that may wait, for each student and file slot. Pixels wait with them, so no more rows
 are opened beyond; a student makes one such call a batch, so this is two batches of each, twice."""
+
+
+DRAWING = STAGES[Stage.DRAW].pool
 
 
 class Dispatcher:
@@ -66,6 +78,8 @@ class Dispatcher:
         self.job = job
         self.executor = executor
         self.observers = Observers()
+        self.observers.add(log_event, only=LOGGED)
+        self.observers.add(Timeline(job.output), only=(SizesChanged,))
         self.pools = ActorPools(job, executor, sizes, capacity, self.observers)
         self.budget = ObjectStoreBudget(object_store_bytes)
         self.measurements = Measurements(job)
@@ -131,9 +145,9 @@ class Dispatcher:
     @property
     def wants_rows(self) -> bool:
         """Whether the students will soon have drawn all that they were asked for."""
-        students = max(1, self.pools["student"].size)
+        students = max(1, self.pools[DRAWING].size)
         files = len(self._queues[FILES])
-        return len(self._queues["student"]) < BATCHES_AHEAD * students and files < FILES_AHEAD * (
+        return len(self._queues[DRAWING]) < BATCHES_AHEAD * students and files < FILES_AHEAD * (
             students + self._task_slots
         )
 
@@ -158,11 +172,11 @@ class Dispatcher:
         for name, pool in self.pools.items():
             queue = self._queues[name]
             while queue and (actor := pool.free(len(queue))) is not None:
-                if name == "student" and not self._may_draw():
+                if name == DRAWING and not self._may_draw():
                     break
                 queued = queue.pop()
                 if (task := self._task(queued, pool.micro_batch_size)) is None:
-                    stale.append((queued.owner, _lost_in_the_queue(queued.call)))
+                    stale.append(self._lost_in_the_queue(queued))
                     continue
                 task_ref = self.executor.submit_actor_task(actor.handle, task)
                 sent = self._note_sent(queued, task, task_ref, actor)
@@ -171,7 +185,7 @@ class Dispatcher:
         while queue and self._in_flight.file_tasks < self._task_slots:
             queued = queue.pop()
             if (task := self._task(queued)) is None:
-                stale.append((queued.owner, _lost_in_the_queue(queued.call)))
+                stale.append(self._lost_in_the_queue(queued))
                 continue
             self._note_sent(queued, task, self.executor.submit_file_task(task), None)
         return stale
@@ -191,19 +205,21 @@ class Dispatcher:
     def _note_sent(
         self, queued: QueuedCall, task: Task, task_ref: Ref, actor: PoolActor | None
     ) -> SentCall:
-        waited = self.executor.now() - queued.since
-        sent = SentCall(task=task, task_ref=task_ref, actor=actor, queue_seconds=waited)
+        now = self.executor.now()
+        sent = SentCall(
+            task=task, task_ref=task_ref, actor=actor, queue_seconds=now - queued.since, sent_at=now
+        )
         self._in_flight.add(sent)
         if self.observers.watching(CallSent):
             pool = STAGES[queued.call.stage].pool
-            number = None if actor is None else actor.number
-            self.observers.notify(CallSent(pool, number, queued.owner.part.index, queued.call))
+            part = queued.owner.part.index
+            self.observers.notify(CallSent(pool, sent.actor_number, part, queued.call))
         return sent
 
     def _may_draw(self) -> bool:
         """Rows are drawn if the object store has room for them. Without room they are drawn only
         where nothing else is under way, and no actor loads that could take from the store."""
-        batch = self._batch_sizes["student"]
+        batch = self._batch_sizes[DRAWING]
         if self.budget.has_room_for((self._in_flight.drawing + 1) * batch):
             return True
         if self._in_flight or self.pools.is_loading:
@@ -240,6 +256,7 @@ class Dispatcher:
         owner, call = sent.task.owner, sent.task.call
         if call.stage is Stage.COMMIT:
             owner.record = completion.value
+            self._note_ended(sent, len(call.rows), self.executor.now() - sent.sent_at)
             return Done(call)
         info = STAGES[call.stage]
         facts: CallFacts = completion.value[1] if info.gives_scores else completion.value
@@ -247,16 +264,24 @@ class Dispatcher:
         for output, ref, num_bytes in made:
             self.budget.keep(owner, call, output, ref, num_bytes)
         self.measurements.add(sent.task, facts, self.pools)
-        if self.observers.watching(CallEnded):
-            self.observers.notify(
-                CallEnded(
-                    info.pool, owner.part.index, call, facts.rows, facts.seconds, sent.queue_seconds
-                )
-            )
+        self._note_ended(sent, facts.rows, facts.seconds)
         if info.gives_scores:
             return Done(call, tuple(completion.value[0]))
         failed = tuple((call.rows[place], why) for place, why in facts.permanent_failures)
         return Done(call, permanent_failures=failed)
+
+    def _note_ended(self, sent: SentCall, rows: int, seconds: float) -> None:
+        if self.observers.watching(CallEnded):
+            call, part = sent.task.call, sent.task.owner.part.index
+            pool, actor = STAGES[call.stage].pool, sent.actor_number
+            ended = CallEnded(pool, actor, part, call, rows, seconds, sent.queue_seconds)
+            self.observers.notify(ended)
+
+    def _lost_in_the_queue(self, queued: QueuedCall) -> PartEvent:
+        owner, call = queued.owner, queued.call
+        failed = CallFailed(owner.part.index, call, ErrorKind.OBJECT_LOST, LOST_IN_THE_QUEUE)
+        self.observers.notify(failed)
+        return owner, Failed(call, LOST_IN_THE_QUEUE, blame=False)
 
     def _waits(self) -> str:
         pools = "; ".join(
@@ -265,7 +290,3 @@ class Dispatcher:
             for view in self.views()
         )
         return f"Waiting for: {pools}. Does the cluster have what the pools ask for?"
-
-
-def _lost_in_the_queue(call: Call) -> Failed:
-    return Failed(call, LOST_IN_THE_QUEUE, blame=False)

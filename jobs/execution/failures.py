@@ -128,7 +128,8 @@ class FailureHandler:
             sent = actor.calls.popleft()
             assert isinstance(sent, SentCall)
             self._in_flight.pop(sent.task_ref)
-            sent.task.owner.failures += 1
-            failed = Failed(sent.task.call, reason, blame=sent is at_fault)
-            events.append((sent.task.owner, failed))
+            owner, call = sent.task.owner, sent.task.call
+            owner.failures += 1
+            self._observers.notify(CallFailed(owner.part.index, call, ErrorKind.DIED, reason))
+            events.append((owner, Failed(call, reason, blame=sent is at_fault)))
         return events

@@ -12,13 +12,19 @@ from jobs.execution.stages import Stage
 
 @dataclass(eq=False, kw_only=True, slots=True)
 class SentCall(PoolCall):
-    """A call that somebody works on. `actor`: None for a file task. `queue_seconds`: how long it
-    waited for its turn."""
+    """A call under way. `actor`: None for a file task. `queue_seconds`: that it waited before it
+    was sent, at `sent_at` on the executor's clock."""
 
     task: Task
     task_ref: Ref
     actor: PoolActor | None
     queue_seconds: float
+    sent_at: float
+
+    @property
+    def actor_number(self) -> int | None:
+        """The actor's number within its pool."""
+        return None if self.actor is None else self.actor.number
 
 
 class InFlight:

@@ -17,12 +17,17 @@ from jobs.resolution import Job
 log = logging.getLogger("bottega.dispatcher")
 
 
+def planned_evaluations(job: Job) -> dict[Stage, int]:
+    """Network evaluations of a row by the job's settings, by stage that draws."""
+    return {Stage.DRAW: job.student_nfe, Stage.REFINE: job.teacher_nfe}
+
+
 class Measurements:
     """`throughput`: by pool. `seconds`, `rows`: by stage, in all. `evaluations`: by stage that
     draws, network evaluations of a row, as the actors counted them."""
 
     def __init__(self, job: Job) -> None:
-        self._planned = {Stage.DRAW: job.student_nfe, Stage.REFINE: job.teacher_nfe}
+        self._planned = planned_evaluations(job)
         self._batch_sizes = {name: model.batch_size for name, model in job.spec.models}
         self.throughput = {name: ThroughputEstimator() for name in ROLES}
         self.seconds: defaultdict[Stage, float] = defaultdict(float)

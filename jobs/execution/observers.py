@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 from actors.errors import BottegaError, OutputFailedError
 from jobs.execution.calls import Call
@@ -31,6 +31,15 @@ class ActorLoaded:
     seconds: float
     ready: int
     size: int
+
+
+@dataclass(frozen=True, slots=True)
+class ActorNotLoaded:
+    """An actor's constructor raised: its model cannot be loaded. If none of its pool has loaded
+    before, the job ends."""
+
+    pool: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +79,12 @@ class CallSent:
 
 @dataclass(frozen=True, slots=True)
 class CallEnded:
-    """A call succeeded. `rows`: that it computed; `seconds`: that it took; `queue_seconds`: that it
-    waited for an actor."""
+    """A call succeeded. `actor`: as in `CallSent`. `rows`: that it computed. `seconds`: that it
+    took, of a commit with the time until it began. `queue_seconds`: that it waited before it was
+    sent."""
 
     pool: str
+    actor: int | None
     part: int
     call: Call
     rows: int
@@ -127,6 +138,7 @@ class StoreMeasured:
 JobEvent = (
     Progress
     | ActorLoaded
+    | ActorNotLoaded
     | ActorDied
     | ActorReplaced
     | MicroBatchHalved
@@ -138,6 +150,8 @@ JobEvent = (
     | StoreMeasured
 )
 
+EVENT_KINDS: tuple[type, ...] = get_args(JobEvent)
+
 Observer = Callable[[JobEvent], None]
 
 
@@ -147,7 +161,7 @@ class Observers:
     def __init__(self) -> None:
         self._observers: list[tuple[Observer, tuple[type, ...] | None]] = []
         self._watching: dict[type, tuple[Observer, ...]] = {}
-        """By kind of event, as far as it was asked for: a call of a large job costs a look here."""
+        """By kind of event, once it was looked up: a large job looks here several times a call."""
 
     def add(self, *observers: Observer, only: tuple[type, ...] | None = None) -> None:
         """Observe from now on. `only`: the kinds of events to see; None for all.
@@ -187,6 +201,7 @@ class Observers:
 
 LOGGED = (
     ActorLoaded,
+    ActorNotLoaded,
     ActorDied,
     ActorReplaced,
     MicroBatchHalved,
@@ -202,6 +217,8 @@ def log_event(event: JobEvent) -> None:
     match event:
         case ActorLoaded():
             log.info("%s: an actor is ready (%d of %d)", event.pool, event.ready, event.size)
+        case ActorNotLoaded():
+            log.warning("%s: an actor cannot load its model: %s", event.pool, event.reason)
         case ActorDied() | ActorReplaced():
             log.warning("%s: an actor is replaced: %s", event.pool, event.reason)
         case MicroBatchHalved(pool, rows, now):

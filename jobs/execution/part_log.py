@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from jobs.execution.calls import Event, Instruction
 from jobs.rules import Rules
 
-MOST_ENTRIES = 50_000
-"""Of a part: one of 1,024 rows has some 300. A log that was cut is not replayed."""
+MAX_DECISIONS = 50_000
+"""Of a part, from its start: one of 1,024 rows has some 300. So many can be replayed, in 10 MB."""
+
+MAX_LATEST = 200
+"""Of a part with more: its last decisions, which can be read and not replayed."""
 
 
 @dataclass(slots=True)
@@ -22,7 +26,8 @@ class Decision:
 
 @dataclass(slots=True)
 class PartLog:
-    """What makes a cascade, and its decisions in order."""
+    """The arguments of a cascade, and its decisions in order; the `latest` of a part with more than
+    MAX_DECISIONS."""
 
     label: str
     num_rows: int
@@ -30,16 +35,15 @@ class PartLog:
     invalid_rows: dict[int, str]
     kept: frozenset[int]
     decisions: list[Decision] = field(default_factory=list)
-    was_cut: bool = False
+    latest: deque[Decision] = field(default_factory=lambda: deque(maxlen=MAX_LATEST))
 
     def decide(
         self, event: Event | None, decision: Callable[[], list[Instruction]]
     ) -> list[Instruction]:
         """Make a decision and log it."""
-        if len(self.decisions) >= MOST_ENTRIES:
-            self.was_cut = True
-            return decision()
-        self.decisions.append(Decision(event))
+        decided = Decision(event)
+        is_early = len(self.decisions) < MAX_DECISIONS
+        (self.decisions if is_early else self.latest).append(decided)
         instructions = decision()
-        self.decisions[-1].instructions = list(instructions)
+        decided.instructions = list(instructions)
         return instructions

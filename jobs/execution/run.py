@@ -14,9 +14,9 @@ from typing import Any
 
 from actors.errors import OutputFailedError
 from jobs.execution.calibration import NOTHING_TO_CALIBRATE, calibrate
-from jobs.execution.decision_log import DecisionLog
+from jobs.execution.decision_log import EVENT_KINDS, DecisionLog
 from jobs.execution.dispatcher import Dispatcher
-from jobs.execution.observers import LOGGED, Observer, log_event
+from jobs.execution.observers import Observer
 from jobs.execution.progress import Progress
 from jobs.execution.runner import Runner, finished_parts
 from jobs.identity import claim, continues, is_outdated, write_job
@@ -147,10 +147,10 @@ def _these(parts: Collection[int]) -> str:
 def _observed(
     job: Job, dispatcher: Dispatcher, observers: Sequence[Observer], decisions: DecisionLog
 ) -> Dispatcher:
-    """The dispatcher with all that watch it."""
+    """The dispatcher, watched by the decision log and the caller's observers."""
     decisions.now = dispatcher.executor.now
-    dispatcher.observers.add(log_event, only=LOGGED)
-    dispatcher.observers.add(decisions, *observers)
+    dispatcher.observers.add(decisions, only=EVENT_KINDS)
+    dispatcher.observers.add(*observers)
     return dispatcher
 
 

@@ -22,7 +22,7 @@ from jobs.execution.cascade import Cascade
 from jobs.execution.decision_log import DecisionLog
 from jobs.execution.dispatcher import Dispatcher
 from jobs.execution.estimators import RejectionEstimator
-from jobs.execution.observers import PartCommitted, SizesChanged, StoreMeasured, Timeline
+from jobs.execution.observers import PartCommitted, StoreMeasured
 from jobs.execution.progress import PROGRESS_SECONDS, Progress
 from jobs.execution.row_state import best_draws
 from jobs.execution.scaling_controller import ScalingController
@@ -100,7 +100,6 @@ class Runner:
     def run(self, dispatcher: Dispatcher, rules: Rules) -> None:
         """Open parts and drive them until every part has its record."""
         self._dispatcher = dispatcher
-        dispatcher.observers.add(Timeline(self.job.output), only=(SizesChanged,))
         self._started = last_shown = dispatcher.executor.now()
         self._rejection = self._expected(rules)
         scaling = self._scaling = ScalingController(self.job, dispatcher, self._rejection)

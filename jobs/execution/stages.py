@@ -1,6 +1,7 @@
 """The stages of a part as a table: who carries out a stage, what it takes, what it leaves.
 
-A new stage is one row of STAGES, and a method of the actor's class. The cascade reads the rows'
+A new stage is one row of STAGES and a method of the actor's class; and, where it decides about rows
+or adds a column, a line in `Cascade._finished` or `active_part.row_results`. The cascade reads the
 dependencies here, the dispatcher the pools, the executors the methods and their arguments.
 """
 

@@ -30,6 +30,9 @@ from jobs.spec.job_spec import JobSpec, make_spec
 
 log = logging.getLogger("bottega.parts")
 
+DECISIONS = "decisions.json"
+"""Left by a run that ended with an unforeseen error (jobs/execution/decision_log.py)."""
+
 DRIVERS = ".drivers"
 """The folder of the heartbeats of running drivers (jobs/output/heartbeat.py)."""
 
@@ -128,6 +131,8 @@ class OutputFolder:
             for name, page in pages.items():
                 clean = redact(page) if name.endswith(".md") else page
                 write_whole(self.path / name, clean.encode(errors="replace"))
+            # Of an earlier run that ended with an error: the job has ended well since.
+            (self.path / DECISIONS).unlink(missing_ok=True)
             write_whole(self.path / "_SUCCESS", b"")
 
     def sweep(self, now: float) -> None:

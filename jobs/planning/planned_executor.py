@@ -10,6 +10,7 @@ from actors.timed import DEFAULT_SIDE, score_of
 from jobs.execution.active_part import ActivePart
 from jobs.execution.calls import Call
 from jobs.execution.executor import Task, TaskError
+from jobs.execution.measurements import planned_evaluations
 from jobs.execution.stages import STAGES, Output, Stage
 from jobs.planning.stage_times import StageTimes
 from jobs.resolution import Job
@@ -69,7 +70,7 @@ class PlannedExecutor(LightExecutor):
             Output.FILES: 2 * pixels,
         }
         self._draws = job.spec.draws
-        self._evaluations = {Stage.DRAW: job.student_nfe, Stage.REFINE: job.teacher_nfe}
+        self._evaluations = planned_evaluations(job)
 
     def start_actor(self, pool: str) -> tuple[SimulatedActor, object]:
         """Start an actor on a GPU with room, of the type that the job file names, if any."""

@@ -78,13 +78,13 @@ BROKEN = {
     "a call whose input was lost while it waited is forgotten": (
         "jobs/execution/dispatcher.py",
         "                if (task := self._task(queued, pool.micro_batch_size)) is None:\n"
-        "                    stale.append((queued.owner, _lost_in_the_queue(queued.call)))\n",
+        "                    stale.append(self._lost_in_the_queue(queued))\n",
         "                if (task := self._task(queued, pool.micro_batch_size)) is None:\n",
     ),
     "a file's slot is not given back when it fails": (
         "jobs/execution/failures.py",
-        "        owner.failures += 1\n",
-        "        owner.failures += 1\n        self._in_flight.file_tasks += sent.actor is None\n",
+        "        blame = True\n",
+        "        blame = True\n        self._in_flight.file_tasks += sent.actor is None\n",
     ),
     "the newest call of a dead actor is blamed, not the oldest": (
         "actors/pool.py",

@@ -51,8 +51,6 @@ def replay(content: Mapping[str, Any], show: Callable[[str], None] = lambda _: N
 
 def _replay_part(part: Mapping[str, Any]) -> Iterator[str]:
     yield f"{part['label']}: {part['num_rows']} rows"
-    if part["was_cut"]:
-        yield "the log of this part was cut: only its beginning can be replayed"
     rules = Rules(**{**part["rules"], "threshold": float(part["rules"]["threshold"])})
     invalid = {int(row): why for row, why in part["invalid_rows"].items()}
     cascade = Cascade(part["num_rows"], rules, invalid, frozenset(rows_of(part["kept"])))
@@ -70,6 +68,10 @@ def _replay_part(part: Mapping[str, Any]) -> Iterator[str]:
             yield f"DIFFERS: decision {number} raised then, and does not now"
         elif instructions != decision["instructions"]:
             yield f"DIFFERS: decision {number} was {decision['instructions']}, is {instructions}"
+    if part["latest"]:
+        yield "there were more decisions than can be replayed; the last ones:"
+    for decision in part["latest"]:
+        yield json.dumps(decision)
 
 
 def event_of(written: Mapping[str, Any]) -> Event:

@@ -27,6 +27,7 @@ from typing import Any
 from jobs.execution.calls import Call
 from jobs.execution.decision_log import DecisionLog
 from jobs.execution.dispatcher import Dispatcher
+from jobs.execution.observers import Observer
 from jobs.execution.runner import Runner
 from jobs.execution.stages import Stage
 from jobs.scaling.capacity import Capacity, Devices
@@ -65,6 +66,7 @@ class Trial:
         self.plan = plan
         self.log = log
         self.output = SimulatedOutput()
+        self.observer: Observer | None = None
         self.decisions: DecisionLog | None = None
         """Follows the open parts, where a test wants to replay them."""
         self.seconds = faultless.seconds if faultless else 1.0
@@ -138,6 +140,8 @@ class Trial:
                     job, executor, sizes, small.task_slots, capacity=self.capacity
                 ) as dispatcher:
                     executor.dispatcher = dispatcher
+                    if self.observer:
+                        dispatcher.observers.add(self.observer)
                     try:
                         Runner(job, decisions=self.decisions).run(
                             dispatcher, job.rules(small.threshold)

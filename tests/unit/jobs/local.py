@@ -22,7 +22,7 @@ from jobs.execution.calls import Call, Done, Event, Failed, Release
 from jobs.execution.dispatcher import Dispatcher
 from jobs.execution.measurements import Measurements
 from jobs.execution.object_store import ObjectStoreBudget
-from jobs.execution.observers import Observers
+from jobs.execution.observers import LOGGED, Observers, SizesChanged, Timeline, log_event
 from jobs.execution.progress import Progress
 from jobs.execution.run import retry_job, run_job
 from jobs.execution.stages import Output, Stage
@@ -78,6 +78,8 @@ class LocalDispatcher:
         self.pools = LocalPools({name: SimpleNamespace(size=1) for name in ROLES})
         self.wants_rows = True
         self.observers, self.budget = Observers(), ObjectStoreBudget()
+        self.observers.add(log_event, only=LOGGED)
+        self.observers.add(Timeline(job.output), only=(SizesChanged,))
         self.measurements = Measurements(job)
         self.measurements.evaluations = {Stage.DRAW: 4, Stage.REFINE: 6}
         self.drawn: list[str] = []

@@ -7,9 +7,15 @@ import logging
 import pytest
 
 from actors.errors import OutputFailedError
+from jobs.execution.executor import ErrorKind
 from jobs.execution.observers import (
+    EVENT_KINDS,
     ActorDied,
     ActorLoaded,
+    ActorNotLoaded,
+    CallEnded,
+    CallFailed,
+    CallSent,
     JobEvent,
     MicroBatchHalved,
     Observers,
@@ -18,7 +24,10 @@ from jobs.execution.observers import (
     Timeline,
     log_event,
 )
+from jobs.execution.stages import Stage
 from jobs.simulation.job import SimulatedOutput
+from tests.simulation.fault_plans import make_fault_plan
+from tests.simulation.trials import Trial
 
 LOADED = ActorLoaded("student", 3.0, 1, 2)
 DIED = ActorDied("teacher", "its node died")
@@ -122,3 +131,39 @@ def test_the_timeline_has_the_changes_of_sizes_and_nothing_else() -> None:
             "reason": "the job begins",
         }
     ]
+
+
+def test_a_job_under_faults_shows_every_kind_of_event() -> None:
+    """Each kind that the fault trials can bring about; sizes are shown by the balanced trials."""
+    seen: dict[type, JobEvent] = {}
+    for seed in range(120):
+        trial = Trial(make_fault_plan(seed), None, lambda _: None)
+        trial.observer = lambda event: seen.setdefault(type(event), event) and None
+        trial.run()
+    assert set(EVENT_KINDS) - seen.keys() == {ActorNotLoaded}
+
+
+def test_calls_and_failures_say_where_and_for_how_long() -> None:
+    events: list[JobEvent] = []
+    for seed in range(40):
+        trial = Trial(make_fault_plan(seed), None, lambda _: None)
+        trial.observer = events.append
+        trial.run()
+    ended = [event for event in events if isinstance(event, CallEnded)]
+    assert {event.call.stage for event in ended} == set(Stage)
+    assert all((event.actor is None) == (event.pool == "files") for event in ended)
+    assert all(event.seconds >= 0 and event.queue_seconds >= 0 for event in ended)
+    assert any(event.queue_seconds > 0 for event in ended)
+    failed = [event for event in events if isinstance(event, CallFailed)]
+    # Also the calls of a dead actor, and those whose input was lost while they waited.
+    kinds = {event.kind for event in failed}
+    assert {ErrorKind.RAISED, ErrorKind.DIED, ErrorKind.OBJECT_LOST} <= kinds
+    sent = [event for event in events if isinstance(event, CallSent)]
+    assert len(sent) >= len(ended)
+
+
+def test_a_model_that_does_not_load_is_no_actor_that_is_replaced(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    log_event(ActorNotLoaded("oracle", "no such file"))
+    assert caplog.messages == ["oracle: an actor cannot load its model: no such file"]
