@@ -187,17 +187,28 @@ def _faultless(job: SmallJob) -> Verdict:
     return _run(FaultPlan(seed=0, job=job), None, lambda _: None)
 
 
-def run_trial(plan: FaultPlan, log: Callable[[str], None] = lambda _: None) -> Verdict:
-    """Run a fault plan; `log` gets each line of its log."""
+def run_trial(
+    plan: FaultPlan,
+    log: Callable[[str], None] = lambda _: None,
+    observer: Observer | None = None,
+) -> Verdict:
+    """Run a fault plan; `log` gets each line of its log, `observer` the events of the job."""
     faultless = _faultless(plan.job)
-    return faultless if faultless.problems else _run(plan, faultless, log)
+    return faultless if faultless.problems else _run(plan, faultless, log, observer)
 
 
-def _run(plan: FaultPlan, faultless: Verdict | None, log: Callable[[str], None]) -> Verdict:
+def _run(
+    plan: FaultPlan,
+    faultless: Verdict | None,
+    log: Callable[[str], None],
+    observer: Observer | None = None,
+) -> Verdict:
     # The code itself must drop its references; Python's collector of cycles must not do it.
     gc.disable()
     try:
-        return Trial(plan, faultless, log).run()
+        trial = Trial(plan, faultless, log)
+        trial.observer = observer
+        return trial.run()
     finally:
         gc.enable()
 

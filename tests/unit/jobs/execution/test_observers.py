@@ -27,7 +27,7 @@ from jobs.execution.observers import (
 from jobs.execution.stages import Stage
 from jobs.simulation.job import SimulatedOutput
 from tests.simulation.fault_plans import make_fault_plan
-from tests.simulation.trials import Trial
+from tests.simulation.trials import run_trial
 
 LOADED = ActorLoaded("student", 3.0, 1, 2)
 DIED = ActorDied("teacher", "its node died")
@@ -137,18 +137,14 @@ def test_a_job_under_faults_shows_every_kind_of_event() -> None:
     """Each kind that the fault trials can bring about; sizes are shown by the balanced trials."""
     seen: dict[type, JobEvent] = {}
     for seed in range(120):
-        trial = Trial(make_fault_plan(seed), None, lambda _: None)
-        trial.observer = lambda event: seen.setdefault(type(event), event) and None
-        trial.run()
+        run_trial(make_fault_plan(seed), observer=lambda event: seen.update({type(event): event}))
     assert set(EVENT_KINDS) - seen.keys() == {ActorNotLoaded}
 
 
 def test_calls_and_failures_say_where_and_for_how_long() -> None:
     events: list[JobEvent] = []
     for seed in range(40):
-        trial = Trial(make_fault_plan(seed), None, lambda _: None)
-        trial.observer = events.append
-        trial.run()
+        run_trial(make_fault_plan(seed), observer=events.append)
     ended = [event for event in events if isinstance(event, CallEnded)]
     assert {event.call.stage for event in ended} == set(Stage)
     assert all((event.actor is None) == (event.pool == "files") for event in ended)
