@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,7 +27,8 @@ class ActivePart:
     reads. `unrefinable_before`: such rows among those that a retry keeps. `failed_commits`: so far.
     `decisions`: the log of the cascade, where somebody follows it.
 
-    `seconds` by pool, `failures` and `smaller_batches` (by pool, after the device ran out of
+    `seconds`, `calls` and `padded_rows` (pictures that its actors computed, with the padding of
+    short batches) by pool, `failures` and `smaller_batches` (by pool, after the device ran out of
     memory) go into the record: they may depend on time and place.
     """
 
@@ -36,6 +37,8 @@ class ActivePart:
     refs: dict[tuple[Call, Output], Ref] = field(default_factory=dict)
     stored: dict[tuple[Call, Output], int] = field(default_factory=dict)
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    calls: Counter[str] = field(default_factory=Counter)
+    padded_rows: Counter[str] = field(default_factory=Counter)
     failures: int = 0
     failed_commits: int = 0
     smaller_batches: dict[str, int] = field(default_factory=dict)
@@ -72,6 +75,8 @@ class ActivePart:
         unrefinable = self.unrefinable_before + self.cascade.num_unrefinable
         return {
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
+            "calls": dict(self.calls),
+            "padded_rows": dict(self.padded_rows),
             "failed_calls": self.failures,
             **({UNREFINABLE: unrefinable} if unrefinable else {}),
             **({"smaller_batches": self.smaller_batches} if self.smaller_batches else {}),

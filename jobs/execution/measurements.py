@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Mapping
+from math import ceil
 
 from actors.facts import CallFacts
 from actors.pool import Pool
@@ -28,6 +29,7 @@ class Measurements:
 
     def __init__(self, job: Job) -> None:
         self._planned = planned_evaluations(job)
+        self._draws = job.spec.draws
         self._batch_sizes = {name: model.batch_size for name, model in job.spec.models}
         self.throughput = {name: ThroughputEstimator() for name in ROLES}
         self.seconds: defaultdict[Stage, float] = defaultdict(float)
@@ -44,6 +46,11 @@ class Measurements:
         if name in self.throughput:
             self.throughput[name].add(facts.seconds, facts.rows, pools[name].size)
         owner.seconds[name] += facts.seconds
+        owner.calls[name] += 1
+        if size := task.micro_batch_size:
+            # A student counts rows, of which each is drawn `draws` times; an oracle pictures.
+            pictures = facts.rows * (self._draws if stage is Stage.DRAW else 1)
+            owner.padded_rows[name] += ceil(pictures / size) * size
         if facts.truncated:
             owner.truncated.update(task.call.rows[place] for place in facts.truncated)
         if task.micro_batch_size < self._batch_sizes.get(name, 0):

@@ -152,6 +152,10 @@ MAY_DIFFER = {"path", "revision", "allow_pickle", "steps", "batch_size"}
 steps and batch size.
 """
 
+FEW_CALLS = 10
+"""A plan from fewer calls says that it is rough. Chosen: the first call of an actor is a slow one,
+and of ten calls one that takes twice as long moves the mean by a tenth."""
+
 
 def _from_records(spec: JobSpec, refinement: Refinement, output: OutputFolder) -> StageTimes:
     """Mean seconds a row of each pool, as a curve with one point at its batch size."""
@@ -173,8 +177,14 @@ def _from_records(spec: JobSpec, refinement: Refinement, output: OutputFolder) -
     steps: int = before["refinement"]["steps"]
     drawn: int = rows * before["spec"]["draws"]
 
+    def total(name: str, pool: str) -> int:
+        # Records of earlier versions have neither; then each batch counts as full.
+        counts = [record.get(name, {}).get(pool, 0) for record in records]
+        return sum(counts) if all(name in record for record in records) else 0
+
     def timing(pool: str, count: int, share: float = 1.0) -> Timing:
         size: int = old[pool]["batch_size"]
+        count = total("padded_rows", pool) or count
         curve = curve_of({size: seconds[pool] / count * size})
         return Timing(curves={ANY_GPU: curve}, load_seconds=LOAD_SECONDS, share=share)
 
@@ -183,10 +193,18 @@ def _from_records(spec: JobSpec, refinement: Refinement, output: OutputFolder) -
         oracle=timing("oracle", drawn + refined),
         teacher=timing("teacher", refined, refinement.steps / steps),
         teacher_alone=timing("teacher", refined, spec.models.teacher.steps / steps),
-        source=f"the records of {output.path} ({rows:,} rows, {refined:,} of them refined)",
+        source=f"the records of {output.path} ({rows:,} rows, {refined:,} of them refined"
+        f"{_how_sure(total('calls', 'teacher'))})",
         file_seconds_per_row=seconds["files"] / rows,
         refined=refined / rows,
     )
+
+
+def _how_sure(calls: int) -> str:
+    if not calls:
+        return ""
+    rough = "; that is few, so take the plan as rough" if calls < FEW_CALLS else ""
+    return f", in {calls:,} call{'s' * (calls > 1)} of the teacher{rough}"
 
 
 def _check_same_models(models: ModelSettings, before: dict[str, Any], folder: Path) -> None:

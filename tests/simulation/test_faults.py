@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -175,6 +176,20 @@ def test_a_pool_without_memory_computes_fewer_rows_at_once_and_remembers() -> No
     assert {len(call.rows) for call, _ in refined} == {8}, "the rows of a batch stay together"
     assert {rows for call, rows in executor.running if call.stage is not Stage.REFINE} == {8}
     assert all(row[5] is None for rows in executor.committed.values() for row in rows)
+
+
+def test_a_part_counts_the_calls_and_the_rows_that_they_computed() -> None:
+    facts: list[dict[str, object]] = []
+
+    class Noting(SimulatedExecutor):
+        def commit(self, task: Task) -> dict[str, Any]:
+            facts.append(task.owner.facts())
+            return super().commit(task)
+
+    # A batch of eight, and one of one row.
+    _run(Noting(Durations(), num_nodes=1), num_rows=9, threshold=1.1)
+    assert facts[0]["calls"] == {"student": 2, "oracle": 4, "teacher": 2, "files": 2}
+    assert facts[0]["padded_rows"] == {"student": 16, "oracle": 32, "teacher": 16}
 
 
 def test_rows_for_which_there_is_never_room_fail() -> None:

@@ -87,7 +87,9 @@ def test_a_type_of_gpu_without_times_is_refused(tmp_path: Path) -> None:
         found.check({"A100-80G": 8, "H100": 2})
 
 
-def write_job(folder: Path, job: JobSpec, steps: int = 10, model_files: str = "files") -> None:
+def write_job(
+    folder: Path, job: JobSpec, steps: int = 10, model_files: str = "files", **fields: Any
+) -> None:
     """The output folder of a job: 100 rows, 25 of them refined in `steps` steps."""
     refinement = {"strategy": "refine", "strength": 0.6, "steps": steps, "through": "latents"}
     written = job_file(job, refinement=refinement)
@@ -96,6 +98,7 @@ def write_job(folder: Path, job: JobSpec, steps: int = 10, model_files: str = "f
         "part": 0, "first_row": 0, "rows": 100, "bytes": 1, "sha256": "0" * 64, "from_student": 75,
         "from_teacher": 25, "refined": 25, "failed": 0, "nfe": 0,
         "seconds": {"student": 50.0, "oracle": 12.5, "teacher": 100.0, "files": 2.0},
+        **fields,
     }  # fmt: skip
     (folder / "records").mkdir(parents=True)
     (folder / "data").mkdir()
@@ -119,6 +122,21 @@ def test_records_give_seconds_a_row_and_the_fraction_that_was_refined(tmp_path: 
         assert found.teacher_alone.seconds(16, 16, 0) == 4.0 * 16 * 25 / 10
         assert (found.refined, found.file_seconds_per_row) == (0.25, 0.02)
         assert "100 rows, 25 of them refined" in found.source
+
+
+@pytest.mark.usefixtures("_same_files")
+def test_a_pilots_short_batches_count_as_the_full_ones_that_they_took(tmp_path: Path) -> None:
+    """A padded batch of 16 with one row took the seconds of 16."""
+    job = spec(tmp_path)
+    padded = {"student": 112, "oracle": 144, "teacher": 400}
+    write_job(tmp_path / "out", job, calls={"teacher": 25}, padded_rows=padded)
+    found = times(job)
+    assert found.student.seconds(16, 16, 0) == 50.0 / 112 * 16
+    assert found.teacher_alone.seconds(16, 16, 0) == 100.0 / 400 * 16 * 25 / 10
+    assert "25 of them refined, in 25 calls of the teacher)" in found.source
+    write_job(tmp_path / "few", job, calls={"teacher": 2}, padded_rows=padded)
+    few = times(job, measured=tmp_path / "few")
+    assert "in 2 calls of the teacher; that is few, so take the plan as rough" in few.source
 
 
 @pytest.mark.usefixtures("_same_files")
