@@ -11,7 +11,7 @@ from jobs.execution.calls import Call, Event, Instruction
 from jobs.execution.cascade import Cascade
 from jobs.execution.part_log import PartLog
 from jobs.execution.row_state import State
-from jobs.execution.stages import Output, Stage
+from jobs.execution.stages import OutputKind, Stage
 from jobs.input.prompts import Part
 from jobs.output.columns import RowResult
 from jobs.output.records import UNREFINABLE
@@ -25,7 +25,7 @@ class ActivePart:
     """`refs`: references to the outputs that the cascade still holds; `stored`: their bytes.
     `record`: once it is committed. `truncated`: rows whose prompts were longer than the student
     reads. `unrefinable_before`: such rows among those that a retry keeps. `failed_commits`: so far.
-    `decisions`: the log of the cascade, where somebody follows it.
+    `decisions`: the log of the cascade, if there is one.
 
     `seconds`, `calls` and `padded_rows` (pictures that its actors computed, with the padding of
     short batches) by pool, `failures` and `smaller_batches` (by pool, after the device ran out of
@@ -34,8 +34,8 @@ class ActivePart:
 
     part: Part
     cascade: Cascade
-    refs: dict[tuple[Call, Output], Ref] = field(default_factory=dict)
-    stored: dict[tuple[Call, Output], int] = field(default_factory=dict)
+    refs: dict[tuple[Call, OutputKind], Ref] = field(default_factory=dict)
+    stored: dict[tuple[Call, OutputKind], int] = field(default_factory=dict)
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     calls: Counter[str] = field(default_factory=Counter)
     padded_rows: Counter[str] = field(default_factory=Counter)

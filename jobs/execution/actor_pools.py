@@ -163,7 +163,7 @@ class ActorPools(Mapping[str, Pool]):
             for pool, actor, started in self._loading.values()
         }
 
-    # ---- actors that are given up
+    # ---- actors that are replaced
 
     def died(self, pool: Pool, actor: PoolActor, error: TaskError) -> PoolCall | None:
         """An actor's process is gone; returns the call that it certainly worked on."""

@@ -20,7 +20,7 @@ from jobs.execution.cascade import Cascade
 from jobs.execution.decision_log import DecisionLog
 from jobs.execution.dispatcher import Dispatcher
 from jobs.execution.progress import PROGRESS_SECONDS, Progress
-from jobs.execution.stages import FILES, STAGES, Stage
+from jobs.execution.stages import FILE_POOL, STAGES, Stage
 from jobs.input.prompts import Part
 from jobs.resolution import Job
 from jobs.spec.threshold import (
@@ -184,7 +184,7 @@ def _drive(
             if isinstance(instruction, Release):
                 dispatcher.release(owner, instruction)
             elif isinstance(instruction, Call):
-                if STAGES[instruction.stage].pool == FILES:
+                if STAGES[instruction.stage].pool == FILE_POOL:
                     todo += owner.handle(Done(instruction))
                 else:
                     dispatcher.send(owner, instruction)

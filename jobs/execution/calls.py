@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from jobs.execution.row_set import RowSet, row_set
-from jobs.execution.stages import Output, Stage
+from jobs.execution.stages import OutputKind, Stage
 
 
 class Call:
@@ -54,7 +54,7 @@ class Release:
     """No later call takes this output of `call`: drop its reference."""
 
     call: Call
-    output: Output
+    output: OutputKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ class Lost:
     """`output` of `call` is gone from the object store: its node died."""
 
     call: Call
-    output: Output
+    output: OutputKind
 
 
 Event = Done | Failed | Lost

@@ -38,10 +38,10 @@ from dataclasses import dataclass
 from math import isfinite
 
 from jobs.execution.calls import Abandon, Call, Event, Failed, Instruction, Lost
-from jobs.execution.outputs import Made, Outputs
+from jobs.execution.outputs import Made, PartOutputs
 from jobs.execution.row_set import RowSet, batches, lowest, members_among, row_set
 from jobs.execution.row_state import Row, Source, State, best_draws
-from jobs.execution.stages import PICTURE_STAGES, STAGES, Output, Stage
+from jobs.execution.stages import PICTURE_STAGES, STAGES, OutputKind, Stage
 from jobs.rules import Rules
 
 Scores = Sequence[tuple[int, float]]
@@ -96,7 +96,7 @@ class Cascade:
         """
         self.rules = rules
         self.num_rows = num_rows
-        self.outputs = Outputs(num_rows, rules)
+        self.outputs = PartOutputs(num_rows, rules)
         self.done = False
         self.errors = {row: why for row, why in (invalid_rows or {}).items() if row not in kept}
         """By row that failed: the reason."""
@@ -422,14 +422,14 @@ class Cascade:
     # ---- calls and their inputs
 
     def _issue_of(self, call: Call, stage: Stage, rows: RowSet) -> None:
-        """Have `stage` done for those `rows` of `call` that may still need it."""
+        """Issue `stage` for those `rows` of `call` that may still need it."""
         rows &= self._stages[stage].ahead & ~self._stages[stage].active
         if rows:
             whole = rows == call.row_set
             self._issue(stage, call.rows if whole else members_among(rows, call.rows), rows)
 
     def _issue(self, stage: Stage, rows: tuple[int, ...], members: RowSet) -> None:
-        """Have a call made: now, or once its lost inputs are there again.
+        """Issue a call: now, or once its lost inputs are there again.
 
         members: the set of `rows`.
         """
@@ -469,7 +469,7 @@ class Cascade:
                     ):
                         self._out.append(self.outputs.release(made.call, output))
 
-    def _asked_for(self, made: Made, output: Output) -> bool:
+    def _asked_for(self, made: Made, output: OutputKind) -> bool:
         for stage in self.outputs.takers(made.call.stage, output):
             if made.rows & (self._stages[stage].ahead | self._stages[stage].active):
                 return True

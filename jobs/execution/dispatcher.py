@@ -36,7 +36,7 @@ from jobs.execution.observers import (
     log_event,
 )
 from jobs.execution.progress import PoolView
-from jobs.execution.stages import FILES, QUEUES, STAGES, Stage
+from jobs.execution.stages import FILE_POOL, QUEUES, STAGES, Stage
 from jobs.resolution import Job
 from jobs.scaling.capacity import Capacity
 
@@ -146,7 +146,7 @@ class Dispatcher:
     def wants_rows(self) -> bool:
         """Whether the students will soon have drawn all that they were asked for."""
         students = max(1, self.pools[DRAWING].size)
-        files = len(self._queues[FILES])
+        files = len(self._queues[FILE_POOL])
         return len(self._queues[DRAWING]) < BATCHES_AHEAD * students and files < FILES_AHEAD * (
             students + self._task_slots
         )
@@ -181,7 +181,7 @@ class Dispatcher:
                 task_ref = self.executor.submit_actor_task(actor.handle, task)
                 sent = self._note_sent(queued, task, task_ref, actor)
                 pool.assign(actor, sent, self.executor.now())
-        queue = self._queues[FILES]
+        queue = self._queues[FILE_POOL]
         while queue and self._in_flight.file_tasks < self._task_slots:
             queued = queue.pop()
             if (task := self._task(queued)) is None:
@@ -242,7 +242,7 @@ class Dispatcher:
             return []
         sent = self._in_flight.pop(completion.task_ref)
         if sent is None:
-            return []  # of an actor that was given up, or the second time
+            return []  # of an actor that was replaced, or the second time
         if sent.actor is not None:
             if error and error.kind in GONE:
                 return self._failures.actor_died(sent, error)

@@ -1,4 +1,4 @@
-"""The work that the dispatcher has done for it: start an actor, submit a task, wait, kill.
+"""The interface by which the dispatcher starts actors, submits tasks, waits and kills.
 
 There are two kinds of executors: on Ray (`jobs.execution.ray_executor`), and on a virtual clock
 (`jobs.simulation.executor`). Every decision is made on this side of them, by the dispatcher and
@@ -135,7 +135,7 @@ class Executor(Protocol):
     """References go out with the tasks; only small facts come back.
 
     A task reference is hashable and stands for one task. A completion may come late, when its actor
-    has been given up, or twice: the dispatcher knows which references it waits for.
+    has been replaced, or twice: the dispatcher knows which references it waits for.
     """
 
     def now(self) -> float:

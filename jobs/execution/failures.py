@@ -1,4 +1,4 @@
-"""The meaning of a failed call: who is at fault, which inputs are lost, which actor is given up.
+"""The meaning of a failed call: who is at fault, which inputs are lost, which actor is replaced.
 
 Errors of tasks go in, events for the cascades come out. A row's `error` is a function of the row:
 hosts, processes, bytes and seconds are for the log.
@@ -14,7 +14,7 @@ from jobs.execution.executor import ErrorKind, Task, TaskError
 from jobs.execution.in_flight import InFlight, SentCall
 from jobs.execution.object_store import ObjectStoreBudget
 from jobs.execution.observers import CallFailed, MicroBatchHalved, Observers
-from jobs.execution.stages import STAGES, Output, Stage
+from jobs.execution.stages import STAGES, OutputKind, Stage
 
 PartEvent = tuple[ActivePart, Event]
 """An event, and the part whose cascade it is for."""
@@ -111,7 +111,7 @@ class FailureHandler:
             if self._forget(task.owner, task.inputs[ref], output, ref)
         ]
 
-    def _forget(self, owner: ActivePart, maker: Call, output: Output, ref: Ref) -> bool:
+    def _forget(self, owner: ActivePart, maker: Call, output: OutputKind, ref: Ref) -> bool:
         """Drop a lost reference; False if its object was made anew since, or released before."""
         if owner.refs.get((maker, output)) != ref:
             return False

@@ -26,7 +26,7 @@ from jobs.spec.threshold import threshold_for
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What a cluster has. `labelled_gpus`: by the nodes' label `bottega-pool`."""
+    """The resources of a cluster. `labelled_gpus`: by the nodes' label `bottega-pool`."""
 
     cpus: float
     gpus: float

@@ -6,7 +6,7 @@ from math import inf
 
 from jobs.execution.active_part import ActivePart, Ref
 from jobs.execution.calls import Call
-from jobs.execution.stages import STAGES, Output, Stage
+from jobs.execution.stages import STAGES, OutputKind, Stage
 
 HELD_FRACTION = 0.5
 """Of the object store. The rest is for objects that Ray moves between nodes, of which it keeps a
@@ -19,10 +19,12 @@ class ObjectStoreBudget:
     def __init__(self, num_bytes: float = inf) -> None:
         self.limit = HELD_FRACTION * num_bytes
         self.held = 0
-        self.row_bytes: dict[tuple[Stage, Output], float] = {}
+        self.row_bytes: dict[tuple[Stage, OutputKind], float] = {}
         """The most that a row's output took so far."""
 
-    def keep(self, owner: ActivePart, call: Call, output: Output, ref: Ref, num_bytes: int) -> None:
+    def keep(
+        self, owner: ActivePart, call: Call, output: OutputKind, ref: Ref, num_bytes: int
+    ) -> None:
         """A call left an output."""
         key, kind = (call, output), (call.stage, output)
         self.held += num_bytes - owner.stored.get(key, 0)
@@ -32,7 +34,7 @@ class ObjectStoreBudget:
         if each > self.row_bytes.get(kind, 0.0):
             self.row_bytes[kind] = each
 
-    def release(self, owner: ActivePart, call: Call, output: Output) -> None:
+    def release(self, owner: ActivePart, call: Call, output: OutputKind) -> None:
         """No call takes an output any more, or it is lost."""
         key = call, output
         owner.refs.pop(key, None)

@@ -52,7 +52,7 @@ class ActorDied:
 
 @dataclass(frozen=True, slots=True)
 class ActorReplaced:
-    """The pool gives up an actor that raised again and again, or hangs, and starts another."""
+    """The pool kills an actor that raised again and again, or hangs, and starts another."""
 
     pool: str
     reason: str
@@ -173,7 +173,7 @@ class Observers:
         self._watching.clear()
 
     def watching(self, kind: type) -> tuple[Observer, ...]:
-        """Those who see events of a kind; an event that nobody sees need not be made."""
+        """The observers of a kind of event; without any, the event need not be made."""
         watching = self._watching.get(kind)
         if watching is None:
             watching = tuple(o for o, only in self._observers if only is None or kind in only)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from jobs.execution.calls import Call, Lost, Release
 from jobs.execution.row_set import RowSet, lowest
-from jobs.execution.stages import ENCODINGS, STAGES, Output, Stage
+from jobs.execution.stages import ENCODINGS, STAGES, OutputKind, Stage
 from jobs.rules import Rules
 
 
@@ -34,13 +34,13 @@ class _Flow:
     """The inputs of a stage, and who takes its outputs, under a job's rules."""
 
     takes: Stage | None
-    input: Output
-    takers: dict[Output, tuple[Stage, ...]] = field(default_factory=dict)
+    input: OutputKind
+    takers: dict[OutputKind, tuple[Stage, ...]] = field(default_factory=dict)
     """By output of this stage: the stages that take it. A commit, which takes files, is not
     among them: files stay until it has succeeded."""
 
 
-class Outputs:
+class PartOutputs:
     """The outputs of one part's calls."""
 
     def __init__(self, num_rows: int, rules: Rules) -> None:
@@ -48,17 +48,17 @@ class Outputs:
         self._makers = {
             stage: _Makers([None] * num_rows) for stage, info in STAGES.items() if info.outputs
         }
-        self._held: dict[Output, set[Call]] = {output: set() for output in Output}
+        self._held: dict[OutputKind, set[Call]] = {output: set() for output in OutputKind}
         """The calls whose outputs the object store keeps for now."""
 
     # ---- lookups
 
     @property
-    def held(self) -> frozenset[tuple[Call, Output]]:
+    def held(self) -> frozenset[tuple[Call, OutputKind]]:
         """The outputs that the object store keeps for now."""
         return frozenset((call, output) for output, calls in self._held.items() for call in calls)
 
-    def input_of(self, stage: Stage) -> Output:
+    def input_of(self, stage: Stage) -> OutputKind:
         """Which output of its sources a stage takes."""
         return self._flows[stage].input
 
@@ -66,7 +66,7 @@ class Outputs:
         """The stage whose output `stage` takes; None for a stage that starts from nothing."""
         return self._flows[stage].takes
 
-    def takers(self, stage: Stage, output: Output) -> tuple[Stage, ...]:
+    def takers(self, stage: Stage, output: OutputKind) -> tuple[Stage, ...]:
         """The stages that take this output of `stage`."""
         return self._flows[stage].takers[output]
 
@@ -109,7 +109,7 @@ class Outputs:
         held = self._held[self._flows[call.stage].input]
         return [source for source in call.sources if source not in held]
 
-    def is_held(self, call: Call, output: Output) -> bool:
+    def is_held(self, call: Call, output: OutputKind) -> bool:
         """Whether the object store keeps this output of `call`."""
         return call in self._held[output]
 
@@ -135,7 +135,7 @@ class Outputs:
         """An output is gone from the object store."""
         self._held[event.output].discard(event.call)
 
-    def release(self, call: Call, output: Output) -> Release:
+    def release(self, call: Call, output: OutputKind) -> Release:
         """No stage takes this output of `call` any more."""
         self._held[output].discard(call)
         return Release(call, output)
@@ -157,7 +157,7 @@ def _flows(rules: Rules) -> dict[Stage, _Flow]:
     if rules.strategy == "regenerate":
         takes[Stage.REFINE] = None
     if rules.through == "latents":
-        inputs[Stage.REFINE] = Output.LATENTS
+        inputs[Stage.REFINE] = OutputKind.LATENTS
     return {
         stage: _Flow(
             takes[stage],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 PROGRESS_SECONDS = 0.25
-"""Between two looks at the progress: a live view that people take for fluent."""
+"""Between two looks at the progress: people see the live view move without jerks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Progress:
 
     @property
     def refined_fraction(self) -> float:
-        """Of the rows that this run judged: those that the teacher is through with."""
+        """Of the rows that this run judged: those that have the score of the teacher's picture."""
         return self.refined_rows / self.judged_rows if self.judged_rows else 0.0
 
     @property
@@ -75,6 +75,6 @@ class Progress:
 
     @property
     def seconds_left(self) -> float | None:
-        """None until the first row of this run is through."""
+        """None until the first row of this run has its last score."""
         rate = self.rows_per_second
         return (self.num_rows - self.resumed_rows - self.ended_rows) / rate if rate > 0 else None

@@ -64,7 +64,7 @@ RAY_ERRORS: dict[type[RayError], Meaning] = {
     WorkerCrashedError: Meaning(
         ErrorKind.DIED, ErrorKind.DIED, "its worker process died (a crash, or a signal)"
     ),
-    # The memory monitor of a node that is nearly full kills the process that it likes least; every
+    # The memory monitor of a node that is nearly full kills a process of its choice; every
     # later call to an actor that it killed raises this again. Nothing to do with a GPU.
     OutOfMemoryError: Meaning(
         ErrorKind.EVICTED,

@@ -104,7 +104,7 @@ class RayExecutor:
             labels += [plan.node_label] * size
         request_resources(bundles=bundles, bundle_label_selectors=labels)
         shown = ", ".join(f"{size} {name}" for name, size in sizes.items())
-        log.info("the autoscaler is asked for nodes for %s", shown if bundles else "nobody")
+        log.info("the autoscaler is asked for nodes for %s", shown if bundles else "no actors")
 
     def start_actor(self, pool: str) -> tuple[RayActor, ObjectRef[Any]]:
         """Start an actor; Ray queues it until a node has room."""

@@ -119,7 +119,7 @@ def retry_job(
 def _run_until_whole(
     job: Job, runner: Runner, dispatcher: Dispatcher, decisions: DecisionLog
 ) -> tuple[Progress, Records]:
-    """Drive the runner's parts, and those that are gone by then: somebody may remove files.
+    """Drive the runner's parts, and those that are gone by then: files can be removed meanwhile.
 
     Returns how it ended, and the records that are there.
     """

@@ -1,7 +1,7 @@
 """The main loop of a job: parts in, cascades driven, finished parts out.
 
     for each part of the input that has no record yet:
-        its Cascade says what to do;  the Dispatcher has it done on the actor pools;
+        its Cascade issues calls;  the Dispatcher sends them to the actor pools;
         each completion goes to the Cascade;  its last instruction commits the part.
 
 The runner opens parts in order and keeps few of them open, which is the backpressure: a part that

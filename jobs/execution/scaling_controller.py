@@ -11,7 +11,7 @@ from actors.roles import ROLES
 from jobs.execution.dispatcher import Dispatcher
 from jobs.execution.estimators import RejectionEstimator
 from jobs.execution.observers import SizesChanged
-from jobs.execution.stages import Output, Stage
+from jobs.execution.stages import OutputKind, Stage
 from jobs.resolution import Job
 from jobs.scaling.capacity import Capacity
 from jobs.scaling.decision import PoolFacts, ScalingInput
@@ -36,7 +36,7 @@ MIN_WINDOW_ROWS = 1000.0
 change could not be told from chance."""
 
 MOVE_LOADS = 5.0
-"""After so many load times the controller takes a move for over: an actor that loads for five times
+"""A move ends after this many load times at the latest: an actor that loads for five times
 as long as the others may never load, and must not keep the sizes from changing."""
 
 REPLACED_FRACTION = 0.05
@@ -190,12 +190,12 @@ class ScalingController:
         budget, spec = self._dispatcher.budget, self._job.spec
         if not rejected or budget.limit == inf:
             return inf
-        each = budget.row_bytes.get((Stage.ENCODE_DRAWN, Output.FILES), 0.0)
+        each = budget.row_bytes.get((Stage.ENCODE_DRAWN, OutputKind.FILES), 0.0)
         files = each if spec.save_student else each * (1 - rejected)
-        kept = [Output.PICTURES] if spec.keep == "best" else []
+        kept = [OutputKind.PICTURES] if spec.keep == "best" else []
         if spec.strategy == "refine":
             through = self._job.refinement.through
-            kept.append(Output.LATENTS if through == "latents" else Output.PICTURES)
+            kept.append(OutputKind.LATENTS if through == "latents" else OutputKind.PICTURES)
         outputs = sum(budget.row_bytes.get((Stage.DRAW, output), 0.0) for output in set(kept))
         drawn = files + outputs
         free = max(0.0, NEARLY_FULL * budget.limit - budget.held)

@@ -14,7 +14,7 @@ from actors.roles import ROLES
 
 
 class Stage(StrEnum):
-    """What a call does."""
+    """The kinds of calls."""
 
     DRAW = "draw"
     SCORE_DRAWN = "score drawn"
@@ -25,8 +25,8 @@ class Stage(StrEnum):
     COMMIT = "commit"
 
 
-class Output(StrEnum):
-    """What a call leaves in the object store: pictures and latents, or encoded files."""
+class OutputKind(StrEnum):
+    """The kinds of objects that calls leave in the object store."""
 
     LATENTS = "latents"
     PICTURES = "pictures"
@@ -34,17 +34,18 @@ class Output(StrEnum):
 
 
 class Argument(StrEnum):
-    """What a method of an actor takes before the references: a property of `executor.Task`."""
+    """The arguments of an actor's method before the references; each is a property of
+    `executor.Task`."""
 
     PROMPTS = "prompts"
     TARGETS = "targets"
-    """What the oracle compares the pictures with; one for each picture."""
+    """The texts that the oracle compares the pictures with, one for each picture."""
     SEEDS = "seeds"
     PICKS = "picks"
     """For each row, which of the references it takes and which row of it."""
 
 
-FILES = "files"
+FILE_POOL = "files"
 """The pool of plain tasks: they encode pictures and write parts, on CPUs."""
 
 
@@ -61,8 +62,8 @@ class StageInfo:
 
     pool: str
     takes: Stage | None = None
-    input: Output = Output.PICTURES
-    outputs: tuple[Output, ...] = ()
+    input: OutputKind = OutputKind.PICTURES
+    outputs: tuple[OutputKind, ...] = ()
     scored_by: Stage | None = None
     gives_scores: bool = False
     rejected_only: bool = False
@@ -75,7 +76,7 @@ class StageInfo:
 STAGES: dict[Stage, StageInfo] = {
     Stage.DRAW: StageInfo(
         pool="student",
-        outputs=(Output.LATENTS, Output.PICTURES),
+        outputs=(OutputKind.LATENTS, OutputKind.PICTURES),
         scored_by=Stage.SCORE_DRAWN,
         method="draw",
         arguments=(Argument.PROMPTS, Argument.SEEDS),
@@ -93,7 +94,7 @@ STAGES: dict[Stage, StageInfo] = {
     Stage.REFINE: StageInfo(
         pool="teacher",
         takes=Stage.DRAW,
-        outputs=(Output.PICTURES,),
+        outputs=(OutputKind.PICTURES,),
         scored_by=Stage.SCORE_REFINED,
         rejected_only=True,
         method="refine",
@@ -108,18 +109,18 @@ STAGES: dict[Stage, StageInfo] = {
         method="score",
         arguments=(Argument.TARGETS, Argument.PICKS),
     ),
-    Stage.ENCODE_DRAWN: StageInfo(pool=FILES, takes=Stage.DRAW, outputs=(Output.FILES,)),
+    Stage.ENCODE_DRAWN: StageInfo(pool=FILE_POOL, takes=Stage.DRAW, outputs=(OutputKind.FILES,)),
     Stage.ENCODE_REFINED: StageInfo(
-        pool=FILES, takes=Stage.REFINE, outputs=(Output.FILES,), rejected_only=True
+        pool=FILE_POOL, takes=Stage.REFINE, outputs=(OutputKind.FILES,), rejected_only=True
     ),
     # A commit takes the files of every encoding call of its part.
-    Stage.COMMIT: StageInfo(pool=FILES, input=Output.FILES),
+    Stage.COMMIT: StageInfo(pool=FILE_POOL, input=OutputKind.FILES),
 }
 
-QUEUES = (*ROLES, FILES)
+QUEUES = (*ROLES, FILE_POOL)
 """Every pool that calls wait for."""
 
-ENCODINGS = tuple(stage for stage, info in STAGES.items() if Output.FILES in info.outputs)
+ENCODINGS = tuple(stage for stage, info in STAGES.items() if OutputKind.FILES in info.outputs)
 """Stages whose files a commit takes."""
 
 PICTURE_STAGES = tuple(stage for stage, info in STAGES.items() if info.scored_by)

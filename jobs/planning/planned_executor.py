@@ -11,7 +11,7 @@ from jobs.execution.active_part import ActivePart
 from jobs.execution.calls import Call
 from jobs.execution.executor import Task, TaskError
 from jobs.execution.measurements import planned_evaluations
-from jobs.execution.stages import STAGES, Output, Stage
+from jobs.execution.stages import STAGES, OutputKind, Stage
 from jobs.planning.stage_times import StageTimes
 from jobs.resolution import Job
 from jobs.simulation.executor import Durations, SimulatedActor
@@ -64,10 +64,10 @@ class PlannedExecutor(LightExecutor):
         student = job.spec.models.student
         pixels = (student.width or DEFAULT_SIDE) * (student.height or DEFAULT_SIDE)
         self._row_bytes = {
-            Output.PICTURES: 3 * pixels,
-            Output.LATENTS: pixels // 4,
+            OutputKind.PICTURES: 3 * pixels,
+            OutputKind.LATENTS: pixels // 4,
             # A PNG of a photograph takes about two thirds of its pixels.
-            Output.FILES: 2 * pixels,
+            OutputKind.FILES: 2 * pixels,
         }
         self._draws = job.spec.draws
         self._evaluations = planned_evaluations(job)

@@ -26,7 +26,7 @@ from zlib import crc32
 from actors.facts import CallFacts
 from jobs.execution.calls import Call
 from jobs.execution.executor import Completion, ErrorKind, Task, TaskError
-from jobs.execution.stages import STAGES, Output, Stage
+from jobs.execution.stages import STAGES, OutputKind, Stage
 
 DRIVER_NODE = 0
 """Commits run here; if it dies, so does the driver."""
@@ -65,7 +65,7 @@ class SimulatedRef:
     rows: list[Any]
     part: int
     call: Call
-    output: Output
+    output: OutputKind
     node: int
     serial: int
     gone: bool = False

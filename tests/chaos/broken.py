@@ -27,12 +27,12 @@ BROKEN = {
         "        if isinstance(event, Failed)",
         "        if isinstance(event, Failed)",
     ),
-    "what is made again is let go before the call that waits has taken it": (
+    "an output that is made again is released before the call that waits has taken it": (
         "jobs/execution/cascade.py",
         "made.rows & (self._stages[stage].ahead | self._stages[stage].active)",
         "made.rows & self._stages[stage].ahead",
     ),
-    "latents are let go although the teacher may still take them": (
+    "latents are released although the teacher may still take them": (
         "jobs/execution/cascade.py",
         "for stage in self.outputs.takers(made.call.stage, output):",
         "for stage in set(self.outputs.takers(made.call.stage, output)) - {Stage.REFINE}:",

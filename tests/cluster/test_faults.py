@@ -59,8 +59,8 @@ def test_a_poison_row_of_each_pool_fails_alone_and_a_retry_mends_it(
     done: tuple[Job, Progress], run_here: RunJob, tmp_path: Path
 ) -> None:
     """One row raises when it is drawn, one when it is scored, and one kills the teacher."""
-    peace = rows_of(done[0].output.path)
-    rejected = [n for n, row in enumerate(peace) if row["source"] == "teacher"]
+    faultless = rows_of(done[0].output.path)
+    rejected = [n for n, row in enumerate(faultless) if row["source"] == "teacher"]
     drawn, scored, refined = 3, 13, next(n for n in rejected if n not in (3, 13))
 
     def poison(row: int) -> Strike:
@@ -95,7 +95,7 @@ def test_a_poison_row_of_each_pool_fails_alone_and_a_retry_mends_it(
         refined: "refine: its actor died",
     }
     good = set(range(22)) - {drawn, scored, refined}
-    assert [rows[n] for n in good] == [peace[n] for n in good]
+    assert [rows[n] for n in good] == [faultless[n] for n in good]
     _, progress = run_here(retry=True, **fields)
     assert progress.failed_rows == 0
     assert hashes(job.output.path) == hashes(done[0].output.path)
@@ -107,7 +107,7 @@ def test_an_actor_that_raises_at_everything_and_one_that_hangs_change_no_byte(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The first of two students is broken; the first busy teacher is stopped, and never told."""
+    """The first of two students is broken; the first busy teacher is stopped (SIGSTOP)."""
     first, stopped = str(tmp_path / "first"), list[int]()
 
     def broken(_prompts: Sequence[str], _: int) -> None:
@@ -159,14 +159,14 @@ def test_a_device_without_room_computes_fewer_rows_at_once(
         play(patch, teacher=struck(Teacher, "refine", full))
         job, progress = run_here(**at_its_threshold(done, tmp_path / "out"))
     assert progress.failed_rows == 0
-    told = [record.get("smaller_batches") for record in job.output.records().values()]
-    assert {"teacher": 1} in told
-    for row, peace in zip(rows_of(tmp_path / "out"), rows_of(done[0].output.path), strict=True):
+    smaller = [record.get("smaller_batches") for record in job.output.records().values()]
+    assert {"teacher": 1} in smaller
+    for row, faultless in zip(rows_of(tmp_path / "out"), rows_of(done[0].output.path), strict=True):
         if row["source"] == "student":
-            assert row == peace
+            assert row == faultless
         else:
             # Another batch size changes the last bits of a float, and so now and then a rounding.
-            assert np.abs(_pixels(row) - _pixels(peace)).max() <= 1
+            assert np.abs(_pixels(row) - _pixels(faultless)).max() <= 1
 
 
 def _pixels(row: dict[str, Any]) -> np.ndarray[Any, Any]:

@@ -193,9 +193,9 @@ def test_a_budget_in_seconds_is_timed_on_the_pools(
         input=str(captions), output=str(tmp_path / "rich"), budget={"gpu_seconds": 1e6}
     )
     assert progress.refined_rows == 22
-    told = job.output.read_job()
-    assert told is not None
-    seconds = told["calibration"]["seconds_per_row"]
+    written = job.output.read_job()
+    assert written is not None
+    seconds = written["calibration"]["seconds_per_row"]
     assert seconds["refine"] > seconds["score"] > 0
     assert seconds["draw"] > 0
 

@@ -150,17 +150,17 @@ with ray_session(sys.argv[2] if len(sys.argv) > 2 else None, report=Path(sys.arg
 def test_in_a_ray_job_the_session_attaches_to_the_cluster_of_the_job(
     head: Head, tmp_path: Path
 ) -> None:
-    script, told = tmp_path / "where.py", tmp_path / "told"
+    script, shown = tmp_path / "where.py", tmp_path / "shown"
     script.write_text(WHERE)
     environment = {**_environment(head.home), "RAY_AUTH_MODE": "token"}
-    inside = f"env PYTHONPATH={CONFIG.parent} {sys.executable} {script} {told}"
+    inside = f"env PYTHONPATH={CONFIG.parent} {sys.executable} {script} {shown}"
     submit = SUBMIT.replace('f"touch {sys.argv[2]}"', "sys.argv[2]")
     mine = [sys.executable, "-c", submit, head.address, inside]
     end = subprocess.run(
         mine, env=environment, capture_output=True, text=True, timeout=200, check=False
     )
     assert end.returncode == 0, end.stderr
-    assert re.fullmatch(r"Ray: attached to \S+:\d+, 1 core", told.read_text())
+    assert re.fullmatch(r"Ray: attached to \S+:\d+, 1 core", shown.read_text())
 
 
 def test_a_stranger_cannot_see_or_stop_jobs(head: Head) -> None:

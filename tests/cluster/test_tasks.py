@@ -126,7 +126,7 @@ def test_an_instruction_is_followed_and_its_target_is_scored(
     refined = [row for row in rows if row["teacher_score"] is not None]
     assert 3 <= len(refined) <= 7
     for row in rows:
-        # Two steps of the student; three of the teacher, which is told so.
+        # Two steps of the student; three of the teacher, as its settings say.
         assert row["nfe"] == (2 + (row["teacher_score"] is not None) * 3) * passes
     shown = np.stack([np.asarray(Image.open(BytesIO(row["image"]["bytes"]))) for row in rows])
     oracle = Oracle(PRESETS["shapes"].oracle)

@@ -21,7 +21,7 @@ from typing import Any
 from jobs.execution.calls import Call, Done, Event, Failed, Lost
 from jobs.execution.cascade import Cascade
 from jobs.execution.decision_log import FORMAT, instruction_as_json
-from jobs.execution.stages import Output, Stage
+from jobs.execution.stages import OutputKind, Stage
 from jobs.rules import Rules
 
 
@@ -84,7 +84,7 @@ def event_of(written: Mapping[str, Any]) -> Event:
         case "Failed":
             return Failed(call, written["reason"], written["blame"])
         case "Lost":
-            return Lost(call, Output[written["output"]])
+            return Lost(call, OutputKind[written["output"]])
     raise ValueError(f"{written['type']!r} is no event of a cascade.")
 
 

@@ -34,7 +34,7 @@ from tests.simulation.fault_plans import (
 )
 from tests.simulation.trials import run_trial
 
-NUM_SCHEDULES = 2400
+NUM_FAULT_PLANS = 2400
 NUM_SLICES = 8
 
 SIZES = {"student": 1, "oracle": 1, "teacher": 1}
@@ -54,7 +54,7 @@ def _quick() -> Iterator[None]:
 @pytest.mark.parametrize("which", range(NUM_SLICES))
 def test_faults_change_nothing_but_the_time(which: int) -> None:
     failed: dict[int, str] = {}
-    for seed in range(which, NUM_SCHEDULES, NUM_SLICES):
+    for seed in range(which, NUM_FAULT_PLANS, NUM_SLICES):
         if problems := run_trial(make_fault_plan(seed)).problems:
             failed[seed] = problems[0]
     assert not failed, f"replay with: python -m tests.simulation.trials --seed {next(iter(failed))}"

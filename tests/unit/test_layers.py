@@ -29,8 +29,11 @@ LAYERS = (
 """From below; a module imports from its own layer and from those before it. `jobs`: __init__.py."""
 
 PURE = (
-    *("jobs.spec", "jobs.scaling"),
+    *("jobs.spec", "jobs.rules", "jobs.scaling", "jobs.planning.prices"),
     *("jobs.execution.cascade", "jobs.execution.calls", "jobs.execution.stages"),
+    *("jobs.execution.outputs", "jobs.execution.row_set", "jobs.execution.row_state"),
+    *("jobs.execution.call_queue", "jobs.execution.estimators", "jobs.execution.failures"),
+    *("jobs.execution.in_flight", "jobs.execution.part_log", "jobs.execution.progress"),
 )
 """What decides without Ray and without a model: tested in milliseconds, simulated at any size."""
 

@@ -87,8 +87,8 @@ def test_while_it_calibrates_the_view_tells_what_the_pools_do() -> None:
     first, _, pool = console.file.getvalue().splitlines()
     assert "shapes-demo: calibrating on a sample of 64 rows" in first
     assert pool.split() == ["student", "1/2", "1", "3", "loading"]
-    told = line(calibrating)
-    assert told == "calibrating on a sample of 64 rows  [student 1/2 ready, 3 queued]"
+    shown = line(calibrating)
+    assert shown == "calibrating on a sample of 64 rows  [student 1/2 ready, 3 queued]"
 
 
 def test_without_a_terminal_plain_lines_come_seldom() -> None:

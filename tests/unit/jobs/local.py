@@ -25,7 +25,7 @@ from jobs.execution.object_store import ObjectStoreBudget
 from jobs.execution.observers import LOGGED, Observers, SizesChanged, Timeline, log_event
 from jobs.execution.progress import Progress
 from jobs.execution.run import retry_job, run_job
-from jobs.execution.stages import Output, Stage
+from jobs.execution.stages import OutputKind, Stage
 from jobs.input.prompts import Prompts
 from jobs.output.encode import encode_one
 from jobs.output.folder import OutputFolder
@@ -130,7 +130,7 @@ class LocalDispatcher:
             case Stage.SCORE_REFINED:
                 return Done(call, tuple(seed % 1000 / 1000 + 0.25 for seed in seeds))
             case Stage.ENCODE_DRAWN | Stage.ENCODE_REFINED:
-                owner.refs[call, Output.FILES] = [  # type: ignore[assignment]
+                owner.refs[call, OutputKind.FILES] = [  # type: ignore[assignment]
                     picture(f"{call.stage} {seed}") for seed in seeds
                 ]
             case Stage.COMMIT:
@@ -138,7 +138,7 @@ class LocalDispatcher:
         return Done(call)
 
     def _commit(self, owner: ActivePart, call: Call) -> Event:
-        part, files = owner.part, [owner.refs[source, Output.FILES] for source in call.sources]
+        part, files = owner.part, [owner.refs[source, OutputKind.FILES] for source in call.sources]
         results = row_results(
             owner, call, self.measurements.evaluations, self.job.spec.save_student
         )

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import jobs
+from jobs.execution.observers import EVENT_KINDS
 from tests.unit.test_layers import imports, modules
 
 ROOT = Path(__file__).parents[3]
@@ -123,3 +124,10 @@ def test_every_public_name_that_the_page_imports_is_there() -> None:
     names = {name.strip() for line in imported for name in line.split(",")}
     assert names <= set(jobs.__all__)
     assert names >= FUNCTIONS
+
+
+def test_the_events_of_observers_are_public_too() -> None:
+    from jobs import events
+
+    assert {kind.__name__ for kind in EVENT_KINDS} < set(events.__all__)
+    assert all(getattr(events, name).__doc__ for name in events.__all__ if name != "JobEvent")

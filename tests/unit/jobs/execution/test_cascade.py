@@ -14,7 +14,7 @@ from jobs.execution.active_part import picks
 from jobs.execution.calls import Abandon, Call, Done, Failed, Instruction, Lost, Release
 from jobs.execution.cascade import MAX_BLAMELESS_FAILURES, Cascade
 from jobs.execution.row_state import State, best_draws
-from jobs.execution.stages import STAGES, Output, Stage
+from jobs.execution.stages import STAGES, OutputKind, Stage
 from jobs.rules import Rules
 
 
@@ -31,7 +31,7 @@ class World:
     not_finite: set[int] = field(default_factory=set)
     """Rows of which the teacher can make no picture."""
     todo: list[Call] = field(default_factory=list)
-    stored: set[tuple[Call, Output]] = field(default_factory=set)
+    stored: set[tuple[Call, OutputKind]] = field(default_factory=set)
     done_calls: Counter[Call] = field(default_factory=Counter)
     abandoned: str | None = None
 
@@ -94,7 +94,7 @@ class World:
         self.todo.remove(call)
         self.carry_out(self.cascade.handle(Failed(call, "killed", blame=blame)))
 
-    def lose(self, call: Call, output: Output) -> None:
+    def lose(self, call: Call, output: OutputKind) -> None:
         """The output is gone, and every call that was about to read it fails."""
         self.stored.discard((call, output))
         self.carry_out(self.cascade.handle(Lost(call, output)))
@@ -232,7 +232,7 @@ def test_pixels_do_not_wait_for_the_part(world: World, data: st.DataObject) -> N
     while world.todo != [call for call in world.todo if call.stage is Stage.COMMIT]:
         others = [call for call in world.todo if call.stage is not Stage.COMMIT]
         world.completion(others[data.draw(st.integers(0, len(others) - 1))])
-    assert {output for _, output in world.stored} <= {Output.FILES}
+    assert {output for _, output in world.stored} <= {OutputKind.FILES}
 
 
 @settings(max_examples=300)

@@ -7,13 +7,13 @@ import inspect
 from actors.actor_classes import actor_classes
 from actors.roles import ROLES
 from jobs.execution.executor import Task
-from jobs.execution.stages import FILES, STAGES, Output, Stage, stages_of
+from jobs.execution.stages import FILE_POOL, STAGES, OutputKind, Stage, stages_of
 from jobs.spec.job_spec import make_spec
 
 
 def test_every_stage_has_a_row_and_every_pool_a_stage() -> None:
     assert set(STAGES) == set(Stage)
-    assert {info.pool for info in STAGES.values()} == {*ROLES, FILES}
+    assert {info.pool for info in STAGES.values()} == {*ROLES, FILE_POOL}
     assert all(stages_of(pool) for pool in ROLES)
 
 
@@ -25,7 +25,7 @@ def test_what_a_stage_takes_is_left_by_the_stage_that_it_names() -> None:
             scoring = STAGES[info.scored_by]
             assert scoring.takes is stage
             assert scoring.gives_scores
-            assert Output.PICTURES in info.outputs
+            assert OutputKind.PICTURES in info.outputs
 
 
 def test_actors_have_the_methods_and_the_arguments_that_the_table_names() -> None:
