@@ -23,6 +23,7 @@ LAYERS = (
     "jobs.execution",
     "jobs.simulation",
     "jobs.planning",
+    "jobs.events",
     "jobs",
     "cluster",
 )
