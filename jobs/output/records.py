@@ -64,14 +64,25 @@ def read_record(file: Path) -> dict[str, Any]:
     rows, made = record["rows"], sum(record[name] for name in MADE_BY)
     if not rows or made != rows or record["refined"] > rows:
         raise ValueError(f"it has {rows} rows, of which {made} have a source or failed")
-    seconds = record.get("seconds", {})
-    if not isinstance(seconds, dict) or not all(map(_is_duration, seconds.values())):
-        raise ValueError(f"its 'seconds' is {_short(seconds)}")
+    for name, is_valid in BY_POOL.items():
+        values = record.get(name, {})
+        if not isinstance(values, dict) or not all(map(is_valid, values.values())):
+            raise ValueError(f"its {name!r} is {_short(values)}")
+    if not _is_count(record.get("failed_calls", 0)):
+        raise ValueError(f"its 'failed_calls' is {_short(record['failed_calls'])}")
     return record
 
 
 def _is_duration(value: Any) -> bool:
     return type(value) in (int, float) and 0 <= value <= MOST
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= MOST
+
+
+BY_POOL = {"seconds": _is_duration, "calls": _is_count, "padded_rows": _is_count}
+"""Fields that hold a number for each pool, where a record has them."""
 
 
 def _short(value: Any) -> str:
