@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from time import perf_counter
 
 import numpy as np
-import torch
 
 from actors.facts import CallFacts
+from actors.gc_pause import gc_paused
 from actors.images import Pictures
-from actors.models.diffusion import best_device, padded
+from actors.models.batches import best_device, padded
 from actors.models.oracles import open_oracle
 from actors.settings import OracleSettings
 
@@ -19,10 +19,13 @@ class Oracle:
     """A plain class; `actors.pool` makes Ray actors of it."""
 
     def __init__(self, settings: OracleSettings, threads: int | None = None) -> None:
-        if threads:
-            torch.set_num_threads(threads)
         self.settings = settings
-        self.model = open_oracle(settings, best_device())
+        with gc_paused():
+            import torch  # here, because the driver imports this module too
+
+            if threads:
+                torch.set_num_threads(threads)
+            self.model = open_oracle(settings, best_device())
 
     def ready(self) -> None:
         """Returns when the model is loaded."""

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from time import perf_counter
-
-import torch
+from typing import TYPE_CHECKING
 
 from actors.facts import CallFacts, PermanentFailures
+from actors.gc_pause import gc_paused
 from actors.images import Pictures, prepared
-from actors.models.diffusion import Diffusion
 from actors.refinement import FROM_PROMPTS, DrawPlan
 from actors.seeds import stage_seed
 from actors.settings import StudentSettings
+
+if TYPE_CHECKING:
+    import torch
 
 
 class Student:
@@ -24,10 +26,16 @@ class Student:
         draw_plan: DrawPlan = FROM_PROMPTS,
         threads: int | None = None,
     ) -> None:
-        if threads:
-            torch.set_num_threads(threads)
+        # Here, because the driver imports this module too: torch and diffusers take five seconds.
+        with gc_paused():
+            import torch
+
+            from actors.models.diffusion import Diffusion
+
+            if threads:
+                torch.set_num_threads(threads)
+            self.diffusion = Diffusion(settings)
         self.settings, self.draw_plan = settings, draw_plan
-        self.diffusion = Diffusion(settings)
 
     def ready(self) -> None:
         """Returns when the model is loaded."""

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from actors.errors import InputError
 from actors.facts import CallFacts
+from actors.gc_pause import gc_paused
 from actors.images import Pictures, prepared
-from actors.models.diffusion import Diffusion
 from actors.refinement import Refinement
 from actors.seeds import stage_seed
 from actors.settings import TeacherSettings
+
+if TYPE_CHECKING:
+    import torch
 
 
 class Teacher:
@@ -24,10 +26,16 @@ class Teacher:
     def __init__(
         self, settings: TeacherSettings, refinement: Refinement, threads: int | None = None
     ) -> None:
-        if threads:
-            torch.set_num_threads(threads)
+        # Here, because the driver imports this module too: torch and diffusers take five seconds.
+        with gc_paused():
+            import torch
+
+            from actors.models.diffusion import Diffusion
+
+            if threads:
+                torch.set_num_threads(threads)
+            self.diffusion = Diffusion(settings)
         self.refinement = refinement
-        self.diffusion = Diffusion(settings)
 
     def ready(self) -> None:
         """Returns when the model is loaded."""
@@ -93,6 +101,8 @@ class Teacher:
 
     def _latents(self, starts: Sequence[Any], micro_batch_size: int | None) -> torch.Tensor:
         """Latents (channels, height, width) of each row as they are; pictures encoded."""
-        if isinstance(starts[0], torch.Tensor):
-            return torch.stack(list(starts))
-        return self.diffusion.encode(np.stack(starts), micro_batch_size)
+        if isinstance(starts[0], np.ndarray):
+            return self.diffusion.encode(np.stack(starts), micro_batch_size)
+        import torch
+
+        return torch.stack(list(starts))

@@ -41,7 +41,8 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from actors.images import Pictures
-from actors.models.diffusion import Diffusion, best_device
+from actors.models.batches import best_device
+from actors.models.diffusion import Diffusion
 from actors.models.oracles.image_reward import ImageReward
 from actors.oracle import Oracle
 from actors.settings import DiffusionSettings, OracleSettings

@@ -13,12 +13,12 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
-from diffusers import AutoPipelineForImage2Image
 from diffusers.utils.torch_utils import randn_tensor
 from PIL import Image
 
 from actors.errors import ModelError
 from actors.images import Pictures
+from actors.models.batches import best_device, padded
 from actors.models.loading import load_pipeline
 from actors.models.pipeline_files import open_pipeline_files
 from actors.models.schedulers import noise_of_each_row, size_shift
@@ -31,22 +31,6 @@ T = TypeVar("T")
 
 Overflow = Literal["latents", "pixels"]
 """The numbers of a row that are not finite."""
-
-
-def best_device() -> torch.device:
-    """The GPU that Ray gave to this process, or else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def padded(rows: Sequence[T], size: int) -> list[T]:
-    """`rows`, filled up to `size` by repeating the last one.
-
-    At one batch size a row's result is the same to the bit whatever its neighbours; at another the
-    last bits differ. So every batch has the same shape, and the padding is thrown away.
-    """
-    if not 0 < len(rows) <= size:
-        raise ValueError(f"a batch has 1 to {size} rows, got {len(rows)}")
-    return [*rows, *[rows[-1]] * (size - len(rows))]
 
 
 def in_batches(compute: Callable[[slice], T], num_rows: int, size: int) -> list[T]:
@@ -257,6 +241,9 @@ class Diffusion:
                 f"diffusers has no image-to-image pipeline for a {type(self.pipe).__name__}: it "
                 "can draw anew (strategy: regenerate) and not refine."
             )
+        # Here, because it imports every pipeline of diffusers, and no student needs it.
+        from diffusers import AutoPipelineForImage2Image
+
         pipe = AutoPipelineForImage2Image.from_pipe(self.pipe)
         pipe.set_progress_bar_config(disable=True)
         # The processor knows latents by this number of channels; Z-Image does not set it.
