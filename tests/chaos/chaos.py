@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from random import Random
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 import psutil
@@ -50,8 +50,6 @@ JOB: dict[str, Any] = {
     "max_attempts": 20,
     "max_failed": 0.0,
 }
-NUM_PARTS = 12
-
 KINDS = ("actor", "node", "driver")
 ACTORS = ("ray::Student", "ray::Oracle", "ray::Teacher")
 MOST_KILLS = 6
@@ -59,6 +57,9 @@ MOST_KILLS = 6
 
 PAUSE_SECONDS = (0.5, 6.0)
 """Between two kills. Chosen: shorter and longer than an actor's load of some seconds."""
+
+POLL_SECONDS = 0.05
+"""Between two looks at a driver. Chosen: a fraction of the time from one part to the next."""
 
 LONGEST_SECONDS = 500.0
 """A trial that takes longer has failed. Chosen: many times a run without faults."""
@@ -78,7 +79,7 @@ could lose them.
 
 @dataclass
 class Trial:
-    """The result of one trial."""
+    """The result of one trial. `differing`: parts that are missing or have other bytes."""
 
     seed: int
     kills: Counter[str] = field(default_factory=Counter)
@@ -91,7 +92,7 @@ class Trial:
     @property
     def good(self) -> bool:
         """Whether every part has the bytes of the run without faults."""
-        return self.parts == NUM_PARTS and not self.differing and not self.problem
+        return not self.differing and not self.problem
 
 
 class Nodes:
@@ -167,12 +168,13 @@ def hashes(output: Path) -> dict[str, str]:
     }
 
 
-def run_without_faults(folder: Path, here: Nodes) -> dict[str, str]:
-    """The parts, by content, that every trial must end with."""
-    driver = start(write_job(folder), folder / "faultless", here.cluster.address)
+def run_without_faults(folder: Path, here: Nodes, **fields: Any) -> dict[str, str]:
+    """The parts, by content, that every trial must end with. fields: as for `write_job`."""
+    output = folder / "faultless"
+    driver = start(write_job(folder, **fields), output, here.cluster.address)
     if driver.wait(timeout=LONGEST_SECONDS) != 0:
-        raise RuntimeError((folder / "faultless.log").read_text())
-    return hashes(folder / "faultless")
+        raise RuntimeError(output.with_suffix(".log").read_text())
+    return hashes(output)
 
 
 def write_job(folder: Path, **fields: Any) -> Path:
@@ -183,36 +185,48 @@ def write_job(folder: Path, **fields: Any) -> Path:
 
 
 def trial(
-    seed: int, folder: Path, here: Nodes, faultless: dict[str, str], first: tuple[str, ...] = ()
+    seed: int,
+    folder: Path,
+    here: Nodes,
+    faultless: dict[str, str],
+    kills: Sequence[str] = (),
+    **fields: Any,
 ) -> Trial:
-    """Run the job with kills. `first`: the first ones, in this order; chance decides the others."""
+    """Run the job with kills; `fields` are as for `write_job`.
+
+    kills: what to kill, in this order, each as soon as one more part is written. By default the
+    seed decides what dies, and when.
+    """
     rng, result, begin = Random(seed), Trial(seed), monotonic()
-    output, job_file = folder / f"trial-{seed}", write_job(folder)
+    output, job_file = folder / f"trial-{seed}", write_job(folder, **fields)
+    plan = list(kills) or [rng.choice(KINDS) for _ in range(MOST_KILLS)]
+    next_kill = begin + rng.uniform(*PAUSE_SECONDS)
+
+    def is_due() -> bool:
+        if not plan or (plan[0] == "actor" and not here.actors()):
+            return False
+        return len(hashes(output)) > result.parts if kills else monotonic() > next_kill
+
     driver = start(job_file, output, here.cluster.address)
-    plan = [*first, *(rng.choice(KINDS) for _ in range(MOST_KILLS - len(first)))]
-    while True:
-        pause = rng.uniform(*PAUSE_SECONDS) if plan else LONGEST_SECONDS
-        try:
-            code = driver.wait(timeout=pause)
-        except subprocess.TimeoutExpired:
-            if monotonic() - begin > LONGEST_SECONDS:
-                driver.kill()
-                result.problem = f"not done after {LONGEST_SECONDS:.0f} s"
-                break
-            if plan and (here.actors() or plan[0] != "actor"):
-                kind = plan.pop(0)
-                KILL[kind](here, driver, rng)
-                result.kills[kind] += 1
-            continue
-        if code == -signal.SIGKILL:
+    while (code := driver.poll()) in (None, -signal.SIGKILL):
+        if code is not None:
             driver = start(job_file, output, here.cluster.address)
-        else:
-            if code:
-                result.problem = output.with_suffix(".log").read_text()[-2000:]
+        elif monotonic() - begin > LONGEST_SECONDS:
+            driver.kill()
+            result.problem = f"not done after {LONGEST_SECONDS:.0f} s"
             break
+        elif is_due():
+            result.parts = len(hashes(output))
+            kind = plan.pop(0)
+            KILL[kind](here, driver, rng)
+            result.kills[kind] += 1
+            next_kill = monotonic() + rng.uniform(*PAUSE_SECONDS)
+        sleep(POLL_SECONDS)
+    if code:
+        result.problem = output.with_suffix(".log").read_text()[-2000:]
     ended = hashes(output)
     result.parts = len(ended)
-    result.differing = [name for name, content in ended.items() if faultless.get(name) != content]
+    result.differing = sorted(dict(ended.items() ^ faultless.items()))
     result.seconds = monotonic() - begin
     return result
 

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
-from tests.chaos.chaos import Nodes, nodes, run_without_faults
+from tests.chaos.chaos import JOB, Nodes, nodes, run_without_faults
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def here() -> Iterator[Nodes]:
     with nodes() as made:
         yield made
 
 
-@pytest.fixture(scope="session")
-def faultless(here: Nodes, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The bytes of every part."""
-    return run_without_faults(tmp_path_factory.mktemp("faultless"), here)
+@pytest.fixture(scope="package")
+def small(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The fields of a job with half of the rows and one actor of each kind: they load sooner."""
+    prompts = tmp_path_factory.mktemp("small") / "prompts.parquet"
+    pq.write_table(pq.read_table(JOB["input"]).slice(0, 96), prompts)
+    pools = {name: {"size": 1} for name in ("student", "oracle", "teacher")}
+    return {"input": str(prompts), "pools": pools, "rows_per_part": 12}
+
+
+@pytest.fixture(scope="package")
+def faultless(
+    here: Nodes, small: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, str]:
+    """The parts of the small job, by content."""
+    return run_without_faults(tmp_path_factory.mktemp("faultless"), here, **small)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,8 +12,9 @@ from tests.chaos.chaos import KINDS, Nodes, summary, trial
 
 @pytest.mark.timeout(1200)
 def test_an_actor_a_node_and_the_driver_die_and_no_byte_differs(
-    here: Nodes, faultless: dict[str, str], tmp_path: Path
+    here: Nodes, small: dict[str, Any], faultless: dict[str, str], tmp_path: Path
 ) -> None:
-    result = trial(1, tmp_path, here, faultless, first=KINDS)
+    assert len(faultless) == 8
+    result = trial(1, tmp_path, here, faultless, kills=KINDS, **small)
     assert set(result.kills) == set(KINDS), summary(result)
     assert result.good, summary(result)

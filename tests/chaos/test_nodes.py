@@ -99,10 +99,9 @@ def _wait_until(happened: Any, driver: Any, log_file: Path) -> None:
 
 @pytest.mark.timeout(1200)
 def test_two_drivers_on_one_output_are_both_right_and_the_second_warns(
-    here: Nodes, faultless: dict[str, str], tmp_path: Path
+    here: Nodes, small: dict[str, Any], faultless: dict[str, str], tmp_path: Path
 ) -> None:
-    one_each = {name: {"size": 1} for name in ("student", "oracle", "teacher")}
-    job = write_job(tmp_path, pools=one_each)
+    job = write_job(tmp_path, **small)
     out = tmp_path / "out"
     first = start(job, out, here.cluster.address, name=".first")
     _wait_until((out / "job.json").exists, first, out.with_suffix(".first.log"))

@@ -31,7 +31,7 @@ RAY_FOLDER = "/dev/shm/ray"
 """A short name, as sockets need; and gone with the namespace."""
 
 GONE_AFTER_SECONDS = 90.0
-ROWS, QUIET_ROWS = 1200, 500
+ROWS, QUIET_ROWS = 800, 350
 MOST = {"student": 1, "teacher": 4}
 
 

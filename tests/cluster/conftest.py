@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext, redirect_stderr, redirect_stdout
 from hashlib import sha256
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 import ray
 
+from cluster.cli import main
 from cluster.session import ray_session
 from jobs.execution.dispatcher import Dispatcher
 from jobs.execution.launch import Resources, dispatcher_on_ray
@@ -19,6 +25,7 @@ from jobs.execution.progress import Progress
 from jobs.execution.run import retry_job, run_job
 from jobs.resolution import Job, resolve
 from jobs.spec.job_spec import make_spec
+from tests.cluster.idle_actors import IdleActors, keeping_actors
 
 CAPTIONS = [
     f"a {size} {colour} {shape} on a {ground} background"
@@ -45,16 +52,31 @@ FAST: dict[str, Any] = {
 
 
 FIELDS: dict[str, Any] = {"budget": {"refine": 0.4}, "save_student": True, "id_column": "id"}
-"""What the job of `done` adds to FAST."""
+"""The fields that the job of `done` adds to FAST."""
 
 
-@pytest.fixture(scope="session")
-def ray_here() -> Iterator[Resources]:
-    with ray_session(None) as have:
-        yield have
+@pytest.fixture(scope="package")
+def modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder from which the driver and the workers of `ray_here` import."""
+    return tmp_path_factory.mktemp("modules")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
+def ray_here(modules: Path) -> Iterator[Resources]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(modules), prepend=os.pathsep)
+        patch.syspath_prepend(modules)
+        with ray_session(None) as have:
+            yield have
+
+
+@pytest.fixture(scope="package")
+def idle_actors(ray_here: Resources) -> Iterator[IdleActors]:
+    with keeping_actors() as idle:
+        yield idle
+
+
+@pytest.fixture(scope="package")
 def captions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """22 prompts (two parts of 8 and one of 6) with columns of the user's own."""
     file = tmp_path_factory.mktemp("input") / "prompts.parquet"
@@ -65,18 +87,21 @@ def captions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 RunJob = Callable[..., tuple[Job, Progress]]
+RunCommand = Callable[..., subprocess.CompletedProcess[str]]
 
 
-@pytest.fixture(scope="session")
-def run_here(ray_here: Resources) -> RunJob:
-    """Run a job in this process; fields replace those of FAST."""
+@pytest.fixture(scope="package")
+def run_here(ray_here: Resources, idle_actors: IdleActors) -> RunJob:
+    """Run a job in this process, with actors of earlier jobs; fields replace those of FAST."""
 
     def run(
         watch: Callable[[Dispatcher], None] | None = None,
         extend: bool = False,
         retry: bool = False,
+        wait_for_all: bool = False,
         **fields: Any,
     ) -> tuple[Job, Progress]:
+        """watch: called again and again. wait_for_all: go on when every actor has loaded."""
         job = resolve(make_spec({**FAST, **fields}))
         dispatchers: list[Dispatcher] = []
 
@@ -85,6 +110,10 @@ def run_here(ray_here: Resources) -> RunJob:
             return dispatchers[0]
 
         def stop() -> bool:
+            nonlocal wait_for_all
+            if wait_for_all:
+                wait_for_all = False
+                _wait_for_actors(dispatchers[0])
             if watch:
                 watch(dispatchers[0])
             return False
@@ -96,13 +125,56 @@ def run_here(ray_here: Resources) -> RunJob:
     return run
 
 
-@pytest.fixture(scope="session")
+def _wait_for_actors(dispatcher: Dispatcher) -> None:
+    """Or those that were idle would have done the job before the others have loaded."""
+    loading = [actor.loading for pool in dispatcher.pools.values() for actor in pool.actors]
+    ray.wait(loading, num_returns=len(loading))
+
+
+def bottega_in_process(
+    *arguments: str | Path, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end in this process, as `bottega` of test_command does in its own."""
+    out, err, code = StringIO(), StringIO(), 0
+    logger = logging.getLogger("bottega")
+    handlers, level = logger.handlers, logger.level
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        redirect_stdout(out),
+        redirect_stderr(err),
+    ):
+        patch.setenv("COLUMNS", "160")
+        patch.setattr("sys.argv", ["bottega", *map(str, arguments)])
+        patch.chdir(cwd or Path.cwd())
+        try:
+            main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        finally:
+            logger.handlers = handlers
+            logger.setLevel(level)
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
+
+
+@pytest.fixture(scope="package")
+def bottega_here(ray_here: Resources, idle_actors: IdleActors) -> RunCommand:
+    """`bottega_in_process` on the Ray of these tests: nothing starts, and no model loads twice."""
+
+    def run(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("cluster.session.ray_session", lambda *_: nullcontext(ray_here))
+            return bottega_in_process(*arguments, cwd=cwd)
+
+    return run
+
+
+@pytest.fixture(scope="package")
 def fetched() -> list[object]:
     """Everything that the driver of `done` fetched from Ray."""
     return []
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def done(
     run_here: RunJob,
     captions: Path,

@@ -21,10 +21,10 @@ ROOT = Path(__file__).parents[2]
 NUM_ROWS = 640
 
 
-def job_file(folder: Path, name: str, **fields: Any) -> Path:
-    """Stand-ins at a sixth of their time; few rows are rejected, then most."""
+def job_file(folder: Path, name: str, speed: float, **fields: Any) -> Path:
+    """Stand-ins, so many times as fast as real; few rows are rejected, then most."""
     own = {"batch_size": 4, "width": 64, "height": 64}
-    fast = {"load_seconds": 3.0, "speed": 6}
+    fast = {"load_seconds": 18.0 / speed, "speed": speed}
     job = {
         "input": str(folder / "prompts.parquet"),
         "output": str(folder / name),
@@ -53,10 +53,11 @@ def test_pools_grow_and_shrink_and_change_no_byte(tmp_path: Path) -> None:
     )
     fixed = {"student": {"size": 1}, "oracle": {"size": 1}, "teacher": {"size": 2}}
     half = {"gpus_per_actor": 0.5}
+    # Only the balanced one needs time to see that a move pays.
     files = [
-        job_file(tmp_path, "fixed", pools=fixed),
-        job_file(tmp_path, "balanced"),
-        job_file(tmp_path, "halves", pools=dict.fromkeys(fixed, half)),
+        job_file(tmp_path, "fixed", speed=60, pools=fixed),
+        job_file(tmp_path, "balanced", speed=6),
+        job_file(tmp_path, "halves", speed=60, pools=dict.fromkeys(fixed, half)),
     ]
     ran = subprocess.run(
         [sys.executable, "-m", "tests.cluster.pretend", "4", *map(str, files)],

@@ -20,8 +20,17 @@ import yaml
 
 from jobs.execution.progress import Progress
 from jobs.output.folder import OutputFolder
+from jobs.output.pages.contact_sheet import make_sheet
 from jobs.resolution import Job
-from tests.cluster.conftest import FAST, FIELDS, hashes, rows_of
+from tests.cluster.conftest import (
+    FAST,
+    FIELDS,
+    RunCommand,
+    RunJob,
+    bottega_in_process,
+    hashes,
+    rows_of,
+)
 
 ROOT = Path(__file__).parents[2]
 BOTTEGA = [str(Path(sys.executable).parent / "bottega")]
@@ -30,7 +39,7 @@ BOTTEGA = [str(Path(sys.executable).parent / "bottega")]
 def bottega(
     *arguments: str | Path, env: dict[str, str] | None = None, **options: Any
 ) -> subprocess.CompletedProcess[str]:
-    """Run the command to its end. env: what is added to the environment."""
+    """Run the command to its end. env: variables to add to the environment."""
     return subprocess.run(
         [*BOTTEGA, *map(str, arguments)],
         capture_output=True,
@@ -69,34 +78,39 @@ def read_on(terminal: int) -> Iterator[str]:
             yield re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode(errors="replace"))
 
 
+SMALL_PARTS: dict[str, Any] = {**FIELDS, "rows_per_part": 2}
+"""The job of `done` in eleven parts, so that some are left when it is stopped; with its rows."""
+
+
 @pytest.mark.timeout(600)
 def test_ctrl_c_stops_cleanly_and_the_same_command_continues(
-    done: tuple[Job, Progress], tmp_path: Path
+    done: tuple[Job, Progress], bottega_here: RunCommand, tmp_path: Path
 ) -> None:
     """In a real terminal, whose Ctrl-C is a SIGINT for the whole group of processes."""
     job, _ = done
     out = tmp_path / "out"
-    file = job_file(tmp_path, input=job.spec.input, output=str(out), **FIELDS)
+    file = job_file(tmp_path, input=job.spec.input, output=str(out), **SMALL_PARTS)
     process, terminal = in_a_terminal("run", file, "-v")
-    said, pressed = "", False
-    for said in read_on(terminal):
-        if not pressed and "part 0 is done" in said:
+    shown, pressed = "", False
+    for shown in read_on(terminal):
+        if not pressed and "part 0 is done" in shown:
             os.write(terminal, b"\x03")
             pressed = True
     _, status = os.waitpid(process, 0)
     os.close(terminal)
-    assert os.waitstatus_to_exitcode(status) == 130, said
-    assert "Traceback" not in said
-    assert "stopping; again to stop at once" in said
-    assert "Run the same command again to continue" in said
+    assert os.waitstatus_to_exitcode(status) == 130, shown
+    assert "Traceback" not in shown
+    assert "stopping; again to stop at once" in shown
+    assert "Run the same command again to continue" in shown
     for part_of_the_view in ("starting", "calibrating on a sample of 8 rows", "loading"):
-        assert part_of_the_view in said
+        assert part_of_the_view in shown
     stopped = hashes(out)
-    assert 1 <= len(stopped) < 3, "stopped too late to continue anything"
-    again = bottega("run", file, "-v")
+    assert 1 <= len(stopped) < 11, "stopped too late to continue anything"
+    again = bottega_here("run", file, "-v")
     assert again.returncode == 0, again.stdout + again.stderr
-    assert "parts are there" in again.stdout
-    assert hashes(out) == hashes(job.output.path)
+    assert f"continuing: {len(stopped)} of 11 parts are there" in again.stdout
+    assert hashes(out).items() >= stopped.items()
+    assert rows_of(out) == rows_of(job.output.path)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
@@ -123,10 +137,10 @@ def test_a_signal_while_ray_starts_stops_cleanly(tmp_path: Path, number: signal.
 def test_a_killed_driver_takes_its_ray_with_it_and_the_same_command_continues(
     done: tuple[Job, Progress], tmp_path: Path
 ) -> None:
-    """kill -9, which no program can answer."""
+    """kill -9, which no program can handle."""
     job, _ = done
     out = OutputFolder(tmp_path / "out")
-    file = job_file(tmp_path, input=job.spec.input, output=str(out.path), **FIELDS)
+    file = job_file(tmp_path, input=job.spec.input, output=str(out.path), **SMALL_PARTS)
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen([*BOTTEGA, "run", str(file), "-v"], stdout=log, stderr=log)
     while not out.record_file(0).exists():
@@ -142,20 +156,24 @@ def test_a_killed_driver_takes_its_ray_with_it_and_the_same_command_continues(
     assert process.wait() == -signal.SIGKILL
     assert psutil.wait_procs(below, timeout=60)[1] == [], "a process holds memory or a GPU"
     written = {n: out.part_file(n).stat().st_mtime_ns for n in out.records()}
-    assert 1 <= len(written) < 3, "killed too late to continue anything"
+    assert 1 <= len(written) < 11, "killed too late to continue anything"
     again = bottega("run", file, "-v")
     assert again.returncode == 0, again.stdout + again.stderr
-    assert f"continuing: {len(written)} of 3 parts are there" in again.stdout
+    assert f"continuing: {len(written)} of 11 parts are there" in again.stdout
     assert {n: out.part_file(n).stat().st_mtime_ns for n in written} == written
-    assert hashes(out.path) == hashes(job.output.path)
+    assert rows_of(out.path) == rows_of(job.output.path)
 
 
-def test_parti_prompts_go_through(tmp_path: Path) -> None:
+def test_parti_prompts_go_through(run_here: RunJob, tmp_path: Path) -> None:
     """1,632 real prompts, far outside the embedded world, with their own columns kept."""
     prompts = ROOT / "tests/data/PartiPrompts.tsv"
-    cheap = {"preset": "shapes", "student": {"steps": 1}, "teacher": {"guidance_scale": 1.0}}
-    file = job_file(
-        tmp_path,
+    small = {"width": 32, "height": 32}
+    cheap = {
+        "preset": "shapes",
+        "student": {"steps": 1, **small},
+        "teacher": {"guidance_scale": 1.0, **small},
+    }
+    job, progress = run_here(
         input=str(prompts),
         prompt_column="Prompt",
         output=str(tmp_path / "out"),
@@ -165,10 +183,9 @@ def test_parti_prompts_go_through(tmp_path: Path) -> None:
         rows_per_part=512,
         calibration_rows=64,
     )
-    end = bottega("run", file)
-    assert end.returncode == 0, end.stdout + end.stderr
-    assert "done: 1,632 rows" in end.stdout
-    rows = rows_of(tmp_path / "out")
+    assert progress.done_rows == 1632
+    assert progress.failed_rows == 0
+    rows = rows_of(job.output.path)
     lines = prompts.read_text(encoding="utf-8").splitlines()
     assert lines[0].split("\t") == ["Prompt", "Category", "Challenge", "Note"]
     assert [row["Prompt"] for row in rows] == [line.split("\t")[0] for line in lines[1:]]
@@ -176,13 +193,12 @@ def test_parti_prompts_go_through(tmp_path: Path) -> None:
     assert [row["Challenge"] for row in rows] == [line.split("\t")[2] for line in lines[1:]]
     assert {row["status"] for row in rows} == {"ok"}
     assert 0.05 < sum(row["source"] == "teacher" for row in rows) / 1632 < 0.2
-    sheet = bottega("sheet", tmp_path / "out", "--rows", "4")
-    assert sheet.returncode == 0, sheet.stderr
-    assert (tmp_path / "out/sheet.png").is_file()
+    make_sheet(job.output, tmp_path / "sheet.png", rows_each=4)
+    assert (tmp_path / "sheet.png").is_file()
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "error"),
     [
         (["run"], "give a job file, or --prompts and --output"),
         (["run", "nowhere.yaml"], "cannot read the job file 'nowhere.yaml'"),
@@ -194,11 +210,18 @@ def test_parti_prompts_go_through(tmp_path: Path) -> None:
         (["rum"], "No such command"),
     ],
 )
-def test_a_mistake_is_told_in_a_sentence(arguments: list[str], said: str, tmp_path: Path) -> None:
+def test_a_mistake_is_shown_as_a_sentence(arguments: list[str], error: str, tmp_path: Path) -> None:
     (tmp_path / "p.txt").write_text("a red circle\n")
     (tmp_path / "full").mkdir()
     (tmp_path / "full/thesis.txt").touch()
-    end = bottega(*arguments, cwd=tmp_path)
+    end = bottega_in_process(*arguments, cwd=tmp_path)
     assert end.returncode == 2
-    assert said in end.stderr
+    assert error in end.stderr
+    assert "Traceback" not in end.stdout + end.stderr
+
+
+def test_a_mistake_ends_the_process_with_a_sentence(tmp_path: Path) -> None:
+    end = bottega("verify", tmp_path)
+    assert end.returncode == 2
+    assert "no job.json" in end.stderr
     assert "Traceback" not in end.stdout + end.stderr

@@ -24,6 +24,7 @@ from actors.teacher import Teacher
 from jobs.execution.progress import Progress
 from jobs.resolution import Job
 from tests.cluster.conftest import CAPTIONS, FIELDS, RunJob, hashes, rows_of
+from tests.cluster.idle_actors import IdleActors
 
 Strike = Callable[[Sequence[str], int], None]
 
@@ -104,10 +105,12 @@ def test_a_poison_row_of_each_pool_fails_alone_and_a_retry_mends_it(
 def test_an_actor_that_raises_at_everything_and_one_that_hangs_change_no_byte(
     done: tuple[Job, Progress],
     run_here: RunJob,
+    idle_actors: IdleActors,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """The first of two students is broken; the first busy teacher is stopped (SIGSTOP)."""
+    idle_actors.clear()
     first, stopped = str(tmp_path / "first"), list[int]()
 
     def broken(_prompts: Sequence[str], _: int) -> None:
@@ -130,13 +133,13 @@ def test_an_actor_that_raises_at_everything_and_one_that_hangs_change_no_byte(
         play(patch, student=struck(Student, "draw", broken))
         run_here(
             watch=stop,
-            call_timeout_seconds=20,
+            call_timeout_seconds=10,
             pools={"student": {"size": 2}, "oracle": {"size": 1}, "teacher": {"size": 1}},
             **at_its_threshold(done, tmp_path / "out"),
         )
     assert hashes(tmp_path / "out") == hashes(done[0].output.path)
     assert "student: an actor is replaced: 2 calls in a row failed on it" in caplog.text
-    assert "teacher: an actor is replaced: no answer for 20 s" in caplog.text
+    assert "teacher: an actor is replaced: no answer for 10 s" in caplog.text
     assert not psutil.pid_exists(stopped[0])
 
 

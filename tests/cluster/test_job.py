@@ -126,7 +126,7 @@ def test_a_finished_job_starts_no_actor(done: tuple[Job, Progress], run_here: Ru
     before = hashes(job.output.path)
 
     def no_dispatcher(*_: object) -> None:
-        raise AssertionError("a crew was made")
+        raise AssertionError("a dispatcher started")
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("jobs.execution.dispatcher.Dispatcher.__enter__", no_dispatcher)
@@ -139,8 +139,18 @@ def test_the_number_of_actors_changes_no_byte(
     done: tuple[Job, Progress], run_here: RunJob, tmp_path: Path
 ) -> None:
     job, _ = done
-    pools = {"student": {"size": 3}, "oracle": {"size": 1}, "teacher": {"size": 2}}
-    run_here(input=job.spec.input, output=str(tmp_path / "out"), pools=pools, **FIELDS)
+    pools = {"student": {"size": 2}, "oracle": {"size": 1}, "teacher": {"size": 2}}
+    most_busy = {"student": 0, "teacher": 0}
+
+    def watch(dispatcher: Any) -> None:
+        for name, most in most_busy.items():
+            most_busy[name] = max(most, dispatcher.pools[name].num_busy)
+
+    fields = {**FIELDS, "pools": pools}
+    run_here(
+        watch=watch, wait_for_all=True, input=job.spec.input, output=str(tmp_path / "out"), **fields
+    )
+    assert most_busy == {"student": 2, "teacher": 2}, "one actor has done everything"
     assert hashes(tmp_path / "out") == hashes(job.output.path)
 
 

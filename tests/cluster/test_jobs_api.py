@@ -94,7 +94,7 @@ def _environment(home: Path) -> dict[str, str]:
 
 
 def _wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
-    """Until something answers there, well or not."""
+    """Wait until a server responds there, with success or an error."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
         try:
@@ -118,8 +118,8 @@ def _submit(head: Head, trace: Path, token: str | None) -> int:
     if token:
         request.add_header("Authorization", f"Bearer {token}")
     try:
-        with urlopen(request, timeout=30) as answer:
-            return int(answer.status)
+        with urlopen(request, timeout=30) as response:
+            return int(response.status)
     except HTTPError as error:
         return error.code
 
@@ -133,7 +133,7 @@ def test_a_job_runs_for_who_has_the_token_and_for_nobody_else(head: Head, tmp_pa
         mine, env=environment, capture_output=True, text=True, timeout=200, check=False
     )
     assert end.returncode == 0, end.stderr
-    # Jobs start in the order in which they came: what was refused would have run by now.
+    # Jobs start in the order in which they came: the refused ones would have run by now.
     assert [file.name for file in tmp_path.iterdir()] == ["mine"]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from io import BytesIO
 from pathlib import Path
 
@@ -10,13 +9,14 @@ import numpy as np
 from PIL import Image
 
 from examples.colorfulness import Colorfulness
-from tests.cluster.conftest import CAPTIONS, FAST, rows_of
-from tests.cluster.test_command import ROOT, bottega, job_file
+from tests.cluster.conftest import CAPTIONS, FAST, RunCommand, rows_of
+from tests.cluster.test_command import ROOT, job_file
 
 
-def test_a_class_of_ones_own_decides_and_a_changed_one_is_another_job(tmp_path: Path) -> None:
-    module = tmp_path / "mine" / "colorfulness.py"
-    module.parent.mkdir()
+def test_a_class_of_ones_own_decides_and_a_changed_one_is_another_job(
+    bottega_here: RunCommand, modules: Path, tmp_path: Path
+) -> None:
+    module = modules / "colorfulness.py"
     module.write_bytes((ROOT / "examples/colorfulness.py").read_bytes())
     (tmp_path / "prompts.txt").write_text("\n".join(CAPTIONS[:8]) + "\n")
     out = tmp_path / "out"
@@ -29,8 +29,7 @@ def test_a_class_of_ones_own_decides_and_a_changed_one_is_another_job(tmp_path: 
         save_student=True,
         models={**FAST["models"], "oracle": {**kind, "batch_size": 4}},
     )
-    path = os.pathsep.join([str(module.parent), os.environ.get("PYTHONPATH", "")])
-    ran = bottega("run", file, env={"PYTHONPATH": path})
+    ran = bottega_here("run", file)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     rows = rows_of(out)
     pictures = [row["student_image"] or row["image"] for row in rows]
@@ -41,6 +40,6 @@ def test_a_class_of_ones_own_decides_and_a_changed_one_is_another_job(tmp_path: 
     least = sorted(expected)[:4]
     assert [row["source"] == "teacher" for row in rows] == [one in least for one in expected]
     module.write_text(module.read_text() + "\n# changed\n")
-    again = bottega("run", file, env={"PYTHONPATH": path})
+    again = bottega_here("run", file)
     assert again.returncode == 2, again.stdout + again.stderr
     assert "model_files.oracle: was" in again.stdout + again.stderr

@@ -1,4 +1,4 @@
-"""What the README says to type, typed: every command, and the Python below them."""
+"""Every command of the README, and the Python below them, as a reader types them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from PIL import Image
 from actors.models.shapes import verifier, world
 from jobs.execution.progress import Progress
 from jobs.resolution import Job
-from tests.cluster.conftest import FIELDS, rows_of
-from tests.cluster.test_command import bottega, job_file
+from tests.cluster.conftest import FIELDS, RunCommand, rows_of
+from tests.cluster.test_command import job_file
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -30,7 +30,10 @@ def readme_commands() -> list[str]:
 
 @pytest.mark.timeout(900)
 def test_every_command_of_the_readme_runs(
-    done: tuple[Job, Progress], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    done: tuple[Job, Progress],
+    bottega_here: RunCommand,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """In a folder with a prompts.csv, the examples, a job.yaml and the dataset that it made."""
     job, _ = done
@@ -38,24 +41,24 @@ def test_every_command_of_the_readme_runs(
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     job_file(tmp_path, input=job.spec.input, output="out", **FIELDS)
     copytree(job.output.path, tmp_path / "out")
-    said = {}
+    output = {}
     for command in readme_commands():
-        end = bottega(*shlex.split(command)[1:], cwd=tmp_path)
+        end = bottega_here(*shlex.split(command)[1:], cwd=tmp_path)
         assert end.returncode == 0, f"{command}\n{end.stdout}{end.stderr}"
-        said[command] = end.stdout
+        output[command] = end.stdout
     assert (
         "done: 1 rows"
-        in said["bottega run --prompts prompts.csv --models shapes --output out/mine"]
+        in output["bottega run --prompts prompts.csv --models shapes --output out/mine"]
     )
-    assert "(0 in this run" in said["bottega run job.yaml"]
-    assert "(0 in this run" in said["bottega run job.yaml --extend"]
-    table = said["bottega calibrate job.yaml"]
+    assert "(0 in this run" in output["bottega run job.yaml"]
+    assert "(0 in this run" in output["bottega run job.yaml --extend"]
+    table = output["bottega calibrate job.yaml"]
     assert "8 sampled rows" in table
     assert re.search(r"100% *\S* *inf *\S* *8\.0", table)  # 2 evaluations, and the teacher's 6
-    assert "0 rows had failed" in said["bottega retry out/"]
-    assert "all is well: 22 rows" in said["bottega verify out/"]
+    assert "0 rows had failed" in output["bottega retry out/"]
+    assert "all is well: 22 rows" in output["bottega verify out/"]
     assert (tmp_path / "out/sheet.png").is_file()
-    assert "threshold: " in said["bottega run examples/shapes.yaml"]
+    assert "threshold: " in output["bottega run examples/shapes.yaml"]
     look_at_the_demo(tmp_path / "out/shapes-demo")
     run_the_python_of_the_readme(tmp_path, monkeypatch)
 

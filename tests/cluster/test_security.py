@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,10 +98,38 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
         yield Session(process, address, Path(token_file), Path(folder), output)
 
 
+Clients = dict[str, subprocess.CompletedProcess[str]]
+
+
 def _environment(home: Path, **variables: str) -> dict[str, str]:
     """Without any token of whoever runs the tests."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
     return {**kept, "HOME": str(home), "PYTHONPATH": str(ROOT), **variables}
+
+
+@pytest.fixture(scope="module")
+def clients(session: Session, tmp_path_factory: pytest.TempPathFactory) -> Clients:
+    """Every client's end, by name. They run at once: most of their time goes into waiting."""
+    home = tmp_path_factory.mktemp("home")
+    (home / ".ray").mkdir()
+    (home / ".ray/auth_token").write_text(session.token)
+    nobody = tmp_path_factory.mktemp("nobody")
+    own = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(session.token_file)}
+    wrong = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}
+    scripts: dict[str, tuple[str, Path, dict[str, str]]] = {
+        "with the token": (STRANGER, nobody, own),
+        "without a token": (STRANGER, nobody, {}),
+        "with a wrong token": (STRANGER, nobody, wrong),
+        "attaching without a token": (ATTACHING, nobody, {}),
+        "attaching with a wrong token": (ATTACHING, nobody, {"RAY_AUTH_TOKEN": "wrong" * 12}),
+        "attaching with a file": (ATTACHING, home, {}),
+    }
+    with ThreadPoolExecutor(len(scripts)) as at_once:
+        running = {
+            name: at_once.submit(_run, script, session, where, **variables)
+            for name, (script, where, variables) in scripts.items()
+        }
+    return {name: client.result() for name, client in running.items()}
 
 
 def _run(
@@ -119,49 +148,39 @@ def _run(
     )
 
 
-def test_with_the_token_work_is_taken(session: Session, tmp_path: Path) -> None:
+def test_with_the_token_work_is_taken(clients: Clients) -> None:
     """The other tests would mean nothing if this one did not pass."""
-    own = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(session.token_file)}
-    end = _run(STRANGER, session, tmp_path, **own)
+    end = clients["with the token"]
     assert "RAN 42" in end.stdout, end.stderr
 
 
-def test_without_a_token_no_work_is_taken(session: Session, tmp_path: Path) -> None:
-    end = _run(STRANGER, session, tmp_path)
+@pytest.mark.parametrize("name", ["without a token", "with a wrong token"])
+def test_without_the_token_no_work_is_taken(name: str, clients: Clients) -> None:
+    end = clients[name]
     assert end.returncode != 0
     assert "RAN" not in end.stdout
     assert "Unauthenticated" in end.stderr
 
 
-def test_with_a_wrong_token_no_work_is_taken(session: Session, tmp_path: Path) -> None:
-    wrong = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}
-    end = _run(STRANGER, session, tmp_path, **wrong)
-    assert end.returncode != 0
-    assert "RAN" not in end.stdout
-    assert "Unauthenticated" in end.stderr
-
-
-def test_attaching_without_a_token_is_told_in_a_sentence(session: Session, tmp_path: Path) -> None:
-    end = _run(ATTACHING, session, tmp_path)
+def test_attaching_without_a_token_is_refused_in_a_sentence(
+    session: Session, clients: Clients
+) -> None:
+    end = clients["attaching without a token"]
     assert f"REFUSED the Ray at '{session.address}' asks for a token" in end.stdout, end.stderr
     assert "~/.ray/auth_token" in end.stdout
     assert "Traceback" not in end.stdout + end.stderr
 
 
-def test_attaching_with_a_wrong_token_is_told_without_it(session: Session, tmp_path: Path) -> None:
-    end = _run(ATTACHING, session, tmp_path, RAY_AUTH_TOKEN="wrong" * 12)
+def test_attaching_with_a_wrong_token_is_refused_without_showing_it(clients: Clients) -> None:
+    end = clients["attaching with a wrong token"]
     assert "REFUSED" in end.stdout
     assert "does not take the token" in end.stdout
     assert "wrongwrong" not in end.stdout + end.stderr
     assert "Traceback" not in end.stdout + end.stderr
 
 
-def test_attaching_takes_the_users_token_from_its_usual_file(
-    session: Session, tmp_path: Path
-) -> None:
-    (tmp_path / ".ray").mkdir()
-    (tmp_path / ".ray/auth_token").write_text(session.token)
-    end = _run(ATTACHING, session, tmp_path)
+def test_attaching_takes_the_users_token_from_its_usual_file(clients: Clients) -> None:
+    end = clients["attaching with a file"]
     assert "RAN 42" in end.stdout, end.stdout + end.stderr
 
 

@@ -79,7 +79,8 @@ def test_an_edit_with_several_drawings_and_a_broken_picture(
             assert row["nfe"] == 4 + (row["teacher_score"] is not None) * 6
     assert rows[0]["picture"]["path"] == "one.png"
     sizes = {"student": {"size": 2}, "oracle": {"size": 1}, "teacher": {"size": 2}}
-    run_here(output=str(tmp_path / "again"), **{**fields, "pools": sizes})
+    again = {**fields, "pools": sizes, "output": str(tmp_path / "again")}
+    run_here(wait_for_all=True, **again)
     assert hashes(tmp_path / "again") == hashes(tmp_path / "out")
 
 
@@ -95,7 +96,7 @@ def test_an_instruction_is_followed_and_its_target_is_scored(
     tmp_path: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    """By an editor with random weights, so the pictures mean nothing: what they come from does."""
+    """The editor has random weights: its pictures mean nothing, but their numbers and scores do."""
     editor = str(build(name, tmp_path_factory.mktemp("editor")))
     targets, instructions = CAPTIONS[:12], [f"make it number {number}" for number in range(12)]
     table = pa.table(
@@ -133,8 +134,9 @@ def test_an_instruction_is_followed_and_its_target_is_scored(
     scores, _ = oracle.score(targets, [(0, place) for place in range(12)], shown)
     kept = [row[f"{row['source']}_score"] for row in rows]
     assert kept == pytest.approx(scores, abs=1e-4)
-    sizes = {"student": {"size": 2}, "oracle": {"size": 1}, "teacher": {"size": 2}}
-    run_here(output=str(tmp_path / "again"), **{**fields, "pools": sizes})
+    sizes = {"student": {"size": 2}, "oracle": {"size": 1}, "teacher": {"size": 1}}
+    again = {**fields, "pools": sizes, "output": str(tmp_path / "again")}
+    run_here(wait_for_all=True, **again)
     assert hashes(tmp_path / "again") == hashes(tmp_path / "out")
 
 

@@ -7,12 +7,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.output.folder import OutputFolder
-from tests.cluster.conftest import rows_of
-from tests.cluster.test_command import bottega, job_file
+from jobs.output.verify import verify
+from tests.cluster.conftest import RunJob, rows_of
 
 
-def test_a_job_of_stand_ins_takes_the_time_of_their_profiles(tmp_path: Path) -> None:
+def test_a_job_of_stand_ins_takes_the_time_of_their_profiles(
+    run_here: RunJob, tmp_path: Path
+) -> None:
     """300 times as fast as real; by the schedule the second half of the rows is refined."""
     pq.write_table(
         pa.table({"prompt": [f"picture {n}" for n in range(96)], "row": range(96)}),
@@ -20,8 +21,7 @@ def test_a_job_of_stand_ins_takes_the_time_of_their_profiles(tmp_path: Path) -> 
     )
     own = {"batch_size": 4, "width": 64, "height": 64}
     fast = {"load_seconds": 0.1, "speed": 300}
-    file = job_file(
-        tmp_path,
+    job, _ = run_here(
         models={
             "preset": "timed",
             "student": {"timed": fast, **own},
@@ -35,13 +35,11 @@ def test_a_job_of_stand_ins_takes_the_time_of_their_profiles(tmp_path: Path) -> 
         rows_per_part=32,
         teacher_steps=30,
     )
-    end = bottega("run", file, "-v")
-    assert end.returncode == 0, end.stdout + end.stderr
-    rows = rows_of(tmp_path / "out")
+    rows = rows_of(job.output.path)
     assert [row["source"] for row in rows] == ["student"] * 48 + ["teacher"] * 48
     assert all((row["student_score"] < 0.5) == (row["row"] >= 48) for row in rows)
     assert {row["nfe"] for row in rows} == {1, 61}
-    records = OutputFolder(tmp_path / "out").records().values()
+    records = job.output.records().values()
     seconds = {
         pool: sum(r["seconds"].get(pool, 0) for r in records)
         for pool in ("student", "oracle", "teacher")
@@ -49,5 +47,5 @@ def test_a_job_of_stand_ins_takes_the_time_of_their_profiles(tmp_path: Path) -> 
     # 24 batches drawn and 36 scored; 12 refined, 30 steps of the 50 that the profile has.
     wanted = {"student": 24 * 0.22, "oracle": 36 * 0.08, "teacher": 12 * 0.6 * 3.68}
     for pool, whole in wanted.items():
-        assert whole / 300 <= seconds[pool] < whole / 300 + 1, pool
-    assert bottega("verify", tmp_path / "out").returncode == 0
+        assert whole / 300 <= seconds[pool] < whole / 300 + 2, pool
+    assert list(verify(job.output)) == []

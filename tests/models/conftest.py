@@ -26,6 +26,12 @@ Loaded = Callable[..., Diffusion]
 Note = Callable[[str, str, float | bool], None]
 
 
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    """Several would wait for each other where another worker computes on the same cores."""
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="session")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
     """The folder of a tiny pipeline, by its name in `tiny.BUILDERS`."""
@@ -39,7 +45,6 @@ def loaded(folders: Folders) -> Loaded:
 
     @cache
     def load(name: str, fields: str) -> Diffusion:
-        torch.set_num_threads(1)
         return Diffusion(settings_for(folders(name), **json.loads(fields)))
 
     return lambda name, **fields: load(name, json.dumps(fields, sort_keys=True))

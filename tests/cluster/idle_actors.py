@@ -1,0 +1,115 @@
+"""Actors that a job no longer needs, kept for the next job with the same model.
+
+The process of an actor spends six seconds of a core on importing torch and diffusers; a small job
+takes two. So `keeping_actors` lets a job begin with actors that an earlier job ended with, if they
+are of the same class with the same settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+import ray
+from ray.exceptions import GetTimeoutError, RayActorError
+
+import jobs.execution.ray_executor
+from actors.pool import Pool
+from jobs.scaling.initial_sizes import PoolPlan
+
+MOST = 6
+"""Idle actors at once: each holds 0.5 GB. Chosen: one of each kind for two sorts of jobs."""
+
+ALIVE_SECONDS = 10.0
+"""An idle actor answers within milliseconds; one that does not is killed."""
+
+Key = tuple[type, str, Any]
+
+
+class IdleActors:
+    """The oldest first."""
+
+    def __init__(self) -> None:
+        self._idle: list[tuple[Key, Any]] = []
+        self._keys: dict[str, Key] = {}
+        """By the id of each actor that was started."""
+
+    def started(self, key: Key, actor: Any) -> None:
+        """Remember of an actor whose model it has."""
+        self._keys[actor._actor_id.hex()] = key
+
+    def keep(self, actor: Any) -> None:
+        """Take an actor that has nothing to do; kill it if it is of a class that a test made."""
+        key = self._keys[actor._actor_id.hex()]
+        if key[0].__module__.startswith("actors."):
+            self._idle.append((key, actor))
+        else:
+            ray.kill(actor)
+        while len(self._idle) > MOST:
+            ray.kill(self._idle.pop(0)[1])
+
+    def take(self, key: Key) -> Any | None:
+        """An idle actor that lives, or None."""
+        for place, (kept, actor) in enumerate(self._idle):
+            if kept == key:
+                del self._idle[place]
+                return actor if _answers(actor) else self.take(key)
+        return None
+
+    def clear(self) -> None:
+        """Kill all, for a test that looks at the processes of its own job."""
+        while self._idle:
+            ray.kill(self._idle.pop()[1])
+
+
+def _answers(actor: Any) -> bool:
+    try:
+        ray.get(actor.ready.remote(), timeout=ALIVE_SECONDS)
+    except (RayActorError, GetTimeoutError):
+        ray.kill(actor)
+        return False
+    return True
+
+
+@dataclass(frozen=True)
+class _Reusing:
+    """What `ray.remote(kind)` is to the executor; `remote` prefers an idle actor to a new one."""
+
+    kind: type
+    new: Any
+    idle: IdleActors
+
+    def remote(self, *settings: Any, **options: Any) -> Any:
+        key = (self.kind, repr(settings), options)
+        if (actor := self.idle.take(key)) is None:
+            actor = self.new.remote(*settings, **options)
+            self.idle.started(key, actor)
+        return actor
+
+
+@contextmanager
+def keeping_actors() -> Iterator[IdleActors]:
+    """Have pools keep their idle actors when a job ends, and start with them."""
+    idle = IdleActors()
+    make_class = jobs.execution.ray_executor._actor
+
+    def actor_class(kind: type, plan: PoolPlan) -> _Reusing:
+        # Without a core of its own, or idle actors would keep the cores from those that start.
+        return _Reusing(kind, make_class(kind, replace(plan, cpus=0.0)), idle)
+
+    def stop(pool: Pool) -> None:
+        for actor in pool.actors:
+            if actor.ready and not actor.calls:
+                idle.keep(actor.handle.actor)
+            else:
+                ray.kill(actor.handle.actor)
+        pool.actors.clear()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("jobs.execution.ray_executor._actor", actor_class)
+        patch.setattr(Pool, "stop", stop)
+        yield idle
+    idle.clear()
