@@ -130,7 +130,7 @@ class LocalDispatcher:
             case Stage.SCORE_REFINED:
                 return Done(call, tuple(seed % 1000 / 1000 + 0.25 for seed in seeds))
             case Stage.ENCODE_DRAWN | Stage.ENCODE_REFINED:
-                owner.refs[call, OutputKind.FILES] = [  # type: ignore[assignment]
+                owner.refs[call, OutputKind.FILES] = [
                     picture(f"{call.stage} {seed}") for seed in seeds
                 ]
             case Stage.COMMIT:
@@ -146,7 +146,7 @@ class LocalDispatcher:
             owner.record = write_part(
                 *(self.job.output, part.index, part.first_row, part.table, results),
                 *(self.job.spec.image_format, self.job.spec.save_student, owner.facts()),
-                *files,  # type: ignore[arg-type]
+                *files,
             )
         except OutputFailedError as error:
             return Failed(call, str(error))
