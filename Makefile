@@ -17,7 +17,7 @@ demo: $(STAMP)
 	$(BIN)/bottega sheet out/shapes-demo
 
 # tests/conftest.py says which tests stay together on a worker, and in which order.
-PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder
+PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder
 
 test: $(STAMP) lint
 	$(PYTEST) -m 'not slow' --durations 10

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadScopeScheduling
 
 # No deadlines: these machines are noisy, and a timed test fails for others' reasons.
 settings.register_profile("bottega", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("bottega")
-
-HERE = Path(__file__).parent
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -23,20 +22,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Say which tests stay together on one of several workers (`--dist loadgroup`)."""
-    if config.pluginmanager.hasplugin("xdist"):
-        for item in items:
-            item.add_marker(pytest.mark.xdist_group(group_of(item.path)))
+class RayTogether(LoadScopeScheduling):  # type: ignore[misc]
+    """Which tests stay together on one of several workers."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        """A file's tests stay together: they share what its fixtures made.
+
+        All tests on a real Ray are one group: they share a Ray and its actors, and one Ray at a
+        time keeps two cores busy while its actors load. pytest finds them first, so that one
+        worker begins with the longest group, and another does the files meanwhile.
+        """
+        file = nodeid.partition("::")[0]
+        return "ray" if file.startswith(("tests/chaos/", "tests/cluster/")) else file
 
 
-def group_of(file: Path) -> str:
-    """A file's tests stay together: they share what its fixtures made.
-
-    All tests on a real Ray are one group: they share a Ray and its actors, and one Ray at a time
-    keeps two cores busy while its actors load. pytest finds them first, so that one worker begins
-    with the longest group, and another does the files meanwhile.
-    """
-    folder = file.relative_to(HERE).parts[0]
-    return "ray" if folder in ("chaos", "cluster") else str(file.relative_to(HERE))
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """xdist asks for it on the controller; its own markers come too late in a conftest."""
+    return RayTogether(config, log)
