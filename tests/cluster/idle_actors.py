@@ -18,6 +18,7 @@ from ray.exceptions import GetTimeoutError, RayActorError
 
 import jobs.execution.ray_executor
 from actors.pool import Pool
+from jobs.execution.ray_executor import RayActor
 from jobs.scaling.initial_sizes import PoolPlan
 
 MOST = 6
@@ -102,6 +103,8 @@ def keeping_actors() -> Iterator[IdleActors]:
 
     def stop(pool: Pool) -> None:
         for actor in pool.actors:
+            if not isinstance(actor.handle, RayActor):
+                continue  # a plan's, on the virtual clock
             if actor.ready and not actor.calls:
                 idle.keep(actor.handle.actor)
             else:

@@ -35,7 +35,7 @@ TEST = [
     ".venv/bin/ruff check .",
     ".venv/bin/ruff format --check .",
     ".venv/bin/mypy",
-    ".venv/bin/python -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder "
+    ".venv/bin/python -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder "
     "-m 'not slow' --durations 10",
 ]
 
