@@ -1,170 +1,368 @@
-"""Student, oracle and teacher on a GPU: `python -m benchmarks.gpu --models sd15 sdxl sd35`.
+"""Student, oracle and teacher on a GPU, the most important first: `python -m benchmarks.gpu`.
 
 Models of published sizes with random weights (benchmarks/gpu_models.py, and ImageReward at its
-size). It prints a line for each model, role, option and batch size, and lines for the comparison:
-plain diffusers, drawing and image-to-image, and the plain image-reward package. A line has
+size). `--json FILE` is written anew after every line, and what `--seconds` leaves no time for is
+named there. Sections:
 
-- `pictures_per_second`: the median of some calls, after one that warms up; null: out of memory.
-- `times_plain`: our rate divided by the plain one's in the same run: diffusers' in batches of the
-  same size; image-reward's, which has no batches, one pair a call and in float32.
+- `bits`: what a row's bits depend on (benchmarks/gpu_bits.py), by precision and settings.
+- `rates`: pictures a second of our actors, of plain diffusers in batches of the same size, and of
+  plain diffusers with one prompt a call; `options` and `compile`: with these on.
+- `oracle`: ImageReward, ours and the package's own `score`, which takes one pair a call.
+- `decode`: what the autoencoder costs, by its precision and the place where bytes are made.
+
+A line of speed has
+
+- `pictures_per_second`: from the median of some calls, after one that warms up.
+- `times_plain`: that divided by the plain one's in the same run, in batches of the same size.
 - `share_of_matrix_rate`: the call's floating-point operations a second, as a share of what a large
   product of matrices reaches in this precision in the same run.
 - `peak_gib`: the most GPU memory that was allocated at once, weights included.
 - `idle_share`: the share of a call, while it is traced, in which no kernel runs.
-- `same_bits`: whether a row is the same to the bit whatever its neighbours and its place: drawn and
-  decoded, refined and decoded (in few steps), or scored; null: no two rows differed.
+- `parts`: milliseconds of a call by part, each with the GPU waited for, so they add up to more.
 
-Without a GPU it runs tiny models only (`--models tiny`, with a small oracle), which shows that it
-works, but no speed.
+Without a GPU it runs the tiny models only (`--models tiny-sd`), which shows that it works.
 """
 
 from __future__ import annotations
 
 import argparse
-import gc
-import json
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
 from inspect import signature
 from pathlib import Path
-from statistics import median
 from time import perf_counter
 from typing import Any
 
+import diffusers
 import numpy as np
 import torch
+import transformers
 from diffusers import AutoPipelineForImage2Image, DiffusionPipeline
-from torch.profiler import ProfilerActivity, profile
-from torch.utils.flop_counter import FlopCounterMode
 
 from actors.images import Pictures
 from actors.models.batches import best_device
 from actors.models.diffusion import Diffusion
 from actors.models.oracles.image_reward import ImageReward
 from actors.oracle import Oracle
-from actors.settings import DiffusionSettings, OracleSettings
+from actors.refinement import Refinement
+from actors.settings import OracleSettings, StudentSettings, TeacherSettings
+from actors.student import Student
+from actors.teacher import Teacher
+from benchmarks import gpu_bits
+from benchmarks.gpu_bits import STRENGTH, rows
+from benchmarks.gpu_meter import Call, Line, Meter, Parts
 from benchmarks.gpu_models import MODELS, save
+from benchmarks.gpu_report import Report
 from tests.models.reward import make_folder, one_by_one, small_encoder
 
-PROMPTS = ["a small red circle left of a large blue square", "a dog on a mat", "two birds"]
 STUDENT = {"steps": 4, "guidance_scale": 1.0}
 TEACHER = {"steps": 25, "guidance_scale": 7.5}
-ROLES: dict[str, dict[str, Any]] = {"student": STUDENT, "teacher": TEACHER}
-STRENGTH = 0.6
-FEW_STEPS = 4
-PLAIN_ORACLE = "oracle, plain image-reward, one pair a call"
-
-Line = dict[str, Any]
-Made = tuple[Callable[[], object], Line]
-"""A call to be timed, and its known figures."""
-OfRows = Callable[[slice], np.ndarray]
-"""Makes or scores some rows of a batch."""
+REFINEMENT = Refinement("refine", STRENGTH, round(STRENGTH * 25), "latents")
 
 
-def rows(count: int) -> tuple[list[str], list[int]]:
-    """Prompts and seeds."""
-    return [PROMPTS[row % len(PROMPTS)] for row in range(count)], list(range(count))
+def our_settings(role: str, name: str, folder: Path, batch: int, **more: Any) -> Any:
+    """The settings of our student or teacher."""
+    model = MODELS[name]
+    kind, fields = (StudentSettings, STUDENT) if role == "student" else (TeacherSettings, TEACHER)
+    shape = {"width": model.side, "height": model.side, "dtype": model.dtype}
+    return kind(path=str(folder), batch_size=batch, **{**shape, **fields, **more})
 
 
-class Meter:
-    """Times a call on a device."""
-
-    def __init__(self, device: torch.device, repeats: int) -> None:
-        self.device, self.repeats = device, repeats
-        self.is_gpu = device.type == "cuda"
-        self.matrix_rate = {
-            dtype: self._matrix_rate(getattr(torch, dtype))
-            for dtype in ("float32", "float16", "bfloat16")
-        }
-
-    def _matrix_rate(self, dtype: torch.dtype) -> float:
-        """Floating-point operations per second of a large product of matrices."""
-        side = 8192 if self.is_gpu else 256
-        one = torch.randn(side, side, device=self.device).to(dtype)
-        return 2 * side**3 / self.seconds(lambda: one @ one)
-
-    def seconds(self, call: Callable[[], object]) -> float:
-        """The median of some calls, after one that warms up (and compiles)."""
-        call()
-        taken = []
-        for _ in range(self.repeats):
-            self._wait()
-            start = perf_counter()
-            call()
-            self._wait()
-            taken.append(perf_counter() - start)
-        return median(taken)
-
-    def _wait(self) -> None:
-        if self.is_gpu:
-            torch.cuda.synchronize(self.device)
-
-    def line(self, call: Callable[[], object], pictures: int, dtype: str) -> Line:
-        """All figures of a call that makes this many pictures."""
-        if self.is_gpu:
-            torch.cuda.reset_peak_memory_stats(self.device)
-        seconds = self.seconds(call)
-        with FlopCounterMode(display=False) as counter:
-            call()
-        rate = counter.get_total_flops() / seconds
-        return {
-            "pictures_per_second": pictures / seconds,
-            "share_of_matrix_rate": rate / self.matrix_rate[dtype],
-            "peak_gib": torch.cuda.max_memory_allocated(self.device) / 2**30
-            if self.is_gpu
-            else None,
-            "idle_share": self._idle(call),
-        }
-
-    def _idle(self, call: Callable[[], object]) -> float | None:
-        """The share of the call in which no kernel runs."""
-        if not self.is_gpu:
-            return None
-        with profile(activities=[ProfilerActivity.CUDA]) as trace:
-            self._wait()
-            start = perf_counter()
-            call()
-            self._wait()
-            wall = perf_counter() - start
-        busy: float = sum(event.self_device_time_total for event in trace.key_averages()) / 1e6
-        return max(0.0, 1 - busy / wall)
+def our_actor(settings: Any) -> Student | Teacher:
+    """The class of which Ray makes actors."""
+    if isinstance(settings, StudentSettings):
+        return Student(settings)
+    return Teacher(settings, REFINEMENT)
 
 
-def settings_for(name: str, folder: Path, batch_size: int, **fields: Any) -> DiffusionSettings:
-    _, dtype, side = MODELS[name]
-    shape = {"width": side, "height": side, "dtype": dtype, "batch_size": batch_size}
-    return DiffusionSettings(path=str(folder), **{**shape, **fields})
+def our_call(actor: Student | Teacher, batch: int) -> Call:
+    """A call with a whole batch, as the driver makes it."""
+    prompts, seeds = rows(batch)
+    if isinstance(actor, Student):
+        return lambda: actor.draw(prompts, seeds, micro_batch_size=batch)
+    start = actor.diffusion.draw(prompts, seeds, 1, batch).cpu()
+    picks = [(0, row) for row in seeds]
+    return lambda: actor.refine(prompts, seeds, picks, start, micro_batch_size=batch)
 
 
-def draw_plan(model: Diffusion, steps: int) -> OfRows:
-    """A student's calls."""
-    prompts, seeds = rows(model.settings.batch_size)
-    return lambda part: model.decode(model.draw(prompts[part], seeds[part], steps))
+def plain_pipeline(name: str, folder: Path, device: torch.device) -> Any:
+    """The pipeline as a user of diffusers loads it."""
+    pipe: Any = DiffusionPipeline.from_pretrained(folder, dtype=getattr(torch, MODELS[name].dtype))
+    pipe = pipe.to(device)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
 
 
-def refining(model: Diffusion, steps: int) -> OfRows:
-    """A teacher's calls on latents."""
-    prompts, seeds = rows(model.settings.batch_size)
-    start = model.draw(prompts, seeds, 1)
+def plain_call(pipe: Any, name: str, role: str, batch: int) -> Call:
+    """The call of a user of diffusers for a batch of pictures."""
+    prompts, seeds = rows(batch)
+    size = {"width": MODELS[name].side, "height": MODELS[name].side}
+    noise = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+    draw = {"num_inference_steps": STUDENT["steps"], **size}
+    if role == "student":
+        return lambda: pipe(
+            prompts, generator=noise, guidance_scale=STUDENT["guidance_scale"], **draw
+        )
+    pictures = pipe(prompts, generator=noise, **draw).images
+    improving: Any = AutoPipelineForImage2Image.from_pipe(pipe)
+    improving.set_progress_bar_config(disable=True)
+    fields = {
+        "num_inference_steps": TEACHER["steps"],
+        "guidance_scale": TEACHER["guidance_scale"],
+        "strength": STRENGTH,
+        **{key: value for key, value in size.items() if key in signature(improving).parameters},
+    }
+    return lambda: improving(prompts, image=pictures, generator=noise, **fields)
 
-    def made(part: slice) -> Pictures:
-        # The seeds are the places: a tensor cannot be sliced backwards.
-        own = start[seeds[part]]
-        return model.decode(model.refine(prompts[part], seeds[part], own, STRENGTH, steps))
 
-    return made
+class Bench:
+    """The sections, for models that are built and saved when they are first asked for."""
 
+    def __init__(self, report: Report, home: Path, largest: int, all_settings: bool) -> None:
+        self.report, self.home, self.meter = report, home, report.meter
+        self.largest, self.all_settings = largest, all_settings
+        self.folders: dict[str, Path] = {}
 
-def scoring(oracle: Oracle) -> OfRows:
-    """An oracle's calls on pictures."""
-    prompts, places = rows(oracle.settings.batch_size)
-    shown = noise(len(prompts))
-    return lambda part: np.array(
-        oracle.score(prompts[part], [(0, place) for place in places[part]], shown)[0]
-    )
+    def folder(self, name: str) -> Path:
+        """Of a pipeline. Raises KeyError if it could not be built."""
+        if name not in self.folders:
+
+            def build() -> Line:
+                self.folders[name] = save(name, self.home / name, self.meter.device)
+                return {}
+
+            self.report.add("build", build)
+            self.report.free()
+        return self.folders[name]
+
+    def batches(self, name: str, role: str) -> list[int]:
+        """The batch sizes at which speed is measured."""
+        return [batch for batch in MODELS[name].batches[role] if batch <= self.largest]
+
+    def run(self, section: str, name: str) -> None:
+        """One section with one model."""
+        self.report.section, self.report.model = section, name
+        if section == "oracle":
+            self.oracle()
+        elif perf_counter() < self.report.end:
+            try:
+                getattr(self, section)(name)
+            except KeyError:
+                self.report.add(section, lambda: {"error": "there is no such model"})
+        else:
+            self.report.add(section, dict)
+
+    def bits(self, name: str) -> None:
+        """Each stage, by precision and settings."""
+        folder, model = self.folder(name), MODELS[name]
+        dtypes = ("float16", "bfloat16") if self.meter.is_gpu else (model.dtype,)
+        size = sorted({batch for sizes in model.batches.values() for batch in sizes})[1]
+        for dtype in sorted(dtypes, key=lambda dtype: dtype != model.dtype):
+            self._bits(
+                name, folder, size, dtype, all_settings=self.all_settings and dtype == model.dtype
+            )
+        self._bits(name, folder, size, model.dtype, channels_last=True)
+
+    def _bits(
+        self,
+        name: str,
+        folder: Path,
+        size: int,
+        dtype: str,
+        all_settings: bool = False,
+        **more: Any,
+    ) -> None:
+        how = ", ".join([dtype, *more])
+        # Guidance of the teacher's: two evaluations a step, as in a teacher's batches.
+        settings = our_settings("teacher", name, folder, size, **{**more, "dtype": dtype})
+        with self.report.model_of(how, partial(Diffusion, settings)) as loaded:
+            if loaded is None:
+                return
+            found = self._stages(loaded, how)
+            modules = partial(gpu_bits.place_dependent_modules, loaded)
+            self.report.add(f"{how}: modules that depend on the place", modules, batch=size)
+            chosen = gpu_bits.settings_of_the_device()
+            for setting in chosen if all_settings else ("as it is",):
+                with chosen[setting]():
+                    self._compare(found, size, f"{how}, {setting}")
+
+    def _compare(
+        self, stages: dict[str, gpu_bits.OfRows], size: int, how: str, one_shape: bool = False
+    ) -> None:
+        for stage, made in stages.items():
+            compare = partial(gpu_bits.compared, made, size, one_shape)
+            self.report.add(f"{how}: {stage}", compare, batch=size)
+
+    def _stages(self, loaded: Diffusion, how: str) -> dict[str, gpu_bits.OfRows]:
+        found: dict[str, gpu_bits.OfRows] = {}
+        self.report.add(f"{how}: inputs", lambda: found.update(gpu_bits.stages(loaded)) or {})
+        return found
+
+    def rates(self, name: str) -> None:
+        """Ours and plain diffusers."""
+        folder, model = self.folder(name), MODELS[name]
+        plain: dict[tuple[str, int], float] = {}
+        with self.report.model_of("plain", partial(self._plain, name, folder)) as pipe:
+            for role in model.batches if pipe else ():
+                for batch in self.batches(name, role):
+                    make = partial(self._plain_line, pipe, name, role, batch)
+                    line = self.report.add(f"{role}, plain diffusers", make, batch=batch)
+                    plain[role, batch] = line.get("pictures_per_second", 0)
+        for role in model.batches:
+            self._ours(name, role, plain)
+
+    def _plain(self, name: str, folder: Path) -> Any:
+        return plain_pipeline(name, folder, self.meter.device)
+
+    def _plain_line(self, pipe: Any, name: str, role: str, batch: int) -> Line:
+        return self.meter.line(plain_call(pipe, name, role, batch), batch, MODELS[name].dtype)
+
+    def _ours(self, name: str, role: str, plain: dict[tuple[str, int], float], **more: Any) -> None:
+        model = MODELS[name]
+        batches = self.batches(name, role)
+        # Compiled for one shape: another would be compiled anew.
+        batches = batches[1:2] if more.get("compile") else batches
+        what = ", ".join([f"{role}, ours", *more])
+        compiled = bool(more.get("compile"))
+        settings = our_settings(role, name, self.folder(name), batches[-1], **more)
+        with self.report.model_of(what, partial(our_actor, settings)) as actor:
+            for batch in batches if actor is not None else ():
+
+                def measured(batch: int = batch) -> Line:
+                    call = our_call(actor, batch)
+                    line = self.meter.line(call, batch, model.dtype, counted=not compiled)
+                    if beside := plain.get((role, batch)):
+                        line["times_plain"] = line["pictures_per_second"] / beside
+                    if alone := plain.get((role, 1)):
+                        line["times_plain_one_by_one"] = line["pictures_per_second"] / alone
+                    return line
+
+                if self.report.section != "parts":
+                    self.report.add(what, measured, batch=batch)
+            if actor is not None and not compiled:
+                our_call(actor, batches[0])()  # A teacher makes its pipeline at its first call.
+                parts = Parts(actor.diffusion, self.meter)
+                for batch in batches:
+                    make = partial(self._parts, parts, actor, batch)
+                    self.report.add(f"{what}: parts", make, batch=batch)
+                del parts
+            if actor is not None and compiled:
+                stages = self._stages(actor.diffusion, what)
+                self._compare(stages, batches[0], what, one_shape=True)
+
+    @staticmethod
+    def _parts(parts: Parts, actor: Student | Teacher, batch: int) -> Line:
+        return {"parts": parts.of(our_call(actor, batch))}
+
+    def parts(self, name: str) -> None:
+        """Of what the calls are made, without their rates."""
+        for role in MODELS[name].batches:
+            self._ours(name, role, {})
+
+    def options(self, name: str) -> None:
+        """Channels last."""
+        for role in MODELS[name].batches:
+            self._ours(name, role, {}, channels_last=True)
+
+    def compile(self, name: str) -> None:
+        """torch.compile, for the middle batch."""
+        for role in MODELS[name].batches:
+            self._ours(name, role, {}, compile=True)
+
+    def decode(self, name: str) -> None:
+        """The autoencoder by itself: its precision, and where the bytes are made."""
+        batch = MODELS[name].batches["student"][1]
+        settings = our_settings("student", name, self.folder(name), batch)
+        with self.report.model_of("student", partial(Diffusion, settings)) as model:
+            if model is None:
+                return
+            prompts, seeds = rows(batch)
+            latents = model.draw(prompts, seeds, 1)
+            for dtype in ("float32", "float16", "bfloat16") if self.meter.is_gpu else ("float32",):
+                for layout in (torch.contiguous_format, torch.channels_last):
+                    make = partial(self._decode_line, model, latents, dtype, layout)
+                    self.report.add(f"decode, {dtype}, {str(layout)[6:]}", make, batch=batch)
+
+    def _decode_line(
+        self, model: Diffusion, latents: torch.Tensor, dtype: str, layout: torch.memory_format
+    ) -> Line:
+        vae = model.pipe.vae.to(getattr(torch, dtype)).to(memory_format=layout)
+        scaled = latents.to(vae.dtype) / model._scale() + model._shift()
+
+        @torch.inference_mode()
+        def network() -> torch.Tensor:
+            decoded: torch.Tensor = vae.decode(scaled).sample
+            return decoded
+
+        @torch.inference_mode()
+        def bytes_on_the_device() -> np.ndarray:
+            pixels = (network().float() / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1)
+            return (pixels * 255).round().to(torch.uint8).cpu().numpy()
+
+        @torch.inference_mode()
+        def bytes_on_the_host() -> np.ndarray:
+            pictures = model.pipe.image_processor.postprocess(network(), output_type="np")
+            return np.asarray((pictures * 255).round(), dtype=np.uint8)
+
+        line = self.meter.line(network, len(latents), dtype)
+        ways = {"on_the_device": bytes_on_the_device, "on_the_host": bytes_on_the_host}
+        for way, call in ways.items():
+            made = call()
+            line[f"{way}_ms"] = self.meter.seconds(call) * 1000
+            line.setdefault("sha256", gpu_bits.digest(made))
+        line["same_bytes"] = np.array_equal(bytes_on_the_device(), bytes_on_the_host())
+        return line
+
+    def oracle(self) -> None:
+        """ImageReward, at its size on a GPU, and else tiny."""
+        is_gpu = self.meter.is_gpu
+        folder = self.home / "oracle"
+        with nullcontext() if is_gpu else small_encoder():
+            self.report.add(
+                "build", lambda: {"folder": make_folder(folder, 12 if is_gpu else 1).name}
+            )
+            batch = 32 if is_gpu else 2
+
+            def settings(dtype: Any) -> OracleSettings:
+                fields = {"path": str(folder), "batch_size": batch, "dtype": dtype}
+                return OracleSettings(kind="image-reward", **fields)
+
+            beside = self.report.add(
+                "plain, one pair a call",
+                partial(self._plain_oracle, settings("float32")),
+                batch=batch,
+            )
+            for dtype in ("float32", "float16", "bfloat16") if is_gpu else ("float32",):
+                with self.report.model_of(dtype, partial(Oracle, settings(dtype))) as oracle:
+                    if oracle is not None:
+                        self._oracle(oracle, dtype, batch, beside.get("pictures_per_second"))
+
+    def _plain_oracle(self, settings: OracleSettings) -> Line:
+        """The calls as a user of image-reward writes them."""
+        model = ImageReward(settings, self.meter.device).model
+        model.mlp = model.mlp.head  # The package's own model, which our loading wraps.
+        prompts, _ = rows(settings.batch_size)
+        call = partial(one_by_one, model, prompts, noise(len(prompts)))
+        return self.meter.line(call, len(prompts), "float32")
+
+    def _oracle(self, oracle: Oracle, dtype: str, batch: int, beside: float | None) -> None:
+        score = gpu_bits.scores(oracle, 512)
+
+        def measured() -> Line:
+            line = self.meter.line(lambda: score(range(batch), None), batch, dtype)
+            if beside:
+                line["times_plain"] = line["pictures_per_second"] / beside
+            return line
+
+        self.report.add(f"ours, {dtype}", measured, batch=batch)
+        chosen = gpu_bits.settings_of_the_device()
+        for setting in ("as it is", "matmul.allow_tf32"):
+            with chosen[setting]():
+                make = partial(gpu_bits.compared, score, batch)
+                self.report.add(f"ours, {dtype}, {setting}: bits", make, batch=batch)
 
 
 def noise(count: int) -> Pictures:
@@ -172,180 +370,22 @@ def noise(count: int) -> Pictures:
     return np.random.default_rng(0).integers(0, 256, (count, 512, 512, 3), dtype=np.uint8)
 
 
-def same_bits(made: OfRows) -> bool | None:
-    """Whether a row is the same to the bit whatever its neighbours and its place.
-
-    None if there is only one row, or if all are alike, as black pictures are.
-    """
-    together, alone = made(slice(None)), made(slice(1))
-    if (together == together[:1]).all():
-        return None
-    turned = made(slice(None, None, -1))[::-1]
-    return np.array_equal(together, turned) and np.array_equal(together[:1], alone)
+PLAN = (
+    ("bits", "sd15"), ("bits", "sdxl"), ("oracle", "sd15"), ("rates", "sdxl"), ("rates", "sd15"),
+    ("bits", "sd35-medium"), ("decode", "sdxl"), ("compile", "sd15"), ("rates", "flux-schnell"),
+    ("rates", "sd35-medium"), ("options", "sdxl"), ("compile", "sdxl"), ("options", "sd15"),
+    ("parts", "sdxl"), ("rates", "sd35-large"),
+)  # fmt: skip
+"""Sections and models, the most important first."""
 
 
-def our_pipeline(settings: DiffusionSettings, role: str) -> Made:
-    """The calls that make a batch of pictures with our students and teachers."""
-    model = Diffusion(settings)
-    making, steps = draw_plan, settings.steps
-    if role == "teacher":
-        making, steps = refining, round(STRENGTH * settings.steps)
-    known = {"same_bits": same_bits(making(model, FEW_STEPS))}
-    return partial(making(model, steps), slice(None)), known
-
-
-def our_oracle(settings: OracleSettings) -> Made:
-    """The calls that score a batch with our oracles."""
-    made = scoring(Oracle(settings))
-    return partial(made, slice(None)), {"same_bits": same_bits(made)}
-
-
-def plain_oracle(settings: OracleSettings, device: torch.device) -> Made:
-    """The same calls as a user of image-reward writes them."""
-    model = ImageReward(settings, device).model
-    model.mlp = model.mlp.head  # The package's own model, which our loading wraps.
-    prompts, _ = rows(settings.batch_size)
-    return partial(one_by_one, model, prompts, noise(len(prompts))), {}
-
-
-def plain_pipeline(
-    name: str, folder: Path, device: torch.device, role: str, at_once: int, batch: int
-) -> Made:
-    """The calls of a user of diffusers for a batch of pictures, `at_once` prompts a call."""
-    _, dtype, side = MODELS[name]
-    pipe: Any = DiffusionPipeline.from_pretrained(folder, dtype=getattr(torch, dtype)).to(device)
-    fields: dict[str, Any] = {
-        "num_inference_steps": STUDENT["steps"],
-        "width": side,
-        "height": side,
-    }
-    fields["guidance_scale"] = ROLES[role]["guidance_scale"]
-    prompts, seeds = rows(batch)
-    if role == "teacher":
-        noise = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
-        start = pipe(prompts, generator=noise, output_type="latent", **fields).images
-        pipe = AutoPipelineForImage2Image.from_pipe(pipe)
-        known = signature(pipe.__call__).parameters
-        fields = {key: value for key, value in fields.items() if key in known}
-        fields |= {"num_inference_steps": TEACHER["steps"], "strength": STRENGTH}
-    pipe.set_progress_bar_config(disable=True)
-
-    def call() -> None:
-        for first in range(0, batch, at_once):
-            part = slice(first, first + at_once)
-            noise = [torch.Generator("cpu").manual_seed(seed) for seed in seeds[part]]
-            more = {"image": start[part]} if role == "teacher" else {}
-            pipe(prompts[part], generator=noise, **fields, **more)
-
-    return call, {}
-
-
-class Report:
-    """Measures a model's lines, and prints each at once."""
-
-    def __init__(self, model: str, meter: Meter) -> None:
-        self.model, self.meter = model, meter
-        self.lines: list[Line] = []
-
-    def add(
-        self,
-        what: str,
-        batch: int,
-        dtype: str,
-        make: Callable[[], Made],
-        beside: float | None = None,
-    ) -> float | None:
-        """Measure the model that `make` makes, and drop it: the next line needs its memory.
-
-        beside: the plain one's pictures per second. Returns those of this line.
-        """
-        line = self._measured(batch, dtype, make)
-        rate: float | None = line["pictures_per_second"]
-        if beside and rate:
-            line["times_plain"] = rate / beside
-        self.lines.append({"model": self.model, "what": what, "batch": batch, **line})
-        print_line(self.lines[-1])
-        # Else torch.compile leaves the ninth network uncompiled, with only a warning.
-        torch.compiler.reset()
-        gc.collect()
-        if self.meter.is_gpu:
-            torch.cuda.empty_cache()
-        return rate
-
-    def _measured(self, batch: int, dtype: str, make: Callable[[], Made]) -> Line:
-        try:
-            call, known = make()
-            return self.meter.line(call, batch, dtype) | known
-        except torch.OutOfMemoryError:
-            return {"pictures_per_second": None}
-
-
-def measure(
-    name: str, folder: Path, meter: Meter, batches: Sequence[int], compiled: bool
-) -> list[Line]:
-    """All lines of one pipeline."""
-    _, dtype, _ = MODELS[name]
-    report = Report(name, meter)
-    options: dict[str, dict[str, Any]] = {
-        "ours": {},
-        "ours, channels last": {"channels_last": True},
-    }
-    if compiled:
-        options["ours, compiled"] = {"compile": True}
-        options["ours, compiled, channels last"] = {"compile": True, "channels_last": True}
-    for role, fields in ROLES.items():
-        plain = partial(plain_pipeline, name, folder, meter.device, role)
-        first = batches[0]
-        what = f"{role}, plain diffusers, one prompt a call"
-        report.add(what, first, dtype, partial(plain, 1, first))
-        for batch in batches:
-            what = f"{role}, plain diffusers, a batch a call"
-            beside = report.add(what, batch, dtype, partial(plain, batch, batch))
-            for option, more in options.items():
-                make = partial(
-                    our_pipeline, settings_for(name, folder, batch, **fields, **more), role
-                )
-                report.add(f"{role}, {option}", batch, dtype, make, beside)
-    return report.lines
-
-
-def measure_oracle(folder: Path, meter: Meter, batches: Sequence[int], tiny: bool) -> list[Line]:
-    """All lines of ImageReward, at its size or tiny."""
-    report = Report("tiny" if tiny else "image-reward", meter)
-    with small_encoder() if tiny else nullcontext():
-        make_folder(folder, layers=1 if tiny else 12)
-
-        def settings(batch: int, dtype: Any) -> OracleSettings:
-            fields = {"path": str(folder), "batch_size": batch, "dtype": dtype}
-            return OracleSettings(kind="image-reward", **fields)
-
-        most = max(batches)
-        plain = partial(plain_oracle, settings(most, "float32"), meter.device)
-        beside = report.add(PLAIN_ORACLE, most, "float32", plain)
-        for batch in batches:
-            for dtype in ("float32", "float16") if meter.is_gpu else ("float32",):
-                make = partial(our_oracle, settings(batch, dtype))
-                report.add(f"oracle, ours, {dtype}", batch, dtype, make, beside)
-    return report.lines
-
-
-FORMS = {
-    "share_of_matrix_rate": "{:.0%} of the matrix rate",
-    "peak_gib": "{:.1f} GiB",
-    "idle_share": "{:.0%} idle",
-    "times_plain": "{:.2f} times plain",
-    "same_bits": "same bits: {}",
-}
-
-
-def print_line(line: Line) -> None:
-    """One line for people."""
-    rate = line["pictures_per_second"]
-    shown = "out of memory" if rate is None else f"{rate:9.3f} pictures/s"
-    for key, form in FORMS.items():
-        if line.get(key) is not None:
-            shown += ", " + form.format(line[key])
-    print(f"{line['model']:12} {line['what']:43} batch {line['batch']:3}: {shown}", flush=True)
+def plan(models: Sequence[str] | None, sections: Sequence[str] | None) -> list[tuple[str, str]]:
+    """The sections to run: of PLAN, or every section for models that it does not name."""
+    known = dict.fromkeys(section for section, _ in PLAN)
+    planned = {model for _, model in PLAN}
+    more = [(s, m) for m in models or () if m not in planned for s in known]
+    chosen = [*(pair for pair in PLAN if models is None or pair[1] in models), *more]
+    return [pair for pair in chosen if sections is None or pair[0] in sections]
 
 
 def main(arguments: Sequence[str] | None = None) -> list[Line]:
@@ -353,32 +393,37 @@ def main(arguments: Sequence[str] | None = None) -> list[Line]:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=["sd15", "sdxl", "sd35"])
-    parser.add_argument("--batches", nargs="+", type=int, default=[1, 4, 16])
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--compile", action="store_true", help="Measure torch.compile too.")
-    parser.add_argument("--no-oracle", action="store_true")
+    parser.add_argument("--models", nargs="+", choices=MODELS)
+    parser.add_argument("--sections", nargs="+", choices={section for section, _ in PLAN})
+    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=1e9, help="No line begins after these.")
+    parser.add_argument("--largest", type=int, default=8, help="The largest batch for speed.")
+    parser.add_argument("--all-settings", action="store_true", help="Bits by settings of torch.")
     parser.add_argument("--json", type=Path, help="Write every line here.")
     chosen = parser.parse_args(arguments)
     device = best_device()
-    if device.type == "cpu" and chosen.models != ["tiny"]:
-        parser.error("there is no GPU here: only --models tiny")
+    chosen_plan = plan(chosen.models, chosen.sections)
+    if device.type == "cpu" and not all(model.startswith("tiny") for _, model in chosen_plan):
+        parser.error("there is no GPU here: only --models tiny-sd and the like")
+    diffusers.utils.logging.set_verbosity_error()
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
     meter = Meter(device, chosen.repeats)
-    name = torch.cuda.get_device_name(device) if meter.is_gpu else "CPU"
+    about = {
+        "device": torch.cuda.get_device_name(device) if meter.is_gpu else "CPU",
+        "torch": torch.__version__,
+        "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
+        "diffusers": diffusers.__version__,
+        "transformers": transformers.__version__,
+    }
     rates = ", ".join(f"{dtype} {rate / 1e12:.3g}" for dtype, rate in meter.matrix_rate.items())
-    print(f"{name}, torch {torch.__version__}; matrices, in 10^12 operations a second: {rates}")
-    lines: list[Line] = []
+    print(f"{about}; matrices, in 10^12 operations a second: {rates}", flush=True)
+    report = Report(meter, about, chosen.json, chosen.seconds)
     with tempfile.TemporaryDirectory() as home:
-        for model in chosen.models:
-            folder = save(model, Path(home) / model, device)
-            lines += measure(model, folder, meter, chosen.batches, chosen.compile)
-        if not chosen.no_oracle:
-            tiny = chosen.models == ["tiny"]
-            lines += measure_oracle(Path(home) / "oracle", meter, chosen.batches, tiny)
-    if chosen.json:
-        about = {"device": name, "torch": torch.__version__, "matrix_rate": meter.matrix_rate}
-        chosen.json.write_text(json.dumps({**about, "lines": lines}, indent=2) + "\n")
-    return lines
+        bench = Bench(report, Path(home), chosen.largest, chosen.all_settings)
+        for section, model in chosen_plan:
+            bench.run(section, model)
+    return report.lines
 
 
 if __name__ == "__main__":

@@ -1,15 +1,16 @@
 """Pipelines of published sizes with random weights: speed does not depend on the weights.
 
-Configurations: those in the hub folders of stable-diffusion-v1-5, stable-diffusion-xl-base-1.0 and
-stable-diffusion-3.5-large; other fields have the class's default. `tiny` is for a machine without a
-GPU. Tokenizers are small, since any tokenizer pads a prompt to the same length.
+Configurations: those in the hub folders of stable-diffusion-v1-5, stable-diffusion-xl-base-1.0,
+stable-diffusion-3.5-medium and -large, and FLUX.1-schnell; other fields have the class's default.
+The tiny ones are for a machine without a GPU. Tokenizers are small, since any tokenizer pads a
+prompt to the same length.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from diffusers import (
@@ -17,6 +18,8 @@ from diffusers import (
     DDIMScheduler,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
+    FluxPipeline,
+    FluxTransformer2DModel,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
     StableDiffusionPipeline,
@@ -32,7 +35,15 @@ from transformers import (
     T5EncoderModel,
 )
 
-from tests.models.tiny import BETAS, clip_tokenizer, stable_diffusion, t5
+from tests.models.tiny import (
+    BETAS,
+    clip_tokenizer,
+    flux,
+    stable_diffusion,
+    stable_diffusion_3,
+    stable_diffusion_xl,
+    t5,
+)
 
 
 def _tokenizer() -> CLIPTokenizer:
@@ -128,27 +139,28 @@ def sdxl() -> Any:
     )
 
 
-def sd35() -> Any:
-    """Stable Diffusion 3.5 Large: 1024 pixels, a transformer of 8 billion parameters."""
-    large = T5Config(
-        vocab_size=32128,
-        d_model=4096,
-        d_kv=64,
-        d_ff=10240,
-        num_layers=24,
-        num_heads=64,
-        feed_forward_proj="gated-gelu",
+def _t5_xxl() -> T5EncoderModel:
+    return T5EncoderModel(
+        T5Config(
+            vocab_size=32128,
+            d_model=4096,
+            d_kv=64,
+            d_ff=10240,
+            num_layers=24,
+            num_heads=64,
+            feed_forward_proj="gated-gelu",
+        )
     )
+
+
+def _sd35(**transformer: Any) -> Any:
     return StableDiffusion3Pipeline(
         transformer=SD3Transformer2DModel(
             sample_size=128,
-            num_layers=38,
-            num_attention_heads=38,
-            caption_projection_dim=2432,
             joint_attention_dim=4096,
             pooled_projection_dim=2048,
-            pos_embed_max_size=192,
             qk_norm="rms_norm",
+            **transformer,
         ),
         vae=_autoencoder(
             16,
@@ -161,24 +173,92 @@ def sd35() -> Any:
         tokenizer=_tokenizer(),
         text_encoder_2=_clip_big_g(),
         tokenizer_2=_tokenizer(),
-        text_encoder_3=T5EncoderModel(large),
+        text_encoder_3=_t5_xxl(),
         tokenizer_3=t5()["tokenizer"],
         scheduler=_on_cpu(FlowMatchEulerDiscreteScheduler, shift=3.0),
     )
 
 
-MODELS: dict[str, tuple[Callable[[], Any], str, int]] = {
-    "tiny": (stable_diffusion, "float32", 16),
-    "sd15": (sd15, "float16", 512),
-    "sdxl": (sdxl, "float16", 1024),
-    "sd35": (sd35, "bfloat16", 1024),
+def sd35_medium() -> Any:
+    """Stable Diffusion 3.5 Medium: 1024 pixels, a transformer of 2.5 billion parameters."""
+    return _sd35(
+        num_layers=24,
+        num_attention_heads=24,
+        caption_projection_dim=1536,
+        pos_embed_max_size=384,
+        dual_attention_layers=tuple(range(13)),
+    )
+
+
+def sd35_large() -> Any:
+    """Stable Diffusion 3.5 Large: 1024 pixels, a transformer of 8 billion parameters."""
+    return _sd35(
+        num_layers=38,
+        num_attention_heads=38,
+        caption_projection_dim=2432,
+        pos_embed_max_size=192,
+    )
+
+
+def flux_schnell() -> Any:
+    """FLUX.1 [schnell]: 1024 pixels, a transformer of 12 billion parameters."""
+    return FluxPipeline(
+        transformer=FluxTransformer2DModel(
+            patch_size=1,
+            in_channels=64,
+            num_layers=19,
+            num_single_layers=38,
+            attention_head_dim=128,
+            num_attention_heads=24,
+            joint_attention_dim=4096,
+            pooled_projection_dim=768,
+            guidance_embeds=False,
+        ),
+        vae=_autoencoder(
+            16,
+            scaling_factor=0.3611,
+            shift_factor=0.1159,
+            use_quant_conv=False,
+            use_post_quant_conv=False,
+        ),
+        text_encoder=_clip_l(),
+        tokenizer=_tokenizer(),
+        text_encoder_2=_t5_xxl(),
+        tokenizer_2=t5()["tokenizer"],
+        scheduler=_on_cpu(FlowMatchEulerDiscreteScheduler, shift=1.0),
+    )
+
+
+class Model(NamedTuple):
+    """One pipeline, and the batch sizes at which it is measured."""
+
+    build: Callable[[], Any]
+    dtype: str
+    side: int
+    """Width and height in pixels."""
+    batches: dict[str, tuple[int, ...]]
+    """By role; the smallest is 1, in which batching can gain nothing."""
+
+
+_TINY = {"student": (1, 2), "teacher": (1, 2)}
+MODELS = {
+    "tiny-sd": Model(stable_diffusion, "float32", 32, _TINY),
+    "tiny-sdxl": Model(stable_diffusion_xl, "float32", 32, _TINY),
+    "tiny-sd3": Model(stable_diffusion_3, "float32", 32, _TINY),
+    "tiny-flux": Model(flux, "float32", 32, {"student": (1, 2)}),
+    "sd15": Model(sd15, "float16", 512, {"student": (1, 8, 32), "teacher": (1, 8, 32)}),
+    "sdxl": Model(sdxl, "float16", 1024, {"student": (1, 4, 16), "teacher": (1, 4, 8)}),
+    "sd35-medium": Model(
+        sd35_medium, "bfloat16", 1024, {"student": (1, 4, 16), "teacher": (1, 4, 8)}
+    ),
+    "sd35-large": Model(sd35_large, "bfloat16", 1024, {"student": (1, 4), "teacher": (1, 4)}),
+    "flux-schnell": Model(flux_schnell, "bfloat16", 1024, {"student": (1, 4)}),
 }
-"""Builder, precision, width and height in pixels."""
 
 
 def save(name: str, folder: Path, device: torch.device) -> Path:
     """The pipeline with random weights, in its precision, saved in `folder`."""
-    build, dtype, _ = MODELS[name]
+    build, dtype, *_ = MODELS[name]
     before = torch.get_default_dtype()
     torch.manual_seed(0)
     try:

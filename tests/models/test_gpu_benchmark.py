@@ -1,10 +1,13 @@
-"""benchmarks/gpu.py runs, here with tiny models; its figures of them mean nothing."""
+"""benchmarks/gpu_quick.sh runs, here with tiny models; its figures of them mean nothing."""
 
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,26 +17,31 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 
-from benchmarks import gpu, gpu_models
+from actors.models.diffusion import Diffusion
+from benchmarks import gpu, gpu_bits, gpu_models
+from benchmarks.gpu_meter import Line, Meter
+from benchmarks.gpu_report import Report
+from tests.models.conftest import Folders, settings_for
 
-PLAIN = {
-    "student": "student, plain diffusers, a batch a call",
-    "teacher": "teacher, plain diffusers, a batch a call",
-    "oracle": gpu.PLAIN_ORACLE,
-}
-OURS = {"ours", "ours, channels last", "ours, compiled", "ours, compiled, channels last"}
+ROOT = Path(__file__).parents[2]
+STAGES = ("draw", "decode", "refine", "encode")
+FAMILIES = ["tiny-sdxl", "tiny-sd3", "tiny-flux"]
 
 
 class Run:
-    """A run with every option."""
+    """A run with every section."""
 
     def __init__(self, file: Path) -> None:
         before = counters["stats"]["unique_graphs"]
-        arguments = ["--models", "tiny", "--batches", "2", "--repeats", "1", "--compile"]
+        arguments = ["--models", "tiny-sd", "--repeats", "1"]
         self.lines = gpu.main([*arguments, "--json", str(file)])
         self.num_graphs = counters["stats"]["unique_graphs"] - before
         self.written = json.loads(file.read_text())
-        self.ours = [line for line in self.lines if ", ours" in line["what"]]
+
+    def found(self, section: str) -> dict[tuple[str, int | None], Line]:
+        """The section's lines, by what they measure and their batch."""
+        lines = [line for line in self.lines if line["section"] == section]
+        return {(line["what"], line.get("batch")): line for line in lines}
 
 
 @pytest.fixture(scope="module")
@@ -55,85 +63,173 @@ def test_real_sizes_are_refused_without_a_gpu(capsys: pytest.CaptureFixture[str]
     assert "no GPU here" in capsys.readouterr().err
 
 
-def test_every_line_is_measured(run: Run) -> None:
-    pipelines = {f"{role}, {what}" for role in ("student", "teacher") for what in OURS}
-    alone = {f"{role}, plain diffusers, one prompt a call" for role in ("student", "teacher")}
-    found = {line["what"] for line in run.lines}
-    assert found >= {*PLAIN.values(), *alone, *pipelines, "oracle, ours, float32"}
-    assert all(line["pictures_per_second"] > 0 for line in run.lines)
-    assert all(line["share_of_matrix_rate"] > 0 for line in run.lines)
-    on_gpu = torch.cuda.is_available()
-    for figure in ("peak_gib", "idle_share"):
-        assert {line[figure] is not None for line in run.lines} == {on_gpu}, figure
+def test_nothing_fails(run: Run) -> None:
+    assert [line for line in run.lines if "error" in line] == []
     assert run.written["lines"] == run.lines
 
 
-def test_each_of_ours_is_compared_with_the_plain_one(run: Run) -> None:
-    rates = {line["what"]: line["pictures_per_second"] for line in run.lines}
-    for line in run.ours:
-        beside = rates[PLAIN[line["what"].split(",")[0]]]
-        assert line["times_plain"] == line["pictures_per_second"] / beside, line["what"]
+def test_ours_is_compared_with_the_plain_one(run: Run) -> None:
+    rates = run.found("rates")
+    for role in ("student", "teacher"):
+        for batch in (1, 2):
+            ours, plain = rates[f"{role}, ours", batch], rates[f"{role}, plain diffusers", batch]
+            assert ours["times_plain"] == ours["pictures_per_second"] / plain["pictures_per_second"]
+            assert ours["share_of_matrix_rate"] > 0
+            parts = rates[f"{role}, ours: parts", batch]["parts"]
+            assert {"text", "noise", "network", "decode", "to numpy", "other"} <= set(parts)
+    oracle = run.found("oracle")
+    plain = oracle["plain, one pair a call", 2]["pictures_per_second"]
+    ours = oracle["ours, float32", 2]
+    assert ours["times_plain"] == ours["pictures_per_second"] / plain
+    assert run.found("decode")["decode, float32, contiguous_format", 2]["same_bytes"]
 
 
-def test_each_of_ours_has_the_same_bits_whatever_its_neighbours(run: Run) -> None:
-    assert {line["what"]: line["same_bits"] for line in run.ours if not line["same_bits"]} == {}
+def test_a_rows_bits_are_compared_in_every_stage(run: Run) -> None:
+    stages = {f"float32, as it is: {stage}" for stage in STAGES}
+    bits = run.found("bits") | run.found("oracle")
+    wanted = {*stages, "ours, float32, as it is: bits"}
+    assert {what for what, _ in bits} >= wanted
+    assert {what: line[check] for (what, _), line in bits.items() for check in gpu_bits.CHECKS
+            if what in wanted and not line[check]} == {}  # fmt: skip
 
 
 def test_each_compiled_line_has_a_graph_of_its_own(run: Run) -> None:
     """Where torch.compile gives up it only warns."""
-    assert run.num_graphs == sum("compiled" in line["what"] for line in run.lines) == 4
+    compiled = [what for what, _ in run.found("compile") if what.endswith("ours, compile")]
+    assert run.num_graphs == 2 == sum(not what.startswith("load") for what in compiled)
 
 
-def test_bits_that_depend_on_neighbours_or_place_are_found() -> None:
-    batch = np.arange(3)
-    assert gpu.same_bits(lambda part: batch[part] * 2) is True
-    assert gpu.same_bits(lambda part: batch[part] + len(batch[part])) is False
-    assert gpu.same_bits(lambda part: batch[part] * np.arange(1, 1 + len(batch[part]))) is False
-    assert gpu.same_bits(lambda part: batch[part] * 0) is None
-    assert gpu.same_bits(lambda part: batch[:1][part]) is None
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_other_families_run_too(name: str) -> None:
+    lines = gpu.main(["--models", name, "--repeats", "1", "--sections", "bits", "rates"])
+    assert [line for line in lines if "error" in line] == []
+    assert sum(": parts" in line["what"] for line in lines) == 2 * len(gpu_models.MODELS[name].batches)
 
 
-def test_what_memory_does_not_suffice_for_is_said_and_the_rest_goes_on(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    def too_large() -> gpu.Made:
-        raise torch.OutOfMemoryError
+def test_the_script_runs_on_a_machine_without_ray(tmp_path: Path) -> None:
+    (tmp_path / "ray.py").write_text("raise ImportError('there is no Ray here')\n")
+    file = tmp_path / "results" / "figures.json"
+    script = [ROOT / "benchmarks" / "gpu_quick.sh", file]
+    chosen = ["--models", "tiny-sd", "--sections", "decode", "--repeats", "1"]
+    environment = {**os.environ, "PYTHON": sys.executable, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([*script, *chosen], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    written = json.loads(file.read_text())
+    assert {"device", "torch", "cudnn", "diffusers", "matrix_rate"} <= set(written)
+    assert [line["what"] for line in written["lines"]][:2] == ["build", "load, student"]
 
-    report = gpu.Report("tiny", gpu.Meter(torch.device("cpu"), repeats=1))
-    assert report.add("large", 1, "float32", too_large, beside=1.0) is None
-    assert report.add("small", 1, "float32", lambda: (lambda: None, {}))
-    assert [line["what"] for line in report.lines] == ["large", "small"]
-    assert "out of memory" in capsys.readouterr().out
+
+def test_settings_of_the_device_are_put_back() -> None:
+    places = (
+        (torch.backends.cudnn, ("deterministic", "benchmark", "allow_tf32")),
+        (torch.backends.cuda.matmul, ("allow_tf32", "allow_fp16_reduced_precision_reduction")),
+    )
+
+    def flags() -> list[object]:
+        return [getattr(place, name) for place, names in places for name in names]
+
+    before = flags()
+    changed = []
+    for setting in gpu_bits.settings_of_the_device().values():
+        with setting():
+            changed += [flags()] if flags() != before else []
+        assert flags() == before
+    assert len(changed) == 5
+
+
+def rows(values: Any) -> gpu_bits.OfRows:
+    """A stage that makes `values(rows)`."""
+    return lambda chosen, _size: np.array(values(np.array(chosen)))
+
+
+@pytest.mark.parametrize(
+    ("made", "differ"),
+    [
+        (rows(lambda chosen: chosen * 2), set()),
+        (rows(lambda chosen: chosen + len(chosen)), {"padding"}),
+        (rows(lambda chosen: chosen + chosen.sum()), {"neighbours", "padding", "holes"}),
+        (rows(lambda chosen: chosen * np.arange(1, 1 + len(chosen))), {"place"}),
+    ],
+)
+def test_what_bits_depend_on_is_found(made: gpu_bits.OfRows, differ: set[str]) -> None:
+    facts = gpu_bits.compared(made, 4)
+    assert {check for check in gpu_bits.CHECKS if not facts[check]} == differ
+    assert all(facts[f"{check}_difference"] > 0 for check in differ)
+
+
+@pytest.mark.parametrize("made", [rows(lambda chosen: chosen * 0), rows(lambda c: c * np.nan)])
+def test_rows_that_are_alike_or_no_numbers_say_nothing(made: gpu_bits.OfRows) -> None:
+    facts = gpu_bits.compared(made, 4)
+    assert {facts[check] for check in gpu_bits.CHECKS} == {None}
+
+
+def test_the_module_that_depends_on_the_place_is_named(folders: Folders) -> None:
+    model = Diffusion(settings_for(folders("stable-diffusion"), batch_size=2))
+    layer = model.denoiser.mid_block.attentions[0].transformer_blocks[0].attn1.to_q
+    usual = layer.forward
+    assert gpu_bits.place_dependent_modules(model)["modules"] == {}
+    layer.forward = lambda x: usual(x) + torch.arange(len(x))[:, None, None] * 1e-3
+    (name,) = gpu_bits.place_dependent_modules(model)["modules"]
+    assert name.startswith("Linear")
+
+
+def report(seconds: float = 1e9, file: Path | None = None) -> Report:
+    return Report(Meter(torch.device("cpu"), repeats=1), {}, file, seconds)
+
+
+def test_what_fails_is_a_line_and_the_rest_goes_on(tmp_path: Path) -> None:
+    def too_large() -> Line:
+        raise torch.OutOfMemoryError("no room")
+
+    file = tmp_path / "lines.json"
+    lines = report(file=file)
+    lines.add("large", too_large)
+    lines.add("small", lambda: {"pictures_per_second": 1.0})
+    written: Sequence[Line] = json.loads(file.read_text())["lines"]
+    assert "no room" in written[0]["error"]
+    assert written[1]["pictures_per_second"] == 1.0
+
+
+def test_what_there_is_no_time_for_is_named() -> None:
+    def never() -> Line:
+        raise AssertionError
+
+    assert report(seconds=-1.0).add("late", never)["skipped"] == "no time left"
 
 
 def test_a_model_is_gone_before_the_next_is_loaded() -> None:
     """Or the next one's memory would be both's."""
+    seen: list[weakref.ref[Any]] = []
 
     class Model:
         def __init__(self) -> None:
-            self.hook = self.call  # A circle, as a loaded pipeline's hooks are.
+            self.hook = self  # A circle, as a loaded pipeline's hooks are.
 
-        def call(self) -> None: ...
-
-    seen: list[weakref.ref[Model]] = []
-
-    def make() -> gpu.Made:
+    def load() -> Any:
         assert [model() for model in seen] == [None] * len(seen)
         model = Model()
         seen.append(weakref.ref(model))
-        return model.hook, {}
+        return model
 
-    report = gpu.Report("tiny", gpu.Meter(torch.device("cpu"), repeats=1))
+    lines = report()
     for what in ("one", "two"):
-        report.add(what, 1, "float32", make)
+        with lines.model_of(what, load) as model:
+            assert model is seen[-1]()
+            del model
     assert len(seen) == 2
 
 
 def test_models_of_real_size_have_the_published_numbers_of_parameters() -> None:
-    """In billions; on the meta device, which keeps shapes and no numbers."""
-    published = {"sd15": ("unet", 0.860), "sdxl": ("unet", 2.567), "sd35": ("transformer", 8.06)}
+    """In billions, without buffers; on the meta device, which keeps shapes and no numbers."""
+    published = {
+        "sd15": ("unet", 0.860),
+        "sdxl": ("unet", 2.567),
+        "sd35-medium": ("transformer", 2.243),
+        "sd35-large": ("transformer", 8.06),
+        "flux-schnell": ("transformer", 11.89),
+    }
     for name, (part, billions) in published.items():
         with torch.device("meta"):
-            network = getattr(gpu_models.MODELS[name][0](), part)
+            network = getattr(gpu_models.MODELS[name].build(), part)
         count = sum(weight.numel() for weight in network.parameters()) / 1e9
         assert count == pytest.approx(billions, rel=0.01), name
