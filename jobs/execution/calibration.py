@@ -1,8 +1,8 @@
 """From a budget to a threshold, measured on the job's own prompts with the job's own student.
 
-A sample, spread evenly over the input, is drawn and scored by the same pools and the same cascade
-as the job; its scores say which threshold rejects which fraction. Source: arXiv 2312.10835,
-section 3.2 (the threshold is a percentile of the student's scores).
+A sample (`jobs.spec.sample`) is drawn and scored by the same pools and the same cascade as the job;
+its scores say which threshold rejects which fraction. Source: arXiv 2312.10835, section 3.2 (the
+threshold is a percentile of the student's scores).
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ and its neighbours go on.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -27,6 +28,7 @@ from jobs.input.validate import (
     with_valid_text,
 )
 from jobs.spec.job_spec import JobSpec
+from jobs.spec.sample import sample_rows
 
 MAX_PART_BYTES = 2**30
 """Of the input's own columns in a part. Half of 2 GiB, where Arrow's text columns overflow."""
@@ -177,12 +179,12 @@ class Prompts:
             yield self._part(index, waiting)
 
     def sample(self, num_rows: int) -> Part:
-        """At most `num_rows` rows, spread evenly over the input: inputs are often sorted."""
+        """At most `num_rows` rows, of every stretch of the input one (`jobs.spec.sample`)."""
         count = min(num_rows, self.num_rows)
         if not count:
             raise InputError(f"input {self.spec.input!r} has no rows. Is it the right one?")
-        wanted = [self.num_rows * i // count for i in range(count)]
         spec = self.spec
+        wanted = sample_rows(self.num_rows, count, spec.seed)
         roles = (
             *(spec.prompt_column, spec.image_column, spec.target_column),
             *(spec.id_column, spec.seed_column),
@@ -190,8 +192,8 @@ class Prompts:
         columns = list(dict.fromkeys(column for column in roles if column))
         picked, first = [], 0
         for reader, size in zip(self._readers, self._rows_in_files, strict=True):
-            here = [row - first for row in wanted if first <= row < first + size]
-            if here:
+            begin, end = bisect_left(wanted, first), bisect_left(wanted, first + size)
+            if here := [row - first for row in wanted[begin:end]]:
                 table = reader.pick(here, columns)
                 reader.check_unchanged()
                 picked += [self._plain(batch) for batch in table.to_batches()]

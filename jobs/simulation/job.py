@@ -12,6 +12,7 @@ from jobs.input.prompts import Part, Prompts
 from jobs.output.folder import OutputFolder
 from jobs.resolution import Job
 from jobs.spec.job_spec import JobSpec
+from jobs.spec.sample import sample_rows
 
 
 class SimulatedPrompts(Prompts):
@@ -37,9 +38,8 @@ class SimulatedPrompts(Prompts):
         return [f"prompt {row}" for row in rows]
 
     def sample(self, num_rows: int) -> Part:
-        """Rows spread evenly over the input; none of them invalid."""
-        count = min(num_rows, self.num_rows)
-        rows = [self.num_rows * place // count for place in range(count)]
+        """At most `num_rows` rows, of every stretch one; none of them invalid."""
+        rows = sample_rows(self.num_rows, min(num_rows, self.num_rows), self.spec.seed)
         return Part(0, 0, pa.table({}), [f"prompt {row}" for row in rows], rows, {})
 
 

@@ -18,6 +18,7 @@ from actors.errors import InputError
 from actors.seeds import MAX_SEED, row_seed
 from jobs.input.prompts import Prompts
 from jobs.spec.job_spec import make_spec
+from jobs.spec.sample import sample_rows
 from tests.unit.jobs.reading import read
 
 
@@ -122,7 +123,7 @@ def test_parts_are_consecutive_rows_wherever_one_starts(
         assert [p.seeds for p in prompts.parts(first)] == [p.seeds for p in parts[first:]]
 
 
-def test_a_sample_is_spread_evenly_and_keeps_its_seeds(tmp_path: Path) -> None:
+def test_a_sample_has_a_row_of_each_stretch_and_keeps_its_seeds(tmp_path: Path) -> None:
     for number in range(2):
         names = [str(500 * number + row) for row in range(500)]
         pq.write_table(
@@ -130,9 +131,11 @@ def test_a_sample_is_spread_evenly_and_keeps_its_seeds(tmp_path: Path) -> None:
         )
     prompts = read(tmp_path, rows_per_part=1000, seed=3)
     sample = prompts.sample(10)
-    assert sample.prompts == [str(100 * i) for i in range(10)]
+    rows = sample_rows(1000, 10, seed=3)
+    assert sample.prompts == [str(row) for row in rows]
+    assert [row // 100 for row in rows] == list(range(10))
     (whole,) = prompts.parts()
-    assert sample.seeds == [whole.seeds[100 * i] for i in range(10)]
+    assert sample.seeds == [whole.seeds[row] for row in rows]
     assert read(tmp_path).sample(5000).prompts == whole.prompts
 
 
