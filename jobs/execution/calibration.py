@@ -8,7 +8,8 @@ threshold is a percentile of the student's scores).
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from math import inf
 from typing import Any
@@ -19,8 +20,10 @@ from jobs.execution.calls import Call, Done, Instruction, Release
 from jobs.execution.cascade import Cascade
 from jobs.execution.decision_log import DecisionLog
 from jobs.execution.dispatcher import Dispatcher
+from jobs.execution.measurements import TIMED_STAGES, WarmCalls
+from jobs.execution.observers import CallEnded
 from jobs.execution.progress import PROGRESS_SECONDS, Progress
-from jobs.execution.stages import FILE_POOL, STAGES, Stage
+from jobs.execution.stages import FILE_POOL, STAGES
 from jobs.input.prompts import Part
 from jobs.resolution import Job
 from jobs.spec.threshold import (
@@ -39,8 +42,8 @@ class Calibration:
 
     `scores`: the sample's, ascending. `refine`: the fraction of them below the threshold, which is
     the budget's as nearly as the scores allow. `rows`: sampled rows that have a score.
-    `seconds_per_row`: actor-seconds by stage, only where the budget needs them. `wall_seconds`: the
-    duration of the calibration, with the start of the actors.
+    `seconds_per_row`: actor-seconds, the medians of warm actors' calls, only where the budget needs
+    them. `wall_seconds`: the duration of the calibration, with the start of the actors.
     """
 
     scores: tuple[float, ...]
@@ -90,15 +93,16 @@ def calibrate(
         return Calibration((), refine, threshold, 0, {}, 0.0)
     sample = job.prompts.sample(job.spec.calibration_rows)
     log.info("calibrating on %d rows", len(sample.prompts))
-    scores = score(job, dispatcher, sample, decisions)
-    if not scores:
-        raise JobError(
-            "no row of the calibration sample could be drawn and scored; the log says why. Mend "
-            "the input or the models, or give budget.threshold to go without calibration."
-        )
-    seconds: dict[str, float] = {}
-    if budget.gpu_seconds is not None:
-        seconds = _seconds_per_row(job, dispatcher, sample, decisions)
+    timed = budget.gpu_seconds is not None
+    with _timing(dispatcher) as warm:
+        cascade = _drive(job, dispatcher, sample, -inf, decisions)
+        scores = _scores(cascade)
+        if not scores:
+            raise JobError(
+                "no row of the calibration sample could be drawn and scored; the log says why. "
+                "Mend the input or the models, or give budget.threshold to go without calibration."
+            )
+        seconds = _row_seconds(job, dispatcher, sample, cascade, warm, decisions) if timed else {}
     wanted = refine_fraction(job, seconds)
     threshold = threshold_for(scores, wanted)
     refine = fraction_below(scores, threshold)
@@ -122,7 +126,10 @@ def score(
     job: Job, dispatcher: Dispatcher, sample: Part, decisions: DecisionLog | None = None
 ) -> list[float]:
     """The student's scores of a sample, ascending; rows that failed are left out."""
-    cascade = _drive(job, dispatcher, sample, -inf, decisions)
+    return _scores(_drive(job, dispatcher, sample, -inf, decisions))
+
+
+def _scores(cascade: Cascade) -> list[float]:
     return sorted(row.student_score for row in cascade.rows if row.student_score is not None)
 
 
@@ -137,29 +144,58 @@ def refine_fraction(job: Job, seconds: dict[str, float]) -> float:
     )
 
 
-def _seconds_per_row(
-    job: Job, dispatcher: Dispatcher, sample: Part, decisions: DecisionLog | None = None
-) -> dict[str, float]:
-    """Actor-seconds a row of each stage, of scoring a picture.
+TIMED_BATCHES = 2
+"""Batches of the teacher in a round of timing: two actors are warm after the first round."""
 
-    The teacher is timed on two batches of the sample.
+LEAST_TIMED = 3
+"""Calls that a median needs: of three, one that was held up does not count."""
+
+MOST_ROUNDS = 6
+"""Rounds of timing. One warms, two time; as many again, where calls fail or go to an actor that has
+just loaded."""
+
+
+@contextmanager
+def _timing(dispatcher: Dispatcher) -> Iterator[WarmCalls]:
+    """What times the calls of the block."""
+    warm = WarmCalls()
+    dispatcher.observers.add(warm, only=(CallEnded,))
+    try:
+        yield warm
+    finally:
+        dispatcher.observers.remove(warm)
+
+
+def _row_seconds(
+    job: Job,
+    dispatcher: Dispatcher,
+    sample: Part,
+    cascade: Cascade,
+    warm: WarmCalls,
+    decisions: DecisionLog | None,
+) -> dict[str, float]:
+    """Actor-seconds of drawing a row, of scoring a picture, of refining a row, by warm actors.
+
+    Refines some of the sample's rows that have a score, again and again until enough calls are
+    timed. Raises JobError where none is.
     """
-    rows = 2 * job.spec.models.teacher.batch_size
-    few = Part(
-        0, 0, sample.table.slice(0, rows), sample.prompts[:rows], sample.seeds[:rows],
-        {row: why for row, why in sample.invalid_rows.items() if row < rows},
-        sample.images,
-        sample.targets and sample.targets[:rows],
-    )  # fmt: skip
-    _drive(job, dispatcher, few, inf, decisions)
-    seconds, rows_of = dispatcher.measurements.seconds, dispatcher.measurements.rows
-    scorings = (Stage.SCORE_DRAWN, Stage.SCORE_REFINED)
-    scored = sum(rows_of[stage] for stage in scorings)
-    return {
-        "draw": seconds[Stage.DRAW] / max(1, rows_of[Stage.DRAW]),
-        "score": sum(seconds[stage] for stage in scorings) / max(1, scored),
-        "refine": seconds[Stage.REFINE] / max(1, rows_of[Stage.REFINE]),
-    }
+    scored = [place for place, row in enumerate(cascade.rows) if row.student_score is not None]
+    refined = scored[: TIMED_BATCHES * job.spec.models.teacher.batch_size]
+    others = frozenset(range(len(cascade.rows))) - frozenset(refined)
+    for _ in range(MOST_ROUNDS):
+        done = _drive(job, dispatcher, sample, inf, decisions, kept=others)
+        if warm.fewest[0] >= LEAST_TIMED or not done.num_refined + done.num_unrefinable:
+            break  # enough, or a teacher that fails at every row, as it would again
+    timed, work = warm.fewest
+    if not timed:
+        pool = STAGES[TIMED_STAGES[work][0]].pool
+        raise JobError(
+            f"budget.gpu_seconds: {job.spec.budget.gpu_seconds:g} pays for a fraction that follows "
+            f"from the seconds of a row, and no call of the {pool} could be timed: none ended, or "
+            "only an actor's first, which is slower. The log says why. "
+            f"Mend the {pool}, or give budget.refine or budget.nfe, which need no seconds."
+        )
+    return warm.row_seconds
 
 
 def _drive(
@@ -168,10 +204,11 @@ def _drive(
     sample: Part,
     threshold: float,
     decisions: DecisionLog | None,
+    kept: frozenset[int] = frozenset(),
 ) -> Cascade:
-    """Run one part through the pools without keeping a picture."""
+    """Run one part, without its rows that are `kept`, through the pools; keeps no picture."""
     rules = job.rules(threshold)
-    owner = ActivePart(sample, Cascade(len(sample.prompts), rules, sample.invalid_rows))
+    owner = ActivePart(sample, Cascade(len(sample.prompts), rules, sample.invalid_rows, kept))
     label = f"calibration at {threshold}"
     if decisions:
         decisions.follow(owner, label)

@@ -188,14 +188,15 @@ class Observers:
             except BottegaError:
                 raise
             except Exception as error:  # noqa: BLE001  see the module's docstring
-                self._drop(observer)
+                self.remove(observer)
                 log.warning(
                     "the observer %r raised %s: %s. It sees no further event of this job.",
                     observer, type(error).__name__, error,
                 )  # fmt: skip
 
-    def _drop(self, dropped: Observer) -> None:
-        self._observers = [(o, only) for o, only in self._observers if o is not dropped]
+    def remove(self, removed: Observer) -> None:
+        """It observes no further event."""
+        self._observers = [(o, only) for o, only in self._observers if o is not removed]
         self._watching.clear()
 
 

@@ -49,7 +49,8 @@ class Budget(Settings):
     gpu_seconds: float | None = Field(
         default=None,
         gt=0,
-        description="Mean actor-seconds a picture over the three pools, timed on this cluster.",
+        description="Mean actor-seconds a picture over the three pools. The calibration times them "
+        "on this cluster: the median of the calls of each pool, without an actor's first.",
     )
 
     @model_validator(mode="after")

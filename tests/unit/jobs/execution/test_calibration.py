@@ -9,10 +9,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from actors.errors import SpecError
-from jobs.execution.calibration import refine_fraction, table
+from actors.errors import JobError, SpecError
+from jobs.execution.calibration import calibrate, refine_fraction, table
+from jobs.execution.dispatcher import Dispatcher
+from jobs.execution.executor import ErrorKind, Task, TaskError
 from jobs.resolution import Job
 from jobs.resolution import resolve as resolve_job
+from jobs.simulation.executor import Durations, SimulatedActor, SimulatedExecutor
+from jobs.simulation.job import simulated_job
 from jobs.spec.job_spec import make_spec
 from jobs.spec.threshold import fraction_below, threshold_for
 
@@ -81,3 +85,67 @@ def test_a_variance_becomes_the_strength_of_the_teachers_schedule(tmp_path: Any)
     high = job(tmp_path, rollback={"variance": 0.9}).refinement
     assert 0 < low.strength < high.strength < 1
     assert low.steps < high.steps
+
+
+SECONDS = {"student": 0.8, "oracle": 0.08, "teacher": 3.2}
+"""Of a batch of eight: a row takes 0.1 s to draw, 0.01 to score and 0.4 to refine."""
+
+
+class ColdActors(SimulatedExecutor):
+    """An actor's first call takes `cold` seconds more; every seventh `held_up` seconds more.
+
+    broken: the pool whose calls all raise.
+    """
+
+    def __init__(self, cold: float = 0.0, held_up: float = 0.0, broken: str = "") -> None:
+        super().__init__(Durations(batch=SECONDS), num_nodes=1)
+        self.cold, self.held_up, self.broken = cold, held_up, broken
+        self.begun: list[str] = []
+        """The actor of each call, by name."""
+
+    def outcome(self, actor: SimulatedActor, task: Task) -> tuple[float, TaskError | None]:
+        seconds, error = super().outcome(actor, task)
+        if actor.pool == self.broken:
+            error = TaskError(ErrorKind.RAISED, "RuntimeError: no teacher today")
+        seconds += self.cold if actor.name not in self.begun else 0.0
+        self.begun.append(actor.name)
+        return seconds + (self.held_up if self.begun.count(actor.name) % 7 == 0 else 0.0), error
+
+
+def refined_for(
+    gpu_seconds: float, executor: SimulatedExecutor, actors: int = 1, **fields: Any
+) -> float:
+    """The fraction that a budget in seconds refines, timed on these actors."""
+    batches = {role: {"batch_size": 8} for role in SECONDS}
+    spec = make_spec(
+        {
+            **{"input": "-", "output": "-", "models": {"preset": "shapes", **batches}},
+            **{"budget": {"gpu_seconds": gpu_seconds}, **fields},
+        }
+    )
+    made = simulated_job(spec, 2_000, "latents", frozenset())
+    with Dispatcher(made, executor, dict.fromkeys(SECONDS, actors), task_slots=1) as dispatcher:
+        return calibrate(made, dispatcher).refine
+
+
+@pytest.mark.parametrize("actors", [1, 2, 3, 64])
+@pytest.mark.parametrize("cold", [0.0, 2.0, 10.0, 300.0])
+def test_cold_calls_do_not_count_in_a_budget_in_seconds(cold: float, actors: int) -> None:
+    """An actor that compiles at its first call is as fast as the others afterwards."""
+    fraction = (0.25 - 0.11) / 0.41
+    refined = refined_for(0.25, ColdActors(cold), actors)
+    assert refined == pytest.approx(fraction, abs=0.5 / 256)
+
+
+def test_a_call_that_was_held_up_counts_as_one() -> None:
+    refined = refined_for(0.25, ColdActors(held_up=60.0))
+    assert refined == pytest.approx((0.25 - 0.11) / 0.41, abs=0.5 / 256)
+
+
+@pytest.mark.parametrize("rows", [8, 256])
+def test_a_budget_in_seconds_is_refused_where_no_warm_call_ends(rows: int) -> None:
+    """A teacher without a time would seem to cost nothing, and would refine everything."""
+    with pytest.raises(
+        JobError, match=r"budget.gpu_seconds: 0.25 .*no call of the teacher .*give budget.refine"
+    ):
+        refined_for(0.25, ColdActors(broken="teacher"), calibration_rows=rows)
