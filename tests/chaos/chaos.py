@@ -29,6 +29,8 @@ import psutil
 import yaml
 from ray.cluster_utils import Cluster
 
+from cluster.session import IDLE_WORKER_SECONDS
+
 ROOT = Path(__file__).parents[2]
 BOTTEGA = [sys.executable, "-c", "from cluster.cli import main; main()"]
 
@@ -50,8 +52,11 @@ JOB: dict[str, Any] = {
     "max_attempts": 20,
     "max_failed": 0.0,
 }
+
 KINDS = ("actor", "node", "driver")
-ACTORS = ("ray::Student", "ray::Oracle", "ray::Teacher")
+ACTORS = tuple(
+    f"ray::{kind}{role}" for kind in ("", "Timed") for role in ("Student", "Oracle", "Teacher")
+)
 MOST_KILLS = 6
 """In one trial; then nothing more dies. Chosen: each kind twice on average."""
 
@@ -70,10 +75,11 @@ AS_ON_LARGE_CLUSTERS = {
     "health_check_timeout_ms": 2000,
     "health_check_failure_threshold": 3,
     "max_direct_call_object_size": 4096,
+    "idle_worker_killing_time_threshold_ms": int(1000 * IDLE_WORKER_SECONDS),
 }
 """Ray notices a dead node within seconds, and the node takes its actors' outputs with it. By
 default Ray sends objects of up to 100 kB, such as our small pictures, to the driver, where no node
-could lose them.
+could lose them. The processes of file tasks stay, as where some cores are free.
 """
 
 

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.chaos.chaos import JOB, Nodes, nodes, run_without_faults
+from tests.stand_ins import STAND_INS
 
 
 @pytest.fixture(scope="package")
@@ -27,8 +28,14 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="package")
+def quick(small: dict[str, Any]) -> dict[str, Any]:
+    """The fields of the small job with stand-ins for its models."""
+    return {**small, **STAND_INS}
+
+
+@pytest.fixture(scope="package")
 def faultless(
-    here: Nodes, small: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+    here: Nodes, quick: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, str]:
-    """The parts of the small job, by content."""
-    return run_without_faults(tmp_path_factory.mktemp("faultless"), here, **small)
+    """The parts of the quick job, by content."""
+    return run_without_faults(tmp_path_factory.mktemp("faultless"), here, **quick)

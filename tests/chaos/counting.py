@@ -1,4 +1,4 @@
-"""The `bottega` command with actors that log their calls and nodes.
+"""The `bottega` command with stand-ins as actors that log their calls and nodes.
 
     python -m tests.chaos.counting LOG GATE run job.yaml ...
 
@@ -19,9 +19,7 @@ from typing import Any
 import ray
 
 import jobs.execution.ray_executor
-from actors.oracle import Oracle
-from actors.student import Student
-from actors.teacher import Teacher
+from actors.timed import TimedOracle, TimedStudent, TimedTeacher
 from cluster.cli import main
 
 
@@ -35,7 +33,7 @@ def write_down(log: Path, method: str, prompts: Sequence[str]) -> None:
 def count(log: Path, gate: Path) -> None:
     """Make the executor start actors that count."""
 
-    class CountedStudent(Student):
+    class CountedStudent(TimedStudent):
         def __init__(self, *settings: Any, **options: Any) -> None:
             super().__init__(*settings, **options)
             write_down(log, "load", ())
@@ -46,12 +44,12 @@ def count(log: Path, gate: Path) -> None:
             write_down(log, "draw", prompts)
             return super().draw(prompts, seeds, **options)
 
-    class CountedOracle(Oracle):
+    class CountedOracle(TimedOracle):
         def score(self, prompts: Sequence[str], *rest: Any, **options: Any) -> Any:
             write_down(log, "score", prompts)
             return super().score(prompts, *rest, **options)
 
-    class CountedTeacher(Teacher):
+    class CountedTeacher(TimedTeacher):
         def __init__(self, *settings: Any, **options: Any) -> None:
             while not gate.exists():
                 time.sleep(0.05)

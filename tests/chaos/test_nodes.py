@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.chaos.chaos import JOB, Nodes, hashes, start, write_job
+from tests.stand_ins import STAND_INS
 
 LONGEST_SECONDS = 500.0
 
@@ -50,17 +51,18 @@ def test_what_a_dead_node_held_is_made_again_and_nothing_else(here: Nodes, tmp_p
     prompts = pq.read_table(JOB["input"]).slice(0, NUM_ROWS)
     pq.write_table(prompts, tmp_path / "prompts.parquet")
     others = {"size": 1, "node_label": {"for": "others"}}
-    job = write_job(
-        tmp_path,
-        input=str(tmp_path / "prompts.parquet"),
-        budget={"refine": 1.0},
-        save_student=False,
-        pools={
+    fields: dict[str, Any] = {
+        **STAND_INS,
+        "input": str(tmp_path / "prompts.parquet"),
+        "budget": {"refine": 1.0},
+        "save_student": False,
+        "pools": {
             "student": {"size": 2, "node_label": {"for": "student"}},
             "oracle": others,
             "teacher": others,
         },
-    )
+    }
+    job = write_job(tmp_path, **fields)
     log, gate, out = tmp_path / "calls", tmp_path / "gate", tmp_path / "out"
     counting = [sys.executable, "-m", "tests.chaos.counting", str(log), str(gate)]
     driver = start(job, out, cluster.address, bottega=counting)
@@ -99,9 +101,9 @@ def _wait_until(happened: Any, driver: Any, log_file: Path) -> None:
 
 @pytest.mark.timeout(1200)
 def test_two_drivers_on_one_output_are_both_right_and_the_second_warns(
-    here: Nodes, small: dict[str, Any], faultless: dict[str, str], tmp_path: Path
+    here: Nodes, quick: dict[str, Any], faultless: dict[str, str], tmp_path: Path
 ) -> None:
-    job = write_job(tmp_path, **small)
+    job = write_job(tmp_path, **quick)
     out = tmp_path / "out"
     first = start(job, out, here.cluster.address, name=".first")
     _wait_until((out / "job.json").exists, first, out.with_suffix(".first.log"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 from shutil import copytree
 from typing import Any
@@ -19,7 +20,8 @@ from jobs.output.folder import OutputFolder
 from jobs.output.writer import write_part
 from jobs.resolution import Job
 from tests.cluster.conftest import FIELDS, RunCommand, RunJob, bottega_in_process, hashes
-from tests.cluster.test_command import BOTTEGA, job_file
+from tests.cluster.test_command import job_file
+from tests.stand_ins import STAND_INS
 
 
 def test_verify_finds_what_is_wrong_with_a_dataset(
@@ -86,10 +88,18 @@ def with_failures(job: Job, folder: OutputFolder, index: int, failed: set[int]) 
     write_part(folder, index, part.first_row, part.table, results, "png", True, {})
 
 
+SHORT_PATIENCE = 6.0
+"""Seconds in place of `jobs.output.patience.PATIENCE_SECONDS`: a first try and the next ones."""
+
+
 def test_a_folder_that_vanishes_ends_the_job_and_finished_parts_stay(
-    done: tuple[Job, Progress], run_here: RunJob, tmp_path: Path
+    done: tuple[Job, Progress],
+    run_here: RunJob,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It vanishes when the job goes on after its first part, before anything more is drawn."""
+    monkeypatch.setattr("jobs.output.patience.PATIENCE_SECONDS", SHORT_PATIENCE)
     job, _ = done
     out, away = tmp_path / "out", tmp_path / "away"
     copytree(job.output.path, out)
@@ -104,13 +114,7 @@ def test_a_folder_that_vanishes_ends_the_job_and_finished_parts_stay(
 
     kept = folder.part_file(0).stat().st_mtime_ns
     with pytest.raises(OutputFailedError, match=r"/out' is gone\. Bring it back"):
-        run_here(
-            watch=vanish,
-            input=job.spec.input,
-            output=str(out),
-            stall_timeout_seconds=60,
-            **FIELDS,
-        )
+        run_here(watch=vanish, input=job.spec.input, output=str(out), **FIELDS)
     assert not out.exists()
     away.rename(out)
     run_here(input=job.spec.input, output=str(out), **FIELDS)
@@ -118,25 +122,40 @@ def test_a_folder_that_vanishes_ends_the_job_and_finished_parts_stay(
     assert hashes(out) == hashes(job.output.path)
 
 
+IMPATIENT = (
+    f"import jobs.output.patience as p; p.PATIENCE_SECONDS = {SHORT_PATIENCE}; "
+    "from cluster.cli import main; main()"
+)
+"""The command of a driver that waits for room for a short time."""
+
+LARGE: dict[str, Any] = {
+    **STAND_INS,
+    **{field: FIELDS[field] for field in ("save_student", "id_column")},
+    "models": {
+        role: model if role == "oracle" else {**model, "width": 1024, "height": 1024}
+        for role, model in STAND_INS["models"].items()
+    },
+    "image_format": "jpeg",
+}
+"""Stand-ins, which load quickly, and parts that are larger than what else is in the folder."""
+
 FULL = """
 mount -t tmpfs -o size="$2" tmpfs "$1/out"
-"$3" run "$1/job.yaml" -v; echo "ended with $?"
+"${@:3}" run "$1/job.yaml" -v; echo "ended with $?"
 cp -r "$1/out" "$1/kept"
 """
 
 
 @pytest.mark.timeout(600)
 def test_a_full_disk_ends_the_job_in_a_sentence_and_with_room_it_goes_on(
-    done: tuple[Job, Progress], bottega_here: RunCommand, tmp_path: Path
+    run_here: RunJob, captions: Path, bottega_here: RunCommand, tmp_path: Path
 ) -> None:
     """On a file system of its own, which nobody else sees: it has room for one part.
 
     Its copy goes on, where there is room.
     """
-    job, _ = done
-    fields: dict[str, Any] = {**FIELDS, "budget": {"threshold": _threshold(job)}}
-    fields["stall_timeout_seconds"] = 60  # half of it is how long it waits for room
-    file = job_file(tmp_path, input=job.spec.input, output=str(tmp_path / "out"), **fields)
+    job, _ = run_here(input=str(captions), output=str(tmp_path / "whole"), **LARGE)
+    file = job_file(tmp_path, input=job.spec.input, output=str(tmp_path / "out"), **LARGE)
     (tmp_path / "out").mkdir()
     page = os.sysconf("SC_PAGE_SIZE")
     sizes = sorted(job.output.part_file(n).stat().st_size for n in range(3))
@@ -144,7 +163,7 @@ def test_a_full_disk_ends_the_job_in_a_sentence_and_with_room_it_goes_on(
     assert room < sizes[0] + sizes[1], "two parts would fit"
     alone = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
     end = subprocess.run(
-        [*alone, "bash", "-c", FULL, "full", tmp_path, str(room), *BOTTEGA],
+        [*alone, "bash", "-c", FULL, "full", tmp_path, str(room), sys.executable, "-c", IMPATIENT],
         capture_output=True, text=True, timeout=500, check=False,
     )  # fmt: skip
     assert "ended with 1" in end.stdout, end.stdout + end.stderr
