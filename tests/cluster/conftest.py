@@ -26,6 +26,7 @@ from jobs.execution.run import retry_job, run_job
 from jobs.resolution import Job, resolve
 from jobs.spec.job_spec import make_spec
 from tests.cluster.idle_actors import IdleActors, keeping_actors
+from tests.stand_ins import STAND_INS
 
 CAPTIONS = [
     f"a {size} {colour} {shape} on a {ground} background"
@@ -134,7 +135,10 @@ def _wait_for_actors(dispatcher: Dispatcher) -> None:
 def bottega_in_process(
     *arguments: str | Path, cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run the command to its end in this process, as `bottega` of test_command does in its own."""
+    """Run the command to its end in this process, as `bottega` of test_command does in its own.
+
+    But a signal is for pytest: a job would end cleanly, and its test would say that it failed.
+    """
     out, err, code = StringIO(), StringIO(), 0
     logger = logging.getLogger("bottega")
     handlers, level = logger.handlers, logger.level
@@ -144,6 +148,7 @@ def bottega_in_process(
         redirect_stderr(err),
     ):
         patch.setenv("COLUMNS", "160")
+        patch.setattr("cluster.signals.STOPPING", ())
         patch.setattr("sys.argv", ["bottega", *map(str, arguments)])
         patch.chdir(cwd or Path.cwd())
         try:
@@ -193,6 +198,15 @@ def done(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ray, "get", spy)
         return run_here(input=str(captions), output=str(out), **FIELDS)
+
+
+@pytest.fixture(scope="package")
+def done_by_stand_ins(
+    run_here: RunJob, captions: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Job, Progress]:
+    """The same with models that wait instead of computing, for what is to be seen without them."""
+    out = tmp_path_factory.mktemp("stand-ins") / "out"
+    return run_here(input=str(captions), output=str(out), models=STAND_INS["models"], **FIELDS)
 
 
 def hashes(folder: Path) -> dict[str, str]:

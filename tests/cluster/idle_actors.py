@@ -1,8 +1,8 @@
 """Actors that a job no longer needs, kept for the next job with the same model.
 
 The process of an actor spends six seconds of a core on importing torch and diffusers; a small job
-takes two. So `keeping_actors` lets a job begin with actors that an earlier job ended with, if they
-are of the same class with the same settings.
+takes two. So `keeping_actors` lets a job begin with actors that an earlier job ended with. One of
+the same class with other settings begins anew in its process: it loads its model, imports nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError
+from ray.exceptions import RayError
 
 import jobs.execution.ray_executor
 from actors.pool import Pool
@@ -26,6 +26,9 @@ MOST = 6
 
 ALIVE_SECONDS = 10.0
 """An idle actor answers within milliseconds; one that does not is killed."""
+
+LOAD_SECONDS = 60.0
+"""The models here load within a second; an actor whose model does not is killed."""
 
 Key = tuple[type, str, Any]
 
@@ -53,11 +56,27 @@ class IdleActors:
             ray.kill(self._idle.pop(0)[1])
 
     def take(self, key: Key) -> Any | None:
-        """An idle actor that lives, or None."""
+        """An idle actor that lives and has this model, or None."""
         for place, (kept, actor) in enumerate(self._idle):
             if kept == key:
                 del self._idle[place]
-                return actor if _answers(actor) else self.take(key)
+                is_there = _ends_well(actor, actor.ready.remote(), ALIVE_SECONDS)
+                return actor if is_there else self.take(key)
+        return None
+
+    def take_anew(self, key: Key, *settings: Any, **options: Any) -> Any | None:
+        """An idle actor of this class with another model, after it has loaded this one; or None.
+
+        Also where the model does not load: a new actor has to say so.
+        """
+        for place, (kept, actor) in enumerate(self._idle):
+            if kept[0] is key[0]:
+                del self._idle[place]
+                begun = actor.__ray_call__.remote(begin_anew, *settings, **options)
+                if not _ends_well(actor, begun, LOAD_SECONDS):
+                    return None
+                self.started(key, actor)
+                return actor
         return None
 
     def clear(self) -> None:
@@ -66,10 +85,17 @@ class IdleActors:
             ray.kill(self._idle.pop()[1])
 
 
-def _answers(actor: Any) -> bool:
+def begin_anew(actor: Any, *settings: Any, **options: Any) -> None:
+    """In the actor's process: what Ray does when it starts one."""
+    actor.__dict__.clear()  # its model, before there are two
+    actor.__init__(*settings, **options)
+
+
+def _ends_well(actor: Any, call: Any, seconds: float) -> bool:
+    """Whether this call of the actor ends in time without an error; if not, kill the actor."""
     try:
-        ray.get(actor.ready.remote(), timeout=ALIVE_SECONDS)
-    except (RayActorError, GetTimeoutError):
+        ray.get(call, timeout=seconds)
+    except RayError:
         ray.kill(actor)
         return False
     return True
@@ -85,7 +111,8 @@ class _Reusing:
 
     def remote(self, *settings: Any, **options: Any) -> Any:
         key = (self.kind, repr(settings), options)
-        if (actor := self.idle.take(key)) is None:
+        actor = self.idle.take(key) or self.idle.take_anew(key, *settings, **options)
+        if actor is None:
             actor = self.new.remote(*settings, **options)
             self.idle.started(key, actor)
         return actor

@@ -17,10 +17,9 @@ import torch
 from PIL import Image
 
 from actors.actor_classes import actor_classes
-from actors.oracle import Oracle
 from actors.settings import ModelSettings
-from actors.student import Student
 from actors.teacher import Teacher
+from actors.timed import TimedOracle, TimedStudent, TimedTeacher
 from jobs.execution.progress import Progress
 from jobs.resolution import Job
 from tests.cluster.conftest import CAPTIONS, FIELDS, RunJob, hashes, rows_of
@@ -53,13 +52,15 @@ def at_its_threshold(done: tuple[Job, Progress], out: Path) -> dict[str, Any]:
     """The fields of the job of `done`, without its calibration: faults are for the job itself."""
     job, _ = done
     budget = {"threshold": float(job.output.require_job()["threshold"])}
-    return {**FIELDS, "input": job.spec.input, "output": str(out), "budget": budget}
+    own = {"input": job.spec.input, "output": str(out), "models": job.spec.models.model_dump()}
+    return {**FIELDS, **own, "budget": budget}
 
 
 def test_a_poison_row_of_each_pool_fails_alone_and_a_retry_mends_it(
-    done: tuple[Job, Progress], run_here: RunJob, tmp_path: Path
+    done_by_stand_ins: tuple[Job, Progress], run_here: RunJob, tmp_path: Path
 ) -> None:
     """One row raises when it is drawn, one when it is scored, and one kills the teacher."""
+    done = done_by_stand_ins
     faultless = rows_of(done[0].output.path)
     rejected = [n for n, row in enumerate(faultless) if row["source"] == "teacher"]
     drawn, scored, refined = 3, 13, next(n for n in rejected if n not in (3, 13))
@@ -83,9 +84,9 @@ def test_a_poison_row_of_each_pool_fails_alone_and_a_retry_mends_it(
     with pytest.MonkeyPatch.context() as patch:
         play(
             patch,
-            student=struck(Student, "draw", poison(drawn)),
-            oracle=struck(Oracle, "score", poison(scored)),
-            teacher=struck(Teacher, "refine", kill),
+            student=struck(TimedStudent, "draw", poison(drawn)),
+            oracle=struck(TimedOracle, "score", poison(scored)),
+            teacher=struck(TimedTeacher, "refine", kill),
         )
         job, progress = run_here(**fields)
     assert progress.failed_rows == 3
@@ -103,7 +104,7 @@ def test_a_poison_row_of_each_pool_fails_alone_and_a_retry_mends_it(
 
 
 def test_an_actor_that_raises_at_everything_and_one_that_hangs_change_no_byte(
-    done: tuple[Job, Progress],
+    done_by_stand_ins: tuple[Job, Progress],
     run_here: RunJob,
     idle_actors: IdleActors,
     tmp_path: Path,
@@ -111,7 +112,8 @@ def test_an_actor_that_raises_at_everything_and_one_that_hangs_change_no_byte(
 ) -> None:
     """The first of two students is broken; the first busy teacher is stopped (SIGSTOP)."""
     idle_actors.clear()
-    first, stopped = str(tmp_path / "first"), list[int]()
+    done = done_by_stand_ins
+    first, stopped = str(tmp_path / "first"), list[psutil.Process]()
 
     def broken(_prompts: Sequence[str], _: int) -> None:
         pid = str(os.getpid())
@@ -126,11 +128,11 @@ def test_an_actor_that_raises_at_everything_and_one_that_hangs_change_no_byte(
 
     def stop(dispatcher: Any) -> None:
         if not stopped and any(actor.calls for actor in dispatcher.pools["teacher"].actors):
-            stopped.extend(p.pid for p in _actors("ray::Teacher"))
-            os.kill(stopped[0], signal.SIGSTOP)
+            stopped.extend(_actors("ray::TimedTeacher"))
+            stopped[0].suspend()
 
     with pytest.MonkeyPatch.context() as patch:
-        play(patch, student=struck(Student, "draw", broken))
+        play(patch, student=struck(TimedStudent, "draw", broken))
         run_here(
             watch=stop,
             call_timeout_seconds=10,
@@ -140,7 +142,7 @@ def test_an_actor_that_raises_at_everything_and_one_that_hangs_change_no_byte(
     assert hashes(tmp_path / "out") == hashes(done[0].output.path)
     assert "student: an actor is replaced: 2 calls in a row failed on it" in caplog.text
     assert "teacher: an actor is replaced: no answer for 10 s" in caplog.text
-    assert not psutil.pid_exists(stopped[0])
+    assert psutil.wait_procs(stopped, timeout=60)[1] == [], "it holds memory or a GPU"
 
 
 def _actors(name: str) -> list[psutil.Process]:
