@@ -12,6 +12,7 @@
         ├── PoolFailedError         a kind of actor does not start, or dies again and again
         ├── OutputFailedError       the output folder is full, gone, or not to be written to
         ├── StalledError            nothing happened for `stall_timeout_seconds`
+        ├── NoPlaceError            the cluster had no place for `place_timeout_seconds`
         └── InterruptedJobError     Ctrl-C, SIGTERM or SIGHUP: exit code 130
 
 A message names the value, the rule and the next step, and never a secret. Every error is built from
@@ -76,6 +77,10 @@ class OutputFailedError(JobError):
 
 class StalledError(JobError):
     """No call came back for `stall_timeout_seconds`."""
+
+
+class NoPlaceError(JobError):
+    """The cluster had no place for an actor that the job needs, for `place_timeout_seconds`."""
 
 
 class InterruptedJobError(JobError):

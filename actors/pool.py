@@ -50,7 +50,8 @@ class PoolActor:
 
     `number`: the older actor has the lower one. `raised`: calls in a row that ended with an error.
     `listed`: the numbers of calls under which the pool lists it as having room. `leaving`: it gets
-    no new calls, and the pool dismisses it when its calls have ended.
+    no new calls, and the pool dismisses it when its calls have ended. `has_place`: no node had room
+    for it when that was last looked at, if False; it does not load then.
     """
 
     number: int
@@ -63,6 +64,7 @@ class PoolActor:
     raised: int = 0
     listed: set[int] = field(default_factory=set)
     leaving: bool = False
+    has_place: bool = True
 
     @property
     def at_fault(self) -> PoolCall | None:
@@ -144,7 +146,8 @@ class Pool:
     def resize(self, size: int) -> None:
         """Set the wanted number of actors.
 
-        Actors too many leave: first those that load, then the least busy. Leaving actors stay when
+        Actors too many leave: first those without a place, then those that load, then the least
+        busy. Leaving actors stay when
         they are wanted again. `start` starts the missing ones, and `dismiss_leaving` ends those
         that have no calls left.
         """
@@ -155,7 +158,9 @@ class Pool:
             actor.leaving = False
             self._list(actor)
         staying = [actor for actor in self.actors if not actor.leaving]
-        staying.sort(key=lambda actor: (actor.ready, len(actor.calls), -actor.number))
+        staying.sort(
+            key=lambda actor: (actor.has_place, actor.ready, len(actor.calls), -actor.number)
+        )
         for actor in staying[: max(0, len(staying) - size)]:
             actor.leaving = True
         self.num_leaving = sum(actor.leaving for actor in self.actors)
@@ -180,7 +185,7 @@ class Pool:
 
     def loaded(self, actor: PoolActor) -> None:
         """An actor has its model, and may get calls."""
-        actor.ready = True
+        actor.ready = actor.has_place = True
         self._ever_ready = True
         self._list(actor)
 
@@ -300,6 +305,16 @@ class Pool:
     def num_ready(self) -> int:
         """Actors that have loaded, and stay."""
         return sum(actor.ready and not actor.leaving for actor in self.actors)
+
+    @property
+    def num_placed(self) -> int:
+        """Actors that have a place, and stay."""
+        return sum(actor.has_place and not actor.leaving for actor in self.actors)
+
+    @property
+    def num_waiting(self) -> int:
+        """Actors that wait for a place."""
+        return sum(not actor.has_place for actor in self.actors)
 
     @property
     def num_busy(self) -> int:

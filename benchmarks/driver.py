@@ -23,8 +23,8 @@ from timed_jobs import LoadedDispatcher, write_result
 from actors.timed import timing_of
 from cluster.session import ray_session
 from jobs.execution.dispatcher import Dispatcher
-from jobs.execution.launch import Resources
 from jobs.execution.ray_executor import RayExecutor
+from jobs.execution.resources import Resources
 from jobs.execution.run import run_job
 from jobs.resolution import Job, resolve
 from jobs.scaling.initial_sizes import PoolPlan, PoolPlans

@@ -23,7 +23,8 @@ from timed_jobs import CORES, pretend_gpus, write_result
 
 from actors.models.profiles import Timing
 from jobs.execution.dispatcher import Dispatcher
-from jobs.execution.launch import Resources, dispatcher_on_ray
+from jobs.execution.launch import dispatcher_on_ray
+from jobs.execution.resources import Resources
 from jobs.execution.run import run_job
 from jobs.planning.plan import ask, make_plan
 from jobs.planning.stage_times import StageTimes, stage_times

@@ -31,7 +31,8 @@ from actors.models.shapes import verifier, world
 from actors.models.shapes.edits import PicturedRow, control_row, edit_row
 from actors.models.shapes.world import Caption
 from cluster.session import ray_session
-from jobs.execution.launch import Resources, dispatcher_on_ray
+from jobs.execution.launch import dispatcher_on_ray
+from jobs.execution.resources import Resources
 from jobs.execution.run import run_job
 from jobs.resolution import resolve
 from jobs.spec.job_spec import make_spec

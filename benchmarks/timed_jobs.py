@@ -36,8 +36,8 @@ from jobs.execution.active_part import ActivePart
 from jobs.execution.calls import Call
 from jobs.execution.dispatcher import Dispatcher
 from jobs.execution.executor import Task
-from jobs.execution.launch import Resources
 from jobs.execution.ray_executor import RayExecutor
+from jobs.execution.resources import Resources
 from jobs.execution.run import run_job
 from jobs.execution.runner import Runner
 from jobs.execution.stages import STAGES, Stage

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         InterruptedJobError,
         JobError,
         ModelError,
+        NoPlaceError,
         OutputError,
         OutputFailedError,
         PoolFailedError,
@@ -32,8 +33,9 @@ if TYPE_CHECKING:
         TooManyFailuresError,
         UserError,
     )
-    from jobs.execution.launch import Resources, ScoredSample, calibrate, retry, run
+    from jobs.execution.launch import ScoredSample, calibrate, retry, run
     from jobs.execution.progress import Progress
+    from jobs.execution.resources import Resources
     from jobs.output.dataset import Output, OutputProgress, open_output
     from jobs.planning.forecast import Forecast, plan
     from jobs.resolution import Job, resolve
@@ -49,6 +51,7 @@ __all__ = [
     "JobError",
     "JobSpec",
     "ModelError",
+    "NoPlaceError",
     "Output",
     "OutputError",
     "OutputFailedError",
@@ -72,8 +75,9 @@ __all__ = [
 ]
 
 _PLACES = {
-    "jobs.execution.launch": ("Resources", "ScoredSample", "calibrate", "retry", "run"),
+    "jobs.execution.launch": ("ScoredSample", "calibrate", "retry", "run"),
     "jobs.execution.progress": ("Progress",),
+    "jobs.execution.resources": ("Resources",),
     "jobs.output.dataset": ("Output", "OutputProgress", "open_output"),
     "jobs.planning.forecast": ("Forecast", "plan"),
     "jobs.resolution": ("Job", "resolve"),

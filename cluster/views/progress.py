@@ -63,6 +63,8 @@ def line(progress: Progress) -> str:
         else f"{p.name} {p.ready}/{p.size} ready, {p.queued} queued"
         for p in progress.pools
     )
+    if progress.waiting:
+        pools += f"; {progress.waiting}"
     if progress.calibrating:
         return f"calibrating on a sample of {progress.num_rows} rows  [{pools}]"
     return (
@@ -80,6 +82,8 @@ def render(name: str, progress: Progress) -> RenderableType:
         pools.add_column(title, justify="right" if title in ("busy", "queued") else "left")
     for pool in progress.pools:
         doing = "loading" if pool.ready < pool.size else "working" if pool.busy else "idle"
+        if pool.ready < pool.size <= pool.ready + pool.waiting:
+            doing = "waiting for a place"
         doing += f", {pool.leaving} leaving" if pool.leaving else ""
         pools.add_row(
             pool.name,
@@ -88,9 +92,10 @@ def render(name: str, progress: Progress) -> RenderableType:
             str(pool.queued),
             doing,
         )
+    waiting = [Text(progress.waiting)] if progress.waiting else []
     if progress.calibrating:
         title = f"{name}: calibrating on a sample of {progress.num_rows:,} rows"
-        return Group(Spinner("dots", Text(title)), pools)
+        return Group(Spinner("dots", Text(title)), pools, *waiting)
     head = Text.assemble(
         (f"{name}  ", "bold"),
         f"{progress.done_rows:,} of {progress.num_rows:,} rows in "
@@ -104,15 +109,15 @@ def render(name: str, progress: Progress) -> RenderableType:
             width=60,
         )
     )
-    waiting = 1 - progress.accepted_fraction - progress.refined_fraction
+    unrefined = 1 - progress.accepted_fraction - progress.refined_fraction
     facts = Text(
         f"of {progress.judged_rows:,} judged: accepted {progress.accepted_fraction:.0%}, refined "
-        f"{progress.refined_fraction:.0%}, waiting for the teacher {abs(waiting):.0%}\n"
+        f"{progress.refined_fraction:.0%}, waiting for the teacher {abs(unrefined):.0%}\n"
         f"failed {progress.failed_rows:,}; {progress.rows_per_second:.2f} rows/s, "
         f"time left {duration(progress.seconds_left)}"
     )
     balance = [Text(f"sizes: {progress.balance}")] if progress.balance else []
-    return Group(head, bar, facts, pools, *balance)
+    return Group(head, bar, facts, pools, *waiting, *balance)
 
 
 def duration(seconds: float | None) -> str:

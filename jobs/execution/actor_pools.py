@@ -42,17 +42,22 @@ class ActorPools(Mapping[str, Pool]):
         sizes: Mapping[str, int],
         capacity: Capacity | None,
         observers: Observers,
+        places: Capacity | None = None,
     ) -> None:
         """`sizes`: of each pool at first. `capacity`: the devices that the actors share; None keeps
-        the sizes as they are."""
-        self.capacity = capacity
+        the sizes as they are. `places`: the devices of these actors where the sizes stay."""
+        self.devices = capacity or places
+        """The devices that the job was planned for; None if it needs no places."""
+        self.now_had: Capacity | None = None
+        """What can be had of them now, where that is not the same."""
+        self._balanced = capacity is not None
         self.load_seconds: dict[str, float] = {}
         """Smoothed, by pool; of those of which an actor has loaded."""
         self._executor, self._observers = executor, observers
         self._pools = {name: _pool(name, size, job, executor) for name, size in sizes.items()}
         self._first_sizes = dict(sizes)
         self._loading: dict[Ref, tuple[Pool, PoolActor, float]] = {}
-        """By task reference: the pool, the actor, and when it was started."""
+        """By task reference: the pool, the actor, and when it was started, or got its place."""
 
     def __getitem__(self, name: str) -> Pool:
         return self._pools[name]
@@ -71,9 +76,25 @@ class ActorPools(Mapping[str, Pool]):
         return {name: pool.size for name, pool in self._pools.items()}
 
     @property
+    def capacity(self) -> Capacity | None:
+        """The devices that can be had now, to be dealt out; None if the sizes stay."""
+        return (self.now_had or self.devices) if self._balanced else None
+
+    @property
     def is_loading(self) -> bool:
-        """Whether any actor loads."""
-        return bool(self._loading)
+        """Whether any actor loads. One that waits for its place does not."""
+        return any(actor.has_place for _, actor, _ in self._loading.values())
+
+    def unloaded(self) -> list[PoolActor]:
+        """The actors that load, or wait for a place to do so."""
+        return [actor for _, actor, _ in self._loading.values()]
+
+    def set_place(self, actor: PoolActor, has_place: bool) -> None:
+        """Note whether an actor that has not loaded has a place: it loads from then on."""
+        if has_place and not actor.has_place:
+            pool, _, _ = self._loading[actor.loading]
+            self._loading[actor.loading] = pool, actor, self._executor.now()
+        actor.has_place = has_place
 
     def start(self) -> None:
         """Start the first actors."""
@@ -103,16 +124,21 @@ class ActorPools(Mapping[str, Pool]):
         """Hand the devices over to the pools that are `wanted`, if none of them has an actor.
 
         A pool without actors has no measured throughput, so the controller cannot see that its
-        calls are all that is left to do.
+        calls are all that is left to do. Nothing is under way: who is ready has nothing to do.
         """
-        if self.capacity is None or not wanted or any(self._pools[name].size for name in wanted):
+        capacity = self.now_had or (self.devices if self._balanced else None)
+        without = {name for name in wanted if not self._pools[name].num_ready}
+        if capacity is None or not without:
             return
-        sizes = {name: int(name in wanted) for name in self._pools}
+        if self.now_had is None and any(self._pools[name].size for name in wanted):
+            return  # its actors are on their way
+        sizes = {name: int(name in without) for name in self._pools}
         for name, size in self.sizes.items():
-            if name not in wanted:
-                sizes[name] = self.capacity.most(name, sizes, size)
-        log.info("%s: actors for the calls that are left", ", ".join(sorted(wanted)))
-        self.resize(sizes)
+            if name not in without:
+                sizes[name] = capacity.most(name, sizes, size)
+        if sizes != self.sizes:
+            log.info("%s: actors for the calls that are left", ", ".join(sorted(without)))
+            self.resize(sizes)
 
     def _settle(self) -> None:
         for pool in self._pools.values():
@@ -128,10 +154,14 @@ class ActorPools(Mapping[str, Pool]):
                 self._loading[actor.loading] = pool, actor, self._executor.now()
 
     def _has_place_for(self, pool: Pool) -> bool:
-        if self.capacity is None:
-            return True
         there = {name: len(pool.actors) for name, pool in self._pools.items()}
         there[pool.name] += 1
+        if self.now_had is not None:
+            # A pool's only actor may wait in Ray's queue, unless one of ours makes room for it.
+            leaving = any(pool.num_leaving for pool in self._pools.values())
+            return self.now_had.fits(there) or (there[pool.name] == 1 and not leaving)
+        if self.capacity is None:
+            return True
         # The job asked for its first sizes, whether they fit or not.
         first = all(size <= self._first_sizes[name] for name, size in there.items())
         return first or self.capacity.fits(there)

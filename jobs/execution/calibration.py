@@ -228,7 +228,9 @@ def _drive(
         if not cascade.done:
             if dispatcher.executor.now() - last_shown > PROGRESS_SECONDS:
                 dispatcher.observers.notify(
-                    Progress.of_calibration(len(sample.prompts), dispatcher.views())
+                    Progress.of_calibration(
+                        len(sample.prompts), dispatcher.views(), dispatcher.waiting
+                    )
                 )
                 last_shown = dispatcher.executor.now()
             for _, event in dispatcher.wait(timeout_seconds=0.5):

@@ -35,6 +35,7 @@ from jobs.execution.observers import (
     Timeline,
     log_event,
 )
+from jobs.execution.places import Places
 from jobs.execution.progress import PoolView
 from jobs.execution.stages import FILE_POOL, QUEUES, STAGES, Stage
 from jobs.resolution import Job
@@ -55,6 +56,8 @@ are opened beyond; a student makes one such call a batch, so this is two batches
 
 
 DRAWING = STAGES[Stage.DRAW].pool
+TAKING = [STAGES[stage].pool for stage in (Stage.SCORE_DRAWN, Stage.REFINE)]
+"""The pools whose calls take what was drawn."""
 
 
 class Dispatcher:
@@ -69,18 +72,19 @@ class Dispatcher:
         object_store_bytes: float = inf,
         should_stop: Callable[[], bool] = lambda: False,
         capacity: Capacity | None = None,
+        places: Capacity | None = None,
     ) -> None:
         """`sizes`: actors of each pool. `task_slots`: file tasks that run at once.
 
         The dispatcher calls `should_stop` at every `wait`. `capacity`: the devices that the actors
-        share; None keeps the sizes as they are.
+        share; None keeps the sizes as they are. `places`: the devices of the actors in that case.
         """
         self.job = job
         self.executor = executor
         self.observers = Observers()
         self.observers.add(log_event, only=LOGGED)
         self.observers.add(Timeline(job.output), only=(SizesChanged,))
-        self.pools = ActorPools(job, executor, sizes, capacity, self.observers)
+        self.pools = ActorPools(job, executor, sizes, capacity, self.observers, places)
         self.budget = ObjectStoreBudget(object_store_bytes)
         self.measurements = Measurements(job)
         self._should_stop = should_stop
@@ -88,6 +92,7 @@ class Dispatcher:
         self._task_slots = task_slots
         self._queues = {name: CallQueue() for name in QUEUES}
         self._in_flight = InFlight()
+        self.places = Places(job, executor, self.pools, self._calls_of)
         self._failures = FailureHandler(self.pools, self._in_flight, self.budget, self.observers)
         self._warned_of_room = False
         self._last_completion = self._last_hung_check = executor.now()
@@ -134,6 +139,9 @@ class Dispatcher:
                 self._last_completion = now
                 events += hung
         self.pools.settle()
+        self.places.look()
+        if self.places.is_waiting(bool(self._in_flight)):
+            self._last_completion = now  # it has a limit of its own
         if now - self._last_completion > self.job.spec.stall_timeout_seconds:
             raise StalledError(
                 f"nothing came back for {self.job.spec.stall_timeout_seconds:g} s. {self._waits()}"
@@ -151,6 +159,14 @@ class Dispatcher:
             students + self._task_slots
         )
 
+    @property
+    def waiting(self) -> str:
+        """For which devices the job waits, and who has them; empty if for none."""
+        return self.places.waiting
+
+    def _calls_of(self, pool: str) -> tuple[int, int]:
+        return self.queued(pool), self.pools[pool].num_calls
+
     def queued(self, pool: str) -> int:
         """Calls of a pool that no actor has yet."""
         return len(self._queues[pool])
@@ -159,7 +175,13 @@ class Dispatcher:
         """The state of each pool."""
         return [
             PoolView(
-                name, pool.size, pool.num_ready, pool.num_busy, self.queued(name), pool.num_leaving
+                name=name,
+                size=pool.size,
+                ready=pool.num_ready,
+                busy=pool.num_busy,
+                queued=self.queued(name),
+                leaving=pool.num_leaving,
+                waiting=pool.num_waiting,
             )
             for name, pool in self.pools.items()
         ]
@@ -224,6 +246,8 @@ class Dispatcher:
             return True
         if self._in_flight or self.pools.is_loading:
             return False
+        if any(self._queues[name] and not self.pools[name].num_ready for name in TAKING):
+            return False  # those get the students' devices, and take from the store
         if not self._warned_of_room:
             self._warned_of_room = True
             log.warning(

@@ -7,13 +7,14 @@ There are two kinds of executors: on Ray (`jobs.execution.ray_executor`), and on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any, Protocol
 
 from jobs.execution.active_part import ActivePart, Ref, picks
 from jobs.execution.calls import Call
+from jobs.execution.resources import Resources
 from jobs.execution.stages import STAGES
 from jobs.output.columns import RowResult
 
@@ -131,6 +132,18 @@ class Task:
         return [self.owner.part.seeds[row] for row in self.call.rows]
 
 
+@dataclass(frozen=True, slots=True)
+class ClusterView:
+    """The cluster at one moment: what it has, what of it is free, and who has no place in it.
+
+    `waiting`: of the actors that were asked for, those for which no node has had room so far.
+    """
+
+    have: Resources
+    free: Resources
+    waiting: frozenset[Handle] = frozenset()
+
+
 class Executor(Protocol):
     """References go out with the tasks; only small facts come back.
 
@@ -146,6 +159,13 @@ class Executor(Protocol):
         """The wanted number of actors of each pool, whenever it changes.
 
         `start_actor` and `kill_actor` follow; a cluster that can grow prepares for them here.
+        """
+        ...
+
+    def look(self, unloaded: Collection[Handle]) -> ClusterView | None:
+        """The cluster as it is now, and which of the actors that have not loaded wait for a place.
+
+        None: the cluster has room for all that fits, and stays as it is.
         """
         ...
 

@@ -7,55 +7,20 @@ the same job on the same resources begins with the same pools. It is not in `clu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field
-from math import inf
+from dataclasses import dataclass
 
-from actors.errors import ClusterError
 from jobs.execution.calibration import TableRow, score, table
 from jobs.execution.dispatcher import Dispatcher
 from jobs.execution.executor import Executor
 from jobs.execution.observers import Observer
 from jobs.execution.progress import Progress
+from jobs.execution.resources import Resources
 from jobs.execution.run import retry_job, run_job
 from jobs.resolution import Job
-from jobs.scaling.initial_sizes import POOL_LABEL, PoolPlans, guess_loads, plan_pools
+from jobs.scaling.initial_sizes import PoolPlans, guess_loads, plan_pools
 from jobs.spec.threshold import threshold_for
-
-
-@dataclass(frozen=True, slots=True)
-class Resources:
-    """The resources of a cluster. `labelled_gpus`: by the nodes' label `bottega-pool`."""
-
-    cpus: float
-    gpus: float
-    object_store_bytes: float = inf
-    labelled_gpus: Mapping[str, float] = field(default_factory=dict)
-
-    @classmethod
-    def of_ray(cls) -> Resources:
-        """Those of the Ray that this process is connected to. Raises ClusterError without one."""
-        import ray  # here, so that a plan needs no Ray
-
-        if not ray.is_initialized():
-            raise ClusterError(
-                "this process is connected to no Ray. Call `ray.init()` first, or start one for "
-                "the job: `with cluster.session.ray_session(): ...`."
-            )
-        have = ray.cluster_resources()
-        labelled: dict[str, float] = {}
-        for node in ray.nodes():
-            label = node.get("Labels", {}).get(POOL_LABEL)
-            if node["Alive"] and label:
-                gpus = node["Resources"].get("GPU", 0.0)
-                labelled[label] = labelled.get(label, 0.0) + gpus
-        return cls(
-            cpus=have.get("CPU", 1.0),
-            gpus=have.get("GPU", 0.0),
-            object_store_bytes=have.get("object_store_memory", inf),
-            labelled_gpus=labelled,
-        )
 
 
 def pools_for(job: Job, have: Resources) -> PoolPlans:
@@ -87,6 +52,7 @@ def make_dispatcher(
         object_store_bytes=have.object_store_bytes,
         should_stop=should_stop,
         capacity=plans.capacity,
+        places=plans.places,
     )
 
 

@@ -10,7 +10,10 @@ PROGRESS_SECONDS = 0.25
 
 @dataclass(frozen=True, slots=True)
 class PoolView:
-    """The state of a pool: its wanted `size`, and how many actors are ready, busy, leaving."""
+    """The state of a pool: its wanted `size`, and how many actors are ready, busy, leaving.
+
+    `waiting`: actors that wait for a place on a node.
+    """
 
     name: str
     size: int
@@ -18,13 +21,15 @@ class PoolView:
     busy: int
     queued: int
     leaving: int = 0
+    waiting: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
     """A moment of a job. Rows are done when their part is committed.
 
-    `balance`: why the pools have the sizes that they have. `resumed_rows` were done before this
+    `balance`: why the pools have the sizes that they have. `waiting`: for which devices the job
+    waits, and who has them; empty if it has what it asked for. `resumed_rows` were done before this
     run; `judged_rows`, `rejected_rows`, `refined_rows` and `elapsed_seconds` are this run's own.
     While it is `calibrating`, `num_rows` are the sample's.
     """
@@ -41,15 +46,16 @@ class Progress:
     elapsed_seconds: float
     pools: list[PoolView] = field(default_factory=list)
     balance: str = ""
+    waiting: str = ""
     calibrating: bool = False
 
     @classmethod
-    def of_calibration(cls, num_rows: int, pools: list[PoolView]) -> Progress:
+    def of_calibration(cls, num_rows: int, pools: list[PoolView], waiting: str = "") -> Progress:
         """While a sample of `num_rows` is drawn and scored; no row of the job has begun."""
         return cls(
             num_rows=num_rows, done_rows=0, resumed_rows=0, failed_rows=0, judged_rows=0,
             rejected_rows=0, refined_rows=0, parts_done=0, num_parts=0, elapsed_seconds=0.0,
-            pools=pools, calibrating=True,
+            pools=pools, waiting=waiting, calibrating=True,
         )  # fmt: skip
 
     @property

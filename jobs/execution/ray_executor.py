@@ -8,7 +8,7 @@ behind our back.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic, sleep
 from typing import Any, NamedTuple
@@ -21,8 +21,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.actor_classes import actor_classes
 from actors.errors import JobError
-from jobs.execution.executor import Completion, Task
+from jobs.execution.executor import ClusterView, Completion, Task
 from jobs.execution.ray_errors import task_error
+from jobs.execution.resources import Resources
 from jobs.execution.stages import STAGES, Stage, stages_of
 from jobs.output.encode import encode
 from jobs.output.patience import commit_part, patience_of_try
@@ -105,6 +106,18 @@ class RayExecutor:
         request_resources(bundles=bundles, bundle_label_selectors=labels)
         shown = ", ".join(f"{size} {name}" for name, size in sizes.items())
         log.info("the autoscaler is asked for nodes for %s", shown if bundles else "no actors")
+
+    def look(self, unloaded: Collection[RayActor]) -> ClusterView:
+        """What the nodes have and what of it is free, and which of these actors have no worker.
+
+        An actor has an address from when a node gave it a worker process, which is before its model
+        loads.
+        """
+        ids = {handle.actor._actor_id.hex(): handle for handle in unloaded}
+        # There is no public way that works without the dashboard.
+        known = _pending_actors() if ids else {}
+        waiting = {actor for name, actor in ids.items() if name in known and not known[name]}
+        return ClusterView(Resources.of_ray(), Resources.free_in_ray(), frozenset(waiting))
 
     def start_actor(self, pool: str) -> tuple[RayActor, ObjectRef[Any]]:
         """Start an actor; Ray queues it until a node has room."""
@@ -215,6 +228,17 @@ def dead_processes_of_ray() -> list[str]:
     if node is None:
         return []
     return [name for name, _ in node.dead_processes() if name in ("raylet", "gcs_server")]
+
+
+def _pending_actors() -> dict[str, bool]:
+    """Of this job's actors that are not ready: whether a node has given them a worker process."""
+    job_id = ray._private.worker.global_worker.current_job_id
+    table: Any = ray._private.state.state.actor_table
+    return {
+        name: bool(actor["Address"]["Port"])
+        for state in ("DEPENDENCIES_UNREADY", "PENDING_CREATION")
+        for name, actor in table(None, job_id, state).items()
+    }
 
 
 def _actor(kind: type, plan: PoolPlan) -> Any:

@@ -190,6 +190,7 @@ class Runner:
             elapsed_seconds=dispatcher.executor.now() - self._started if dispatcher else 0.0,
             pools=dispatcher.views() if dispatcher else [],
             balance=self._scaling.last_reason if self._scaling else "",
+            waiting=dispatcher.waiting if dispatcher else "",
         )
 
     def _show(self) -> None:

@@ -5,6 +5,7 @@ the dispatcher's measurements -> a ScalingInput -> `decide` -> sizes for the poo
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import inf
 
 from actors.roles import ROLES
@@ -63,7 +64,8 @@ class ScalingController:
         """Rows that are judged while a teacher loads: a change of the fraction shows in them."""
 
     def begin(self) -> None:
-        """Show the sizes that the job begins with."""
+        """Show the sizes that the job begins with, and those that the cluster forces upon it."""
+        self._dispatcher.places.note = self._note
         self._note(self._dispatcher.pools.sizes, "the job begins")
 
     def adjust(self, rows_unopened: int, rows_allowed: float) -> None:
@@ -76,6 +78,8 @@ class ScalingController:
         if capacity is None or now - self._last < DECIDE_SECONDS:
             return
         self._last = now
+        if not all(capacity.fits({"oracle": 1, name: 1}) for name in ("student", "teacher")):
+            return  # no flow to balance: the pools have the devices in turns, each till it is done
         if (teacher := self._facts("teacher")) is not None:
             seconds = BUFFER_LOADS * teacher.load_seconds
             self.buffer_rows = seconds * capacity.count / teacher.row_seconds
@@ -99,7 +103,7 @@ class ScalingController:
             for pool in pools
         )
 
-    def _note(self, sizes: dict[str, int], reason: str) -> None:
+    def _note(self, sizes: Mapping[str, int], reason: str) -> None:
         dispatcher = self._dispatcher
         self.last_reason = reason
         throughput = dispatcher.measurements.throughput
@@ -164,6 +168,8 @@ class ScalingController:
         else:
             return None
         least, most = limits(getattr(self._job.spec.pools, name), least=int(name == "oracle"))
+        if dispatcher.pools.now_had is not None:
+            least = min(least, pool.size)  # the cluster has no place for more
         return PoolFacts(
             size=pool.size,
             row_seconds=row_seconds,
@@ -206,7 +212,7 @@ class ScalingController:
         now, loading = self._dispatcher.executor.now(), self._dispatcher.pools.loading_until()
         free = []
         for actor in self._dispatcher.pools["teacher"].actors:
-            if actor.leaving:
+            if actor.leaving or not actor.has_place:
                 continue
             ready = max(0.0, loading.get(actor, now) - now)
             if actor.calls:

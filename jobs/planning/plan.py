@@ -18,7 +18,8 @@ from actors.settings import OracleSettings
 from actors.timed import score_of, share_below
 from jobs.execution.calibration import calibrate, refine_fraction
 from jobs.execution.dispatcher import Dispatcher
-from jobs.execution.launch import Resources, make_dispatcher, pools_for
+from jobs.execution.launch import make_dispatcher, pools_for
+from jobs.execution.resources import Resources
 from jobs.execution.runner import Runner
 from jobs.input.prompts import Prompts
 from jobs.planning.planned_executor import PlannedExecutor

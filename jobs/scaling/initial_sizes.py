@@ -60,12 +60,16 @@ class PoolPlan:
 
 @dataclass(frozen=True, slots=True)
 class PoolPlans:
-    """The three pools. `capacity`: the devices that they share; None if the sizes stay."""
+    """The three pools. `capacity`: the devices that they share; None if the sizes stay.
+
+    `places`: the devices on which these actors have their places, whether the sizes stay or not.
+    """
 
     student: PoolPlan
     oracle: PoolPlan
     teacher: PoolPlan
     capacity: Capacity | None = None
+    places: Capacity | None = None
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -159,18 +163,27 @@ def limits(settings: PoolSettings, least: int = 0) -> tuple[int, int]:
 
 
 def _devices(gpus: float, labelled: Mapping[str, float]) -> tuple[Devices, ...]:
-    """GPUs with the pools that may use them. A pool with nodes of its own uses no others."""
-    groups: dict[frozenset[str], int] = {}
-    others = floor(gpus)
+    """GPUs with the pools that may use them."""
+    groups = by_group(gpus, labelled)
+    return tuple(Devices(floor(count), pools) for pools, count in groups.items() if count >= 1)
+
+
+def by_group(gpus: float, labelled: Mapping[str, float]) -> dict[frozenset[str], float]:
+    """Of `gpus` GPUs, of which some are `labelled`, those that each group of pools may use.
+
+    A pool with nodes of its own uses no others.
+    """
+    groups: dict[frozenset[str], float] = {}
+    others = gpus
     for label, count in labelled.items():
         pools = frozenset(pool for pool, home in HOMES.items() if home == label)
-        others -= floor(count)
-        if pools and count >= 1:
-            groups[pools] = groups.get(pools, 0) + floor(count)
-    free = frozenset(pool for pool, home in HOMES.items() if home not in labelled)
-    if free and others > 0:
-        groups[free] = groups.get(free, 0) + others
-    return tuple(Devices(count, pools) for pools, count in groups.items())
+        others -= count
+        if pools:
+            groups[pools] = groups.get(pools, 0.0) + count
+    anywhere = frozenset(pool for pool, home in HOMES.items() if home not in labelled)
+    if anywhere:
+        groups[anywhere] = groups.get(anywhere, 0.0) + others
+    return groups
 
 
 def _on_gpus(
@@ -190,7 +203,7 @@ def _on_gpus(
         for name, own in settings.items()
     }
     capacity = Capacity(devices, shares, elastic=pools.grow)
-    sizes = _first_sizes(capacity, settings, loads)
+    sizes = sizes_on(capacity, pools, loads)
     if pools.grow:
         busy = sizes["student"] / loads.student * loads.rejected * loads.teacher
         fewest, _ = limits(pools.teacher)
@@ -220,14 +233,13 @@ def _on_gpus(
         )
 
     student, oracle, teacher = map(plan, POOLS)
-    return PoolPlans(student, oracle, teacher, None if fixed else capacity)
+    return PoolPlans(student, oracle, teacher, None if fixed else capacity, capacity)
 
 
-def _first_sizes(
-    capacity: Capacity, settings: Mapping[str, PoolSettings], loads: Loads
-) -> dict[str, int]:
+def sizes_on(capacity: Capacity, pools: PoolsSettings, loads: Loads) -> dict[str, int]:
+    """The sizes to begin with on these devices, within the job file's limits."""
     fewest, most = {}, {}
-    for name, own in settings.items():
+    for name, own in pools.by_name.items():
         fewest[name], most[name] = limits(own, least=int(name != "teacher"))
     sizes = dict(fewest)
 
@@ -284,12 +296,11 @@ def _on_cpus(pools: PoolsSettings, cpus: float) -> PoolPlans:
             reason=f"set in the job file: {size}" if settings.size else f"{cores} cores, no GPU",
         )
 
-    shared = Devices(cores, frozenset(POOLS))
-    shares = {name: float(own.threads_per_actor) for name, own in zip(POOLS, settings, strict=True)}
     fixed = cores < MIN_CORES or all(own.size is not None for own in settings)
-    capacity = None if fixed else Capacity((shared,), shares, "core")
-    student, oracle, teacher = map(plan, settings, sizes)
-    return PoolPlans(student, oracle, teacher, capacity)
+    plans = dict(zip(POOLS, map(plan, settings, sizes), strict=True))
+    shared = Devices(cores, frozenset(POOLS), volume=float(cores), divisible=True)
+    places = Capacity((shared,), {name: each.cpus for name, each in plans.items()}, "core")
+    return PoolPlans(**plans, capacity=None if fixed else places, places=places)
 
 
 def _whole_above_one(cpus: float) -> float:

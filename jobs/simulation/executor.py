@@ -15,7 +15,7 @@ A test can break things: `kill_actor`, `kill_node`, `lose`, and the hooks that a
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import count
@@ -25,7 +25,7 @@ from zlib import crc32
 
 from actors.facts import CallFacts
 from jobs.execution.calls import Call
-from jobs.execution.executor import Completion, ErrorKind, Task, TaskError
+from jobs.execution.executor import ClusterView, Completion, ErrorKind, Task, TaskError
 from jobs.execution.stages import STAGES, OutputKind, Stage
 
 DRIVER_NODE = 0
@@ -125,6 +125,10 @@ class SimulatedExecutor:
     def set_target_sizes(self, sizes: Mapping[str, int]) -> None:
         """Does nothing: this cluster does not grow."""
 
+    def look(self, unloaded: Collection[SimulatedActor]) -> ClusterView | None:
+        """None: every actor has a place."""
+        return None
+
     def start_actor(self, pool: str) -> tuple[SimulatedActor, object]:
         """Start an actor on the node with the fewest actors."""
         node = min(sorted(self.nodes), key=lambda node: self._actors_on[node])
@@ -132,8 +136,12 @@ class SimulatedExecutor:
         name = f"{pool} {next(self._serial)}"
         actor = SimulatedActor(pool, name, node, task_ref=object())
         self.actors.append(actor)
-        self.at(self.load_seconds(actor), lambda: self._loaded(actor))
+        self.place(actor)
         return actor, actor.task_ref
+
+    def place(self, actor: SimulatedActor) -> None:
+        """A node has room for an actor, which loads now; a subclass may let it wait for that."""
+        self.at(self.load_seconds(actor), lambda: self._loaded(actor))
 
     def kill_actor(self, handle: SimulatedActor) -> None:
         """Its calls fail after `death_report` seconds; so does a call submitted after its death."""

@@ -175,6 +175,12 @@ class JobSpec(Settings):
     stall_timeout_seconds: float = Field(
         default=1800, gt=0, description="The job ends when nothing has happened for this long."
     )
+    place_timeout_seconds: float = Field(
+        default=21_600,
+        gt=0,
+        description="The job ends when it has waited this long for its place in the cluster: for "
+        "GPUs that other jobs use, or for nodes that have not joined.",
+    )
     call_timeout_seconds: float | None = Field(
         default=None,
         gt=0,
@@ -277,6 +283,7 @@ NOT_IN_THE_BYTES = frozenset(
         "max_attempts",
         "max_failed",
         "stall_timeout_seconds",
+        "place_timeout_seconds",
         "call_timeout_seconds",
     }
 )

@@ -106,6 +106,21 @@ BROKEN = {
         "                self._keep_drawn(without)\n",
         "                pass\n",
     ),
+    "an actor that waits for a GPU counts as loading": (
+        "jobs/execution/actor_pools.py",
+        "return any(actor.has_place for _, actor, _ in self._loading.values())",
+        "return bool(self._loading)",
+    ),
+    "a job keeps asking for GPUs that others have": (
+        "jobs/execution/places.py",
+        "            if longest >= PLACE_SECONDS:\n",
+        "            if longest >= inf:\n",
+    ),
+    "pools take turns before one has had its own": (
+        "jobs/execution/scaling_controller.py",
+        'if not all(capacity.fits({"oracle": 1, name: 1}) for name in ("student", "teacher")):',
+        "if False:",
+    ),
     "a part that has its record is opened again": (
         "jobs/execution/runner.py",
         "[n for n in range(job.prompts.num_parts) if n not in there]",

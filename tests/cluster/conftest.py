@@ -20,8 +20,9 @@ import ray
 from cluster.cli import main
 from cluster.session import ray_session
 from jobs.execution.dispatcher import Dispatcher
-from jobs.execution.launch import Resources, dispatcher_on_ray
+from jobs.execution.launch import dispatcher_on_ray
 from jobs.execution.progress import Progress
+from jobs.execution.resources import Resources
 from jobs.execution.run import retry_job, run_job
 from jobs.resolution import Job, resolve
 from jobs.spec.job_spec import make_spec

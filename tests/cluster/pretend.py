@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 
 from cluster.session import ray_session
-from jobs.execution.launch import Resources, dispatcher_on_ray
+from jobs.execution.launch import dispatcher_on_ray
+from jobs.execution.resources import Resources
 from jobs.execution.run import run_job
 from jobs.resolution import resolve
 from jobs.spec.job_spec import load_spec

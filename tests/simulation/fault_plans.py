@@ -36,6 +36,8 @@ class FaultKind(StrEnum):
     COMMIT_UNREPORTED = "a commit fails after it wrote"
     RESTART = "the driver is restarted"
     RESIZE = "the pools are resized"
+    OTHERS = "others want GPUs"
+    GPU_LEAVES = "a GPU leaves for good"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +125,7 @@ def make_fault_plan(seed: int) -> FaultPlan:
     job = _small_job(seed % 96)
     num_faults = random.randint(1, 3 if job.poison else 8)
     centre, spread = random.random(), random.choice([0.02, 0.1, 2.0])
-    apart = (FaultKind.RESIZE, FaultKind.EVICT)
+    apart = (FaultKind.RESIZE, FaultKind.EVICT, FaultKind.OTHERS, FaultKind.GPU_LEAVES)
     kinds = [kind for kind in FaultKind if kind not in apart]
     kinds += [FaultKind.LOSE, FaultKind.LOSE]
     if random.random() < 0.4:
@@ -144,6 +146,12 @@ def make_fault_plan(seed: int) -> FaultPlan:
     for _ in range(chance.choice([0, 0, 1, 3])):
         at, pick = abs(chance.gauss(centre, 0.2)), chance.randrange(1000)
         faults.append(Fault(FaultKind.EVICT, at, pick, chance.random()))
+    chance = Random(f"places {seed}")
+    for _ in range(chance.choice([0, 0, 1, 3])):
+        kind = chance.choice([FaultKind.OTHERS, FaultKind.OTHERS, FaultKind.GPU_LEAVES])
+        # From the very beginning, when no actor has its place yet, or in the midst.
+        at, pick = chance.choice([0.0, abs(chance.gauss(centre, 0.2))]), chance.randrange(1000)
+        faults.append(Fault(kind, at, pick, chance.random()))
     return FaultPlan(
         seed=seed, job=job, faults=tuple(faults),
         call_timeout_seconds=random.choice([None, None, 30.0]),

@@ -6,6 +6,7 @@ Each driver of a trial gets a `FaultyExecutor`; `trials.Trial` keeps what outliv
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import replace
 from math import inf
 from random import Random
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from actors.errors import BottegaError
 from actors.facts import CallFacts
 from jobs.execution.calls import Call
-from jobs.execution.executor import Completion, ErrorKind, Task, TaskError
+from jobs.execution.executor import ClusterView, Completion, ErrorKind, Task, TaskError
+from jobs.execution.resources import Resources
 from jobs.execution.stages import Stage
 from jobs.simulation.executor import (
     DRIVER_NODE,
@@ -25,6 +27,7 @@ from jobs.simulation.executor import (
     SimulatedTask,
 )
 from tests.simulation.fault_plans import POOLS, Fault, FaultKind
+from tests.simulation.shared_gpus import Others, SharedGpus
 
 if TYPE_CHECKING:
     from jobs.execution.dispatcher import Dispatcher
@@ -94,6 +97,9 @@ class FaultyExecutor(SimulatedExecutor):
         self._raising: dict[SimulatedActor, float] = {}
         self._late: dict[object, float] = {}
         self._twice: dict[object, float] = {}
+        self.gpus: SharedGpus | None = None
+        if trial.capacity:
+            self.gpus = SharedGpus(trial.gpus_left, trial.capacity.shares, super().place)
         for fault in trial.left:
             self.at(max(0.0, fault.at * trial.seconds - start), lambda f=fault: self._strike(f))  # type: ignore[misc]
 
@@ -117,6 +123,24 @@ class FaultyExecutor(SimulatedExecutor):
             self.trial.problem(f"{actor.name} was started and there is no GPU for it")
         return actor, task_ref
 
+    def place(self, actor: SimulatedActor) -> None:
+        if self.gpus is None:
+            super().place(actor)
+            return
+        self.gpus.ask(actor)
+        if actor in self.gpus.waiting:
+            self.log(f"{actor.name} waits for a GPU")
+
+    def look(self, unloaded: Collection[SimulatedActor]) -> ClusterView | None:
+        if self.gpus is None:
+            return None
+        cpus = 8.0 * self.trial.plan.job.num_nodes
+        return ClusterView(
+            Resources(cpus, self.trial.gpus_left),
+            Resources(cpus, self.gpus.free),
+            frozenset(actor for actor in unloaded if actor in self.gpus.waiting),
+        )
+
     def _sizes(self) -> Counter[str]:
         return Counter(actor.pool for actor in self.actors)
 
@@ -136,7 +160,12 @@ class FaultyExecutor(SimulatedExecutor):
             dismissed = self.trial.may_dismiss and not handle.calls
             if handle not in self._suspects and not dismissed:
                 self.trial.problem(f"{handle.name} was killed, and nothing was wrong with it")
-        super().kill_actor(handle)
+        self._end(handle)
+
+    def _end(self, actor: SimulatedActor) -> None:
+        super().kill_actor(actor)
+        if self.gpus is not None:
+            self.gpus.leave(actor)
 
     def _count(self, task: Task, who: str) -> None:
         part = task.owner.part.index
@@ -254,6 +283,10 @@ class FaultyExecutor(SimulatedExecutor):
                 self._resize(fault)
             case FaultKind.EVICT:
                 self._evict(fault)
+            case FaultKind.OTHERS:
+                self._others_come(fault)
+            case FaultKind.GPU_LEAVES:
+                self._gpu_leaves()
             case _:
                 self._strike_actor(fault)
 
@@ -268,6 +301,34 @@ class FaultyExecutor(SimulatedExecutor):
                     sizes = tried
                     break
             self.at(after, lambda sizes=sizes: self._resize_to(sizes))  # type: ignore[misc]
+
+    def _others_come(self, fault: Fault) -> None:
+        """Another job wants GPUs, up to all of them: for a while, or to the end and all but one."""
+        if self.gpus is None or self.trial.others_stay:
+            return
+        stay, count = fault.size < 0.3, self.trial.gpus_left
+        if stay and count == 1:
+            return
+        self.trial.others_stay = stay
+        others = Others(1 + fault.pick % (count - stay))
+        self.log(f"{fault.kind}: {others.wanted} of {count}")
+        self.gpus.ask(others)
+        shared = self.gpus
+        if not stay:
+            self.at(400 * fault.size, lambda: shared.others_leave(others))
+
+    def _gpu_leaves(self) -> None:
+        """A node with one GPU leaves for good, if another one stays."""
+        if self.gpus is None or self.trial.others_stay or self.trial.gpus_left == 1:
+            return
+        self.trial.gpus_left -= 1
+        gpu = self.trial.gpus_left
+        self.log(f"{FaultKind.GPU_LEAVES}: {gpu}")
+        del self.gpus.room[gpu]
+        for actor in self.gpus.on(gpu):
+            actor.death = ErrorKind.NODE_LOST
+            self._suspects.add(actor)
+            self._kill(actor, FaultKind.GPU_LEAVES)
 
     def _evict(self, fault: Fault) -> None:
         """Kill an actor or a file task, whichever the fault picks, as a memory monitor does."""
@@ -321,7 +382,7 @@ class FaultyExecutor(SimulatedExecutor):
     def _kill(self, actor: SimulatedActor, why: str) -> None:
         if not actor.dead:
             self.log(f"{actor.name} dies: {why}")
-            super().kill_actor(actor)
+            self._end(actor)
 
     def kill_node(self, node: int) -> None:
         self._suspects |= {actor for actor in self.actors if actor.node == node}

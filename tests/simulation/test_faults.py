@@ -74,7 +74,8 @@ def test_the_plans_contain_every_kind_of_fault() -> None:
         FaultKind.RAISE, FaultKind.RAISE_ALWAYS, "memory is short", FaultKind.LATE, FaultKind.TWICE,
         FaultKind.COMMIT, FaultKind.COMMIT_UNREPORTED, FaultKind.RESTART, "dies: poison",
         "hangs: poison", "numbers are not finite", "is killed by the dispatcher",
-        "the pools are resized", f"dies: {FaultKind.EVICT}",
+        "the pools are resized", FaultKind.OTHERS, FaultKind.GPU_LEAVES, "waits for a GPU",
+        f"dies: {FaultKind.EVICT}",
     ]:  # fmt: skip
         assert words in log, words
 

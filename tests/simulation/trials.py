@@ -77,6 +77,10 @@ class Trial:
             if fault.kind is FaultKind.RESTART and faultless
         )
         self.interactions = self.num_calls = 0
+        self.gpus_left = plan.job.gpus or 0
+        """GPUs that have not left the cluster."""
+        self.others_stay = False
+        """Others want GPUs to the end; the job has one."""
         self.memory: dict[str, int] = {}
         self.failing_commits: list[FaultKind] = []
         self.verdict = Verdict()

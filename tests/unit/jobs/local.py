@@ -76,7 +76,8 @@ class LocalDispatcher:
         self.job, self.broken, self.not_finite = job, broken, not_finite
         self.executor = SimpleNamespace(now=count().__next__)
         self.pools = LocalPools({name: SimpleNamespace(size=1) for name in ROLES})
-        self.wants_rows = True
+        self.wants_rows, self.waiting = True, ""
+        self.places = SimpleNamespace(note=None)
         self.observers, self.budget = Observers(), ObjectStoreBudget()
         self.observers.add(log_event, only=LOGGED)
         self.observers.add(Timeline(job.output), only=(SizesChanged,))

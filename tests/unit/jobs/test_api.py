@@ -21,7 +21,7 @@ PAGE = (ROOT / "docs/python.md").read_text(encoding="utf-8")
 ERRORS = {
     *("BottegaError", "UserError", "SpecError", "InputError", "OutputError", "ModelError"),
     *("ClusterError", "JobError", "TooManyFailuresError", "PoolFailedError", "OutputFailedError"),
-    *("StalledError", "InterruptedJobError"),
+    *("StalledError", "NoPlaceError", "InterruptedJobError"),
 }
 FUNCTIONS = {
     *("load_spec", "make_spec", "resolve", "calibrate", "plan", "run", "retry", "open_output"),

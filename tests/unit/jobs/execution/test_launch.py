@@ -11,7 +11,8 @@ import pytest
 
 from actors.errors import ClusterError, OutputError
 from jobs.execution import launch
-from jobs.execution.launch import Resources, calibrate, retry, run
+from jobs.execution.launch import calibrate, retry, run
+from jobs.execution.resources import Resources
 from jobs.resolution import Job
 from tests.unit.jobs.local import LocalDispatcher, local_job, write_prompts
 

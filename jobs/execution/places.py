@@ -1,0 +1,238 @@
+"""Keeps what a job can have of its cluster true: nodes come and go, and others use them too.
+
+The executor's look at the cluster -> `jobs.scaling.places` -> the pools' capacity and sizes
+
+An actor that waits too long for its place shows that there is none: the pools go on with the places
+that they hold. Devices that stay free for a while are had again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from math import inf
+
+from actors.errors import NoPlaceError
+from actors.pool import PoolActor
+from jobs.execution.actor_pools import ActorPools
+from jobs.execution.executor import ClusterView, Executor
+from jobs.execution.resources import Resources
+from jobs.resolution import Job
+from jobs.scaling.capacity import Capacity
+from jobs.scaling.initial_sizes import by_group, guess_loads, sizes_on
+from jobs.scaling.places import (
+    PoolPlaces,
+    capacity_of,
+    lesser,
+    sizes_by_places,
+    sizes_with_room,
+    waiting_text,
+)
+
+log = logging.getLogger("bottega.dispatcher")
+
+LOOK_SECONDS = 1.0
+"""Between two looks while an actor loads or waits, or devices are missing; a look takes
+milliseconds."""
+
+CALM_LOOK_SECONDS = 10.0
+"""The same while nothing is missing: on a cluster of a thousand nodes a look takes a part of a
+second, and nodes that join may be used a little later."""
+
+PLACE_SECONDS = 20.0
+"""An actor that waits longer for its place does not get one. A node needs a second or two to start
+a worker process, and on a machine that is busy some seconds; an actor that is given up although its
+place was on the way costs that start once more."""
+
+STEADY_SECONDS = 10.0
+"""Devices that stay free for so long can be had: an actor of another job that is replaced, or moves
+to another pool, leaves its device for a few seconds only. Twice as long each time that an actor did
+not get what seemed free."""
+
+LONGEST_STEADY_SECONDS = 600.0
+"""Chosen: ten minutes of a free device are little beside an hour of trying in vain."""
+
+SHOWN_SECONDS = 5.0
+"""An actor that waits no longer than this is not worth a line: every actor waits for a second."""
+
+LOG_SECONDS = 60.0
+"""Between two lines of the log that say what the job waits for, unless it is news."""
+
+
+class Places:
+    """Looks at the cluster again and again. `waiting`: for what the job waits; empty for nothing.
+
+    `have`: the cluster's resources by the latest look; None before the first.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        executor: Executor,
+        pools: ActorPools,
+        calls_of: Callable[[str], tuple[int, int]],
+    ) -> None:
+        """`calls_of`: by pool, the calls that wait and those that actors have."""
+        self._job, self._executor, self._pools, self._calls_of = job, executor, pools, calls_of
+        self.waiting = ""
+        self.have: Resources | None = None
+        self.note: Callable[[Mapping[str, int], str], None] | None = None
+        """Called with sizes that change, and why; the scaling controller sets it."""
+        self._labels: frozenset[str] | None = None
+        """The labels of nodes by which the pools were planned."""
+        self._next_look = 0.0
+        self._waits_since: dict[PoolActor, float] = {}
+        self._idle_since: float | None = None
+        self._free_since: float | None = None
+        self._could: Capacity | None = None
+        """What could be had at each look since then."""
+        self._steady_seconds = STEADY_SECONDS
+        self._first_sizes = pools.sizes
+        self._logged = ("", -inf)
+
+    def look(self) -> None:
+        """Look at the cluster, if it is time, and change the pools' sizes where it changed."""
+        now, pools = self._executor.now(), self._pools
+        devices = pools.devices
+        if now < self._next_look or devices is None:
+            return
+        unloaded = pools.unloaded()
+        view = self._executor.look([actor.handle for actor in unloaded])
+        if view is None:
+            self._next_look = inf
+            return
+        self.have = view.have
+        if self._labels is None:
+            self._labels = frozenset(view.have.labelled_gpus)
+        for actor in unloaded:
+            pools.set_place(actor, actor.handle not in view.waiting)
+        self._waits_since = {
+            actor: self._waits_since.get(actor, now)
+            for pool in pools.values()
+            for actor in pool.actors
+            if not actor.has_place
+        }
+        leaving = any(pool.num_leaving for pool in pools.values())
+        if not leaving and not devices.elastic:
+            longest = max((now - since for since in self._waits_since.values()), default=0.0)
+            if longest >= PLACE_SECONDS:
+                self._go_on_with_what_is_held(devices)
+            self._have_again(devices, view, now)
+        self._say(devices, view, now)
+        missing = self._waits_since or pools.now_had is not None or unloaded
+        self._next_look = now + (LOOK_SECONDS if missing else CALM_LOOK_SECONDS)
+
+    def is_waiting(self, in_flight: bool) -> bool:
+        """Whether the job can do nothing but wait for a place; `in_flight`: calls are under way.
+
+        Raises NoPlaceError if that takes longer than the job file allows.
+        """
+        now, limit = self._executor.now(), self._job.spec.place_timeout_seconds
+        if in_flight or self._pools.is_loading or not self._waits_since:
+            self._idle_since = None
+            return False
+        if self._idle_since is None:
+            self._idle_since = now
+        if now - self._idle_since > limit:
+            raise NoPlaceError(
+                f"{self.waiting or 'waiting for a place in the cluster'}, for {limit:g} s now. "
+                "Finished parts are safe. Run the same command again when there is room, or give "
+                "place_timeout_seconds more."
+            )
+        return True
+
+    def _go_on_with_what_is_held(self, devices: Capacity) -> None:
+        pools = self._pools
+        held = {name: pool.num_placed for name, pool in pools.items()}
+        sizes = sizes_by_places(
+            {
+                name: PoolPlaces(
+                    wanted=pool.size,
+                    placed=held[name],
+                    share=devices.shares[name],
+                    has_work=any(self._calls_of(name)),
+                )
+                for name, pool in pools.items()
+            }
+        )
+        now_had = capacity_of(devices, held)
+        if self._free_since is None and pools.now_had not in (None, now_had):
+            # What seemed to be free was not.
+            self._steady_seconds = min(LONGEST_STEADY_SECONDS, 2 * self._steady_seconds)
+        pools.now_had, self._free_since, self._could = now_had, None, None
+        self._resize(sizes, "an actor got no place in the cluster")
+
+    def _have_again(self, devices: Capacity, view: ClusterView, now: float) -> None:
+        """Take devices that were free for a while, and those of nodes that joined."""
+        pools = self._pools
+        held = {name: pool.num_placed for name, pool in pools.items()}
+        could = capacity_of(devices, held, self._by_group(view.free), self._by_group(view.have))
+        if self._could is not None:
+            could = lesser(self._could, could)
+        had = pools.now_had or devices
+        if all(new.has_at_most(old) for new, old in zip(could.devices, had.devices, strict=True)):
+            self._free_since = self._could = None
+            return
+        self._could = could
+        if self._free_since is None:
+            self._free_since = now
+        if now - self._free_since < self._steady_seconds:
+            return
+        self._free_since = self._could = None
+        whole = all(
+            old.has_at_most(new) for new, old in zip(could.devices, devices.devices, strict=True)
+        )
+        pools.now_had = None if whole and could.count == devices.count else could
+        if whole:
+            self._steady_seconds = STEADY_SECONDS
+        wanted = self._first_sizes
+        if pools.capacity is not None:
+            wanted = sizes_on(could, self._job.spec.pools, guess_loads(self._job))
+        queued = {name: self._calls_of(name)[0] for name in pools}
+        sizes = sizes_with_room(could, pools.sizes, wanted, queued)
+        self._resize(sizes, f"{could.count} {devices.unit}s can be had now")
+
+    def _resize(self, sizes: Mapping[str, int], reason: str) -> None:
+        if sizes == self._pools.sizes:
+            return
+        if self.note:
+            self.note(sizes, reason)
+        else:
+            shown = ", ".join(f"{size} {name}" for name, size in sizes.items())
+            log.info("%s: %s", shown, reason)
+        self._pools.resize(sizes)
+
+    def _by_group(self, resources: Resources) -> dict[frozenset[str], float]:
+        assert self._pools.devices is not None
+        if self._pools.devices.unit == "core":
+            return {group.pools: resources.cpus for group in self._pools.devices.devices}
+        known = self._labels or ()
+        labelled = {label: resources.labelled_gpus.get(label, 0.0) for label in known}
+        return by_group(resources.gpus, labelled)
+
+    # ---- for people
+
+    def _say(self, devices: Capacity, view: ClusterView, now: float) -> None:
+        pools = self._pools
+        held = {name: pool.num_placed for name, pool in pools.items()}
+        wanted = {name: held[name] + pool.num_waiting for name, pool in pools.items()}
+        if pools.now_had is not None:
+            wanted = {name: max(self._first_sizes[name], size) for name, size in wanted.items()}
+        long = any(now - since >= SHOWN_SECONDS for since in self._waits_since.values())
+        if wanted == held or not (long or pools.now_had is not None):
+            self.waiting = ""
+        else:
+            cores = devices.unit == "core"
+            there = {n: sum(actor.has_place for actor in pool.actors) for n, pool in pools.items()}
+            self.waiting = waiting_text(
+                devices,
+                wanted,
+                held,
+                total=view.have.cpus if cores else view.have.gpus,
+                free=view.free.cpus if cores else view.free.gpus,
+                ours=sum(devices.shares[name] * count for name, count in there.items()),
+            )
+        said, when = self._logged
+        if self.waiting != said and (not said or not self.waiting or now - when > LOG_SECONDS):
+            self._logged = self.waiting, now
+            log.warning("%s", self.waiting or "the job has the places that it asked for")

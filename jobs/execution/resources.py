@@ -1,0 +1,59 @@
+"""What a cluster has: in all, and of that what nobody uses now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import inf
+from typing import Any
+
+from actors.errors import ClusterError
+from jobs.scaling.initial_sizes import POOL_LABEL
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """The resources of a cluster. `labelled_gpus`: by the nodes' label `bottega-pool`."""
+
+    cpus: float
+    gpus: float
+    object_store_bytes: float = inf
+    labelled_gpus: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of_ray(cls) -> Resources:
+        """Those of the Ray that this process is connected to. Raises ClusterError without one."""
+        import ray  # here, so that a plan needs no Ray
+
+        if not ray.is_initialized():
+            raise ClusterError(
+                "this process is connected to no Ray. Call `ray.init()` first, or start one for "
+                "the job: `with cluster.session.ray_session(): ...`."
+            )
+        nodes = [node for node in ray.nodes() if node["Alive"]]
+        return _sum([(node["Resources"], node) for node in nodes])
+
+    @classmethod
+    def free_in_ray(cls) -> Resources:
+        """What nobody uses of them now, on the nodes that are there."""
+        import ray
+
+        # There is no public way to read it by node.
+        free = ray._private.state.available_resources_per_node()
+        nodes = [node for node in ray.nodes() if node["Alive"]]
+        return _sum([(free.get(node["NodeID"], {}), node) for node in nodes])
+
+
+def _sum(nodes: list[tuple[Mapping[str, float], Mapping[str, Any]]]) -> Resources:
+    """Of each node: its resources, and what Ray says of it."""
+    labelled: dict[str, float] = {}
+    for have, node in nodes:
+        if label := node.get("Labels", {}).get(POOL_LABEL):
+            labelled[label] = labelled.get(label, 0.0) + have.get("GPU", 0.0)
+    return Resources(
+        cpus=sum(have.get("CPU", 0.0) for have, _ in nodes),
+        gpus=sum(have.get("GPU", 0.0) for have, _ in nodes),
+        # 0 is an answer of Ray's that says nothing, not an object store without a byte.
+        object_store_bytes=sum(have.get("object_store_memory", 0.0) for have, _ in nodes) or inf,
+        labelled_gpus=labelled,
+    )

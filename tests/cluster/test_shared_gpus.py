@@ -1,0 +1,35 @@
+"""Jobs that ask for two GPUs on a Ray with two pretended ones, and are not alone on it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jobs.output.folder import OutputFolder
+from jobs.output.verify import verify
+from tests.cluster.conftest import hashes
+from tests.cluster.shared_gpus import JOBS
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.timeout(500)
+def test_a_job_beside_another_and_two_that_start_at_once_end_with_the_same_bytes(
+    tmp_path: Path,
+) -> None:
+    """Each would keep its student's GPU, and wait for the teacher's for ever."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "tests.cluster.shared_gpus", str(tmp_path)],
+        cwd=ROOT, capture_output=True, text=True, timeout=480, check=False,
+    )  # fmt: skip
+    logs = {name: (tmp_path / f"{name}.log").read_text() for name in JOBS}
+    assert ran.returncode == 0, "\n".join([*logs.values(), ran.stderr[-2000:]])
+    assert "waiting for 1 GPU: 1 of 2 are in use by others" in logs["beside"]
+    assert "teacher: actors for the calls that are left" in logs["beside"]
+    assert len(hashes(tmp_path / "beside")) == 4
+    for name in JOBS:
+        assert list(verify(OutputFolder(tmp_path / name))) == []
+        assert hashes(tmp_path / name) == hashes(tmp_path / "beside")
