@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, field_validator, model_validator
 
 from actors.strict import Settings
@@ -60,6 +62,12 @@ class PoolsSettings(Settings):
     student: PoolSettings = Field(default_factory=PoolSettings, description="The student's pool.")
     oracle: PoolSettings = Field(default_factory=PoolSettings, description="The oracle's pool.")
     teacher: PoolSettings = Field(default_factory=PoolSettings, description="The teacher's pool.")
+    device: Literal["cpu", "gpu"] | None = Field(
+        default=None,
+        description="cpu: the actors run on cores, also where there are GPUs. gpu: the job waits "
+        "for nodes with GPUs, or is refused on a machine without. Default: GPUs where there are "
+        "any; without, models of 300 MB and more as with gpu, smaller ones and stand-ins on cores.",
+    )
     grow: bool = Field(
         default=False,
         description="The cluster has an autoscaler: ask it for nodes as they are needed, for at "
@@ -70,6 +78,18 @@ class PoolsSettings(Settings):
     def by_name(self) -> dict[str, PoolSettings]:
         """The pools."""
         return {"student": self.student, "oracle": self.oracle, "teacher": self.teacher}
+
+    @model_validator(mode="after")
+    def _no_gpus_on_cores(self) -> PoolsSettings:
+        if self.device == "cpu" and self.grow:
+            raise ValueError("device: cpu, and grow asks for nodes with GPUs; give one of them")
+        for name, pool in self.by_name.items():
+            if self.device == "cpu" and pool.gpus_per_actor:
+                raise ValueError(
+                    f"device: cpu, and {name}.gpus_per_actor {pool.gpus_per_actor:g} asks for "
+                    "GPUs; give one of them"
+                )
+        return self
 
     @model_validator(mode="after")
     def _grows_so_far(self) -> PoolsSettings:

@@ -28,6 +28,8 @@ class Job:
     refinement: Refinement
     model_files: dict[str, str]
     """Role -> hash of the model's files: student, oracle and teacher."""
+    weight_bytes: int = 0
+    """Of the larger one of student and teacher; stand-ins have none."""
 
     @property
     def draw_plan(self) -> DrawPlan:
@@ -75,7 +77,8 @@ def resolve(spec: JobSpec) -> Job:
     refinement = refinement_of(spec, files)
     output = OutputFolder(Path(spec.output).expanduser().resolve())
     fingerprints = files.fingerprints if files else identities(spec.models)
-    job = Job(spec, prompts, output, refinement, fingerprints)
+    weight_bytes = files.weight_bytes if files else 0
+    job = Job(spec, prompts, output, refinement, fingerprints, weight_bytes)
     _check_budget(job)
     if files:
         check_edit(spec, files)

@@ -65,6 +65,12 @@ class FileReader:
         files = (p for p in self.listing(folder) if p.suffix in _HASHED and p.is_file())
         return self.hash_files((p.relative_to(folder).as_posix(), p) for p in files)
 
+    def weight_bytes(self, folder: Path) -> int:
+        """Bytes of a model's weights; where it has them in several precisions, of all of them."""
+        weights = PICKLES | {".safetensors"}
+        files = (p for p in self.listing(folder) if p.suffix in weights and p.is_file())
+        return sum(file.stat().st_size for file in files)
+
     def hash_files(self, files: Iterable[tuple[str, Path]]) -> str:
         """A hash of the names, sizes and contents of files."""
         digest = sha256()

@@ -30,6 +30,8 @@ class ModelFiles:
     teacher: PipelineFiles[TeacherSettings]
     fingerprints: dict[str, str]
     share_latents: bool
+    weight_bytes: int = 0
+    """Of the larger one of student and teacher."""
 
     @property
     def instructed(self) -> bool:
@@ -59,4 +61,5 @@ def open_model_files(models: ModelSettings, strategy: Strategy, task: str) -> Mo
             "teacher": teacher.fingerprint(reader),
         },
         share_latents=share_latents(student, teacher, reader),
+        weight_bytes=max(student.weight_bytes(reader), teacher.weight_bytes(reader)),
     )

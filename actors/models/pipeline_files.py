@@ -81,6 +81,11 @@ class PipelineFiles(Generic[S_co]):
             hashes.append(reader.hash_files([("lora", self.lora)]))
         return "+".join(hashes)
 
+    def weight_bytes(self, reader: FileReader) -> int:
+        """Bytes of the weights, of a LoRA's without the LoRA."""
+        parts = [part for part in (self.folder, self.denoiser, self.controlnet) if part]
+        return sum(reader.weight_bytes(part.path) for part in parts)
+
 
 def open_pipeline_files(settings: S, reader: FileReader | None = None) -> PipelineFiles[S]:
     """Find a pipeline's files; refuse those that are half-copied, pickled, or bring their own code.

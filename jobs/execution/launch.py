@@ -7,10 +7,13 @@ the same job on the same resources begins with the same pools. It is not in `clu
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from time import sleep
 
+from actors.errors import ClusterError, InterruptedJobError, NoPlaceError
 from jobs.execution.calibration import TableRow, score, table
 from jobs.execution.dispatcher import Dispatcher
 from jobs.execution.executor import Executor
@@ -19,13 +22,20 @@ from jobs.execution.progress import Progress
 from jobs.execution.resources import Resources
 from jobs.execution.run import retry_job, run_job
 from jobs.resolution import Job
+from jobs.scaling.device import DeviceChoice, choose_device
 from jobs.scaling.initial_sizes import PoolPlans, guess_loads, plan_pools
 from jobs.spec.threshold import threshold_for
+
+log = logging.getLogger("bottega.runner")
 
 
 def pools_for(job: Job, have: Resources) -> PoolPlans:
     """The pools that the job begins with on these resources."""
     return plan_pools(job.spec.pools, have.cpus, have.gpus, have.labelled_gpus, guess_loads(job))
+
+
+JOIN_SECONDS = 0.5
+"""Between two looks whether a node with GPUs has joined: a stop is seen as soon as in a job."""
 
 
 def never() -> bool:
@@ -64,6 +74,53 @@ def dispatcher_on_ray(
 
     plans = pools_for(job, have)
     return make_dispatcher(job, RayExecutor(job, plans), plans, have, should_stop)
+
+
+def with_its_devices(job: Job, have: Resources, should_stop: Callable[[], bool]) -> Resources:
+    """The resources, once they have the devices that the job is for: it may wait for GPUs.
+
+    Raises ClusterError where no node with GPUs can join, NoPlaceError where none does in time.
+    """
+    pools, waited = job.spec.pools, 0.0
+    while True:
+        choice = choose_device(
+            pools.device,
+            weight_bytes=job.weight_bytes,
+            gpus=have.gpus,
+            grows=pools.grow,
+            alone=have.alone,
+        )
+        if choice is DeviceChoice.REFUSE:
+            raise ClusterError(
+                f"{_models_of(job)} for GPUs, and this machine has none. To run them on its "
+                "cores, which takes long, set `pools: {device: cpu}` in the job file; --address "
+                "attaches to a cluster with GPUs."
+            )
+        if choice is not DeviceChoice.WAIT:
+            return have
+        if waited == 0.0:
+            log.warning(
+                "waiting for GPUs: the cluster has none now, and %s for GPUs "
+                "(`pools: {device: cpu}` runs them on cores)", _models_of(job)
+            )  # fmt: skip
+        if should_stop():
+            raise InterruptedJobError(
+                "stopped while waiting for GPUs. Run the same command again to continue."
+            )
+        if waited >= job.spec.place_timeout_seconds:
+            raise NoPlaceError(
+                f"no node with a GPU joined the cluster for {waited:g} s (place_timeout_seconds). "
+                "Run the same command again when there is one, or set `pools: {device: cpu}`."
+            )
+        sleep(JOIN_SECONDS)
+        waited += JOIN_SECONDS
+        have = Resources.of_ray()
+
+
+def _models_of(job: Job) -> str:
+    if job.spec.pools.device == "gpu":
+        return "pools.device says that this job is"
+    return f"the models of this job ({job.weight_bytes / 1e9:.1f} GB) are"
 
 
 # ---- what the Python API calls
@@ -151,6 +208,7 @@ def _on_ray(
 
         def make() -> Dispatcher:
             have = stack.enter_context(session) if session else Resources.of_ray()
+            have = with_its_devices(job, have, should_stop)
             return dispatcher_on_ray(job, have, should_stop)
 
         yield make

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any
 
@@ -13,12 +13,16 @@ from jobs.scaling.initial_sizes import POOL_LABEL
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """The resources of a cluster. `labelled_gpus`: by the nodes' label `bottega-pool`."""
+    """The resources of a cluster. `labelled_gpus`: by the nodes' label `bottega-pool`.
+
+    `alone`: this process started the Ray, and no node joins it.
+    """
 
     cpus: float
     gpus: float
     object_store_bytes: float = inf
     labelled_gpus: Mapping[str, float] = field(default_factory=dict)
+    alone: bool = False
 
     @classmethod
     def of_ray(cls) -> Resources:
@@ -31,7 +35,9 @@ class Resources:
                 "the job: `with cluster.session.ray_session(): ...`."
             )
         nodes = [node for node in ray.nodes() if node["Alive"]]
-        return _sum([(node["Resources"], node) for node in nodes])
+        here = ray._private.worker._global_node  # there is no public way
+        alone = here is not None and here.head
+        return replace(_sum([(node["Resources"], node) for node in nodes]), alone=alone)
 
     @classmethod
     def free_in_ray(cls) -> Resources:

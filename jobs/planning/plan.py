@@ -140,6 +140,10 @@ def ask(
 ) -> Question:
     """The question for a job's own input, or for `num_rows` rows. Raises a UserError."""
     check_whole_gpus(spec)
+    if spec.pools.device == "cpu":
+        raise SpecError(
+            "pools.device: cpu: a plan is for GPUs. Leave the field out to plan the job."
+        )
     prompts = None if num_rows else Prompts(spec)
     rows = num_rows or (prompts.num_rows if prompts else 0)
     if not rows:

@@ -128,7 +128,7 @@ def plan_pools(
         if home in labelled and not settings.node_label:
             at_home = settings.model_copy(update={"node_label": {POOL_LABEL: home}})
             pools = pools.model_copy(update={name: at_home})
-    if gpus < 1:
+    if gpus < 1 or pools.device == "cpu":
         return _on_cpus(pools, cpus)
     return _on_gpus(pools, cpus, _devices(gpus, labelled), loads)
 

@@ -103,7 +103,9 @@ def test_each_compiled_line_has_a_graph_of_its_own(run: Run) -> None:
 def test_the_other_families_run_too(name: str) -> None:
     lines = gpu.main(["--models", name, "--repeats", "1", "--sections", "bits", "rates"])
     assert [line for line in lines if "error" in line] == []
-    assert sum(": parts" in line["what"] for line in lines) == 2 * len(gpu_models.MODELS[name].batches)
+    assert sum(": parts" in line["what"] for line in lines) == 2 * len(
+        gpu_models.MODELS[name].batches
+    )
 
 
 def test_the_script_runs_on_a_machine_without_ray(tmp_path: Path) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
 import pytest
 
-from actors.errors import ClusterError, OutputError
+from actors.errors import ClusterError, InterruptedJobError, NoPlaceError, OutputError
+from actors.pool_settings import PoolsSettings
 from jobs.execution import launch
 from jobs.execution.launch import calibrate, retry, run
 from jobs.execution.resources import Resources
@@ -100,6 +102,54 @@ def test_every_observer_sees_how_the_job_stands(job: Job) -> None:
     seen: list[list[object]] = [[], []]
     run(job, session=Session(), observers=[seen[0].append, seen[1].append])
     assert seen[0] == seen[1] != []
+
+
+def with_devices(
+    job: Job,
+    monkeypatch: pytest.MonkeyPatch,
+    gpus: list[float],
+    alone: bool = False,
+    **fields: Any,
+) -> Resources:
+    """What the job begins with; `gpus`: how many there are at each look."""
+    looks = iter(gpus)
+    monkeypatch.setattr(launch, "sleep", lambda _seconds: None)
+    monkeypatch.setattr(Resources, "of_ray", lambda: Resources(4, next(looks), alone=alone))
+    large = replace(job, weight_bytes=5_100_000_000)
+    if fields:
+        large = replace(large, spec=large.spec.model_copy(update=fields))
+    return launch.with_its_devices(large, Resources.of_ray(), lambda: next(stops, False))
+
+
+stops: Iterator[bool] = iter(())
+
+
+def test_large_models_wait_for_a_node_with_gpus(
+    job: Job, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They were planned on cores without a word."""
+    assert with_devices(job, monkeypatch, [0, 0, 0, 2]).gpus == 2
+    assert caplog.text.count("waiting for GPUs: the cluster has none now, and the models") == 1
+    assert "(5.1 GB)" in caplog.text
+
+
+def test_large_models_are_refused_where_no_node_can_join(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ClusterError, match=r"this machine has none.*`pools: {device: cpu}`"):
+        with_devices(job, monkeypatch, [0], alone=True)
+    on_cores = {"pools": PoolsSettings(device="cpu")}
+    assert with_devices(job, monkeypatch, [0], alone=True, **on_cores).gpus == 0
+
+
+def test_waiting_for_nodes_has_a_limit_and_can_be_stopped(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(NoPlaceError, match=r"no node with a GPU joined the cluster for 2 s"):
+        with_devices(job, monkeypatch, [0] * 9, place_timeout_seconds=2.0)
+    monkeypatch.setitem(globals(), "stops", iter([False, False, True]))
+    with pytest.raises(InterruptedJobError, match="stopped while waiting for GPUs"):
+        with_devices(job, monkeypatch, [0] * 9)
 
 
 def test_the_pools_are_those_of_the_resources(tmp_path: Path) -> None:

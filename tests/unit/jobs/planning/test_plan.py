@@ -225,3 +225,9 @@ def test_actors_of_two_gpus_are_refused() -> None:
         forecast(two, rows=600, gpus=4)
     with pytest.raises(SpecError, match="gpus_per_actor"):
         resolve(two)
+
+
+def test_a_job_that_is_for_cores_has_no_plan() -> None:
+    spec = job(pools={"device": "cpu"})
+    with pytest.raises(SpecError, match=r"pools.device: cpu: a plan is for GPUs"):
+        ask(spec, stage_times(spec, planned_refinement(spec)), {"any": 1}, 100)
