@@ -37,6 +37,7 @@ from jobs.execution.observers import (
 )
 from jobs.execution.places import Places
 from jobs.execution.progress import PoolView
+from jobs.execution.resources import Resources
 from jobs.execution.stages import FILE_POOL, QUEUES, STAGES, Stage
 from jobs.resolution import Job
 from jobs.scaling.capacity import Capacity
@@ -139,7 +140,9 @@ class Dispatcher:
                 self._last_completion = now
                 events += hung
         self.pools.settle()
-        self.places.look()
+        before, have = self.places.have, self.places.look()
+        if before is not None and have is not None:
+            self._follow(before, have)
         if self.places.is_waiting(bool(self._in_flight)):
             self._last_completion = now  # it has a limit of its own
         if now - self._last_completion > self.job.spec.stall_timeout_seconds:
@@ -147,6 +150,14 @@ class Dispatcher:
                 f"nothing came back for {self.job.spec.stall_timeout_seconds:g} s. {self._waits()}"
             )
         return events
+
+    def _follow(self, before: Resources, now: Resources) -> None:
+        """Nodes came or went, and with them cores for files and room in the object store."""
+        if now.file_slots != before.file_slots:
+            self._task_slots = now.file_slots
+        if now.object_store_bytes != before.object_store_bytes:
+            self.budget.resize(now.object_store_bytes)
+            self._warned_of_room = False
 
     # ---- for the runner, the controller and the live view
 

@@ -50,15 +50,12 @@ def make_dispatcher(
     have: Resources,
     should_stop: Callable[[], bool] = never,
 ) -> Dispatcher:
-    """The dispatcher of these pools, whichever executor carries it out.
-
-    Files are encoded and written on half of the cores at once: the actors compute on the others.
-    """
+    """The dispatcher of these pools, whichever executor carries it out."""
     return Dispatcher(
         job,
         executor,
         plans.sizes,
-        task_slots=max(1, int(have.cpus / 2)),
+        task_slots=have.file_slots,
         object_store_bytes=have.object_store_bytes,
         should_stop=should_stop,
         capacity=plans.capacity,

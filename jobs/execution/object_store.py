@@ -17,10 +17,15 @@ class ObjectStoreBudget:
     """Keeps the references of open parts, and counts their bytes against `limit`."""
 
     def __init__(self, num_bytes: float = inf) -> None:
-        self.limit = HELD_FRACTION * num_bytes
+        self.limit = 0.0
+        self.resize(num_bytes)
         self.held = 0
         self.row_bytes: dict[tuple[Stage, OutputKind], float] = {}
         """The most that a row's output took so far."""
+
+    def resize(self, num_bytes: float) -> None:
+        """The object store has so many bytes now: nodes came or went."""
+        self.limit = HELD_FRACTION * num_bytes
 
     def keep(
         self, owner: ActivePart, call: Call, output: OutputKind, ref: Ref, num_bytes: int

@@ -90,17 +90,20 @@ class Places:
         self._first_sizes = pools.sizes
         self._logged = ("", -inf)
 
-    def look(self) -> None:
-        """Look at the cluster, if it is time, and change the pools' sizes where it changed."""
+    def look(self) -> Resources | None:
+        """Look at the cluster, if it is time, and change the pools' sizes where it changed.
+
+        Returns what the cluster has by the latest look; None if that never changes.
+        """
         now, pools = self._executor.now(), self._pools
         devices = pools.devices
         if now < self._next_look or devices is None:
-            return
+            return self.have
         unloaded = pools.unloaded()
         view = self._executor.look([actor.handle for actor in unloaded])
         if view is None:
             self._next_look = inf
-            return
+            return None
         self.have = view.have
         if self._labels is None:
             self._labels = frozenset(view.have.labelled_gpus)
@@ -121,6 +124,7 @@ class Places:
         self._say(devices, view, now)
         missing = self._waits_since or pools.now_had is not None or unloaded
         self._next_look = now + (LOOK_SECONDS if missing else CALM_LOOK_SECONDS)
+        return self.have
 
     def is_waiting(self, in_flight: bool) -> bool:
         """Whether the job can do nothing but wait for a place; `in_flight`: calls are under way.

@@ -24,6 +24,12 @@ class Resources:
     labelled_gpus: Mapping[str, float] = field(default_factory=dict)
     alone: bool = False
 
+    @property
+    def file_slots(self) -> int:
+        """Files that are encoded and written at once: the actors compute on the other half of the
+        cores."""
+        return max(1, int(self.cpus / 2))
+
     @classmethod
     def of_ray(cls) -> Resources:
         """Those of the Ray that this process is connected to. Raises ClusterError without one."""

@@ -165,7 +165,8 @@ def limits(settings: PoolSettings, least: int = 0) -> tuple[int, int]:
 def _devices(gpus: float, labelled: Mapping[str, float]) -> tuple[Devices, ...]:
     """GPUs with the pools that may use them."""
     groups = by_group(gpus, labelled)
-    return tuple(Devices(floor(count), pools) for pools, count in groups.items() if count >= 1)
+    # Also a group without any: its nodes may join later.
+    return tuple(Devices(floor(count), pools) for pools, count in groups.items())
 
 
 def by_group(gpus: float, labelled: Mapping[str, float]) -> dict[frozenset[str], float]:

@@ -12,6 +12,7 @@ import pytest
 from actors.errors import NoPlaceError
 from jobs.execution.dispatcher import Dispatcher
 from jobs.execution.executor import ClusterView
+from jobs.execution.launch import make_dispatcher
 from jobs.execution.progress import Progress
 from jobs.execution.resources import Resources
 from jobs.execution.runner import Runner
@@ -41,7 +42,7 @@ class Shared(SimulatedExecutor):
         self.gpus.ask(somebody)
         if leave_after is not None:
             self.at(leave_after, lambda: self.gpus.others_leave(somebody))
-        self.total = gpus
+        self.total, self.cpus, self.store_bytes = gpus, 32.0, 1e9
         self.most = 0.0
         """GPUs that the job's actors used at once."""
 
@@ -56,7 +57,14 @@ class Shared(SimulatedExecutor):
         used = [a for a in self.actors if a not in self.gpus.waiting]
         self.most = max(self.most, sum(self.gpus.shares[a.pool] for a in used))
         waiting = frozenset(actor for actor in unloaded if actor in self.gpus.waiting)
-        return ClusterView(Resources(32, self.total), Resources(32, self.gpus.free), waiting)
+        have = Resources(self.cpus, self.total, self.store_bytes)
+        return ClusterView(have, Resources(self.cpus, self.gpus.free), waiting)
+
+    def nodes_join(self, gpus: int, cpus: float, store_bytes: float) -> None:
+        self.gpus.room |= {self.total + gpu: 1.0 for gpu in range(gpus)}
+        self.total += gpus
+        self.cpus += cpus
+        self.store_bytes += store_bytes
 
 
 def run(
@@ -128,3 +136,23 @@ def test_a_job_without_any_gpu_waits_and_that_is_no_stall(
 def test_waiting_has_a_limit_of_its_own() -> None:
     with pytest.raises(NoPlaceError, match=r"waiting for .* 8 of 8 .* for 300 s now.*same command"):
         run(8, place_timeout_seconds=300.0, stall_timeout_seconds=50.0)
+
+
+def test_what_is_known_of_the_cluster_follows_its_nodes() -> None:
+    """Slots for files, the object store and GPUs were those of the beginning for ever."""
+    spec = make_spec(
+        {"input": "-", "output": "-", "models": {"preset": "shapes"}, "rows_per_part": 64}
+    )
+    job = simulated_job(spec, 1600, "latents", frozenset())
+    plans = plan_pools(spec.pools, 4, 2, loads=guess_loads(job))
+    assert plans.places is not None
+    executor = Shared(2, plans.places.shares, others=0, leave_after=None)
+    executor.cpus = 4.0
+    executor.at(20, lambda: executor.nodes_join(gpus=6, cpus=60.0, store_bytes=7e9))
+    have = Resources(4, 2, 1e9)
+    with make_dispatcher(job, executor, plans, have) as dispatcher:
+        assert dispatcher.budget.limit == 0.5e9
+        Runner(job).run(dispatcher, job.rules(0.5))
+        assert dispatcher.budget.limit == 4e9
+        assert dispatcher._task_slots == 32
+    assert executor.most > 4, "the new GPUs are used"

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from actors.pool_settings import PoolSettings, PoolsSettings
-from jobs.scaling.initial_sizes import Loads, PoolPlans, plan_pools
+from jobs.scaling.initial_sizes import Loads, PoolPlans, by_group, plan_pools
+from jobs.scaling.places import capacity_of
 
 NONE = PoolsSettings()
 
@@ -148,3 +149,15 @@ def test_a_cluster_that_grows_begins_with_the_teachers_that_are_needed() -> None
 def test_a_cluster_that_grows_needs_a_limit() -> None:
     with pytest.raises(ValidationError, match=r"grow: how far\? Give pools\.teacher\.max_size"):
         PoolsSettings(grow=True, student=PoolSettings(size=1))
+
+
+def test_a_pool_whose_own_nodes_have_not_joined_gets_them_when_they_do() -> None:
+    """As with ray_config.yaml: the students' node is there, the teachers' is not."""
+    plans = plan_pools(PoolsSettings(), 16, 2, {"student": 2.0})
+    assert plans.sizes["teacher"] == 0
+    assert plans.places is not None
+    teachers = frozenset({"teacher"})
+    joined = by_group(5.0, {"student": 2.0})
+    assert joined[teachers] == 3.0
+    could = capacity_of(plans.places, plans.sizes, {teachers: 3.0}, joined)
+    assert could.fits({**plans.sizes, "teacher": 3})
