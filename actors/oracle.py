@@ -10,7 +10,7 @@ import numpy as np
 from actors.facts import CallFacts
 from actors.gc_pause import gc_paused
 from actors.images import Pictures
-from actors.models.batches import best_device, padded
+from actors.models.batches import best_device, padded, rows_by_slot
 from actors.models.oracles import open_oracle
 from actors.settings import OracleSettings
 
@@ -36,19 +36,25 @@ class Oracle:
         picks: Sequence[tuple[int, int]],
         *pictures: Pictures,
         micro_batch_size: int | None = None,
+        slots: Sequence[int] | None = None,
     ) -> tuple[list[float], CallFacts]:
         """Score one picture for each prompt; higher is better, and the scale is the model's own.
 
         pictures: what students' or teachers' calls returned, each (rows, height, width, 3) uint8.
         picks: for each prompt, which of `pictures` and which row of it. Any number of rows: they
         are scored in batches of the model's fixed size, padded; `micro_batch_size`: a smaller one.
+        slots: the pictures' places among those, ascending; 0, 1, 2 and on by default.
         """
         start = perf_counter()
         size = micro_batch_size or self.settings.batch_size
+        rows = rows_by_slot(len(prompts), slots)
         scores: list[float] = []
-        for first in range(0, len(prompts), size):
-            texts = prompts[first : first + size]
-            chosen = padded(picks[first : first + size], size)
-            batch = np.stack([pictures[which][row] for which, row in chosen])
-            scores += self.model.score(padded(texts, size), batch)[: len(texts)]
+        for first in range(0, len(rows), size):
+            chosen = padded(rows[first : first + size], size)
+            taken = [picks[row] for row in chosen]
+            batch = np.stack([pictures[which][place] for which, place in taken])
+            found = self.model.score([prompts[row] for row in chosen], batch)
+            scores += found[: len(rows) - first]
+        if slots is not None:
+            scores = [scores[slot] for slot in slots]
         return scores, CallFacts(len(prompts), perf_counter() - start)

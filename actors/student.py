@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from actors.facts import CallFacts, PermanentFailures
 from actors.gc_pause import gc_paused
 from actors.images import Pictures, prepared
+from actors.models.batches import rows_by_slot
 from actors.refinement import FROM_PROMPTS, DrawPlan
 from actors.seeds import stage_seed
 from actors.settings import StudentSettings
@@ -46,28 +47,37 @@ class Student:
         seeds: Sequence[int],
         images: Sequence[bytes | str] | None = None,
         micro_batch_size: int | None = None,
+        slots: Sequence[int] | None = None,
     ) -> tuple[torch.Tensor, Pictures, CallFacts]:
         """Draw each prompt, as often as the `DrawPlan` says; a row's drawings are neighbours.
 
         seeds: the rows' seeds. images: the rows' own pictures, where the task has them.
         micro_batch_size: pictures computed together, `batch_size` unless the device has too little
-        memory; the last bits of a picture may depend on it.
+        memory; the last bits of a picture may depend on it. slots: the rows' places in their batch,
+        ascending; 0, 1, 2 and on by default (`rows_by_slot`).
         Returns latents (rows * draws, channels, height, width) on the CPU, scaled as diffusers'
         pipelines return them; pictures (rows * draws, height, width, 3) uint8; facts.
         """
         start = perf_counter()
         draws = self.draw_plan.draws
-        texts = [prompt for prompt in prompts for _ in range(draws)]
-        noise = [stage_seed(seed, name) for seed in seeds for name in _stages(draws)]
+        rows = rows_by_slot(len(prompts), slots)
+        texts = [prompts[row] for row in rows for _ in range(draws)]
+        noise = [stage_seed(seeds[row], name) for row in rows for name in _stages(draws)]
         conditioning = self.draw_plan.conditioning
         own: Pictures | None = None
         failures: PermanentFailures = ()
         if conditioning is not None and images is not None:
             own, failures = prepared(images, conditioning, *self.diffusion.size)
+            own = own if slots is None else own[rows]
         latents = self.diffusion.draw_anew(
             texts, noise, self.settings.steps, conditioning, own, micro_batch_size
         )
         pictures = self.diffusion.decode(latents, micro_batch_size)
+        not_finite = self.diffusion.not_finite(latents)
+        if slots is not None:
+            wanted = [slot * draws + which for slot in slots for which in range(draws)]
+            latents, pictures = latents[wanted], pictures[wanted]
+            not_finite = [(wanted.index(at), why) for at, why in not_finite if at in wanted]
         latents = latents.cpu()
         facts = CallFacts(
             rows=len(prompts),
@@ -75,21 +85,20 @@ class Student:
             stored_bytes=(latents.nbytes, pictures.nbytes),
             evaluations=self.diffusion.evaluations * draws,
             truncated=self.diffusion.truncated(prompts),
-            permanent_failures=tuple(
-                {**self._not_finite(latents, draws), **dict(failures)}.items()
-            ),
+            permanent_failures=tuple({**_no_pictures(not_finite, draws), **dict(failures)}.items()),
         )
         return latents, pictures, facts
 
-    def _not_finite(self, latents: torch.Tensor, draws: int) -> dict[int, str]:
-        """Rows of which a drawing is no picture: it would be black, with a score as any other."""
-        return {
-            drawing // draws: (
-                f"the student's {which} are not finite numbers, as when its precision is too "
-                "small; try models.student.dtype: bfloat16 or float32"
-            )
-            for drawing, which in self.diffusion.not_finite(latents)
-        }
+
+def _no_pictures(not_finite: Sequence[tuple[int, str]], draws: int) -> dict[int, str]:
+    """Rows of which a drawing is no picture: it would be black, with a score as any other."""
+    return {
+        drawing // draws: (
+            f"the student's {which} are not finite numbers, as when its precision is too "
+            "small; try models.student.dtype: bfloat16 or float32"
+        )
+        for drawing, which in not_finite
+    }
 
 
 def _stages(draws: int) -> list[str]:

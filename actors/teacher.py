@@ -12,6 +12,7 @@ from actors.errors import InputError
 from actors.facts import CallFacts
 from actors.gc_pause import gc_paused
 from actors.images import Pictures, prepared
+from actors.models.batches import rows_by_slot
 from actors.refinement import Refinement
 from actors.seeds import stage_seed
 from actors.settings import TeacherSettings
@@ -48,16 +49,19 @@ class Teacher:
         *starts: torch.Tensor | Pictures,
         images: Sequence[bytes | str] | None = None,
         micro_batch_size: int | None = None,
+        slots: Sequence[int] | None = None,
     ) -> tuple[Pictures, CallFacts]:
         """Improve the student's picture of each prompt, as the `Refinement` says.
 
         starts: what the student's calls returned, each (rows, ...): latents or pictures, as
         `through` says; none for `regenerate`. picks: for each row, which of `starts` and which row
-        of it. seeds: the rows' seeds. images, micro_batch_size: as for `Student.draw`.
+        of it. seeds: the rows' seeds. images, micro_batch_size, slots: as for `Student.draw`.
         Returns pictures (rows, height, width, 3) uint8; facts.
         """
         start = perf_counter()
-        noise = [stage_seed(seed, "teacher") for seed in seeds]
+        rows = rows_by_slot(len(prompts), slots)
+        texts = [prompts[row] for row in rows]
+        noise = [stage_seed(seeds[row], "teacher") for row in rows]
         plan = self.refinement
         own: Pictures | None = None
         # A refined edit starts from the student's picture, which came from the row's own. Only an
@@ -71,14 +75,16 @@ class Teacher:
             if failures:
                 # Only if the file changed meanwhile: the student could read it.
                 raise InputError(failures[0][1])
+            own = own if slots is None else own[rows]
         if plan.strategy == "regenerate":
             latents = self.diffusion.draw_anew(
-                prompts, noise, plan.steps, plan.conditioning, own, micro_batch_size
+                texts, noise, plan.steps, plan.conditioning, own, micro_batch_size
             )
         else:
-            chosen = [starts[which][row] for which, row in picks]
+            chosen = [starts[which][place] for which, place in picks]
+            chosen = [chosen[row] for row in rows]
             latents = self.diffusion.refine(
-                prompts,
+                texts,
                 noise,
                 self._latents(chosen, micro_batch_size),
                 plan.strength,
@@ -87,14 +93,18 @@ class Teacher:
                 self.diffusion.conditions(plan.conditioning, own, micro_batch_size),
             )
         pictures = self.diffusion.decode(latents, micro_batch_size)
+        not_finite = self.diffusion.not_finite(latents)
+        if slots is not None:
+            wanted = list(slots)
+            pictures = pictures[wanted]
+            not_finite = [(wanted.index(at), why) for at, why in not_finite if at in wanted]
         facts = CallFacts(
             rows=len(prompts),
             seconds=perf_counter() - start,
             stored_bytes=(pictures.nbytes,),
             evaluations=self.diffusion.evaluations,
             permanent_failures=tuple(
-                (row, f"the teacher's {which} are not finite numbers")
-                for row, which in self.diffusion.not_finite(latents)
+                (row, f"the teacher's {which} are not finite numbers") for row, which in not_finite
             ),
         )
         return pictures, facts

@@ -122,6 +122,7 @@ class TimedStudent:
         seeds: Sequence[int],
         images: Sequence[bytes | str] | None = None,
         micro_batch_size: int | None = None,
+        slots: Sequence[int] | None = None,
     ) -> tuple[Latents, Pictures, CallFacts]:
         """Grey pictures for each prompt, all of a row alike, and latents of zeros."""
         start, size = perf_counter(), micro_batch_size or self.settings.batch_size
@@ -158,6 +159,7 @@ class TimedTeacher:
         *starts: Latents,
         images: Sequence[bytes | str] | None = None,
         micro_batch_size: int | None = None,
+        slots: Sequence[int] | None = None,
     ) -> tuple[Pictures, CallFacts]:
         """A grey picture for each prompt. Raises ValueError for another row's latents."""
         start, size = perf_counter(), micro_batch_size or self.settings.batch_size
@@ -192,6 +194,7 @@ class TimedOracle:
         picks: Sequence[tuple[int, int]],
         *pictures: Pictures,
         micro_batch_size: int | None = None,
+        slots: Sequence[int] | None = None,
     ) -> tuple[list[float], CallFacts]:
         """The scores of the stand-ins' pictures; see `score_of`."""
         start, size = perf_counter(), micro_batch_size or self.settings.batch_size

@@ -15,10 +15,12 @@ class Call:
     """Do `stage` for `rows` (numbers within the part, ascending). Equal by both.
 
     `sources`: the calls whose output it takes, each once; none where a stage takes none. For
-    COMMIT, every call that encoded a picture of the part.
+    COMMIT, every call that encoded a picture of the part. `slots`: the rows' places in their batch;
+    None if they are 0, 1, 2 and on. A piece of a batch leaves the other rows' slots empty, because
+    on a GPU a row's last bits depend on its slot (docs/performance.md).
     """
 
-    __slots__ = ("_hash", "row_set", "rows", "sources", "stage")
+    __slots__ = ("_hash", "row_set", "rows", "slots", "sources", "stage")
 
     def __init__(
         self,
@@ -26,11 +28,13 @@ class Call:
         rows: tuple[int, ...],
         sources: tuple[Call, ...] = (),
         members: RowSet | None = None,
+        slots: tuple[int, ...] | None = None,
     ) -> None:
         """`members`: the set of `rows`, if it is known."""
         self.stage = stage
         self.rows = rows
         self.sources = sources
+        self.slots = slots
         self.row_set = row_set(rows) if members is None else members
         # Calls are looked up often, and hashing the rows on each lookup is slow.
         self._hash = hash((stage, rows))

@@ -10,7 +10,8 @@ What a batch holds is a function of the part, never of timing (DESIGN.md, sectio
 
 - the student's batches are consecutive rows;
 - the teacher's are the rejected rows in row order, cut every `teacher_batch`; one is sent as soon
-  as every row before its last is known to be accepted, rejected or failed.
+  as every row before its last is known to be accepted, rejected or failed;
+- a row keeps its slot, its place in its batch, when only a piece of the batch is computed.
 
 With `draws` the student draws each row several times, and the best scored drawing is the row's from
 then on: the threshold, the teacher and the dataset see no other.
@@ -134,13 +135,15 @@ class Cascade:
         self._seen_rows = 0
         """Rows before this one are known to be accepted, rejected or failed."""
         self._for_teacher: list[int] = []
+        self._slots = {stage: [0] * num_rows for stage in PICTURE_STAGES}
+        """By row, once its batch is cut: its slot there."""
         self._out: list[Instruction] = []
 
     def start(self) -> list[Instruction]:
         """The first calls: every batch of the student."""
         drawable = members_among(self._waiting, range(self.num_rows))
         for batch in batches(drawable, self.rules.student_batch):
-            self._issue(Stage.DRAW, batch, row_set(batch))
+            self._issue_batch(Stage.DRAW, batch)
         self._advance()
         return self._take_instructions()
 
@@ -410,7 +413,7 @@ class Cascade:
         while len(self._for_teacher) >= size or (at_end and self._for_teacher):
             batch = tuple(self._for_teacher[:size])
             del self._for_teacher[:size]
-            self._issue(Stage.REFINE, batch, row_set(batch))
+            self._issue_batch(Stage.REFINE, batch)
         busy = self._running or self._parked
         if at_end and not busy and not self.done and not self._anything_ahead():
             everything = tuple(range(self.num_rows))
@@ -428,6 +431,21 @@ class Cascade:
             whole = rows == call.row_set
             self._issue(stage, call.rows if whole else members_among(rows, call.rows), rows)
 
+    def _issue_batch(self, stage: Stage, rows: tuple[int, ...]) -> None:
+        """Issue `stage` for a new batch: its rows get their slots, for good."""
+        slots = self._slots[stage]
+        for slot, row in enumerate(rows):
+            slots[row] = slot
+        self._issue(stage, rows, row_set(rows))
+
+    def _slots_in(self, stage: Stage, rows: tuple[int, ...]) -> tuple[int, ...] | None:
+        """The slots of the rows of a call, which are ascending; None if they are 0, 1 and on."""
+        batch = STAGES[stage].slots_of
+        if batch is None or self._slots[batch][rows[-1]] == len(rows) - 1:
+            return None
+        slots = self._slots[batch]
+        return tuple([slots[row] for row in rows])
+
     def _issue(self, stage: Stage, rows: tuple[int, ...], members: RowSet) -> None:
         """Issue a call: now, or once its lost inputs are there again.
 
@@ -438,7 +456,8 @@ class Cascade:
             rows = members_among(members, rows)
         if not rows and stage is not Stage.COMMIT:
             return
-        call = Call(stage, rows, self.outputs.sources(stage, members, self._failed), members)
+        sources = self.outputs.sources(stage, members, self._failed)
+        call = Call(stage, rows, sources, members, self._slots_in(stage, rows))
         self._stages[stage].active |= members
         missing = self.outputs.missing(call)
         if not missing:

@@ -109,14 +109,28 @@ class Task:
         return [self.owner.part.prompts[row] for row in self.call.rows]
 
     @property
+    def slots(self) -> list[int] | None:
+        """The rows' slots in their batch, of a SCORE_DRAWN those of the rows' drawings; None if
+        they are 0, 1, 2 and on."""
+        slots = self.call.slots
+        if slots is None:
+            return None
+        draws = range(self._draws)
+        return [slot * len(draws) + which for slot in slots for which in draws]
+
+    @property
+    def _draws(self) -> int:
+        """The pictures of each row that the stage takes."""
+        each = STAGES[self.call.stage].scores_each_draw
+        return self.owner.cascade.rules.draws if each else 1
+
+    @property
     def targets(self) -> list[str]:
         """For each picture to be scored, the text that it should fit: the prompt, or the target."""
         part = self.owner.part
         texts = [(part.targets or part.prompts)[row] for row in self.call.rows]
-        draws = self.owner.cascade.rules.draws
-        if draws == 1 or not STAGES[self.call.stage].scores_each_draw:
-            return texts
-        return [text for text in texts for _ in range(draws)]
+        draws = self._draws
+        return texts if draws == 1 else [text for text in texts for _ in range(draws)]
 
     @property
     def images(self) -> list[Any] | None:

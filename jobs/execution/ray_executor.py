@@ -143,6 +143,8 @@ class RayExecutor:
         options: dict[str, Any] = {"micro_batch_size": task.micro_batch_size}
         if (images := task.images) is not None:
             options["images"] = images
+        if (slots := task.slots) is not None:
+            options["slots"] = slots
         refs = method.remote(*task.arguments, *inputs, **options)
         refs = refs if isinstance(refs, list) else [refs]
         return self._task_ref(refs, inputs, of_actor=True)

@@ -55,15 +55,17 @@ class StageInfo:
 
     `pool`: whose actors carry the stage out, or FILES. `takes`: the stage whose output it takes.
     `input`: which of that stage's outputs. `outputs`: what it leaves in the object store.
-    `scored_by`: the stage that scores its pictures. `gives_scores`: whether its value is scores.
-    `rejected_only`: whether accepted rows skip it. `scores_each_draw`: whether it takes every
-    drawing of a row. `method`, `arguments`, `takes_images`: how an actor is called.
+    `slots_of`: the stage in whose batches its rows have their slots; None where neighbours cannot
+    matter. `scored_by`: the stage that scores its pictures. `gives_scores`: whether its value is
+    scores. `rejected_only`: whether accepted rows skip it. `scores_each_draw`: whether it takes
+    every drawing of a row. `method`, `arguments`, `takes_images`: how an actor is called.
     """
 
     pool: str
     takes: Stage | None = None
     input: OutputKind = OutputKind.PICTURES
     outputs: tuple[OutputKind, ...] = ()
+    slots_of: Stage | None = None
     scored_by: Stage | None = None
     gives_scores: bool = False
     rejected_only: bool = False
@@ -77,6 +79,7 @@ STAGES: dict[Stage, StageInfo] = {
     Stage.DRAW: StageInfo(
         pool="student",
         outputs=(OutputKind.LATENTS, OutputKind.PICTURES),
+        slots_of=Stage.DRAW,
         scored_by=Stage.SCORE_DRAWN,
         method="draw",
         arguments=(Argument.PROMPTS, Argument.SEEDS),
@@ -85,6 +88,7 @@ STAGES: dict[Stage, StageInfo] = {
     Stage.SCORE_DRAWN: StageInfo(
         pool="oracle",
         takes=Stage.DRAW,
+        slots_of=Stage.DRAW,
         gives_scores=True,
         scores_each_draw=True,
         method="score",
@@ -95,6 +99,7 @@ STAGES: dict[Stage, StageInfo] = {
         pool="teacher",
         takes=Stage.DRAW,
         outputs=(OutputKind.PICTURES,),
+        slots_of=Stage.REFINE,
         scored_by=Stage.SCORE_REFINED,
         rejected_only=True,
         method="refine",
@@ -104,6 +109,7 @@ STAGES: dict[Stage, StageInfo] = {
     Stage.SCORE_REFINED: StageInfo(
         pool="oracle",
         takes=Stage.REFINE,
+        slots_of=Stage.REFINE,
         gives_scores=True,
         rejected_only=True,
         method="score",

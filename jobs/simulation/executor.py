@@ -365,19 +365,24 @@ class SimulatedExecutor:
 
 
 def _made(task: Task) -> list[list[Any]]:
-    """The call's outputs: for each row a tuple that names its seed and what it was made from."""
+    """The call's outputs: for each row a tuple that names its seed and what it was made from.
+
+    And its slot in its batch, on which a row's last bits depend on a GPU.
+    """
+    slots = task.slots or range(len(task.targets))
     contents = [ref.rows for ref in task.inputs]
     taken = [contents[which][row] for which, row in task.picks]
     match task.call.stage:
         case Stage.DRAW:
             draws = range(task.owner.cascade.rules.draws)
-            rows = zip(task.seeds, task.prompts, strict=True)
+            rows = zip(task.seeds, task.prompts, slots, strict=True)
             drawn = [(*row, which) for row in rows for which in draws]
             return [[("latents", *each) for each in drawn], [("drawn", *each) for each in drawn]]
         case Stage.REFINE:
             starts = taken or [None] * len(task.seeds)
-            return [[("refined", *pair) for pair in zip(task.seeds, starts, strict=True)]]
+            return [[("refined", *row) for row in zip(task.seeds, starts, slots, strict=True)]]
         case Stage.SCORE_DRAWN | Stage.SCORE_REFINED:
-            return [[crc32(repr(picture).encode()) / 2**32 for picture in taken]]
+            scored = zip(taken, slots, strict=True)
+            return [[crc32(repr(one).encode()) / 2**32 for one in scored]]
         case _:
             return [[("file", picture) for picture in taken]]

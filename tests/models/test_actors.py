@@ -206,6 +206,85 @@ def test_pixels_that_overflow_are_reported_of_student_and_teacher(student: Stude
     assert student.draw(PROMPTS, SEEDS)[2].permanent_failures == ()
 
 
+def by_slot(network: torch.nn.Module) -> Any:
+    """Let a network add up in another order at each place in its batch, as a GPU's may."""
+
+    def differ(_module: object, _inputs: object, made: Any) -> Any:
+        whole = made[0] if isinstance(made, tuple) else made
+        other = whole + torch.arange(len(whole)).view(-1, 1, 1, 1) * 1e-2
+        return (other, *made[1:]) if isinstance(made, tuple) else other
+
+    return network.register_forward_hook(differ)
+
+
+@pytest.mark.parametrize("draws", [1, 2])
+def test_a_piece_of_a_batch_is_drawn_in_its_slots(draws: int) -> None:
+    """Its bits are those of the whole batch where they depend on the place, as on a GPU."""
+    student = Student(STUDENT, DrawPlan(draws), threads=1)
+    pipe = student.diffusion.pipe
+    for network in (pipe.unet, pipe.vae.decoder):
+        by_slot(network)
+    latents, pictures, _ = student.draw(PROMPTS, SEEDS)
+    slots = [1, 3]
+    piece = ([PROMPTS[row] for row in slots], [SEEDS[row] for row in slots])
+    drawings = [row * draws + which for row in slots for which in range(draws)]
+    again, same, facts = student.draw(*piece, slots=slots)
+    assert torch.equal(again, latents[drawings])
+    assert np.array_equal(same, pictures[drawings])
+    assert facts.rows == 2
+    assert not torch.equal(student.draw(*piece)[0], latents[drawings])
+    fewer, _, _ = student.draw(*piece, micro_batch_size=1, slots=slots)
+    assert len(fewer) == 2 * draws
+
+
+@pytest.mark.parametrize("strategy", ["refine", "regenerate"])
+@pytest.mark.parametrize("through", ["latents", "pixels"])
+def test_a_piece_of_a_batch_is_refined_in_its_slots(
+    strategy: str, through: str, student: Student
+) -> None:
+    teacher = make_teacher(0.5, 2, strategy)
+    latents, pictures, _ = student.draw(PROMPTS[:3], SEEDS[:3])
+    start = latents if through == "latents" else pictures
+    picks = [(0, row) for row in range(3)]
+    pipe = teacher.diffusion.pipe
+    for network in (pipe.unet, pipe.vae.decoder, pipe.vae.encoder):
+        by_slot(network)
+    refined, _ = teacher.refine(PROMPTS[:3], SEEDS[:3], picks, start)
+    piece = ([PROMPTS[0], PROMPTS[2]], [SEEDS[0], SEEDS[2]], [picks[0], picks[2]], start)
+    again, facts = teacher.refine(*piece, slots=[0, 2])
+    assert np.array_equal(again, refined[[0, 2]])
+    assert facts.rows == 2
+    assert not np.array_equal(teacher.refine(*piece)[0], refined[[0, 2]])
+
+
+def test_a_failure_in_a_piece_of_a_batch_is_the_rows_own(student: Student) -> None:
+    """Not that of the slot, nor of a copy that filled an empty one."""
+
+    def overflow(_module: object, _inputs: object, pixels: torch.Tensor) -> torch.Tensor:
+        broken = pixels.clone()
+        broken[[0, 3]] = float("nan")
+        return broken
+
+    hook = student.diffusion.pipe.vae.decoder.register_forward_hook(overflow)
+    _, _, facts = student.draw(PROMPTS[:2], SEEDS[:2], slots=[1, 3])
+    hook.remove()
+    assert [row for row, _ in facts.permanent_failures] == [1]
+
+
+def test_a_piece_of_a_batch_is_scored_in_its_slots(student: Student) -> None:
+    oracle = Oracle(SHAPES.oracle.model_copy(update={"batch_size": 3}), threads=1)
+    score: Any = oracle.model.score
+    oracle.model.score = lambda texts, shown: [  # type: ignore[method-assign]
+        one + place for place, one in enumerate(score(texts, shown))
+    ]
+    _, pictures, _ = student.draw(PROMPTS, SEEDS)
+    picks = [(0, row) for row in range(4)]
+    scores, _ = oracle.score(PROMPTS, picks, pictures)
+    piece = ([PROMPTS[1], PROMPTS[3]], [picks[1], picks[3]], pictures)
+    assert oracle.score(*piece, slots=[1, 3])[0] == [scores[1], scores[3]]
+    assert oracle.score(*piece)[0] != [scores[1], scores[3]]
+
+
 def test_the_threads_of_an_actor_are_set() -> None:
     """Or three actors on two cores would start as many threads each as there are cores."""
     plan = Refinement("refine", 0.5, 2, "latents")

@@ -33,6 +33,8 @@ class World:
     todo: list[Call] = field(default_factory=list)
     stored: set[tuple[Call, OutputKind]] = field(default_factory=set)
     done_calls: Counter[Call] = field(default_factory=Counter)
+    slots: dict[tuple[Stage, int], int] = field(default_factory=dict)
+    """By stage and row: the slot in which the row was computed first."""
     abandoned: str | None = None
 
     @property
@@ -65,11 +67,26 @@ class World:
         elif call.stage is Stage.SCORE_REFINED:
             scores = tuple(self.teacher_scores[row] for row in call.rows)
         self.check_picks(call)
+        self.check_slots(call)
         self.done_calls[call] += 1
         self.stored |= {(call, output) for output in STAGES[call.stage].outputs}
         failed = [row for row in call.rows if call.stage is Stage.REFINE and row in self.not_finite]
         permanent_failures = tuple((row, "not finite") for row in failed)
         self.carry_out(self.cascade.handle(Done(call, scores, permanent_failures)))
+
+    def check_slots(self, call: Call) -> None:
+        """A row is computed in the slot of its batch, however often, and with whomever."""
+        batch, rules = STAGES[call.stage].slots_of, self.cascade.rules
+        if batch is None:
+            assert call.slots is None
+            return
+        slots = call.slots or tuple(range(len(call.rows)))
+        assert len(slots) == len(call.rows)
+        assert list(slots) == sorted(set(slots))
+        size = rules.student_batch if batch is Stage.DRAW else rules.teacher_batch
+        assert slots[-1] < size
+        for row, slot in zip(call.rows, slots, strict=True):
+            assert self.slots.setdefault((batch, row), slot) == slot
 
     def check_picks(self, call: Call) -> None:
         """Each row has the output of its own drawing: all of them to be scored, then the best."""
