@@ -60,7 +60,7 @@ def plan(
     if job_file is None:
         prompts, output = prompts or ("-" if rows else None), output or "unused"
     spec = spec_from(job_file, prompts, prompt_column, models, output, refine)
-    with errors.status("simulating"):
+    with errors.status("simulating the job") as status:
         found = forecast(
             spec,
             gpus=gpus,
@@ -69,6 +69,7 @@ def plan(
             profile=profile,
             measured=measured,
             prices=prices,
+            on_step=status.update,
         )
     if json_wanted:
         sys.stdout.write(found.as_json())

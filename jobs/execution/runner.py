@@ -62,11 +62,18 @@ WAIT_SECONDS = 0.5
 class Runner:
     """The parts of one run: those that are not there, or with `retry` those with failed rows."""
 
-    def __init__(self, job: Job, retry: bool = False, decisions: DecisionLog | None = None) -> None:
+    def __init__(
+        self,
+        job: Job,
+        retry: bool = False,
+        decisions: DecisionLog | None = None,
+        most_buffered_rows: float = MOST_BUFFERED_ROWS,
+    ) -> None:
         """`decisions`: the log that follows the open parts, if any does."""
         self.job = job
         self._retry = retry
         self._decisions = decisions
+        self._most_buffered_rows = most_buffered_rows
         there = finished_parts(job)
         self.there = frozenset(there)
         """The numbers of the parts that were finished when this run began."""
@@ -268,7 +275,7 @@ class Runner:
         students = dispatcher.pools["student"].size * rules.student_batch
         teachers = dispatcher.pools["teacher"].size * rules.teacher_batch
         fed = 2 * (students + teachers / rejected)
-        buffer = min(MOST_BUFFERED_ROWS, self._scaling.buffer_rows / rejected)
+        buffer = min(self._most_buffered_rows, self._scaling.buffer_rows / rejected)
         return self.job.spec.rows_per_part + 2 * fed + buffer
 
     # ---- the rejected fraction

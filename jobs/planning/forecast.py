@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,12 +65,14 @@ def plan(
     profile: str | Path | None = None,
     measured: str | Path | None = None,
     prices: str | Path | None = None,
+    on_step: Callable[[str], None] = lambda step: None,
 ) -> Forecast:
     """Simulate a job on so many GPUs, or find the fewest that meet the deadline. Starts nothing.
 
     gpus: 8, or `A100-80G=8,L4=4`. deadline: `90m`, `6h`, `2d`. rows: instead of the input's.
     profile: a CSV with the models' seconds; measured: the output of a job with these models.
-    prices: a CSV of gpu,per_hour. docs/plan.md has more of each. Raises a UserError.
+    prices: a CSV of gpu,per_hour. docs/plan.md has more of each. on_step: called with what is
+    simulated next, for people who wait. Raises a UserError.
     """
     times = stage_times(spec, as_planned(spec), _path(profile), _path(measured))
     table = read_prices(_path(prices))
@@ -78,8 +80,10 @@ def plan(
     question = ask(spec, times, counts, rows)
     seconds = read_duration(deadline) if deadline else None
     if seconds is None:
+        on_step("simulating the job")
         found = make_plan(question)
     else:
+        on_step("looking for the fewest GPUs")
         _check_search(spec, counts)
         most = {"most": question.num_gpus} if gpus is not None else {}
         found = fewest_gpus(question, seconds, **most)
@@ -88,7 +92,7 @@ def plan(
         question=question,
         plan=found,
         teacher_only=teacher_only(question),
-        budgets=tuple(budget_table(question)),
+        budgets=tuple(budget_table(question, on_step)),
         prices=table,
         deadline_seconds=seconds,
     )
@@ -126,6 +130,7 @@ def _plan_as_json(plan: Plan, prices: Prices) -> dict[str, Any]:
         "efficiency": plan.efficiency,
         "cost": prices.cost(plan.gpu_hours),
         "simulated_rows": plan.simulated_rows,
+        "simulated_gpus": plan.simulated_gpus,
         "pools": [
             {"seconds": moment.seconds, "sizes": dict(moment.sizes), "reason": moment.reason}
             for moment in plan.timeline

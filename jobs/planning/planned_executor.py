@@ -50,7 +50,9 @@ class PlannedExecutor(LightExecutor):
         self.at_work_seconds = 0.0
         """GPU-seconds of students and teachers at work. The small oracle runs beside them."""
         self.drawn_at: list[tuple[float, float]] = []
-        """For each call that draws: its begin, and `at_work_seconds` by then."""
+        """For each call that draws: its begin, and the GPU-seconds at work before it."""
+        self._ended_seconds = self._running = self._running_since = 0.0
+        """GPU-seconds of calls that ended; GPUs at work, and the sum of their calls' begins."""
         # An actor at work keeps a whole GPU busy, even if it has a share of half.
         self._keeps_busy = {pool: max(1.0, shares[pool]) for pool in ("student", "teacher")}
         self._stages, self._oracle, self._shares = times, oracle, shares
@@ -99,10 +101,14 @@ class PlannedExecutor(LightExecutor):
         key = owner.part.seeds[call.rows[0]]
         timing = self._stages.pools[actor.pool]
         seconds = timing.seconds(self._pictures(call), task.micro_batch_size, key, gpu)
+        busy, now = self._keeps_busy.get(actor.pool, 0.0), self.now()
         self.busy_seconds[actor.pool] += seconds
-        self.at_work_seconds += seconds * self._keeps_busy.get(actor.pool, 0.0)
+        self.at_work_seconds += seconds * busy
         if call.stage is Stage.DRAW:
-            self.drawn_at.append((self.now(), self.at_work_seconds))
+            before = self._ended_seconds + now * self._running - self._running_since
+            self.drawn_at.append((now, before))
+        self._running += busy
+        self._running_since += now * busy
         return seconds, None
 
     def _pictures(self, call: Call) -> int:
@@ -131,6 +137,10 @@ class PlannedExecutor(LightExecutor):
     def facts(self, task: Task, seconds: float) -> CallFacts:
         """Facts with the evaluations and bytes that follow from the job's settings."""
         stage = task.call.stage
+        busy = self._keeps_busy.get(STAGES[stage].pool, 0.0)
+        self._ended_seconds += seconds * busy
+        self._running -= busy
+        self._running_since -= (self.now() - seconds) * busy
         pictures = self._pictures(task.call)
         rows = pictures if stage is Stage.SCORE_DRAWN else len(task.call.rows)
         stored = tuple(pictures * self._row_bytes[output] for output in STAGES[stage].outputs)

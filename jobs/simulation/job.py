@@ -16,12 +16,19 @@ from jobs.spec.sample import sample_rows
 
 
 class SimulatedPrompts(Prompts):
-    """Rows without a file: row n has the prompt "prompt n" and the seed n."""
+    """Rows without a file: row n has the prompt "prompt n", the seed n or number n of `seeds`."""
 
-    def __init__(self, spec: JobSpec, num_rows: int, invalid_rows: frozenset[int]) -> None:
+    def __init__(
+        self,
+        spec: JobSpec,
+        num_rows: int,
+        invalid_rows: frozenset[int],
+        seeds: Sequence[int] | None = None,
+    ) -> None:
         self.spec = spec
         self.num_rows = num_rows
         self._invalid_rows = invalid_rows
+        self._seeds = seeds or range(num_rows)
 
     def parts(self, first: int = 0) -> Iterator[Part]:
         """The parts from number `first` on, in order."""
@@ -31,7 +38,8 @@ class SimulatedPrompts(Prompts):
             invalid_rows = {
                 row - rows[0]: "the prompt is empty" for row in self._invalid_rows if row in rows
             }
-            yield Part(index, rows[0], pa.table({}), self.texts(rows), rows, invalid_rows)
+            seeds = self._seeds[rows.start : rows.stop]
+            yield Part(index, rows[0], pa.table({}), self.texts(rows), seeds, invalid_rows)
 
     def texts(self, rows: range) -> Sequence[str]:
         """The rows' prompts."""
@@ -40,7 +48,8 @@ class SimulatedPrompts(Prompts):
     def sample(self, num_rows: int) -> Part:
         """At most `num_rows` rows, of every stretch one; none of them invalid."""
         rows = sample_rows(self.num_rows, min(num_rows, self.num_rows), self.spec.seed)
-        return Part(0, 0, pa.table({}), [f"prompt {row}" for row in rows], rows, {})
+        seeds = [self._seeds[row] for row in rows]
+        return Part(0, 0, pa.table({}), [f"prompt {row}" for row in rows], seeds, {})
 
 
 class SimulatedOutput(OutputFolder):

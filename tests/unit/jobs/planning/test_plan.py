@@ -13,7 +13,15 @@ import pytest
 from actors.errors import SpecError
 from jobs.planning import plan as plans
 from jobs.planning.forecast import plan as forecast
-from jobs.planning.plan import Question, ask, budget_table, fewest_gpus, make_plan, teacher_only
+from jobs.planning.plan import (
+    Question,
+    ask,
+    budget_table,
+    fewest_gpus,
+    make_plan,
+    teacher_only,
+    whole_plan,
+)
 from jobs.planning.stage_times import stage_times
 from jobs.refinement import planned_refinement
 from jobs.resolution import resolve
@@ -112,6 +120,55 @@ def test_a_large_job_is_planned_from_a_part_of_it(monkeypatch: pytest.MonkeyPatc
     assert part.refined == pytest.approx(whole.refined, abs=0.005)
     for pool, hours in whole.busy_hours.items():
         assert part.busy_hours[pool] == pytest.approx(hours, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("models", "gpus", "rows", "refine"),
+    [
+        ("timed", 256, 25_600, 0.05),
+        ("timed", 256, 25_600, 0.3),
+        ("timed", 100, 40_000, 0.8),
+        ("timed-sdxl", 256, 12_800, 0.3),
+    ],
+)
+def test_a_quick_plan_is_within_two_percent_of_the_whole(
+    models: str, gpus: int, rows: int, refine: float
+) -> None:
+    """On fewer rows, and for 256 GPUs on fewer GPUs. benchmarks/plan_exactness.py has more."""
+    spec = make_spec({"input": "-", "output": "-", "models": models, "budget": {"refine": refine}})
+    times = stage_times(spec, planned_refinement(spec))
+    asked = ask(spec, times, {times.usual_gpu: gpus}, rows)
+    plan, whole = make_plan(asked, quick=True), whole_plan(asked)
+    assert plan.simulated_rows < rows
+    assert plan.wall_seconds == pytest.approx(whole.wall_seconds, rel=0.02)
+    assert plan.refined == pytest.approx(whole.refined, abs=0.005)
+    assert plan.at_work_hours == pytest.approx(whole.at_work_hours, rel=0.02)
+
+
+def test_a_large_cluster_is_planned_on_a_small_one_with_the_sizes_of_all() -> None:
+    asked = question(10**8, gpus=4096)
+    plan = make_plan(asked, quick=True)
+    assert plan.simulated_gpus == 64
+    assert sum(plan.gpus.values()) == 4096
+    first = plan.timeline[0]
+    assert first.sizes["student"] + first.sizes["teacher"] == pytest.approx(4096, rel=0.02)
+    assert first.reason.startswith("on 64 GPUs: ")
+    assert plan.efficiency > 0.95
+
+
+def test_a_pool_of_few_actors_is_not_scaled() -> None:
+    """One student of 512 GPUs has no eighth."""
+    plan = make_plan(question(10**6, gpus=512, pools={"student": {"size": 1}}), quick=True)
+    assert plan.simulated_gpus == 512
+    assert plan.wall_seconds == pytest.approx(10**5, rel=0.02)
+
+
+def test_a_long_schedule_is_planned_from_rows_all_over_it() -> None:
+    models = timed(1.0, 10.0, rejected=[[0, 0.0], [750_000, 1.0]])
+    asked = question(10**6, gpus=16, models=models, budget={"threshold": 0.5}, seed_column="n")
+    plan = make_plan(asked, quick=True)
+    assert plan.simulated_rows < 20_000
+    assert plan.refined == pytest.approx(0.25, abs=0.01)
 
 
 def test_more_gpus_are_faster_and_cost_no_less_than_the_work() -> None:
