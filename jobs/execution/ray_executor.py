@@ -15,13 +15,13 @@ from typing import Any, NamedTuple
 
 import ray
 from ray import ObjectRef
-from ray.autoscaler.sdk import request_resources
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.actor_classes import actor_classes
 from actors.errors import JobError
 from jobs.execution.executor import ClusterView, Completion, Task
+from jobs.execution.node_requester import JobsRequest
 from jobs.execution.ray_errors import task_error
 from jobs.execution.resources import Resources
 from jobs.execution.stages import STAGES, Stage, stages_of
@@ -29,6 +29,7 @@ from jobs.output.encode import encode
 from jobs.output.patience import commit_part, patience_of_try
 from jobs.resolution import Job
 from jobs.scaling.initial_sizes import PoolPlan, PoolPlans
+from jobs.scaling.node_requests import NodeRequest
 
 log = logging.getLogger("bottega.dispatcher")
 
@@ -82,6 +83,7 @@ class RayExecutor:
         self._write: Any = ray.remote(commit_part).options(scheduling_strategy=here, **options)
         self._waiting: dict[ObjectRef[Any], _Submitted] = {}
         """By task reference, which is a call's last one."""
+        self._request = JobsRequest()
         self._next_look = 0.0
         self._ray_died = False
 
@@ -92,10 +94,10 @@ class RayExecutor:
     def set_target_sizes(self, sizes: Mapping[str, int]) -> None:
         """With `pools.grow`, ask the autoscaler for room for so many actors, and for no more.
 
-        Its request lasts until the next one; actors that wait for a node ask for it by themselves,
-        but only a smaller request lets nodes go.
+        Actors that wait for a node ask for it by themselves, but only a smaller request lets nodes
+        go.
         """
-        if not self._job.spec.pools.grow or not ray.is_initialized():
+        if not self._job.spec.pools.grow or not ray.is_initialized() or self._ray_died:
             return
         bundles, labels = [], []
         for name, size in sizes.items():
@@ -103,7 +105,7 @@ class RayExecutor:
             bundle = {"CPU": plan.cpus, "GPU": plan.gpus}
             bundles += [{what: much for what, much in bundle.items() if much}] * size
             labels += [plan.node_label] * size
-        request_resources(bundles=bundles, bundle_label_selectors=labels)
+        self._request.change(NodeRequest(bundles, labels))
         shown = ", ".join(f"{size} {name}" for name, size in sizes.items())
         log.info("the autoscaler is asked for nodes for %s", shown if bundles else "no actors")
 
@@ -178,6 +180,7 @@ class RayExecutor:
         with an error that blames something else.
         """
         self._check_ray()
+        self._request.renew()
         if not self._waiting:
             sleep(timeout_seconds)  # Ray, asked to wait for nothing, comes back at once
             return []

@@ -49,6 +49,17 @@ def answer(pool: Pool, actor: PoolActor, now: float = 0.0, well: bool = True) ->
     pool.completed(actor, actor.calls[0], well, now)
 
 
+def test_who_has_no_place_leaves_first_and_does_not_count_as_placed(pool: Pool) -> None:
+    loading, waiting = pool.start_one(), pool.start_one()
+    waiting.has_place = False
+    assert (pool.num_placed, pool.num_waiting) == (3, 1)
+    pool.resize(3)
+    assert waiting.leaving
+    pool.resize(2)
+    assert loading.leaving
+    assert [actor.leaving for actor in pool.actors[:2]] == [False, False]
+
+
 def test_the_least_busy_actor_is_fed_first_and_none_gets_more_than_two(pool: Pool) -> None:
     for expected in (0, 1, 0, 1):
         actor = pool.free(9)

@@ -91,6 +91,19 @@ def test_while_it_calibrates_the_view_tells_what_the_pools_do() -> None:
     assert shown == "calibrating on a sample of 64 rows  [student 1/2 ready, 3 queued]"
 
 
+def test_the_view_says_for_what_the_job_waits_and_who_has_it() -> None:
+    said = "waiting for 2 GPUs: 6 of 8 are in use by others"
+    pools = [PoolView("teacher", size=2, ready=0, busy=0, queued=9, waiting=2)]
+    for progress in (PROGRESS, replace(PROGRESS, calibrating=True)):
+        waiting = replace(progress, waiting=said, pools=pools)
+        console = Console(file=StringIO(), width=120)
+        console.print(render("shapes-demo", waiting))
+        assert isinstance(console.file, StringIO)
+        assert said in console.file.getvalue()
+        assert "waiting for a place" in console.file.getvalue()
+        assert said in line(waiting)
+
+
 def test_without_a_terminal_plain_lines_come_seldom() -> None:
     text = shown(terminal=False)
     assert text.count("rows 300/1000") == 1
