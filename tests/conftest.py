@@ -22,18 +22,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+RAY_OF_THEIR_OWN = ("autoscaling", "balance", "jobs_api", "memory_monitor", "security")
+"""Files of tests/cluster that use none of its fixtures: they start a Ray in another process."""
+
+
 class RayTogether(LoadScopeScheduling):  # type: ignore[misc]
     """Which tests stay together on one of several workers."""
 
     def _split_scope(self, nodeid: str) -> str:
         """A file's tests stay together: they share what its fixtures made.
 
-        All tests on a real Ray are one group: they share a Ray and its actors, and one Ray at a
-        time keeps two cores busy while its actors load. pytest finds them first, so that one
-        worker begins with the longest group, and another does the files meanwhile.
+        So do two groups of files: tests/chaos shares a Ray of several nodes, and most of
+        tests/cluster shares a Ray and its actors. pytest finds both first, so that two workers
+        begin with one each; then they do the files.
         """
         file = nodeid.partition("::")[0]
-        return "ray" if file.startswith(("tests/chaos/", "tests/cluster/")) else file
+        if file.startswith("tests/chaos/"):
+            return "chaos"
+        own = [f"tests/cluster/test_{name}.py" for name in RAY_OF_THEIR_OWN]
+        return "ray" if file.startswith("tests/cluster/") and file not in own else file
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:

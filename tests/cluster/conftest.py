@@ -162,16 +162,18 @@ def bottega_in_process(
     return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
 
 
-@pytest.fixture(scope="package")
-def bottega_here(ray_here: Resources, idle_actors: IdleActors) -> RunCommand:
-    """`bottega_in_process` on the Ray of these tests: nothing starts, and no model loads twice."""
+@pytest.fixture
+def sessions_here(
+    ray_here: Resources, idle_actors: IdleActors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Have `ray_session` attach to the Ray of these tests: nothing starts or loads twice."""
+    monkeypatch.setattr("cluster.session.ray_session", lambda *_: nullcontext(ray_here))
 
-    def run(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("cluster.session.ray_session", lambda *_: nullcontext(ray_here))
-            return bottega_in_process(*arguments, cwd=cwd)
 
-    return run
+@pytest.fixture
+def bottega_here(sessions_here: None) -> RunCommand:
+    """`bottega_in_process` on the Ray of these tests."""
+    return bottega_in_process
 
 
 @pytest.fixture(scope="package")

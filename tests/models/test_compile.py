@@ -71,6 +71,7 @@ def inductors_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     rmtree(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(which("g++") is None, reason="on a CPU, Inductor needs a C++ compiler")
 def test_inductors_code_draws_the_same_pictures(
     folders: Folders, loaded: Loaded, graphs: dict[str, int], inductors_own_folder: Path
