@@ -57,6 +57,13 @@ def test_the_first_call_installs_and_the_second_does_not(
     assert "pip install" in would_run(clone, target)[1]
 
 
+def test_there_are_slow_tests_for_test_all_to_run() -> None:
+    marked = [
+        f for f in (ROOT / "tests").rglob("test_*.py") if "\n@pytest.mark.slow" in f.read_text()
+    ]
+    assert marked
+
+
 def test_ci_says_make_test() -> None:
     script = ROOT / ".ci/run"
     assert os.access(script, os.X_OK)
