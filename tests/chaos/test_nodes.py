@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from jobs.output.folder import DRIVERS
 from tests.chaos.chaos import JOB, Nodes, hashes, start, write_job
 from tests.stand_ins import STAND_INS
 
@@ -106,7 +107,8 @@ def test_two_drivers_on_one_output_are_both_right_and_the_second_warns(
     job = write_job(tmp_path, **quick)
     out = tmp_path / "out"
     first = start(job, out, here.cluster.address, name=".first")
-    _wait_until((out / "job.json").exists, first, out.with_suffix(".first.log"))
+    # From its first heartbeat on: it connects and starts actors while the second one starts.
+    _wait_until(lambda: any(out.glob(f"{DRIVERS}/*")), first, out.with_suffix(".first.log"))
     second = start(job, out, here.cluster.address, name=".second")
     try:
         ended = [driver.wait(timeout=LONGEST_SECONDS) for driver in (first, second)]

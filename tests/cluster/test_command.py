@@ -126,13 +126,15 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_continues(
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_while_ray_starts_stops_cleanly(tmp_path: Path, number: signal.Signals) -> None:
     """SIGTERM when the first of Ray's processes is there; SIGHUP once Ray runs."""
-    (tmp_path / "prompts.txt").write_text("a small red circle\n" * 8)
+    (tmp_path / "prompts.txt").write_text("a small red circle\n" * 200)  # more than a moment's work
     prompts = str(tmp_path / "prompts.txt")
     out = str(tmp_path / "out")
     file = job_file(tmp_path, input=prompts, output=out, models=STAND_INS["models"])
     log = tmp_path / "log"
     with log.open("w") as stream:
-        process = subprocess.Popen([*BOTTEGA, "run", str(file), "-v"], stdout=stream, stderr=stream)
+        # `nohup make test` would have it ignore SIGHUP, as it should.
+        command = ["env", "--default-signal=HUP", *BOTTEGA, "run", str(file), "-v"]
+        process = subprocess.Popen(command, stdout=stream, stderr=stream)
     name, said = ("gcs_server", "") if number == signal.SIGTERM else ("raylet", "Ray: started here")
     while said not in log.read_text() or not any(
         child.name() == name for child in psutil.Process(process.pid).children(recursive=True)
