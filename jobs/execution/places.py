@@ -44,6 +44,10 @@ PLACE_SECONDS = 20.0
 a worker process, and on a machine that is busy some seconds; an actor that is given up although its
 place was on the way costs that start once more."""
 
+NODE_SECONDS = 900.0
+"""A job that idles so long for a node of an autoscaler's goes on without: the clouds bring a node
+within ten minutes, or have none."""
+
 STEADY_SECONDS = 10.0
 """Devices that stay free for so long can be had: an actor of another job that is replaced, or moves
 to another pool, leaves its device for a few seconds only. Twice as long each time that an actor did
@@ -115,12 +119,11 @@ class Places:
             for actor in pool.actors
             if not actor.has_place
         }
-        leaving = any(pool.num_leaving for pool in pools.values())
-        if not leaving and not devices.elastic:
-            longest = max((now - since for since in self._waits_since.values()), default=0.0)
-            if longest >= PLACE_SECONDS:
+        if not any(pool.num_leaving for pool in pools.values()):
+            if self._gets_no_place(devices, now):
                 self._go_on_with_what_is_held(devices)
-            self._have_again(devices, view, now)
+            if not devices.elastic or pools.now_had is not None:
+                self._have_again(devices, view, now)
         self._say(devices, view, now)
         missing = self._waits_since or pools.now_had is not None or unloaded
         self._next_look = now + (LOOK_SECONDS if missing else CALM_LOOK_SECONDS)
@@ -144,6 +147,16 @@ class Places:
                 "place_timeout_seconds more."
             )
         return True
+
+    def _gets_no_place(self, devices: Capacity, now: float) -> bool:
+        """Whether an actor waits in vain. With an autoscaler its node may be on its way: only a job
+        that holds places and can do nothing gives up."""
+        if devices.elastic:
+            holds = any(pool.num_placed for pool in self._pools.values())
+            idle = 0.0 if self._idle_since is None else now - self._idle_since
+            return holds and idle >= NODE_SECONDS
+        longest = max((now - since for since in self._waits_since.values()), default=0.0)
+        return longest >= PLACE_SECONDS
 
     def _go_on_with_what_is_held(self, devices: Capacity) -> None:
         pools = self._pools

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic, sleep
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import ray
 from ray import ObjectRef
@@ -115,6 +115,10 @@ class RayExecutor:
         An actor has an address from when a node gave it a worker process, which is before its model
         loads.
         """
+        here = ray.get_runtime_context().get_node_id()
+        if not any(node["Alive"] for node in ray.nodes() if node["NodeID"] == here):
+            # Of a Ray that this process is attached to, its own processes are not known.
+            self._end_with_ray(["raylet"])
         ids = {handle.actor._actor_id.hex(): handle for handle in unloaded}
         # There is no public way that works without the dashboard.
         known = _pending_actors() if ids else {}
@@ -195,11 +199,14 @@ class RayExecutor:
             return
         self._next_look = now + LIVENESS_SECONDS
         if dead := dead_processes_of_ray():
-            self._ray_died = True
-            raise JobError(
-                f"the Ray on this machine died: its {' and its '.join(dead)} ended. Finished parts "
-                "are safe. Run the same command again to continue."
-            )
+            self._end_with_ray(dead)
+
+    def _end_with_ray(self, dead: Sequence[str]) -> NoReturn:
+        self._ray_died = True
+        raise JobError(
+            f"the Ray on this machine died: its {' and its '.join(dead)} ended. Finished parts "
+            "are safe. Run the same command again to continue."
+        )
 
     def _completions(self, task_refs: Sequence[ObjectRef[Any]]) -> list[Completion]:
         """The completions, fetched at once; one by one where a task failed."""

@@ -156,3 +156,19 @@ def test_what_is_known_of_the_cluster_follows_its_nodes() -> None:
         assert dispatcher.budget.limit == 4e9
         assert dispatcher._task_slots == 32
     assert executor.most > 4, "the new GPUs are used"
+
+
+def test_where_the_autoscaler_brings_no_node_the_pools_take_turns() -> None:
+    """Its quota is used up: the student's node is the only one that ever comes."""
+    pools = {"grow": True, "student": {"max_size": 1}, "teacher": {"max_size": 2}}
+    spec = make_spec(
+        {"input": "-", "output": "-", "models": "shapes", "rows_per_part": 64, "pools": pools}
+    )
+    job = simulated_job(spec, 128, "latents", frozenset())
+    plans = plan_pools(spec.pools, 4, 1, loads=guess_loads(job))
+    assert plans.places is not None
+    executor = Shared(1, plans.places.shares, others=0, leave_after=None)
+    with make_dispatcher(job, executor, plans, Resources(4, 1, 1e9)) as dispatcher:
+        Runner(job).run(dispatcher, job.rules(0.5))
+    assert sum(len(rows) for rows in executor.committed.values()) == 128
+    assert 900 < executor.now() < 1200
