@@ -18,6 +18,9 @@ from actors.errors import InputError
 
 BATCH_ROWS = 1024
 """Chosen: a part of the default size is one batch; at 4 KiB a prompt it takes 4 MiB."""
+BATCH_BYTES = 16 * 2**20
+"""Of a batch of long rows. Chosen: a slice of a batch keeps all of it, so an open part may hold
+this much more than its own rows; it is four times a batch of usual prompts."""
 WHOLLY_HASHED_BYTES = 64 * 2**20
 """Measured: hashing this much takes about a second on a busy machine, and each start hashes it."""
 END_BYTES = 2**20
@@ -48,7 +51,10 @@ class InputFile(ABC):
 
     @abstractmethod
     def batches(self, skip: int = 0, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """The rows after the first `skip`, at most BATCH_ROWS at a time; all columns, or these."""
+        """The rows after the first `skip`; all columns, or these.
+
+        At most BATCH_ROWS at a time, and about BATCH_BYTES.
+        """
 
     def pick(self, rows: Sequence[int], columns: list[str]) -> pa.Table:
         """The rows with these numbers, ascending; at least one."""

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from actors.errors import InputError
-from jobs.input.base import BATCH_ROWS, InputFile, rows_among
+from jobs.input.base import BATCH_BYTES, BATCH_ROWS, InputFile, rows_among
 
 MAX_UNPACKED_BYTES = 2 * 2**30
 """The most that a row group may unpack to. Writers' defaults stay below a tenth of it."""
@@ -65,13 +65,12 @@ class ParquetFile(InputFile):
             groups = list(range(file.metadata.num_row_groups))
             while groups and skip >= file.metadata.row_group(groups[0]).num_rows:
                 skip -= file.metadata.row_group(groups.pop(0)).num_rows
-            if not groups:
-                return
-            for batch in file.iter_batches(BATCH_ROWS, row_groups=groups, columns=columns):
-                kept = batch.slice(min(skip, batch.num_rows))
-                skip -= batch.num_rows - kept.num_rows
-                if kept.num_rows:
-                    yield kept
+            for group in groups:
+                for batch in _batches_of(file, group, columns):
+                    kept = batch.slice(min(skip, batch.num_rows))
+                    skip -= batch.num_rows - kept.num_rows
+                    if kept.num_rows:
+                        yield kept
 
     def pick(self, rows: Sequence[int], columns: list[str]) -> pa.Table:
         """The rows with these numbers, ascending; reads only the row groups that hold them."""
@@ -81,8 +80,7 @@ class ParquetFile(InputFile):
             for group in range(file.metadata.num_row_groups):
                 size = file.metadata.row_group(group).num_rows
                 if any(first <= row < first + size for row in rows):
-                    batches = file.iter_batches(BATCH_ROWS, row_groups=[group], columns=columns)
-                    picked += rows_among(batches, rows, first)
+                    picked += rows_among(_batches_of(file, group, columns), rows, first)
                 first += size
         return pa.Table.from_batches(picked)
 
@@ -104,3 +102,20 @@ class ParquetFile(InputFile):
                 f"{self.file} has {packed:,} bytes and unpacks to {sum(sizes):,}: more than "
                 f"{MAX_UNPACKING} times its size. Is it what you mean? Write it uncompressed."
             )
+
+
+def _batches_of(
+    file: pq.ParquetFile, number: int, columns: list[str] | None
+) -> Iterator[pa.RecordBatch]:
+    """A row group's rows, as many at once as their mean size in the footer allows."""
+    group = file.metadata.row_group(number)
+    chunks = (group.column(place) for place in range(group.num_columns))
+    size = sum(
+        chunk.total_uncompressed_size
+        for chunk in chunks
+        if columns is None or chunk.path_in_schema.split(".")[0] in columns
+    )
+    rows = BATCH_BYTES * group.num_rows // max(1, size)
+    return file.iter_batches(  # type: ignore[no-any-return]
+        max(1, min(rows, BATCH_ROWS)), row_groups=[number], columns=columns
+    )

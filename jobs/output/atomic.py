@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from actors.errors import OutputFailedError
 
@@ -88,7 +89,16 @@ def is_stray(file: Path, now: float) -> bool:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Put a file in place whole or not at all, also after a crash."""
-    with _written(path, content) as temporary:
+    with writing_whole(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def writing_whole(path: Path) -> Iterator[BinaryIO]:
+    """A file to write to. At the end of the block it is put in place, unless the block raises."""
+    with _beside(path) as (temporary, file):
+        yield file
+        _flush(file)
         temporary.replace(path)
 
 
@@ -97,7 +107,9 @@ def write_first(path: Path, content: bytes) -> bool:
 
     Of several writers the first wins; where the file system has no hard links, the last one does.
     """
-    with _written(path, content) as temporary:
+    with _beside(path) as (temporary, file):
+        file.write(content)
+        _flush(file)
         try:
             os.link(temporary, path)
         except FileExistsError:
@@ -110,18 +122,21 @@ def write_first(path: Path, content: bytes) -> bool:
 
 
 @contextmanager
-def _written(path: Path, content: bytes) -> Iterator[Path]:
-    """The content in a temporary file beside its place, flushed to the disk."""
+def _beside(path: Path) -> Iterator[tuple[Path, BinaryIO]]:
+    """A temporary file beside its place, which is gone after the block."""
     path.parent.mkdir(exist_ok=True)
     temporary = path.with_name(f".{path.name}.{tag()}")
     try:
         with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        yield temporary
+            yield temporary, file
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _flush(file: BinaryIO) -> None:
+    """To the disk: the name must not be there before the content."""
+    file.flush()
+    os.fsync(file.fileno())
 
 
 @contextmanager

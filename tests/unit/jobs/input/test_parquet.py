@@ -9,6 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from actors.errors import InputError
+from jobs.input.base import BATCH_BYTES
+from jobs.input.parquet import ParquetFile
 from tests.unit.jobs.reading import only_part, read, refusal
 
 
@@ -45,3 +47,18 @@ def test_a_huge_row_group_is_refused_by_its_footer(
     pq.write_table(pa.table({"prompt": ["abc"] * 9}), tmp_path / "p.parquet")
     monkeypatch.setattr("jobs.input.parquet.MAX_UNPACKED_BYTES", 20)
     assert "row group 0 unpacks to" in refusal(tmp_path / "p.parquet")
+
+
+def test_long_rows_are_read_few_at_a_time(tmp_path: Path) -> None:
+    """A part of two rows must not hold the thousand that were read with them."""
+    file, text = tmp_path / "p.parquet", "a" * 2**20
+    words = pa.array([f"{row}" for row in range(40)])
+    long = pa.array([f"{row:04d}{text}" for row in range(40)])
+    pq.write_table(pa.table({"prompt": words, "long": long}), file, use_dictionary=False)
+    reader = ParquetFile(file)
+    sizes = [batch.num_rows for batch in reader.batches()]
+    assert sum(sizes) == 40
+    assert max(sizes) * len(text) <= BATCH_BYTES
+    assert [batch.num_rows for batch in reader.batches(columns=["prompt"])] == [40]
+    assert [batch["prompt"][0].as_py() for batch in reader.batches(skip=39)] == ["39"]
+    assert reader.pick([3, 38], ["prompt"])["prompt"].to_pylist() == ["3", "38"]

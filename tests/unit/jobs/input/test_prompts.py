@@ -156,7 +156,7 @@ def test_ten_million_rows_are_read_in_constant_memory(tmp_path: Path) -> None:
     tracemalloc.stop()
     # What 5 parts take of one row group is all that 100 parts of 6 take.
     whole = 500 * group.nbytes
-    assert arrow[100] < 1.02 * arrow[5] < whole / 5
+    assert arrow[100] < 1.1 * arrow[5] < whole / 5
     assert python[100] < 1.1 * python[5] < whole / 100
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from hashlib import sha256
 from pathlib import Path
 from shutil import copytree
 from typing import Any
@@ -14,9 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from actors.errors import OutputError
+from jobs.output.columns import ROW_GROUP_ROWS
 from jobs.output.folder import OutputFolder
 from jobs.output.verify import verify
-from jobs.output.writer import _parquet_bytes
+from jobs.output.writer import write_parquet
 from jobs.resolution import Job
 from tests.unit.jobs.local import LocalDispatcher, local_job, run, write_prompts
 
@@ -44,9 +44,11 @@ def problems(folder: OutputFolder) -> list[str]:
 def rewrite(folder: OutputFolder, index: int, change: Callable[[pa.Table], pa.Table]) -> None:
     """Another table in a part's place, with a record that fits its bytes."""
     file = folder.part_file(index)
-    content = _parquet_bytes(change(pq.ParquetFile(file).read()))
-    file.write_bytes(content)
-    rewrite_record(folder, index, bytes=len(content), sha256=sha256(content).hexdigest())
+    table = change(pq.ParquetFile(file).read())
+    groups = (table.slice(first, ROW_GROUP_ROWS) for first in range(0, len(table), ROW_GROUP_ROWS))
+    with file.open("wb") as opened:
+        content = write_parquet(opened, table.schema, groups)
+    rewrite_record(folder, index, bytes=content.size, sha256=content.digest.hexdigest())
 
 
 def rewrite_record(folder: OutputFolder, index: int, **fields: Any) -> None:

@@ -16,11 +16,11 @@ from PIL import Image
 
 from actors.errors import OutputFailedError
 from actors.roles import ROLES
-from jobs.output.columns import RowResult
+from jobs.output.columns import ROW_GROUP_ROWS, RowResult
 from jobs.output.encode import encode
 from jobs.output.folder import OutputFolder
 from jobs.output.pages.contact_sheet import make_sheet
-from jobs.output.writer import write_part
+from jobs.output.writer import Hashed, write_part
 from jobs.spec.job_spec import make_spec
 from tests.unit.jobs.job_files import job_file
 
@@ -111,6 +111,45 @@ def test_a_failed_write_leaves_nothing_behind(
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(OutputFailedError, match="has no room left"):
         write(folder)
+    assert [file for file in tmp_path.rglob("*") if file.is_file()] == []
+
+
+def test_a_part_is_written_with_one_row_group_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a part of a thousand pictures of 2 MB would take gigabytes beside the pictures."""
+    num_rows, picture = 10 * ROW_GROUP_ROWS, b"x" * 20_000
+    table = pa.table({"prompt": [str(row) for row in range(num_rows)]})
+    results = [result(row) for row in range(num_rows)]
+    before, held = pa.total_allocated_bytes(), list[int]()
+    write = Hashed.write
+
+    def watched(self: Hashed, content: bytes) -> int:
+        held.append(pa.total_allocated_bytes() - before)
+        return write(self, content)
+
+    monkeypatch.setattr(Hashed, "write", watched)
+    folder = OutputFolder(tmp_path)
+    record = write_part(folder, 0, 0, table, results, "png", False, {}, [picture] * num_rows)
+    assert max(held) < 3.5 * ROW_GROUP_ROWS * len(picture)
+    assert record["bytes"] == folder.part_file(0).stat().st_size > num_rows * len(picture)
+    with pq.ParquetFile(folder.part_file(0)) as parquet:
+        assert parquet.num_row_groups == 10
+        paths = [image["path"] for image in parquet.read()["image"].to_pylist()]
+    assert paths == [f"{row:012d}.png" for row in range(num_rows)]
+
+
+def test_a_disk_that_fills_up_on_the_way_is_told_as_such(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Arrow hands on what the file raised."""
+
+    def full(self: Hashed, _content: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Hashed, "write", full)
+    with pytest.raises(OutputFailedError, match="has no room left"):
+        write(OutputFolder(tmp_path))
     assert [file for file in tmp_path.rglob("*") if file.is_file()] == []
 
 
