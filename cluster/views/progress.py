@@ -71,7 +71,8 @@ def line(progress: Progress) -> str:
         f"rows {progress.done_rows}/{progress.num_rows}  judged {progress.judged_rows}  "
         f"accepted {progress.accepted_fraction:.0%}  refined {progress.refined_fraction:.0%}  "
         f"failed {progress.failed_rows}  {progress.rows_per_second:.2f} rows/s  "
-        f"left {duration(progress.seconds_left)}  [{pools}]"
+        f"elapsed {duration(progress.elapsed_seconds)}  left {duration(progress.seconds_left)}  "
+        f"[{pools}]"
     )
 
 
@@ -98,14 +99,14 @@ def render(name: str, progress: Progress) -> RenderableType:
         return Group(Spinner("dots", Text(title)), pools, *waiting)
     head = Text.assemble(
         (f"{name}  ", "bold"),
-        f"{progress.done_rows:,} of {progress.num_rows:,} rows in "
-        f"{progress.parts_done:,} of {progress.num_parts:,} parts",
+        f"{progress.through_rows:,} of {progress.num_rows:,} rows, "
+        f"{progress.parts_done:,} of {progress.num_parts:,} parts written",
     )
     bar = Table.grid()  # a bar alone does not end its line
     bar.add_row(
         ProgressBar(
             total=max(1, progress.num_rows),
-            completed=progress.resumed_rows + progress.ended_rows,
+            completed=progress.through_rows,
             width=60,
         )
     )
@@ -114,7 +115,7 @@ def render(name: str, progress: Progress) -> RenderableType:
         f"of {progress.judged_rows:,} judged: accepted {progress.accepted_fraction:.0%}, refined "
         f"{progress.refined_fraction:.0%}, waiting for the teacher {abs(unrefined):.0%}\n"
         f"failed {progress.failed_rows:,}; {progress.rows_per_second:.2f} rows/s, "
-        f"time left {duration(progress.seconds_left)}"
+        f"{duration(progress.elapsed_seconds)} so far, time left {duration(progress.seconds_left)}"
     )
     balance = [Text(f"sizes: {progress.balance}")] if progress.balance else []
     return Group(head, bar, facts, pools, *waiting, *balance)

@@ -185,6 +185,11 @@ class Cascade:
         return [self._row(number) for number in range(self.num_rows)]
 
     @property
+    def num_waiting(self) -> int:
+        """Rows that have no score yet and may get one."""
+        return self._waiting.bit_count()
+
+    @property
     def num_judged(self) -> int:
         """Rows that have the score of the student's picture."""
         return self._judged.bit_count()

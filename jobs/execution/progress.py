@@ -28,10 +28,11 @@ class PoolView:
 class Progress:
     """A moment of a job. Rows are done when their part is committed.
 
-    `balance`: why the pools have the sizes that they have. `waiting`: for which devices the job
-    waits, and who has them; empty if it has what it asked for. `resumed_rows` were done before this
-    run; `judged_rows`, `rejected_rows`, `refined_rows` and `elapsed_seconds` are this run's own.
-    While it is `calibrating`, `num_rows` are the sample's.
+    `seconds_left`: None until a call of each pool that has work has ended. `balance`: why the pools
+    have the sizes that they have. `waiting`: for which devices the job waits, and who has them;
+    empty if it has what it asked for. `resumed_rows` were done before this run; `judged_rows`,
+    `rejected_rows`, `refined_rows` and `elapsed_seconds` are this run's own. While it is
+    `calibrating`, `num_rows` are the sample's.
     """
 
     num_rows: int
@@ -44,6 +45,7 @@ class Progress:
     parts_done: int
     num_parts: int
     elapsed_seconds: float
+    seconds_left: float | None = None
     pools: list[PoolView] = field(default_factory=list)
     balance: str = ""
     waiting: str = ""
@@ -80,7 +82,6 @@ class Progress:
         return self.ended_rows / self.elapsed_seconds if self.elapsed_seconds > 0 else 0.0
 
     @property
-    def seconds_left(self) -> float | None:
-        """None until the first row of this run has its last score."""
-        rate = self.rows_per_second
-        return (self.num_rows - self.resumed_rows - self.ended_rows) / rate if rate > 0 else None
+    def through_rows(self) -> int:
+        """Rows that are done, or have their last score and wait for their part's commit."""
+        return max(self.done_rows, self.resumed_rows + self.ended_rows)

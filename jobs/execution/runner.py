@@ -195,9 +195,17 @@ class Runner:
             parts_done=self._parts_done,
             num_parts=self.job.prompts.num_parts,
             elapsed_seconds=dispatcher.executor.now() - self._started if dispatcher else 0.0,
+            seconds_left=self._seconds_left(counts) if dispatcher else None,
             pools=dispatcher.views() if dispatcher else [],
             balance=self._scaling.last_reason if self._scaling else "",
             waiting=dispatcher.waiting if dispatcher else "",
+        )
+
+    def _seconds_left(self, counts: Counter[str]) -> float | None:
+        assert self._scaling is not None
+        unjudged = sum(part.cascade.num_waiting for part in self._open.values())
+        return self._scaling.seconds_left(
+            self._unopened_rows + unjudged, counts["rejected"] - counts["refined"]
         )
 
     def _show(self) -> None:

@@ -12,6 +12,7 @@ from actors.roles import ROLES
 from jobs.execution.dispatcher import Dispatcher
 from jobs.execution.estimators import RejectionEstimator
 from jobs.execution.observers import SizesChanged
+from jobs.execution.remaining import StageLeft, seconds_left
 from jobs.execution.stages import OutputKind, Stage
 from jobs.resolution import Job
 from jobs.scaling.capacity import Capacity
@@ -91,6 +92,43 @@ class ScalingController:
             self._moved = now
             self._note(decision.sizes, decision.reason)
             self._dispatcher.pools.resize(decision.sizes)
+
+    def seconds_left(self, unjudged_rows: int, rejected_rows: int) -> float | None:
+        """How long the job still takes; None until that is measured.
+
+        rejected_rows: those that no teacher has refined yet.
+        """
+        capacity, draws = self._dispatcher.pools.capacity, self._job.spec.draws
+        to_refine = rejected_rows + unjudged_rows * self._rejection.mean
+        left = {
+            "student": self._left("student", unjudged_rows),
+            "oracle": self._left("oracle", unjudged_rows * draws + to_refine),
+            "teacher": self._left("teacher", to_refine),
+        }
+        student, oracle, teacher = (left[name] for name in ROLES)
+        if student is None or oracle is None or teacher is None:
+            return None
+        return seconds_left(
+            student,
+            oracle,
+            teacher,
+            load_seconds=self._load_seconds("teacher"),
+            sizes_may_change=capacity is not None and not capacity.elastic,
+        )
+
+    def _left(self, name: str, rows: float) -> StageLeft | None:
+        throughput = self._dispatcher.measurements.throughput[name]
+        if rows and not throughput.known:
+            return None
+        pool = self._dispatcher.pools[name]
+        known = throughput.known
+        return StageLeft(
+            rows=rows,
+            row_seconds=throughput.row_seconds if known else 0.0,
+            call_rows=throughput.call_rows if known else 0.0,
+            actors=pool.size,
+            busy=pool.num_busy,
+        )
 
     def _is_moving(self) -> bool:
         """Whether actors of a move still load or leave: throughput is not judged meanwhile."""

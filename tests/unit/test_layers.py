@@ -35,6 +35,7 @@ PURE = (
     *("jobs.execution.outputs", "jobs.execution.row_set", "jobs.execution.row_state"),
     *("jobs.execution.call_queue", "jobs.execution.estimators", "jobs.execution.failures"),
     *("jobs.execution.in_flight", "jobs.execution.part_log", "jobs.execution.progress"),
+    "jobs.execution.remaining",
 )
 """What decides without Ray and without a model: tested in milliseconds, simulated at any size."""
 

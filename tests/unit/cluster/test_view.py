@@ -6,7 +6,11 @@ from dataclasses import replace
 from io import StringIO
 
 import pytest
-from rich.console import Console
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console, Group
+from rich.progress_bar import ProgressBar
+from rich.table import Table
 
 from cluster.views.progress import JobView, duration, line, render
 from jobs.execution.dispatcher import PoolView
@@ -23,6 +27,7 @@ PROGRESS = Progress(
     parts_done=3,
     num_parts=10,
     elapsed_seconds=35.0,
+    seconds_left=55.0,
     pools=[
         PoolView("student", size=1, ready=1, busy=1, queued=4),
         PoolView("oracle", size=1, ready=1, busy=0, queued=0),
@@ -42,9 +47,8 @@ def shown(terminal: bool) -> str:
 
 
 def test_rates_are_those_of_this_run() -> None:
-    # 300 accepted and 50 refined rows in 35 s; 1000 - 100 - 350 are left.
+    # 300 accepted and 50 refined rows in 35 s.
     assert PROGRESS.rows_per_second == pytest.approx(10.0)
-    assert PROGRESS.seconds_left == pytest.approx(55.0)
     assert PROGRESS.accepted_fraction == 0.75
     assert PROGRESS.refined_fraction == 0.125
 
@@ -64,18 +68,45 @@ def test_the_live_view_shows_rows_fractions_rate_pools_and_time_left() -> None:
     console.print(render("shapes-demo", PROGRESS))
     assert isinstance(console.file, StringIO)
     lines = [row.rstrip() for row in console.file.getvalue().splitlines()]
-    assert lines[0] == "shapes-demo  300 of 1,000 rows in 3 of 10 parts"
+    assert lines[0] == "shapes-demo  450 of 1,000 rows, 3 of 10 parts written"
     # 100 resumed, 300 accepted and 50 refined of 1,000.
     assert lines[1] == "━" * 27  # of 60
     assert lines[2:4] == [
         "of 400 judged: accepted 75%, refined 12%, waiting for the teacher 12%",
-        "failed 2; 10.00 rows/s, time left 55 s",
+        "failed 2; 10.00 rows/s, 35 s so far, time left 55 s",
     ]
     rows = {row.split()[0]: row.split()[1:] for row in lines[4:]}
     assert rows["student"] == ["1/1", "1", "4", "working"]
     assert rows["oracle"] == ["1/1", "0", "0", "idle"]
     assert rows["teacher"] == ["2/3", "2", "9", "loading,", "1", "leaving"]
     assert "sizes: p 0.25: the teachers run out" in lines[-1]
+
+
+@given(
+    done=st.integers(0, 1000),
+    resumed=st.integers(0, 1000),
+    judged=st.integers(0, 1000),
+    rejected=st.integers(0, 1000),
+    refined=st.integers(0, 1000),
+)
+def test_the_bar_is_the_ratio_beside_it(
+    done: int, resumed: int, judged: int, rejected: int, refined: int
+) -> None:
+    progress = replace(
+        PROGRESS, done_rows=done, resumed_rows=resumed, judged_rows=judged,
+        rejected_rows=min(rejected, judged), refined_rows=min(refined, rejected, judged),
+    )  # fmt: skip
+    console = Console(file=StringIO(), width=120)
+    shown = render("shapes-demo", progress)
+    console.print(shown)
+    assert isinstance(shown, Group)
+    grid = shown.renderables[1]
+    assert isinstance(grid, Table)
+    (bar,) = grid.columns[0].cells
+    assert isinstance(bar, ProgressBar)
+    assert isinstance(console.file, StringIO)
+    said = console.file.getvalue().split()[1].replace(",", "")
+    assert (bar.completed, bar.total) == (int(said), 1000)
 
 
 def test_while_it_calibrates_the_view_tells_what_the_pools_do() -> None:
@@ -115,7 +146,7 @@ def test_without_a_terminal_plain_lines_come_seldom() -> None:
 def test_a_terminal_gets_the_live_view_and_keeps_nothing_of_it() -> None:
     text = shown(terminal=True)
     assert "\x1b" in text
-    assert text.index("shapes-demo: starting") < text.index("300 of 1,000 rows")
+    assert text.index("shapes-demo: starting") < text.index("450 of 1,000 rows")
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ class LocalDispatcher:
     ) -> None:
         self.job, self.broken, self.not_finite = job, broken, not_finite
         self.executor = SimpleNamespace(now=count().__next__)
-        self.pools = LocalPools({name: SimpleNamespace(size=1) for name in ROLES})
+        self.pools = LocalPools({name: SimpleNamespace(size=1, num_busy=0) for name in ROLES})
         self.wants_rows, self.waiting = True, ""
         self.places = SimpleNamespace(note=None)
         self.observers, self.budget = Observers(), ObjectStoreBudget()

@@ -11,6 +11,7 @@ from jobs.execution.active_part import ActivePart
 from jobs.execution.calls import Call
 from jobs.execution.dispatcher import Dispatcher
 from jobs.execution.executor import Task, TaskError
+from jobs.execution.observers import Observer
 from jobs.execution.runner import Runner
 from jobs.scaling.capacity import Capacity, Devices
 from jobs.scaling.initial_sizes import POOLS, guess_loads, plan_pools
@@ -96,6 +97,7 @@ def timed_run(
     pools: dict[str, Any] | None = None,
     shares: Mapping[str, float] = SHARES,
     rows_per_part: int = 2048,
+    observers: Sequence[Observer] = (),
 ) -> Run:
     """Run a job; the clock starts when the first actors have loaded. `sizes` fixes the pools.
 
@@ -134,6 +136,7 @@ def timed_run(
     with Dispatcher(
         job, executor, plans.sizes, 10 * gpus, store_bytes, capacity=plans.capacity
     ) as dispatcher:
+        dispatcher.observers.add(*observers)
         begun = len(executor.starts)
         while executor.now() < load:
             dispatcher.wait(load - executor.now())
