@@ -10,7 +10,6 @@ from rich.text import Text
 
 from cluster.views.progress import duration
 from jobs import Forecast
-from jobs.planning.plan import Plan
 
 MAX_MOMENTS = 12
 """Lines of the table of sizes; --json has every one. Chosen: with the other tables the page then
@@ -33,7 +32,7 @@ def show(console: Console, found: Forecast) -> None:
         say(f"the fewest GPUs that end within {duration(found.deadline_seconds)}")
     say(f"times: {question.times.source}{_loading(found)}")
     if plan.simulated_rows < plan.num_rows:
-        say(f"simulated: {plan.simulated_rows:,} rows{_on_fewer(plan)}; the others in proportion")
+        say(f"simulated: {plan.simulated_rows:,} rows{_on_fewer(found)}; the others in proportion")
     console.print(_comparison(found))
     say(
         f"of the wall time {duration(plan.ready_seconds)} pass before the first part begins; a "
@@ -54,7 +53,8 @@ def show(console: Console, found: Forecast) -> None:
         )
 
 
-def _on_fewer(plan: Plan) -> str:
+def _on_fewer(found: Forecast) -> str:
+    plan = found.plan
     if plan.simulated_gpus == sum(plan.gpus.values()):
         return ""
     return f" on {plan.simulated_gpus:,} GPUs that stand for all"

@@ -10,7 +10,7 @@ from hashlib import sha256
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -55,6 +55,7 @@ class LocalPools(dict[str, Any]):
     """One actor of each role; nothing to balance."""
 
     capacity = None
+    load_seconds: ClassVar[dict[str, float]] = {}
 
     @property
     def sizes(self) -> dict[str, int]:
