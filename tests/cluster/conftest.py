@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 import ray
 
+from actors.errors import InterruptedJobError
 from cluster.cli import main
 from cluster.session import ray_session
 from jobs.execution.dispatcher import Dispatcher
@@ -138,7 +139,8 @@ def bottega_in_process(
 ) -> subprocess.CompletedProcess[str]:
     """Run the command to its end in this process, as `bottega` of test_command does in its own.
 
-    But a signal is for pytest: a job would end cleanly, and its test would say that it failed.
+    Raises KeyboardInterrupt after a signal: no test sends one here, so it is for pytest, and the
+    test did not fail because its job ended cleanly.
     """
     out, err, code = StringIO(), StringIO(), 0
     logger = logging.getLogger("bottega")
@@ -149,7 +151,6 @@ def bottega_in_process(
         redirect_stderr(err),
     ):
         patch.setenv("COLUMNS", "160")
-        patch.setattr("cluster.signals.STOPPING", ())
         patch.setattr("sys.argv", ["bottega", *map(str, arguments)])
         patch.chdir(cwd or Path.cwd())
         try:
@@ -159,6 +160,8 @@ def bottega_in_process(
         finally:
             logger.handlers = handlers
             logger.setLevel(level)
+    if code == InterruptedJobError.exit_code:
+        raise KeyboardInterrupt
     return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
 
 

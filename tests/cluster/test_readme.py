@@ -45,7 +45,7 @@ def test_every_command_of_the_readme_runs(
     for command in readme_commands():
         end = bottega_here(*shlex.split(command)[1:], cwd=tmp_path)
         # Its last words first: pytest's summary shows one line.
-        last = (end.stdout + end.stderr).strip().rpartition("\n")[2]
+        last = (end.stderr or end.stdout).strip().rpartition("\n")[2]
         assert end.returncode == 0, f"{command}: {last}\n{end.stdout}{end.stderr}"
         output[command] = end.stdout
     assert (
