@@ -12,7 +12,7 @@ from actors.errors import OutputError
 from actors.redact import redacted
 from jobs.input.discovery import check_apart
 from jobs.output.growth import Files, files_changed, rows_changed
-from jobs.output.job_file import FORMAT, contradictions, differences
+from jobs.output.job_file import FORMAT, FORMAT_1_SAMPLE, contradictions, differences
 from jobs.resolution import Job
 from jobs.spec.byte_fields import byte_fields, threads_of
 
@@ -89,6 +89,8 @@ def continues(job: Job, extend: bool = False) -> dict[str, Any] | None:
     grown = old_files != files and files_changed(old_files, files) is None
     if extend:
         identity["input_files"] = old_files
+    if _had_the_default_sample(before) and job.spec.calibration_rows is None:
+        identity["spec"]["calibration_rows"] = FORMAT_1_SAMPLE
     # Nobody chooses the refinement: where it differs, another version chose it by other rules.
     chosen = {"refinement": before["refinement"]}, {"refinement": _about(job)["refinement"]}
     changed = _differences(before["identity"], identity) + _differences(*chosen)
@@ -106,6 +108,13 @@ def continues(job: Job, extend: bool = False) -> dict[str, Any] | None:
     for line in _differences(before["versions"], _about(job)["versions"]):
         log.warning("continuing with another version, which may change bytes: %s", line)
     return before
+
+
+def _had_the_default_sample(before: dict[str, Any]) -> bool:
+    """Whether a job.json is of the format that wrote a number where the job file said none."""
+    written: int = before.get("format", 1)
+    rows: int | None = before["identity"]["spec"]["calibration_rows"]
+    return written == 1 and rows == FORMAT_1_SAMPLE
 
 
 def _check_derived(job: Job, before: dict[str, Any], same_input: bool) -> None:

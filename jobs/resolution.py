@@ -15,6 +15,7 @@ from jobs.output.folder import OutputFolder
 from jobs.refinement import check_edit, refinement_of
 from jobs.rules import Rules
 from jobs.spec.job_spec import JobSpec, check_whole_gpus
+from jobs.spec.sample import sample_size
 from jobs.spec.task import conditioning_of
 
 
@@ -49,6 +50,11 @@ class Job:
     def teacher_nfe(self) -> int:
         """Network evaluations of one refinement."""
         return self.refinement.steps * self.spec.models.teacher.evaluations_per_step
+
+    @property
+    def sample_size(self) -> int:
+        """Rows of the calibration's sample."""
+        return sample_size(self.spec.calibration_rows, self.prompts.num_rows)
 
     def rules(self, threshold: float) -> Rules:
         """The rules of the cascade, for a threshold."""

@@ -57,7 +57,9 @@ def run(
                 extend=extend,
                 should_stop=stopped,
             )
-    say(f"threshold: {open_output(job.output.path).threshold_line()}")
+    output_there = open_output(job.output.path)
+    say(f"threshold: {output_there.threshold_line()}")
+    say(f"spent: {output_there.spending_line()}")
     new = end.done_rows - end.resumed_rows
     say(
         f"done: {end.done_rows:,} rows in {job.output.path} ({new:,} in this run, "
@@ -91,12 +93,14 @@ def calibrate(
             sample = score_sample(
                 job, observers=[view], session=ray_session(address, say), should_stop=stopped
             )
-    title = f"{job.spec.name}: {len(sample.scores)} sampled rows"
+    title = f"{job.spec.name}: {len(sample.scores):,} sampled rows"
     shown = Table(title=escape(title), title_justify="left")
-    for heading in ("refine", "threshold", "mean evaluations"):
+    for heading in ("refine", "threshold", "mean evaluations", "of all rows (95%)"):
         shown.add_column(heading, justify="right")
     for row in sample.table():
-        shown.add_row(f"{row.refine:.0%}", f"{row.threshold:.4g}", f"{row.nfe:.1f}")
+        low, high = row.interval
+        sure = f"{low:.1%} to {high:.1%}"
+        shown.add_row(f"{row.refine:.0%}", f"{row.threshold:.4g}", f"{row.nfe:.1f}", sure)
     console.print(shown)
     console.print(
         f"student {job.student_nfe} evaluations a picture, teacher {job.teacher_nfe} more for each "

@@ -33,6 +33,12 @@ def show(console: Console, found: Forecast) -> None:
     say(f"times: {question.times.source}{_loading(found)}")
     if plan.simulated_rows < plan.num_rows:
         say(f"simulated: {plan.simulated_rows:,} rows{_on_fewer(found)}; the others in proportion")
+    if found.refined_interval:
+        low, high = found.refined_interval
+        say(
+            f"calibration: {found.sample_size:,} rows drawn before; the threshold of such a sample "
+            f"refines {low:.1%} to {high:.1%} of all rows (95% interval)"
+        )
     console.print(_comparison(found))
     say(
         f"of the wall time {duration(plan.ready_seconds)} pass before the first part begins; a "

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from math import inf
+from math import inf, isinf
 from typing import Any
 
 from actors.errors import JobError
@@ -26,6 +26,7 @@ from jobs.execution.progress import PROGRESS_SECONDS, Progress
 from jobs.execution.stages import FILE_POOL, STAGES
 from jobs.input.prompts import Part
 from jobs.resolution import Job
+from jobs.spec.sample import refined_interval
 from jobs.spec.threshold import (
     certain_threshold,
     fraction_below,
@@ -64,19 +65,29 @@ NOTHING_TO_CALIBRATE = Calibration((), 0.0, -inf, 0, {}, 0.0).as_json()
 
 @dataclass(frozen=True, slots=True)
 class TableRow:
-    """A line of the table that `bottega calibrate` prints."""
+    """A line of the table that `bottega calibrate` prints.
+
+    `interval`: the fraction of all rows that the threshold refines lies in it, 95 times in 100.
+    """
 
     refine: float
     threshold: float
     nfe: float
+    interval: tuple[float, float]
 
 
 def table(job: Job, scores: Sequence[float]) -> list[TableRow]:
     """Refine fraction -> threshold and mean network evaluations, in steps of a tenth."""
-    return [
-        TableRow(p / 10, threshold_for(scores, p / 10), job.student_nfe + p / 10 * job.teacher_nfe)
-        for p in range(11)
-    ]
+    rows = []
+    for tenth in range(11):
+        refine, threshold = tenth / 10, threshold_for(scores, tenth / 10)
+        here = fraction_below(scores, threshold)
+        interval = here, here
+        if not isinf(threshold):
+            interval = refined_interval(here, len(scores), job.prompts.num_rows)
+        nfe = job.student_nfe + refine * job.teacher_nfe
+        rows.append(TableRow(refine, threshold, nfe, interval))
+    return rows
 
 
 def calibrate(
@@ -91,7 +102,7 @@ def calibrate(
     if certain := certain_threshold(budget):
         threshold, refine = certain
         return Calibration((), refine, threshold, 0, {}, 0.0)
-    sample = job.prompts.sample(job.spec.calibration_rows)
+    sample = job.prompts.sample(job.sample_size)
     log.info("calibrating on %d rows", len(sample.prompts))
     timed = budget.gpu_seconds is not None
     with _timing(dispatcher) as warm:

@@ -190,7 +190,7 @@ def calibrate(
 
     Arguments and errors are those of `run`.
     """
-    sample = job.prompts.sample(job.spec.calibration_rows)
+    sample = job.prompts.sample(job.sample_size)
     with _on_ray(job, session, should_stop) as make, make() as dispatcher:
         dispatcher.observers.add(*observers)
         return ScoredSample(job, tuple(score(job, dispatcher, sample)))

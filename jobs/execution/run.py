@@ -76,7 +76,9 @@ def run_job(
                         partial(write_job, job, calibration, replace=before is not None),
                         patience_in_all(job.spec.stall_timeout_seconds),
                     )
-                    log.info("threshold: %s", describe_calibration(calibration))
+                    log.info(
+                        "threshold: %s", describe_calibration(calibration, job.prompts.num_rows)
+                    )
                 progress, there = _run_until_whole(job, runner, dispatcher, decisions)
         else:
             log.info("nothing to do: all %d parts are there", job.prompts.num_parts)

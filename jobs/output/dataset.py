@@ -17,6 +17,7 @@ from jobs.output.pages.contact_sheet import make_sheet
 from jobs.output.pages.totals import totals_of
 from jobs.output.part_file import open_part
 from jobs.output.records import describe_calibration
+from jobs.output.spending import describe_spending
 from jobs.output.verify import Problem, verify
 from jobs.spec.job_spec import JobSpec
 
@@ -52,8 +53,13 @@ class Output:
         return self._folder.read_spec()
 
     def threshold_line(self) -> str:
-        """The threshold, and what it was measured on, for people."""
-        return describe_calibration(self.job["calibration"])
+        """The threshold, what it was measured on, and how sure it is, for people."""
+        job = self.job
+        return describe_calibration(job["calibration"], job["rows"])
+
+    def spending_line(self) -> str:
+        """What was spent on the finished parts, beside the budget, for people."""
+        return describe_spending(self.job, self.records().values())
 
     def records(self) -> dict[int, dict[str, Any]]:
         """The records of the finished parts, by part number, in order (docs/output.md)."""

@@ -25,12 +25,17 @@ from jobs.spec.threshold import (
     threshold_for,
 )
 
-FORMAT = 1
+FORMAT = 2
 """The format of job.json that this version writes; a file without the field has format 1.
 
 It rises when an older version would misread the file. A new field of the job file with a default is
-no reason: an older job.json takes the default.
+no reason: an older job.json takes the default. Since format 2 `calibration_rows` may be null, for a
+sample by the job's size. `jobs.spec.sample` chooses its rows, and `calibration.seconds_per_row` has
+medians of warm actors' calls. Of both formats the threshold follows from the scores in the file.
 """
+
+FORMAT_1_SAMPLE = 256
+"""`calibration_rows` in a file of format 1 whose job file did not say how many."""
 
 MOST_ROWS = 10**12
 """The names of pictures have twelve digits for the row."""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from math import isinf
 from pathlib import Path
 from typing import Any
+
+from jobs.spec.sample import refined_interval
 
 RECORD_FIELDS: dict[str, type] = {
     "part": int,
@@ -33,15 +36,16 @@ MOST = 2**63 - 1
 """Of any count, byte or second: what Parquet's integers hold."""
 
 
-def describe_calibration(calibration: dict[str, Any]) -> str:
-    """The calibration in a job.json, in one line."""
-    if not calibration["rows"]:
-        return f"{float(calibration['threshold']):.4g}, as the budget says"
-    return (
-        f"{float(calibration['threshold']):.4g} refines {calibration['refine']:.0%} of "
-        f"{calibration['rows']} sampled rows; measured in {calibration['wall_seconds']:.0f} s, "
-        "with the start of the actors"
-    )
+def describe_calibration(calibration: dict[str, Any], num_rows: int) -> str:
+    """The calibration in a job.json of `num_rows`, in one line."""
+    threshold, rows, refine = (calibration[name] for name in ("threshold", "rows", "refine"))
+    if not rows:
+        return f"{float(threshold):.4g}, as the budget says"
+    found = f"{float(threshold):.4g} refines {refine:.1%} of {rows:,} sampled rows"
+    if not isinf(float(threshold)):
+        low, high = refined_interval(refine, rows, num_rows)
+        found += f", and so {low:.1%} to {high:.1%} of all (95% interval)"
+    return f"{found}; measured in {calibration['wall_seconds']:.0f} s, with the start of the actors"
 
 
 def read_record(file: Path) -> dict[str, Any]:

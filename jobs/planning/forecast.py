@@ -22,6 +22,8 @@ from jobs.planning.prices import Prices, read_duration, read_gpus, read_prices
 from jobs.planning.stage_times import stage_times
 from jobs.refinement import as_planned
 from jobs.spec.job_spec import JobSpec
+from jobs.spec.sample import refined_interval, sample_size
+from jobs.spec.threshold import certain_threshold
 
 USUAL_GPUS = "8"
 """Without --gpus. Chosen: the GPUs of one usual machine."""
@@ -29,7 +31,11 @@ USUAL_GPUS = "8"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
-    """The job's plan, a plan of the teacher alone, and a plan for each tenth of a budget."""
+    """The job's plan, a plan of the teacher alone, and a plan for each tenth of a budget.
+
+    `refined_interval`: the fraction that a real run refines lies in it, 95 times in 100, as its
+    threshold comes from a sample; None where that is certain, or the plan has the sample's scores.
+    """
 
     question: Question
     plan: Plan
@@ -37,6 +43,13 @@ class Forecast:
     budgets: tuple[Plan, ...]
     prices: Prices
     deadline_seconds: float | None
+    refined_interval: tuple[float, float] | None
+
+    @property
+    def sample_size(self) -> int:
+        """Rows of the calibration's sample; 0 for a budget that needs none."""
+        spec, rows = self.question.spec, self.question.num_rows
+        return 0 if certain_threshold(spec.budget) else sample_size(spec.calibration_rows, rows)
 
     def as_json(self) -> str:
         """The forecast for programs. `cost` is in dollars, null where a type has no price."""
@@ -46,6 +59,8 @@ class Forecast:
             "times": self.question.times.source,
             "prices_are_examples": self.prices.are_examples,
             "deadline_seconds": self.deadline_seconds,
+            "sample_size": self.sample_size,
+            "refined_interval": self.refined_interval,
             "plan": _plan_as_json(self.plan, self.prices),
             "teacher_only": _plan_as_json(self.teacher_only, self.prices),
             "budgets": [
@@ -95,7 +110,16 @@ def plan(
         budgets=tuple(budget_table(question, on_step)),
         prices=table,
         deadline_seconds=seconds,
+        refined_interval=_refined_interval(question, found),
     )
+
+
+def _refined_interval(question: Question, plan: Plan) -> tuple[float, float] | None:
+    spec, rows = question.spec, question.num_rows
+    has_the_sample = question.prompts is not None and plan.simulated_rows == rows
+    if has_the_sample or certain_threshold(spec.budget) or plan.refined in (0, 1):
+        return None
+    return refined_interval(plan.refined, sample_size(spec.calibration_rows, rows), rows)
 
 
 def _path(file: str | Path | None) -> Path | None:

@@ -32,6 +32,7 @@ from jobs.resolution import Job
 from jobs.scaling.initial_sizes import PoolPlans, guess_loads
 from jobs.simulation.job import SimulatedOutput, SimulatedPrompts
 from jobs.spec.job_spec import Budget, JobSpec, check_whole_gpus
+from jobs.spec.sample import sample_size
 from jobs.spec.threshold import threshold_for
 
 WHOLE_ROWS = 200_000
@@ -176,6 +177,9 @@ def ask(
         raise SpecError(f"input {spec.input!r} has no rows: nothing to plan. Say how many: --rows.")
     # Stand-ins score by the rows' seeds, so the plan can be exact for these very rows.
     rows_themselves = prompts if spec.models.timed else None
+    # Of the whole job, also where only some of its rows are simulated.
+    size = sample_size(spec.calibration_rows, rows)
+    spec = spec.model_copy(update={"calibration_rows": size})
     return Question(spec=spec, times=times, gpus=gpus, num_rows=rows, prompts=rows_themselves)
 
 
@@ -286,10 +290,27 @@ def _guess(plan: Plan, deadline_seconds: float) -> int:
 # ---- one run on the virtual clock
 
 
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """Work up to a moment: `busy_seconds` of actors by pool, `at_work_seconds` of GPUs, and calls
+    that draw."""
+
+    busy_seconds: Mapping[str, float]
+    at_work_seconds: float
+    draws: int
+
+    @classmethod
+    def of(cls, executor: PlannedExecutor) -> _Work:
+        """The work so far."""
+        busy, at_work = dict(executor.busy_seconds), executor.at_work_seconds
+        return cls(busy, at_work, len(executor.drawn_at))
+
+
 @dataclass(slots=True)
 class _Run:
     """The result of one simulated run.
 
+    `ready_work`: the calibration's, which does not grow with the rows beyond those simulated.
     `busy_in_the_middle`: the fraction of the GPUs' time in which a student or a teacher was at work
     from the first fifth of the drawing to its end: after the loading, before the teachers' end.
     """
@@ -297,9 +318,9 @@ class _Run:
     num_rows: int
     refined_rows: int
     ready_seconds: float
+    ready_work: _Work
     wall_seconds: float
-    busy_seconds: Mapping[str, float]
-    at_work_seconds: float
+    work: _Work
     busy_in_the_middle: float
     timeline: tuple[Moment, ...]
 
@@ -317,7 +338,7 @@ def _simulate(question: Question, factor: float = 1.0) -> _Run:
     executor = PlannedExecutor(job, question.times, oracle, question.gpus, _shares(plans))
     with _quiet(), make_dispatcher(job, executor, plans, have) as dispatcher:
         threshold = _threshold(question, job, dispatcher, output, oracle)
-        ready = executor.now()
+        ready, ready_work = executor.now(), _Work.of(executor)
         runner = Runner(job, most_buffered_rows=MOST_BUFFERED_ROWS / factor)
         if runner.todo:
             runner.run(dispatcher, job.rules(threshold))
@@ -325,10 +346,10 @@ def _simulate(question: Question, factor: float = 1.0) -> _Run:
         num_rows=question.num_rows,
         refined_rows=runner.progress().refined_rows,
         ready_seconds=ready,
+        ready_work=ready_work,
         wall_seconds=executor.now(),
-        busy_seconds=executor.busy_seconds,
-        at_work_seconds=executor.at_work_seconds,
-        busy_in_the_middle=_busy_in_the_middle(executor, num_gpus),
+        work=_Work.of(executor),
+        busy_in_the_middle=_busy_in_the_middle(executor, num_gpus, ready, ready_work),
         timeline=tuple(
             Moment(ready + entry["seconds"], entry["sizes"], entry["reason"])
             for entry in output.timeline
@@ -336,10 +357,14 @@ def _simulate(question: Question, factor: float = 1.0) -> _Run:
     )
 
 
-def _busy_in_the_middle(executor: PlannedExecutor, num_gpus: int) -> float:
-    draws, whole = executor.drawn_at, (executor.now(), executor.at_work_seconds)
-    first, last = (draws[len(draws) // 5], draws[-1]) if len(draws) >= MIN_DRAWS else (None, whole)
-    since, work = first or (0.0, 0.0)
+def _busy_in_the_middle(
+    executor: PlannedExecutor, num_gpus: int, ready: float, ready_work: _Work
+) -> float:
+    draws = executor.drawn_at[ready_work.draws :]
+    first, last = (ready, ready_work.at_work_seconds), (executor.now(), executor.at_work_seconds)
+    if len(draws) >= MIN_DRAWS:
+        first, last = draws[len(draws) // 5], draws[-1]
+    since, work = first
     seconds = num_gpus * (last[0] - since)
     return (last[1] - work) / seconds if seconds > 0 else 1.0
 
@@ -459,7 +484,8 @@ def _row_limit(question: Question, quick: bool) -> int:
     if question.num_gpus <= 2 * ENOUGH_GPUS:
         limit = max(limit, _rounds(question))
     size = min(spec.rows_per_part, limit)
-    return ceil(max(limit, 2 * spec.calibration_rows) / size) * size
+    limit = max(limit, 2 * sample_size(spec.calibration_rows, question.num_rows))
+    return ceil(limit / size) * size
 
 
 def _some_rows(question: Question, small: Question, rows: int) -> Question:
@@ -477,8 +503,9 @@ def _some_rows(question: Question, small: Question, rows: int) -> Question:
 def _as_plan(question: Question, small: Question, run: _Run, factor: float) -> Plan:
     """The run as a plan. The rows beyond it keep the GPUs as busy as its middle did."""
     beyond = small.num_rows - run.num_rows
-    scale = question.num_rows / run.num_rows
-    further_gpu_seconds = run.at_work_seconds * beyond / run.num_rows
+    before, after, scale = run.ready_work, run.work, question.num_rows / run.num_rows
+    of_the_rows = after.at_work_seconds - before.at_work_seconds
+    further_gpu_seconds = of_the_rows * beyond / run.num_rows
     further_seconds = 0.0
     if further_gpu_seconds:
         further_seconds = further_gpu_seconds / (small.num_gpus * run.busy_in_the_middle)
@@ -496,8 +523,11 @@ def _as_plan(question: Question, small: Question, run: _Run, factor: float) -> P
         nfe=job.student_nfe + refined * job.teacher_nfe,
         ready_seconds=run.ready_seconds,
         wall_seconds=run.wall_seconds + further_seconds,
-        at_work_hours=run.at_work_seconds * scale / 3600,
-        busy_hours={pool: seconds * scale / 3600 for pool, seconds in run.busy_seconds.items()},
+        at_work_hours=(factor * before.at_work_seconds + scale * of_the_rows) / 3600,
+        busy_hours={
+            pool: (factor * calibrating + scale * (after.busy_seconds[pool] - calibrating)) / 3600
+            for pool, calibrating in before.busy_seconds.items()
+        },
         timeline=timeline,
     )
 

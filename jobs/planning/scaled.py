@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from jobs.spec.job_spec import JobSpec
+from jobs.spec.sample import sample_size
 
 ENOUGH_GPUS = 128
 """Of the small cluster. Measured on 24 jobs with up to 1,024 GPUs, against the whole simulation:
@@ -51,7 +52,7 @@ def scaled(spec: JobSpec, gpus: Mapping[str, int], num_rows: int, enough: int) -
         return None
     return Scaled(
         factor,
-        _smaller(spec, factor),
+        _smaller(spec, num_rows, factor),
         {gpu: max(1, round(count / factor)) for gpu, count in gpus.items()},
         max(1, round(num_rows / factor)),
     )
@@ -70,7 +71,7 @@ def _sizes(spec: JobSpec) -> Iterator[int]:
         yield from (size for size in (pool.size, pool.max_size) if size)
 
 
-def _smaller(spec: JobSpec, factor: float) -> JobSpec:
+def _smaller(spec: JobSpec, num_rows: int, factor: float) -> JobSpec:
     pools = {}
     for name, pool in spec.pools.by_name.items():
         sizes = {"size": pool.size, "max_size": pool.max_size, "min_size": pool.min_size}
@@ -78,12 +79,13 @@ def _smaller(spec: JobSpec, factor: float) -> JobSpec:
         pools[name] = pool.model_copy(update=fewer)
     # The sample in whole batches: a budget in GPU-seconds divides their seconds by its rows.
     batch = spec.models.student.batch_size
-    sample = batch * ceil(spec.calibration_rows / factor / batch)
+    whole = sample_size(spec.calibration_rows, num_rows)
+    sample = batch * ceil(whole / factor / batch)
     part = spec.rows_per_part
     return spec.model_copy(
         update={
             "pools": spec.pools.model_copy(update=pools),
-            "calibration_rows": min(spec.calibration_rows, sample),
+            "calibration_rows": min(whole, sample),
             "rows_per_part": min(part, max(USUAL_PART_ROWS, round(part / factor))),
         }
     )

@@ -161,8 +161,12 @@ class JobSpec(Settings):
     image_quality: int = Field(
         default=DEFAULT_QUALITY, ge=1, le=100, description="For jpeg and webp."
     )
-    calibration_rows: int = Field(
-        default=256, ge=8, le=100_000, description="Rows drawn to turn the budget into a threshold."
+    calibration_rows: int | None = Field(
+        default=None,
+        ge=8,
+        le=100_000,
+        description="Rows drawn to turn the budget into a threshold. Default: a hundredth of the "
+        "rows, at least 256 and at most 8,192.",
     )
     max_attempts: int = Field(
         default=3, ge=1, le=20, description="Times that a batch may fail before it is halved."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import isinf, sqrt
+from math import sqrt
 
 from actors.seeds import derive_seed
 
@@ -41,16 +41,16 @@ def sample_rows(num_rows: int, count: int, seed: int) -> list[int]:
     return found
 
 
-def refined_interval(
-    threshold: float, refine: float, scores: int, num_rows: int
-) -> tuple[float, float]:
+def refined_interval(refine: float, scores: int, num_rows: int) -> tuple[float, float]:
     """Which fraction of all rows a threshold refines: it lies in this interval, 95 times in 100.
+
+    Not of an infinite threshold, which refines none or all, as is certain.
 
     refine: the fraction of the sample's `scores` that the threshold rejects. num_rows: of the job.
     Wilson's score interval, which holds near 0 and 1 too. The sample's rows are rows of the job: a
     sample that is half of the job counts as twice as many rows, and one that is all of it is sure.
     """
-    if isinf(threshold) or scores >= num_rows:
+    if scores >= num_rows:
         return refine, refine
     independent = scores * num_rows / (num_rows - scores)
     weight = Z95**2 / independent

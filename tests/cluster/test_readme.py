@@ -60,7 +60,8 @@ def test_every_command_of_the_readme_runs(
     assert "0 rows had failed" in output["bottega retry out/"]
     assert "all is well: 22 rows" in output["bottega verify out/"]
     assert (tmp_path / "out/sheet.png").is_file()
-    assert "threshold: " in output["bottega run examples/shapes.yaml"]
+    for said in ("threshold: ", "% of all (95% interval)", "spent: ", "of a budget of 0.3"):
+        assert said in output["bottega run examples/shapes.yaml"]
     look_at_the_demo(tmp_path / "out/shapes-demo")
     run_the_python_of_the_readme(tmp_path, monkeypatch)
 

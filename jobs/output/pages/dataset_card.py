@@ -8,6 +8,7 @@ from typing import Any
 from jobs.output.folder import OutputFolder
 from jobs.output.pages.totals import totals_of
 from jobs.output.records import describe_calibration
+from jobs.output.spending import describe_spending
 from jobs.spec.job_spec import JobSpec
 from jobs.spec.task import conditioning_of
 
@@ -18,7 +19,8 @@ def card(folder: OutputFolder, records: Mapping[int, Mapping[str, Any]] | None =
     records: the parts' records, where they have been read already.
     """
     job, spec = folder.require_job(), folder.read_spec()
-    totals = totals_of((records or folder.records()).values())
+    records = records or folder.records()
+    totals = totals_of(records.values())
     counts = {
         "rows": totals.rows,
         "pictures by the student": totals.from_student,
@@ -49,7 +51,8 @@ def card(folder: OutputFolder, records: Mapping[int, Mapping[str, Any]] | None =
             "",
             f"Task: {_task(spec)}.",
             f"Teacher: {how['strategy']}, strength {how['strength']:.3g}, {how['steps']} steps.",
-            f"Threshold: {describe_calibration(job['calibration'])}.",
+            f"Threshold: {describe_calibration(job['calibration'], job['rows'])}.",
+            f"Spent: {describe_spending(job, records.values())}.",
             "",
             "Models:",
             "",

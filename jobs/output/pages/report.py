@@ -25,6 +25,7 @@ from jobs.output.folder import OutputFolder
 from jobs.output.pages.totals import totals_of
 from jobs.output.part_file import open_part
 from jobs.output.records import describe_calibration
+from jobs.output.spending import describe_spending
 from jobs.spec.job_spec import JobSpec
 
 MOST_ROWS = 1_000_000
@@ -94,7 +95,8 @@ def report(folder: OutputFolder, records: Mapping[int, Mapping[str, Any]] | None
         models=job["models"],
         files=[file["name"] for file in job["identity"]["input_files"]],
         totals=totals,
-        threshold=describe_calibration(job["calibration"]),
+        threshold=describe_calibration(job["calibration"], job["rows"]),
+        spending=describe_spending(job, records.values()),
         scores=histogram(student[~np.isnan(student)], threshold),
         gains=histogram(gains, 0.0),
         better=int((gains > 0).sum()),

@@ -39,6 +39,7 @@ def test_a_plan_says_everything_that_a_person_asks(run: Any) -> None:
     assert code == 0
     for words in [
         "3,000 rows on 4 A100-80G, 30% of them refined", "this job", "the teacher alone",
+        "calibration: 256 rows drawn before", "refines 24.9% to 35.6% of all rows",
         "before the first part begins", "pool sizes", "other budgets", "of teacher alone",
         "PRICES ARE EXAMPLE VALUES",
     ]:  # fmt: skip
@@ -55,6 +56,8 @@ def test_the_json_has_the_same_and_adds_up(run: Any, tmp_path: Path) -> None:
     found = json.loads(out)
     plan, alone = found["plan"], found["teacher_only"]
     assert not found["prices_are_examples"]
+    assert found["sample_size"] == 256
+    assert found["refined_interval"] == pytest.approx([0.249, 0.356], abs=0.001)
     assert plan["gpu_hours"]["A100-80G"] == pytest.approx(4 * plan["wall_seconds"] / 3600)
     assert plan["cost"] == pytest.approx(3 * plan["gpu_hours"]["A100-80G"])
     assert plan["wall_seconds"] < alone["wall_seconds"]

@@ -151,7 +151,7 @@ def test_no_damage_of_job_json_is_a_traceback(job: Job) -> None:
         (b"null", "has no 'name'"),
         (b"[]", "has no 'name'"),
         (b'{"rows": NaN}', "NaN is no number of JSON"),
-        (b'{"format": 2}', "has format 2, and this version reads formats up to 1"),
+        (b'{"format": 3}', "has format 3, and this version reads formats up to 2"),
     ],
 )
 def test_what_is_no_job_json_is_refused(job: Job, content: bytes, said: str) -> None:

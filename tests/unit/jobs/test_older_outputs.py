@@ -97,6 +97,32 @@ def test_a_field_that_an_older_version_did_not_know_has_its_default(job: Job) ->
     assert run(job).resumed_rows == 10
 
 
+def test_an_older_output_keeps_its_sample_though_the_default_is_another(job: Job) -> None:
+    """Format 1 wrote the default, 256 rows, where this version leaves the number to the job's size.
+
+    The threshold stays the one that follows from the scores in the file: nothing is drawn for it.
+    """
+    before, written = bytes_of(job), json.loads(job.output.job_file.read_text())
+    for spec in (written["spec"], written["identity"]["spec"]):
+        spec["calibration_rows"] = 256
+    job.output.job_file.write_text(json.dumps(written))
+    fields = {**fields_of(job), "calibration_rows": None}
+    other = local_job(Path(job.spec.input), job.output.path, **{**fields, "calibration_rows": 64})
+    with pytest.raises(OutputError, match="calibration_rows: was 256, is 64"):
+        run(other)
+    silent = local_job(Path(job.spec.input), job.output.path, **fields)
+    job.output.record_file(0).unlink()
+    dispatcher = LocalDispatcher(silent)
+    run(silent, dispatcher)
+    assert dispatcher.drawn == [f"picture {n}" for n in range(4)]
+    assert bytes_of(silent) == before
+    now = silent.output.require_job()
+    assert now["calibration"] == written["calibration"]
+    assert (now["format"], now["spec"]["calibration_rows"]) == (FORMAT, None)
+    assert run(silent).resumed_rows == 10
+    assert list(verify(silent.output)) == []
+
+
 def test_an_output_of_a_newer_version_is_refused(job: Job) -> None:
     written = json.loads(job.output.job_file.read_text())
     job.output.job_file.write_text(json.dumps({**written, "format": FORMAT + 1, "colour": "red"}))

@@ -16,6 +16,7 @@ from jobs.execution import launch
 from jobs.execution.launch import calibrate, retry, run
 from jobs.execution.resources import Resources
 from jobs.resolution import Job
+from jobs.spec.sample import refined_interval
 from tests.unit.jobs.local import LocalDispatcher, local_job, write_prompts
 
 HAVE = Resources(cpus=4, gpus=0)
@@ -96,6 +97,17 @@ def test_a_calibration_writes_nothing_and_says_what_each_threshold_refines(job: 
     assert [line.refine for line in table] == [tenth / 10 for tenth in range(11)]
     assert table[5].threshold == sample.threshold(0.5)
     assert sum(score < sample.threshold(0.5) for score in sample.scores) == 4
+    # Of 10 rows, 8 are in the sample.
+    assert table[5].interval == refined_interval(0.5, 8, 10)
+    assert [table[0].interval, table[10].interval] == [(0.0, 0.0), (1.0, 1.0)]
+
+
+def test_the_sample_is_by_the_size_of_the_job_unless_the_job_says(job: Job, tmp_path: Path) -> None:
+    many = write_prompts(tmp_path / "many.csv", 30_000)
+    assert local_job(many, tmp_path / "out").sample_size == 8
+    assert local_job(many, tmp_path / "out", calibration_rows=None).sample_size == 300
+    few = local_job(Path(job.spec.input), job.output.path, calibration_rows=None)
+    assert len(calibrate(few, session=Session()).scores) == 10
 
 
 def test_every_observer_sees_how_the_job_stands(job: Job) -> None:

@@ -171,6 +171,42 @@ def test_a_long_schedule_is_planned_from_rows_all_over_it() -> None:
     assert plan.refined == pytest.approx(0.25, abs=0.01)
 
 
+def test_a_large_jobs_calibration_is_paid_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sample by the whole job's size is a large part of the rows that are simulated."""
+    monkeypatch.setattr(plans, "WHOLE_ROWS", 2_000)
+    part = make_plan(question(40_000, pools=POOLS, calibration_rows=None, budget={"refine": 0.03}))
+    assert part.simulated_rows == 2_000
+    # A student's batch of 10 takes 1 s, and the student is the slower one. The sample has 400 rows.
+    assert part.busy_hours["student"] == pytest.approx((4_000 + 40) * 1.0 / 3600)
+    assert part.ready_seconds == pytest.approx(40, abs=1)
+    assert part.wall_seconds == pytest.approx(4_040, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("fields", "rows", "low", "high"),
+    [
+        ({"calibration_rows": None}, 256, 0.249, 0.356),
+        ({"budget": {"nfe": 1 + 0.3 * 100}, "calibration_rows": 1024}, 1024, 0.278, 0.323),
+    ],
+)
+def test_a_plan_says_how_sure_the_refined_fraction_is(
+    fields: dict[str, Any], rows: int, low: float, high: float
+) -> None:
+    found = forecast(job(**fields), rows=3_000)
+    assert found.sample_size == rows
+    assert found.refined_interval == pytest.approx((low, high), abs=0.002)
+
+
+def test_the_sample_of_a_plan_is_by_the_whole_jobs_size() -> None:
+    assert question(100_000, calibration_rows=None).spec.calibration_rows == 1_000
+
+
+@pytest.mark.parametrize("budget", [{"refine": 1.0}, {"refine": 0.0}, {"threshold": 0.4}])
+def test_a_budget_that_is_certain_has_no_interval(budget: dict[str, float]) -> None:
+    found = forecast(job(budget=budget), rows=1_000)
+    assert (found.sample_size, found.refined_interval) == (0, None)
+
+
 def test_more_gpus_are_faster_and_cost_no_less_than_the_work() -> None:
     two, eight = make_plan(question(2000, gpus=2)), make_plan(question(2000, gpus=8))
     assert eight.wall_seconds < two.wall_seconds / 3

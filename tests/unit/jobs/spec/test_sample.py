@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from math import inf
 from random import Random
 from statistics import fmean
 
@@ -58,7 +57,7 @@ def test_a_budget_holds_where_the_rows_are_a_product() -> None:
         threshold = threshold_for(sampled, 0.3)
         refined.append(fraction_below(in_order, threshold))
         here = fraction_below(sampled, threshold)
-        low, high = refined_interval(threshold, here, 256, len(scores))
+        low, high = refined_interval(here, 256, len(scores))
         held += low <= refined[-1] <= high
     assert fmean(refined) == pytest.approx(0.3, abs=0.01)
     assert held / 200 == pytest.approx(0.95, abs=0.04)
@@ -91,7 +90,7 @@ def test_the_interval_is_what_samples_were_seen_to_give(
 ) -> None:
     """The 95 % of jobs with a budget of 0.30 whose refined fraction was counted."""
     refine = round(0.3 * scores) / scores
-    assert refined_interval(0.5, refine, scores, 10**7) == pytest.approx((low, high), abs=0.006)
+    assert refined_interval(refine, scores, 10**7) == pytest.approx((low, high), abs=0.006)
 
 
 @pytest.mark.parametrize("refine", [0.02, 0.3, 0.9])
@@ -112,13 +111,13 @@ def test_the_interval_holds_the_fraction_of_all_rows_95_times_in_100(
             others = num_rows - scores
             below = sum(random.random() < threshold for _ in range(others))
             truth = (here * scores + below) / num_rows
-        low, high = refined_interval(threshold, here, scores, num_rows)
+        low, high = refined_interval(here, scores, num_rows)
         held += low <= truth <= high
     assert held / trials == pytest.approx(0.95, abs=0.02)
 
 
-def test_a_sample_of_every_row_and_an_infinite_threshold_are_certain() -> None:
-    assert refined_interval(0.5, 0.31, 100, 100) == (0.31, 0.31)
-    assert refined_interval(-inf, 0.0, 256, 10**6) == (0.0, 0.0)
-    assert refined_interval(inf, 1.0, 256, 10**6) == (1.0, 1.0)
-    assert refined_interval(0.5, 0.0, 256, 10**6)[1] == pytest.approx(0.0148, abs=1e-4)
+def test_a_sample_of_every_row_is_sure_and_one_without_refined_rows_is_not() -> None:
+    assert refined_interval(0.31, 100, 100) == (0.31, 0.31)
+    low, high = refined_interval(0.0, 256, 10**6)
+    assert low == 0.0
+    assert high == pytest.approx(0.0148, abs=1e-4)
