@@ -112,8 +112,8 @@ class RayExecutor:
     def look(self, unloaded: Collection[RayActor]) -> ClusterView:
         """What the nodes have and what of it is free, and which of these actors have no worker.
 
-        An actor has an address from when a node gave it a worker process, which is before its model
-        loads.
+        An actor has a process id from when a node gave it a worker process, which is before its
+        model loads. (It has an address before: that of the raylet in whose queue it is.)
         """
         here = ray.get_runtime_context().get_node_id()
         if not any(node["Alive"] for node in ray.nodes() if node["NodeID"] == here):
@@ -247,7 +247,7 @@ def _pending_actors() -> dict[str, bool]:
     job_id = ray._private.worker.global_worker.current_job_id
     table: Any = ray._private.state.state.actor_table
     return {
-        name: bool(actor["Address"]["Port"])
+        name: bool(actor["Pid"])
         for state in ("DEPENDENCIES_UNREADY", "PENDING_CREATION")
         for name, actor in table(None, job_id, state).items()
     }

@@ -1,15 +1,17 @@
-"""A Ray with two pretended GPUs, and jobs that are not alone on it, in a process of its own.
+"""A Ray that gets a node with two pretended GPUs, and jobs on it, in a process of its own.
 
 python -m tests.cluster.shared_gpus FOLDER
 
-First somebody has one of the GPUs while `beside` runs; then `one` and `other` start at once. The
-jobs' files and logs are in FOLDER. Exits with 1 if a job does.
+`early` starts before the node has joined. Then somebody has one of the GPUs while `beside` runs,
+and at last `one` and `other` start at once. The jobs' files and logs are in FOLDER. Exits with 1 if
+a job does.
 """
 
 from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from ray.cluster_utils import Cluster
 
 BOTTEGA = [str(Path(sys.executable).parent / "bottega")]
 ROWS = 128
-JOBS = ("beside", "one", "other")
+JOBS = ("early", "beside", "one", "other")
 
 
 class Somebody:
@@ -43,7 +45,13 @@ def job_file(folder: Path, name: str) -> Path:
         },
         "budget": {"threshold": 0.5},
         "rows_per_part": 32,
-        "pools": {pool: {"size": 1} for pool in ("student", "oracle", "teacher")},
+        # So that a job which waits in vain ends before the test does.
+        "stall_timeout_seconds": 120,
+        "place_timeout_seconds": 120,
+        "pools": {
+            "device": "gpu",
+            **{pool: {"size": 1} for pool in ("student", "oracle", "teacher")},
+        },
     }
     file = folder / f"{name}.yaml"
     file.write_text(yaml.safe_dump(job))
@@ -60,13 +68,20 @@ def main() -> int:
     """See above."""
     folder = Path(sys.argv[1])
     (folder / "prompts.txt").write_text("".join(f"picture {n}\n" for n in range(ROWS)))
-    head = {"num_cpus": 4, "num_gpus": 2, "include_dashboard": False}
+    head = {"num_cpus": 1, "num_gpus": 0, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
+        early = start(folder, "early", cluster.address)
+        while "waiting for GPUs" not in (folder / "early.log").read_text():
+            if early.poll() is not None:
+                return 1
+            time.sleep(0.1)
+        cluster.add_node(num_cpus=4, num_gpus=2)
+        codes = [early.wait()]
         ray.init(address=cluster.address)
         somebody = ray.remote(Somebody).options(num_gpus=1, num_cpus=0).remote()
         ray.get(somebody.is_there.remote())
-        codes = [start(folder, "beside", cluster.address).wait()]
+        codes.append(start(folder, "beside", cluster.address).wait())
         ray.kill(somebody)
         together = [start(folder, name, cluster.address) for name in ("one", "other")]
         codes += [run.wait() for run in together]
