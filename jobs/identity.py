@@ -11,7 +11,7 @@ from typing import Any
 from actors.errors import OutputError
 from actors.redact import redacted
 from jobs.input.discovery import check_apart
-from jobs.output.growth import Files, files_changed, rows_changed
+from jobs.output.growth import Files, files_changed, num_same_files, rows_changed
 from jobs.output.job_file import FORMAT, FORMAT_1_SAMPLE, contradictions, differences
 from jobs.resolution import Job
 from jobs.spec.byte_fields import byte_fields, threads_of
@@ -132,8 +132,9 @@ def _check_derived(job: Job, before: dict[str, Any], same_input: bool) -> None:
 
 
 def _check_grown(job: Job, before: dict[str, Any], files: Files) -> None:
-    changed = files_changed(before["identity"]["input_files"], files) or rows_changed(
-        job.output, job.prompts, before["rows"]
+    old_files = before["identity"]["input_files"]
+    changed = files_changed(old_files, files) or rows_changed(
+        job.output, job.prompts, before["rows"], num_same_files(old_files, files)
     )
     if changed:
         raise OutputError(

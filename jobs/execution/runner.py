@@ -78,14 +78,21 @@ class Runner:
         self.there = frozenset(there)
         """The numbers of the parts that were finished when this run began."""
         if retry:
-            self.todo = [n for n, record in there.items() if record["failed"]]
+            self._to_draw = _drawable_rows(job, there)
         else:
-            self.todo = [n for n in range(job.prompts.num_parts) if n not in there]
+            parts = (n for n in range(job.prompts.num_parts) if n not in there)
+            self._to_draw = {n: _rows_in(job, n) for n in parts}
+        """Rows to be drawn of the parts that are not open yet, by part."""
+        self.todo = list(self._to_draw)
         """The numbers of the parts to do, in order."""
         todo = set(self.todo)
         resumed = [record for n, record in there.items() if n not in todo]
         self._parts_done = len(resumed)
-        self._resumed_rows = self._done_rows = sum(record["rows"] for record in resumed)
+        self._kept_rows = {n: there[n]["rows"] - rows for n, rows in self._to_draw.items() if retry}
+        """By part that a retry opens: the rows that it does not draw."""
+        self._resumed_rows = self._done_rows = sum(record["rows"] for record in resumed) + sum(
+            self._kept_rows.values()
+        )
         self._failed_rows = sum(record["failed"] for record in resumed)
         self._unrefinable_rows = sum(record.get(UNREFINABLE, 0) for record in resumed)
         self._unrefinable_before = {n: r.get(UNREFINABLE, 0) for n, r in there.items() if n in todo}
@@ -93,8 +100,6 @@ class Runner:
         self._open: dict[int, ActivePart] = {}
         self._open_rows = 0
         self._open_bytes = 0
-        self._to_draw = {n: there[n]["failed"] if retry else _rows_in(job, n) for n in self.todo}
-        """Rows of the parts that are not open yet, by part."""
         self._unopened_rows = sum(self._to_draw.values())
         self._counts: Counter[str] = Counter()
         self._started = 0.0
@@ -112,13 +117,14 @@ class Runner:
         scaling = self._scaling = ScalingController(self.job, dispatcher, self._rejection)
         scaling.begin()
         if self._retry:
-            log.info("%d parts have failed rows, which are drawn again", len(self.todo))
+            log.info(
+                "%d failed rows of %d parts are drawn again", self._unopened_rows, len(self.todo)
+            )
         elif self._parts_done:
             log.info(
                 "continuing: %d of %d parts are there", self._parts_done, self.job.prompts.num_parts
             )
-        todo = set(self.todo)
-        parts = (p for p in self.job.prompts.parts(first=self.todo[0]) if p.index in todo)
+        parts = self.job.prompts.parts(only=self.todo)
         while True:
             most_rows = self._most_rows(dispatcher, rules)
             while self._may_open(dispatcher, most_rows) and (part := next(parts, None)):
@@ -158,7 +164,8 @@ class Runner:
         refinement failed counts too: a teacher that makes no pictures costs GPUs for nothing.
         """
         opened = [part.cascade for part in self._open.values()]
-        rows = self._done_rows + sum(cascade.num_rows for cascade in opened)
+        counted = sum(self._kept_rows.get(number, 0) for number in self._open)
+        rows = self._done_rows - counted + sum(cascade.num_rows for cascade in opened)
         unrefinable = self._unrefinable_rows + sum(cascade.num_unrefinable for cascade in opened)
         failed = self._failed_rows + sum(cascade.num_failed for cascade in opened) + unrefinable
         allowed = self.job.spec.max_failed
@@ -257,7 +264,7 @@ class Runner:
         self._open_rows -= cascade.num_rows
         self._open_bytes -= part.table.nbytes
         self._parts_done += 1
-        self._done_rows += owner.record["rows"]
+        self._done_rows += owner.record["rows"] - self._kept_rows.get(part.index, 0)
         self._failed_rows += owner.record["failed"]
         self._unrefinable_rows += owner.record.get(UNREFINABLE, 0)
         self._counts += _count_rows(cascade)
@@ -313,6 +320,26 @@ def finished_parts(job: Job) -> dict[int, dict[str, Any]]:
     """The records of the parts that are there whole, with the rows that the input has for them."""
     records = job.output.records()
     return {n: record for n, record in records.items() if record["rows"] == _rows_in(job, n)}
+
+
+def _drawable_rows(job: Job, there: dict[int, dict[str, Any]]) -> dict[int, int]:
+    """By part: its failed rows that may be drawn again. Rows that cannot be drawn fail as before.
+
+    Reads the parts' input, so that no model is loaded where nothing can be drawn.
+    """
+    failed = [number for number, record in there.items() if record["failed"]]
+    found, in_vain = {}, 0
+    for part in job.prompts.parts(only=failed):
+        kept = rows_to_keep(job.output.part_file(part.index))
+        rows = [row for row in range(len(part.prompts)) if row not in kept]
+        drawable = sum(row not in part.invalid_rows for row in rows)
+        in_vain += len(rows) - drawable
+        if drawable:
+            found[part.index] = drawable
+    if in_vain:
+        log.info("%d failed rows cannot be drawn: the column `error` says what is wrong with their "
+                 "input", in_vain)  # fmt: skip
+    return found
 
 
 def _rows_in(job: Job, index: int) -> int:

@@ -45,6 +45,11 @@ class InputFile(ABC):
         """Rows of the file."""
 
     @property
+    def can_seek(self) -> bool:
+        """Whether `batches` skips rows without reading them."""
+        return False
+
+    @property
     def group_sizes(self) -> list[tuple[int, int]] | None:
         """Rows and unpacked bytes of each stretch of the file; None if only its rows say so."""
         return None

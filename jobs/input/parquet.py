@@ -47,6 +47,11 @@ class ParquetFile(InputFile):
         return self._schema
 
     @property
+    def can_seek(self) -> bool:
+        """By row groups."""
+        return True
+
+    @property
     def num_rows(self) -> int:
         """From the footer."""
         return self._num_rows

@@ -16,7 +16,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,10 @@ DECISIONS = "decisions.json"
 
 DRIVERS = ".drivers"
 """The folder of the heartbeats of running drivers (jobs/output/heartbeat.py)."""
+
+
+RECORD_READERS = 16
+"""Records are read so many at a time: on a network's disk each takes a millisecond or more."""
 
 
 class OutputFolder:
@@ -154,24 +160,47 @@ class OutputFolder:
         A record that is broken, or whose part is not there whole, is logged and does not count:
         the next run redoes the part.
         """
+        files = self.record_files()
+        if not files:
+            return {}
+        with ThreadPoolExecutor(RECORD_READERS) as readers:
+            read = list(zip(files, readers.map(_read, files), strict=True))
+        # Listed after the records were read: a part comes before its record.
+        with failing_in(self.path):
+            sizes = self._part_sizes()
         found: dict[int, dict[str, Any]] = {}
-        for file in self.record_files():
-            try:
-                record = read_record(file)
-                with failing_in(self.path):
-                    self._check_size(record)
-            except ValueError as error:
-                log.warning("%s does not count: %s", file, error)
+        for file, record in read:
+            if isinstance(record, dict):
+                name = self.part_file(record["part"]).name
+                wrong = _wrong_size(name, record["bytes"], sizes)
+                if wrong is None:
+                    found[record["part"]] = record
+                    continue
             else:
-                found[record["part"]] = record
+                wrong = record
+            log.warning("%s does not count: %s", file, wrong)
         return found
 
-    def _check_size(self, record: Mapping[str, Any]) -> None:
-        part = self.part_file(record["part"])
-        if not part.is_file():
-            raise ValueError(f"{part.name} is not there")
-        size = part.stat().st_size
-        if size != record["bytes"]:
-            raise ValueError(
-                f"{part.name} has {size} bytes, and was written with {record['bytes']}"
-            )
+    def _part_sizes(self) -> dict[str, int]:
+        """Bytes of each file in `data/`, by name: one listing for all records."""
+        data = self.path / "data"
+        if not data.is_dir():
+            return {}
+        with os.scandir(data) as entries:
+            return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
+
+
+def _read(file: Path) -> dict[str, Any] | ValueError:
+    """A record, or the error that says what is wrong with it."""
+    try:
+        return read_record(file)
+    except ValueError as error:
+        return error
+
+
+def _wrong_size(name: str, written: int, sizes: Mapping[str, int]) -> ValueError | None:
+    if name not in sizes:
+        return ValueError(f"{name} is not there")
+    if sizes[name] != written:
+        return ValueError(f"{name} has {sizes[name]} bytes, and was written with {written}")
+    return None

@@ -1,13 +1,15 @@
 """`--extend`: proves that an input only grew.
 
-The parts keep the input's own columns, so each finished row is compared, value by value, with the
-row that the input has now; that serves every format alike. (A hash of the old bytes would not: a
-Parquet file that grew is another file.) Rows that were not drawn yet need no proof.
+A file that has the name, size and content hash that it had is the same file. The parts keep the
+input's own columns, so each finished row of a file that changed is compared, value by value, with
+the row that the input has now; that serves every format alike. (A hash of the old bytes would not:
+a Parquet file that grew is another file.) Rows that were not drawn yet need no proof.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any
 
 import pyarrow as pa
@@ -37,22 +39,30 @@ def files_changed(before: Files, now: Files) -> str | None:
     return None
 
 
-def rows_changed(folder: OutputFolder, prompts: Prompts, rows_before: int) -> str | None:
+def num_same_files(before: Files, now: Files) -> int:
+    """The number of first files that are as they were."""
+    pairs = zip(before, now, strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+
+def rows_changed(
+    folder: OutputFolder, prompts: Prompts, rows_before: int, same_files: int = 0
+) -> str | None:
     """The first difference between the finished parts' rows and the input's; None if there is none.
 
-    Reads the input up to the last finished part, and all of the parts but the pictures.
+    same_files: the first files of the input that are as they were; their rows are not read. Of the
+    other finished parts it reads the input, and all of the part but the pictures.
     """
     if prompts.num_rows < rows_before:
         return f"it had {rows_before:,} rows, and has {prompts.num_rows:,}"
-    finished = {index: record["rows"] for index, record in folder.records().items()}
-    last = max(finished, default=-1)
-    for part in prompts.parts():
-        if part.index > last:
-            break
-        if part.index in finished:
-            changed = _part_changed(folder, part, finished[part.index])
-            if changed:
-                return changed
+    first = prompts.rows_in_first_files(same_files) // prompts.spec.rows_per_part
+    finished = {
+        index: record["rows"] for index, record in folder.records().items() if index >= first
+    }
+    for part in prompts.parts(only=sorted(finished)):
+        changed = _part_changed(folder, part, finished[part.index])
+        if changed:
+            return changed
     return None
 
 

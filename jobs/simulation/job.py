@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -30,10 +30,10 @@ class SimulatedPrompts(Prompts):
         self._invalid_rows = invalid_rows
         self._seeds = seeds or range(num_rows)
 
-    def parts(self, first: int = 0) -> Iterator[Part]:
-        """The parts from number `first` on, in order."""
+    def parts(self, only: Iterable[int] | None = None) -> Iterator[Part]:
+        """The parts in order: all, or those with these numbers."""
         size = self.spec.rows_per_part
-        for index in range(first, self.num_parts):
+        for index in range(self.num_parts) if only is None else only:
             rows = range(index * size, min(self.num_rows, (index + 1) * size))
             invalid_rows = {
                 row - rows[0]: "the prompt is empty" for row in self._invalid_rows if row in rows

@@ -78,7 +78,7 @@ def test_a_retry_makes_failed_rows_as_if_they_had_never_failed(
 
 def with_failures(job: Job, folder: OutputFolder, index: int, failed: set[int]) -> None:
     """Write a part again with some rows failed, by the code that writes parts."""
-    part = next(part for part in job.prompts.parts(first=index))
+    (part,) = job.prompts.parts(only=[index])
     results = [
         RowResult(part.seeds[row], None, None, None, 0, False, "draw: it rained", None, None)
         if row in failed

@@ -20,10 +20,12 @@ from actors.errors import OutputError, OutputFailedError, TooManyFailuresError
 from jobs.execution.calibration import NOTHING_TO_CALIBRATE
 from jobs.execution.observers import JobEvent, SizesChanged
 from jobs.execution.progress import Progress
-from jobs.execution.run import run_job
+from jobs.execution.run import retry_job, run_job
+from jobs.execution.runner import Runner
 from jobs.identity import write_job
 from jobs.output.atomic import temporary_files
 from jobs.output.folder import OutputFolder
+from jobs.output.growth import rows_changed
 from jobs.output.heartbeat import heartbeat
 from jobs.output.verify import verify
 from jobs.resolution import Job
@@ -190,7 +192,9 @@ def test_every_format_can_grow_and_none_can_change(tmp_path: Path, suffix: str) 
     assert run(local_job(source, tmp_path / "out"), extend=True).done_rows == 7
 
 
-def test_a_file_may_follow_and_none_may_come_between(tmp_path: Path) -> None:
+def test_a_file_may_follow_and_none_may_come_between(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = tmp_path / "in"
     source.mkdir()
     write_prompts(source / "b.csv", 6)
@@ -200,6 +204,13 @@ def test_a_file_may_follow_and_none_may_come_between(tmp_path: Path) -> None:
         run(local_job(source, tmp_path / "out"), extend=True)
     (source / "a.csv").rename(source / "c.csv")
     assert run(local_job(source, tmp_path / "out"), extend=True).done_rows == 12
+    # Of files that are as they were no row is read, but of parts that others have a share in.
+    grown = local_job(source, tmp_path / "out")
+    with monkeypatch.context() as patch:
+        patch.setattr("jobs.output.growth._part_changed", lambda _out, part, _rows: str(part.index))
+        assert rows_changed(grown.output, grown.prompts, 12, same_files=0) == "0"
+        assert rows_changed(grown.output, grown.prompts, 12, same_files=1) == "1"
+        assert rows_changed(grown.output, grown.prompts, 12, same_files=2) is None
     write_prompts(source / "b.csv", 7)
     with pytest.raises(OutputError, match=r"b\.csv changed, and it is not the last"):
         run(local_job(source, tmp_path / "out"), extend=True)
@@ -306,6 +317,36 @@ def test_a_retry_of_a_good_dataset_starts_nothing(tmp_path: Path) -> None:
     dispatcher = LocalDispatcher(job)
     assert retry(job, dispatcher).failed_rows == 0
     assert dispatcher.drawn == []
+
+
+def test_rows_that_cannot_be_drawn_load_no_model_and_write_no_part(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing about an empty prompt changes; the parts with other failures are drawn alone."""
+    source = tmp_path / "p.csv"
+    prompts = ["picture 0", "", "picture 2", "picture 3", "", "picture 5", "picture 6"]
+    source.write_text("\n".join(["id,prompt", *(f"{n},{p}" for n, p in enumerate(prompts)), ""]))
+    job = local_job(source, tmp_path / "out", max_failed=0.9, rows_per_part=3)
+    run(job, LocalDispatcher(job, broken=frozenset({"picture 6"})))
+    quiet = job.output.record_file(0).stat().st_mtime_ns
+    dispatcher = LocalDispatcher(job)
+    with caplog.at_level("INFO"):
+        end = retry(job, dispatcher)
+    assert dispatcher.drawn == ["picture 6"]
+    assert (end.done_rows, end.resumed_rows, end.num_rows, end.failed_rows) == (7, 6, 7, 2)
+    assert job.output.record_file(0).stat().st_mtime_ns == quiet
+    assert "2 failed rows cannot be drawn" in caplog.text
+    assert "1 failed rows of 1 parts are drawn again" in caplog.text
+    assert retry_job(job, lambda: pytest.fail("nothing can be drawn")).failed_rows == 2
+
+
+def test_a_retry_counts_the_rows_that_it_draws(tmp_path: Path) -> None:
+    job = local_job(write_prompts(tmp_path / "p.csv", 12), tmp_path / "out", max_failed=0.5)
+    broken = frozenset({"picture 1", "picture 2", "picture 9"})
+    run(job, LocalDispatcher(job, broken=broken))
+    runner = Runner(job, retry=True)
+    before = runner.progress()
+    assert (before.num_rows, before.resumed_rows, before.done_rows) == (12, 9, 9)
 
 
 # ---- refinements that fail

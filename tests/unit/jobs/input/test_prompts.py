@@ -64,7 +64,7 @@ def test_a_part_is_the_same_table_wherever_reading_began(tmp_path: Path) -> None
     pq.write_table(table, tmp_path / "p.parquet", row_group_size=700)
     prompts = read(tmp_path / "p.parquet", rows_per_part=500)
     for first, part in enumerate(prompts.parts()):
-        resumed = next(prompts.parts(first))
+        resumed = next(prompts.parts(only=[first]))
         assert part.table.column(0).num_chunks == resumed.table.column(0).num_chunks == 1
         assert part.table.equals(resumed.table)
 
@@ -118,9 +118,11 @@ def test_parts_are_consecutive_rows_wherever_one_starts(
     parts = list(prompts.parts())
     assert [p for part in parts for p in part.prompts] == expected
     assert [part.index for part in parts] == list(range(prompts.num_parts))
-    for first in range(len(parts)):
-        assert [p.prompts for p in prompts.parts(first)] == [p.prompts for p in parts[first:]]
-        assert [p.seeds for p in prompts.parts(first)] == [p.seeds for p in parts[first:]]
+    for some in (*([n] for n in range(len(parts))), range(0, len(parts), 2), range(1, len(parts))):
+        found = list(prompts.parts(only=some))
+        assert [part.index for part in found] == list(some)
+        assert [p.prompts for p in found] == [parts[n].prompts for n in some]
+        assert [p.seeds for p in found] == [parts[n].seeds for n in some]
 
 
 def test_a_sample_has_a_row_of_each_stretch_and_keeps_its_seeds(tmp_path: Path) -> None:
@@ -163,17 +165,22 @@ def test_ten_million_rows_are_read_in_constant_memory(tmp_path: Path) -> None:
 def test_a_resumed_job_seeks_in_parquet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = [str(row) for row in range(1000)]
     pq.write_table(pa.table({"prompt": names}), tmp_path / "p.parquet", row_group_size=100)
-    read_groups: list[int] = []
+    read_groups: list[list[int]] = []
     original = pq.ParquetFile.iter_batches
 
     def spy(file: pq.ParquetFile, *args: Any, **kwargs: Any) -> Any:
-        read_groups.extend(kwargs["row_groups"])
+        read_groups.append(kwargs["row_groups"])
         return original(file, *args, **kwargs)
 
     monkeypatch.setattr(pq.ParquetFile, "iter_batches", spy)
-    part = next(read(tmp_path / "p.parquet", rows_per_part=50).parts(first=19))
-    assert part.prompts[0] == "950"
-    assert read_groups == [9]
+    monkeypatch.setattr("jobs.input.prompts.SEEK_ROWS", 100)
+    prompts = read(tmp_path / "p.parquet", rows_per_part=50)
+    assert [part.prompts[0] for part in prompts.parts(only=[19])] == ["950"]
+    assert read_groups == [[9]]
+    read_groups.clear()
+    found = [part.prompts[0] for part in prompts.parts(only=[0, 3, 12, 19])]
+    assert found == ["0", "150", "600", "950"]
+    assert read_groups == [[0], [1], [6], [9]], "a short hole is read through, a long one skipped"
 
 
 def test_bad_rows_fail_alone(tmp_path: Path) -> None:
