@@ -113,8 +113,8 @@ BROKEN = {
     ),
     "a job keeps asking for GPUs that others have": (
         "jobs/execution/places.py",
-        "            if longest >= PLACE_SECONDS:\n",
-        "            if longest >= inf:\n",
+        "        return longest >= PLACE_SECONDS\n",
+        "        return longest >= inf\n",
     ),
     "pools take turns before one has had its own": (
         "jobs/execution/scaling_controller.py",
