@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
+
+ROOT = Path(__file__).parents[1]
 
 # No deadlines: these machines are noisy, and a timed test fails for others' reasons.
 settings.register_profile("bottega", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -22,8 +27,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-RAY_OF_THEIR_OWN = ("autoscaling", "balance", "jobs_api", "memory_monitor", "security")
-"""Files of tests/cluster that use none of its fixtures: they start a Ray in another process."""
+SHARED_RAY = re.compile(
+    r"\b(ray_here|idle_actors|run_here|sessions_here|bottega_here|done|done_by_stand_ins): "
+)
+"""A test takes a fixture of tests/cluster that needs the Ray of that folder. The other files there
+start a Ray in another process."""
 
 
 class RayTogether(LoadScopeScheduling):  # type: ignore[misc]
@@ -39,8 +47,12 @@ class RayTogether(LoadScopeScheduling):  # type: ignore[misc]
         file = nodeid.partition("::")[0]
         if file.startswith("tests/chaos/"):
             return "chaos"
-        own = [f"tests/cluster/test_{name}.py" for name in RAY_OF_THEIR_OWN]
-        return "ray" if file.startswith("tests/cluster/") and file not in own else file
+        return "ray" if file.startswith("tests/cluster/") and _shares_ray(file) else file
+
+
+@cache
+def _shares_ray(file: str) -> bool:
+    return bool(SHARED_RAY.search((ROOT / file).read_text(encoding="utf-8")))
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
