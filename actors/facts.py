@@ -14,7 +14,8 @@ class CallFacts:
 
     `stored_bytes`: size of each output in the object store. `evaluations`: network evaluations of
     one row, counted as they happened (0 for calls without a diffusion model). `truncated`: places
-    in the batch whose prompts were longer than the model reads.
+    in the batch whose prompts were longer than the model reads. `device`: the kind that computed;
+    empty where none did.
     """
 
     rows: int
@@ -23,3 +24,4 @@ class CallFacts:
     evaluations: int = 0
     truncated: tuple[int, ...] = ()
     permanent_failures: PermanentFailures = ()
+    device: str = ""

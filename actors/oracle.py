@@ -7,6 +7,7 @@ from time import perf_counter
 
 import numpy as np
 
+from actors.device_kind import device_kind
 from actors.facts import CallFacts
 from actors.gc_pause import gc_paused
 from actors.images import Pictures
@@ -26,6 +27,7 @@ class Oracle:
             if threads:
                 torch.set_num_threads(threads)
             self.model = open_oracle(settings, best_device())
+        self.device = device_kind()
 
     def ready(self) -> None:
         """Returns when the model is loaded."""
@@ -57,4 +59,5 @@ class Oracle:
             scores += found[: len(rows) - first]
         if slots is not None:
             scores = [scores[slot] for slot in slots]
-        return scores, CallFacts(len(prompts), perf_counter() - start)
+        facts = CallFacts(len(prompts), perf_counter() - start, device=self.device)
+        return scores, facts

@@ -68,6 +68,11 @@ class PoolsSettings(Settings):
         "for nodes with GPUs, or is refused on a machine without. Default: GPUs where there are "
         "any; without, models of 300 MB and more as with gpu, smaller ones and stand-ins on cores.",
     )
+    allow_other_devices: bool = Field(
+        default=False,
+        description="Go on with a dataset on another kind of GPU, or of CPU, than it was begun on: "
+        "the last bits of its rows then depend on who made them.",
+    )
     grow: bool = Field(
         default=False,
         description="The cluster has an autoscaler: ask it for nodes as they are needed, for at "

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from actors.device_kind import device_kind
 from actors.facts import CallFacts, PermanentFailures
 from actors.gc_pause import gc_paused
 from actors.images import Pictures, prepared
@@ -37,6 +38,7 @@ class Student:
                 torch.set_num_threads(threads)
             self.diffusion = Diffusion(settings)
         self.settings, self.draw_plan = settings, draw_plan
+        self.device = device_kind()
 
     def ready(self) -> None:
         """Returns when the model is loaded."""
@@ -85,6 +87,7 @@ class Student:
             stored_bytes=(latents.nbytes, pictures.nbytes),
             evaluations=self.diffusion.evaluations * draws,
             truncated=self.diffusion.truncated(prompts),
+            device=self.device,
             permanent_failures=tuple({**_no_pictures(not_finite, draws), **dict(failures)}.items()),
         )
         return latents, pictures, facts

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from actors.device_kind import device_kind
 from actors.errors import InputError
 from actors.facts import CallFacts
 from actors.gc_pause import gc_paused
@@ -37,6 +38,7 @@ class Teacher:
                 torch.set_num_threads(threads)
             self.diffusion = Diffusion(settings)
         self.refinement = refinement
+        self.device = device_kind()
 
     def ready(self) -> None:
         """Returns when the model is loaded."""
@@ -103,6 +105,7 @@ class Teacher:
             seconds=perf_counter() - start,
             stored_bytes=(pictures.nbytes,),
             evaluations=self.diffusion.evaluations,
+            device=self.device,
             permanent_failures=tuple(
                 (row, f"the teacher's {which} are not finite numbers") for row, which in not_finite
             ),

@@ -14,7 +14,7 @@ from jobs.execution.row_state import State
 from jobs.execution.stages import OutputKind, Stage
 from jobs.input.prompts import Part
 from jobs.output.columns import RowResult
-from jobs.output.records import UNREFINABLE
+from jobs.output.records import DEVICES, UNREFINABLE
 
 Ref = Any
 """Stands for an object in the object store; dropping the last one drops the object."""
@@ -27,9 +27,10 @@ class ActivePart:
     reads. `unrefinable_before`: such rows among those that a retry keeps. `failed_commits`: so far.
     `decisions`: the log of the cascade, if there is one.
 
-    `seconds`, `calls` and `padded_rows` (pictures that its actors computed, with the padding of
-    short batches) by pool, `failures` and `smaller_batches` (by pool, after the device ran out of
-    memory) go into the record: they may depend on time and place.
+    `devices` (the kinds that computed) by pool, `seconds`, `calls` and `padded_rows` (pictures that
+    its actors computed, with the padding of short batches) by pool, `failures` and
+    `smaller_batches` (by pool, after the device ran out of memory) go into the record: they may
+    depend on time and place.
     """
 
     part: Part
@@ -43,6 +44,7 @@ class ActivePart:
     failed_commits: int = 0
     smaller_batches: dict[str, int] = field(default_factory=dict)
     record: dict[str, Any] | None = None
+    devices: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     truncated: set[int] = field(default_factory=set)
     unrefinable_before: int = 0
     decisions: PartLog | None = None
@@ -72,12 +74,14 @@ class ActivePart:
 
     def facts(self) -> dict[str, Any]:
         """The part of the record that may depend on time and place, and a count."""
+        devices = {name: sorted(kinds) for name, kinds in self.devices.items()}
         unrefinable = self.unrefinable_before + self.cascade.num_unrefinable
         return {
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
             "calls": dict(self.calls),
             "padded_rows": dict(self.padded_rows),
             "failed_calls": self.failures,
+            **({DEVICES: devices} if devices else {}),
             **({UNREFINABLE: unrefinable} if unrefinable else {}),
             **({"smaller_batches": self.smaller_batches} if self.smaller_batches else {}),
         }

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from math import ceil
 from statistics import median
 
+from actors.errors import OutputError
 from actors.facts import CallFacts
 from actors.pool import Pool
 from actors.roles import ROLES
@@ -35,6 +36,11 @@ class Measurements:
         self.throughput = {name: ThroughputEstimator() for name in ROLES}
         self.evaluations: dict[Stage, int] = {}
         self._warned_of: set[Stage] = set()
+        self._allow_other_devices = job.spec.pools.allow_other_devices
+        self._output = job.spec.output
+        self.devices_before: dict[str, set[str]] = {}
+        """By pool: the kinds of devices that made the parts that are there."""
+        self._devices: dict[str, set[str]] = {}
 
     def add(self, task: Task, facts: CallFacts, pools: Mapping[str, Pool]) -> None:
         """A call succeeded; the part's own record gets its share."""
@@ -48,12 +54,37 @@ class Measurements:
             # A student counts rows, of which each is drawn `draws` times; an oracle pictures.
             pictures = facts.rows * (self._draws if stage is Stage.DRAW else 1)
             owner.padded_rows[name] += ceil(pictures / size) * size
+        if facts.device:
+            self._note_device(name, facts.device)
+            owner.devices[name].add(facts.device)
         if facts.truncated:
             owner.truncated.update(task.call.rows[place] for place in facts.truncated)
         if task.micro_batch_size < self._batch_sizes.get(name, 0):
             owner.smaller_batches[name] = task.micro_batch_size
         if facts.evaluations and facts.evaluations != self.evaluations.get(stage):
             self._note_evaluations(stage, facts.evaluations)
+
+    def _note_device(self, pool: str, device: str) -> None:
+        """Raise OutputError for another kind of device than that of the parts that are there."""
+        now, before = self._devices.setdefault(pool, set()), self.devices_before.get(pool, set())
+        if device in now:
+            return
+        known = sorted(before | now)
+        if before and device not in before and not self._allow_other_devices:
+            raise OutputError(
+                f"the {pool} computes on {device} now, and the parts in {self._output!r} were made "
+                f"on {' and '.join(known)}: another kind of device rounds differently, so the "
+                "dataset would have two kinds of rows. Run it on the same kind "
+                f"(pools.{pool}.node_label picks nodes), or allow it with "
+                "pools.allow_other_devices: true."
+            )
+        if known and device not in before:
+            log.warning(
+                "the %s computes on %s too, and on %s: their pictures differ in the last bits; "
+                "pools.%s.node_label keeps a pool on one kind of node",
+                pool, device, " and ".join(known), pool,
+            )  # fmt: skip
+        now.add(device)
 
     def _note_evaluations(self, stage: Stage, counted: int) -> None:
         self.evaluations.setdefault(stage, counted)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Iterable
 from math import isinf
 from typing import Any
 
@@ -29,7 +30,7 @@ from jobs.execution.scaling_controller import ScalingController
 from jobs.execution.stages import Stage
 from jobs.input.prompts import MAX_PART_BYTES, Part
 from jobs.output.patience import patience_in_all
-from jobs.output.records import UNREFINABLE
+from jobs.output.records import DEVICES, UNREFINABLE
 from jobs.output.writer import rows_to_keep
 from jobs.resolution import Job
 from jobs.rules import Rules
@@ -97,6 +98,7 @@ class Runner:
         self._unrefinable_rows = sum(record.get(UNREFINABLE, 0) for record in resumed)
         self._unrefinable_before = {n: r.get(UNREFINABLE, 0) for n, r in there.items() if n in todo}
         """By part that a retry opens: such rows among those that it keeps."""
+        self._devices_before = _devices(there.values())
         self._open: dict[int, ActivePart] = {}
         self._open_rows = 0
         self._open_bytes = 0
@@ -112,6 +114,7 @@ class Runner:
     def run(self, dispatcher: Dispatcher, rules: Rules) -> None:
         """Open parts and drive them until every part has its record."""
         self._dispatcher = dispatcher
+        dispatcher.measurements.devices_before = self._devices_before
         self._started = last_shown = dispatcher.executor.now()
         self._rejection = self._expected(rules)
         scaling = self._scaling = ScalingController(self.job, dispatcher, self._rejection)
@@ -320,6 +323,15 @@ def finished_parts(job: Job) -> dict[int, dict[str, Any]]:
     """The records of the parts that are there whole, with the rows that the input has for them."""
     records = job.output.records()
     return {n: record for n, record in records.items() if record["rows"] == _rows_in(job, n)}
+
+
+def _devices(records: Iterable[dict[str, Any]]) -> dict[str, set[str]]:
+    """By pool: the kinds of devices that made these parts."""
+    found: dict[str, set[str]] = {}
+    for record in records:
+        for pool, kinds in record.get(DEVICES, {}).items():
+            found.setdefault(pool, set()).update(kinds)
+    return found
 
 
 def _drawable_rows(job: Job, there: dict[int, dict[str, Any]]) -> dict[int, int]:

@@ -29,6 +29,9 @@ UNREFINABLE = "kept_after_failed_refinement"
 keep the student's. Only in records that have such rows."""
 
 
+DEVICES = "devices"
+"""The field of a record with the kinds of devices that computed its rows, by pool."""
+
 MADE_BY = ("from_student", "from_teacher", "failed")
 """Each row of a part is counted in one of these."""
 
@@ -85,8 +88,17 @@ def _is_count(value: Any) -> bool:
     return type(value) is int and 0 <= value <= MOST
 
 
-BY_POOL = {"seconds": _is_duration, "calls": _is_count, "padded_rows": _is_count}
-"""Fields that hold a number for each pool, where a record has them."""
+def _are_names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
+
+
+BY_POOL = {
+    "seconds": _is_duration,
+    "calls": _is_count,
+    "padded_rows": _is_count,
+    DEVICES: _are_names,
+}
+"""Fields that hold a value for each pool, where a record has them."""
 
 
 def _short(value: Any) -> str:

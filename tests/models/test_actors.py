@@ -18,6 +18,7 @@ from diffusers import (
     EulerDiscreteScheduler,
 )
 
+from actors.device_kind import device_kind
 from actors.models.file_reader import FileReader
 from actors.models.pipeline_files import open_pipeline_files, same_autoencoder
 from actors.models.presets import PRESETS
@@ -59,6 +60,7 @@ def test_shapes_and_ranges(student: Student) -> None:
     assert pictures.dtype == np.uint8
     assert facts.rows == 3
     assert facts.seconds > 0
+    assert facts.device == device_kind() != ""
 
 
 def test_a_row_is_the_same_to_the_bit_whatever_its_batch(student: Student) -> None:
