@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import ceil, floor
+from math import ceil, floor, inf
 
 from actors.pool_settings import PoolSettings, PoolsSettings
 from jobs.resolution import Job
@@ -39,6 +39,18 @@ ORACLE_EVALUATIONS = 2.0
 """The time to score a picture, likewise. A guess: too many oracles cost little, and later the sizes
 follow measured calls.
 """
+
+LAST_CALLS = 2.0
+"""Of the teacher, by which a job's drawing should end before the job: then the last batches are
+dealt out to all devices. Chosen: one that is under way, and one more."""
+
+MORE_CALLS = 1.1
+"""The teachers may get a tenth more calls than the budget says: a sample's fraction is not exact.
+One call more than there are teachers is a round more."""
+
+WORTH_IT = 0.97
+"""Other sizes than those that just keep the teachers busy should end this much earlier. Chosen: the
+evaluations of the networks say no more exactly than that how long the calls take."""
 
 MIN_CORES = 8
 """With fewer cores the sizes stay. Chosen: on few cores the operating system moves a core from an
@@ -83,7 +95,8 @@ class Loads:
     """The expected work of one row in each pool, in any unit they share.
 
     `rejected`: the fraction of rows that the teacher will get. `draws`: pictures that the oracle
-    scores of each drawn row. The defaults are guesses for tests and for sizes without a job.
+    scores of each drawn row. `rows`: of the job; `draw_rows`, `refine_rows`: of a call. The
+    defaults are guesses for tests and for sizes without a job.
     """
 
     student: float = 1.0
@@ -91,6 +104,10 @@ class Loads:
     teacher: float = 8.0
     rejected: float = 0.3
     draws: int = 1
+    rows: float = inf
+    draw_rows: int = 1
+    refine_rows: int = 1
+    part_rows: int = 1024
 
 
 def guess_loads(job: Job) -> Loads:
@@ -105,6 +122,10 @@ def guess_loads(job: Job) -> Loads:
         teacher=OTHER_EVALUATIONS + job.teacher_nfe,
         rejected=rejected,
         draws=job.spec.draws,
+        rows=job.prompts.num_rows,
+        draw_rows=job.spec.models.student.batch_size,
+        refine_rows=job.spec.models.teacher.batch_size,
+        part_rows=job.spec.rows_per_part,
     )
 
 
@@ -193,7 +214,7 @@ def _on_gpus(
     """As many students as keep the teachers busy, or a little more; the rest are teachers.
 
     A surplus student draws ahead, and goes when everything is drawn; a missing one lets teachers
-    idle.
+    idle. In a short job more draw ahead (`_fastest`).
     """
     count = sum(each.count for each in devices)
     main = MAIN_SHARE / 2 if count == 1 else MAIN_SHARE
@@ -249,7 +270,13 @@ def sizes_on(capacity: Capacity, pools: PoolsSettings, loads: Loads) -> dict[str
         bound = floor(capacity.count / share) if share else max(1, capacity.count)
         return max(fewest[name], capacity.most(name, others, min(most[name], bound)))
 
-    ceiling = fitting("student", {name: fewest[name] for name in ("oracle", "teacher")})
+    others = {name: fewest[name] for name in ("oracle", "teacher")}
+    ceiling = fitting("student", others)
+    if loads.rejected and most["teacher"]:
+        # A teacher that loads beside the students costs nothing; after them, everybody waits.
+        beside_one = fitting("student", {**others, "teacher": 1})
+        ceiling = beside_one if 2 <= beside_one < ceiling else ceiling
+    candidates: list[dict[str, int]] = []
     while True:
         beside = {name: sizes[name] for name in ("student", "oracle")}
         sizes["teacher"] = fitting("teacher", beside) if loads.rejected else fewest["teacher"]
@@ -262,9 +289,57 @@ def sizes_on(capacity: Capacity, pools: PoolsSettings, loads: Loads) -> dict[str
         without_teachers = {name: sizes[name] for name in ("student", "teacher")}
         sizes["oracle"] = min(wanted, fitting("oracle", without_teachers))
         fed = drawn * loads.rejected * loads.teacher >= sizes["teacher"]
-        if sizes["student"] >= ceiling or (fed and loads.rejected):
-            return sizes
+        if fed and loads.rejected:
+            candidates.append(dict(sizes))
+        if sizes["student"] >= ceiling or (
+            candidates and (capacity.elastic or _early(sizes["student"], sizes["teacher"], loads))
+        ):
+            return _fastest(candidates, loads) if candidates else sizes
         sizes["student"] += 1
+
+
+def _early(students: int, teachers: int, loads: Loads) -> bool:
+    """Whether these students draw early enough, or more would not help.
+
+    The whole work over all devices takes so long; the drawing should end LAST_CALLS of the teacher
+    before, so that the last batches are dealt out to all devices. In a long job that is no more
+    students than keep the teachers busy, and in a short one up to half of the devices.
+    """
+    both = students + teachers
+    if loads.rows == inf or 2 * students >= both or students * loads.draw_rows >= loads.rows:
+        return True
+    drawing = loads.student / students
+    whole = (loads.student + loads.rejected * loads.teacher) / both
+    return loads.rows * (whole - drawing) >= LAST_CALLS * loads.refine_rows * loads.teacher
+
+
+def _fastest(candidates: list[dict[str, int]], loads: Loads) -> dict[str, int]:
+    """The sizes that are good whether an actor loads in no time or for longer than the job takes.
+
+    How long it loads is not known yet. Each of the two counts as much as the other, in proportion.
+    """
+    if len(candidates) == 1:
+        return candidates[0]
+    both = max(sizes["student"] + sizes["teacher"] for sizes in candidates)
+    call = loads.refine_rows * loads.teacher
+    parts = ceil(loads.rows / loads.part_rows)
+    calls = MORE_CALLS * (loads.rows * loads.rejected / loads.refine_rows + parts / 2)
+    times = []
+    for sizes in candidates:
+        first = loads.draw_rows * loads.student
+        drawing = ceil(loads.rows / loads.draw_rows / sizes["student"]) * first
+        teachers = max(1, sizes["teacher"])
+        left = max(min(calls, 1.0), calls - teachers * (drawing - first) / call)
+        times.append(
+            [
+                max(drawing + ceil(left / number) * call, first + ceil(calls / number) * call)
+                for number in (both, teachers)
+            ]
+        )
+    best = [min(column) for column in zip(*times, strict=True)]
+    scores = [sum(t / b for t, b in zip(each, best, strict=True)) for each in times]
+    found = scores.index(min(scores))
+    return candidates[found if scores[found] < WORTH_IT * scores[0] else 0]
 
 
 def _on_cpus(pools: PoolsSettings, cpus: float) -> PoolPlans:

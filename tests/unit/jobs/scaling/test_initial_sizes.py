@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import inf
 
 import pytest
 from hypothesis import given
@@ -161,3 +162,26 @@ def test_a_pool_whose_own_nodes_have_not_joined_gets_them_when_they_do() -> None
     assert joined[teachers] == 3.0
     could = capacity_of(plans.places, plans.sizes, {teachers: 3.0}, joined)
     assert could.fits({**plans.sizes, "teacher": 3})
+
+
+def test_a_short_job_begins_with_more_students_than_a_long_one() -> None:
+    """Its last batches are then dealt out to all GPUs; half of these is the most."""
+
+    def students(rows: float) -> int:
+        calls = {"draw_rows": 8, "refine_rows": 8}
+        loads = Loads(student=1, teacher=20, rejected=0.1, rows=rows, **calls)  # type: ignore[arg-type]
+        return plan_pools(PoolsSettings(), cpus=256, gpus=64, loads=loads).student.size
+
+    assert students(1_000_000) == students(inf) == 22
+    assert 22 < students(2_000) <= 32
+    # No more than have a call.
+    assert students(100) <= 22
+
+
+def test_a_teacher_loads_beside_the_students_where_little_is_rejected() -> None:
+    rare = Loads(student=1, teacher=2, rejected=0.02)
+    assert plan_pools(PoolsSettings(), cpus=64, gpus=8, loads=rare).teacher.size == 1
+    # Of two GPUs it would take half of the drawing.
+    assert plan_pools(PoolsSettings(), cpus=64, gpus=2, loads=rare).teacher.size == 0
+    never = Loads(student=1, teacher=2, rejected=0.0)
+    assert plan_pools(PoolsSettings(), cpus=64, gpus=8, loads=never).teacher.size == 0
