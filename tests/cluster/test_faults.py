@@ -32,9 +32,11 @@ def struck(kind: type, method: str, strike: Strike) -> type:
     """The class of actors with a method that first calls `strike(prompts, micro_batch_size)`."""
     original = getattr(kind, method)
 
-    def do(self: Any, prompts: Sequence[str], *rest: Any, micro_batch_size: int) -> Any:
+    def do(
+        self: Any, prompts: Sequence[str], *rest: Any, micro_batch_size: int, **options: Any
+    ) -> Any:
         strike(prompts, micro_batch_size)
-        return original(self, prompts, *rest, micro_batch_size=micro_batch_size)
+        return original(self, prompts, *rest, micro_batch_size=micro_batch_size, **options)
 
     return type(kind.__name__, (kind,), {method: do})
 
