@@ -103,7 +103,6 @@ class Parts:
         self._around(model.denoiser, "forward", "network")
         self._around(pipe.scheduler, "step", "scheduler")
         self._around(pipe.vae, "decode", "decode")
-        self._around(pipe.image_processor, "postprocess", "to numpy")
 
     def _around(self, owner: Any, name: str, part: str) -> None:
         inner = getattr(owner, name)

@@ -123,8 +123,8 @@ BROKEN = {
     ),
     "a part that has its record is opened again": (
         "jobs/execution/runner.py",
-        "[n for n in range(job.prompts.num_parts) if n not in there]",
-        "[n for n in range(job.prompts.num_parts)]",
+        "(n for n in range(job.prompts.num_parts) if n not in there)",
+        "(n for n in range(job.prompts.num_parts))",
     ),
 }
 """By name: the file, the text, and the text that replaces it."""

@@ -76,7 +76,7 @@ def test_ours_is_compared_with_the_plain_one(run: Run) -> None:
             assert ours["times_plain"] == ours["pictures_per_second"] / plain["pictures_per_second"]
             assert ours["share_of_matrix_rate"] > 0
             parts = rates[f"{role}, ours: parts", batch]["parts"]
-            assert {"text", "noise", "network", "decode", "to numpy", "other"} <= set(parts)
+            assert {"text", "noise", "network", "decode", "other"} <= set(parts)
     oracle = run.found("oracle")
     plain = oracle["plain, one pair a call", 2]["pictures_per_second"]
     ours = oracle["ours, float32", 2]
