@@ -420,9 +420,14 @@ class Diffusion:
         return np.asarray(image, dtype=np.uint8)
 
     def _upcast_vae(self) -> Any:
-        vae = self.pipe.vae
-        if vae.dtype == torch.float16 and getattr(vae.config, "force_upcast", False):
-            vae.to(torch.float32)  # such autoencoders overflow in float16, to black pictures
+        """The autoencoder, in float32 where diffusers' own pipeline computes it so.
+
+        SDXL's overflows in float16. `force_upcast` alone does not say so: it is the class's default
+        and true for all others too.
+        """
+        vae, is_xl = self.pipe.vae, "StableDiffusionXL" in type(self.pipe).__name__
+        if is_xl and vae.dtype == torch.float16 and vae.config.get("force_upcast"):
+            vae.to(torch.float32)
         return vae
 
     def _video(self, pictures: torch.Tensor) -> torch.Tensor:
