@@ -5,7 +5,7 @@ Nothing is measured here and nothing starts: a plan uses times that are known al
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from actors.settings import ModelSettings, OracleSettings
 from actors.timed import DEFAULT_SIDE, timing_of
 from actors.timed_settings import ANY_GPU, TimedOracleSettings
 from jobs.output.folder import OutputFolder
+from jobs.output.records import DEVICES
 from jobs.spec.job_spec import ImageFormat, JobSpec
 
 LOAD_SECONDS = 10.0
@@ -194,7 +195,7 @@ def _from_records(spec: JobSpec, refinement: Refinement, output: OutputFolder) -
         teacher=timing("teacher", refined, refinement.steps / steps),
         teacher_alone=timing("teacher", refined, spec.models.teacher.steps / steps),
         source=f"the records of {output.path} ({rows:,} rows, {refined:,} of them refined"
-        f"{_how_sure(total('calls', 'teacher'))})",
+        f"{_how_sure(total('calls', 'teacher'))}){_made_on(records)}",
         file_seconds_per_row=seconds["files"] / rows,
         refined=refined / rows,
     )
@@ -205,6 +206,17 @@ def _how_sure(calls: int) -> str:
         return ""
     rough = "; that is few, so take the plan as rough" if calls < FEW_CALLS else ""
     return f", in {calls:,} call{'s' * (calls > 1)} of the teacher{rough}"
+
+
+def _made_on(records: Sequence[Mapping[str, Any]]) -> str:
+    """The devices whose times these are: on others a job takes another time."""
+    kinds = {
+        kind
+        for record in records
+        for pool in ("student", "teacher")
+        for kind in record.get(DEVICES, {}).get(pool, ())
+    }
+    return f", on {' and '.join(sorted(kinds))}" if kinds else ""
 
 
 def _check_same_models(models: ModelSettings, before: dict[str, Any], folder: Path) -> None:

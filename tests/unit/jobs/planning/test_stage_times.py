@@ -140,6 +140,15 @@ def test_a_pilots_short_batches_count_as_the_full_ones_that_they_took(tmp_path: 
 
 
 @pytest.mark.usefixtures("_same_files")
+def test_a_plan_says_on_which_devices_its_records_were_made(tmp_path: Path) -> None:
+    """On others the job takes another time, and the plan cannot know it."""
+    job = spec(tmp_path)
+    devices = {"student": ["NVIDIA L4"], "oracle": ["CPU, AVX2"], "teacher": ["NVIDIA H200"]}
+    write_job(tmp_path / "out", job, devices=devices)
+    assert times(job).source.endswith(", on NVIDIA H200 and NVIDIA L4")
+
+
+@pytest.mark.usefixtures("_same_files")
 def test_records_give_seconds_a_picture_where_each_row_was_drawn_several_times(
     tmp_path: Path,
 ) -> None:
