@@ -126,8 +126,10 @@ class ActorPools(Mapping[str, Pool]):
         A pool without actors has no measured throughput, so the controller cannot see that its
         calls are all that is left to do. Nothing is under way: who is ready has nothing to do.
         """
-        capacity = self.now_had or (self.devices if self._balanced else None)
         without = {name for name in wanted if not self._pools[name].num_ready}
+        # Pools that nobody balances come to nothing too, where they had no place for a while.
+        has_none = any(not self._pools[name].size for name in without)
+        capacity = self.now_had or (self.devices if self._balanced or has_none else None)
         if capacity is None or not without:
             return
         if self.now_had is None and any(self._pools[name].size for name in wanted):

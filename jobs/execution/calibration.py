@@ -169,7 +169,7 @@ just loaded."""
 @contextmanager
 def _timing(dispatcher: Dispatcher) -> Iterator[WarmCalls]:
     """What times the calls of the block."""
-    warm = WarmCalls()
+    warm = WarmCalls(dispatcher.job)
     dispatcher.observers.add(warm, only=(CallEnded,))
     try:
         yield warm

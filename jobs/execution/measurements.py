@@ -113,7 +113,9 @@ class WarmCalls:
     s more on each first call, a mean over all calls turned a budget for 34 % into one for 16 %.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, job: Job) -> None:
+        self._batch_sizes = {name: model.batch_size for name, model in job.spec.models}
+        self._draws = job.spec.draws
         self._seen: set[tuple[str, int]] = set()
         """Actors that have ended a call."""
         self._row_seconds: dict[str, list[float]] = {name: [] for name in TIMED_STAGES}
@@ -128,7 +130,13 @@ class WarmCalls:
             return
         for name, stages in TIMED_STAGES.items():
             if event.call.stage in stages:
-                self._row_seconds[name].append(event.seconds / event.rows)
+                self._row_seconds[name].append(event.seconds / self._computed(event))
+
+    def _computed(self, event: CallEnded) -> float:
+        """The rows of a call, with the padding that took as long; pictures, of scoring."""
+        draws = self._draws if event.call.stage is Stage.DRAW else 1
+        size: int = self._batch_sizes[event.pool]
+        return ceil(event.rows * draws / size) * size / draws
 
     @property
     def fewest(self) -> tuple[int, str]:

@@ -91,6 +91,9 @@ class Places:
         self._could: Capacity | None = None
         """What could be had at each look since then."""
         self._steady_seconds = STEADY_SECONDS
+        self._has_tried = False
+        """Whether the pools took devices that seemed to be free, and nobody knows yet whether they
+        were."""
         self._first_sizes = pools.sizes
         self._logged = ("", -inf)
 
@@ -119,6 +122,8 @@ class Places:
             for actor in pool.actors
             if not actor.has_place
         }
+        if self._has_tried and not unloaded:
+            self._has_tried, self._steady_seconds = False, STEADY_SECONDS
         if not any(pool.num_leaving for pool in pools.values()):
             if self._gets_no_place(devices, now):
                 self._go_on_with_what_is_held(devices)
@@ -173,10 +178,11 @@ class Places:
             }
         )
         now_had = capacity_of(devices, held)
-        if self._free_since is None and pools.now_had not in (None, now_had):
-            # What seemed to be free was not.
+        if self._has_tried:
+            # What seemed to be free was not, or not for these actors.
             self._steady_seconds = min(LONGEST_STEADY_SECONDS, 2 * self._steady_seconds)
         pools.now_had, self._free_since, self._could = now_had, None, None
+        self._has_tried = False
         self._resize(sizes, "an actor got no place in the cluster")
 
     def _have_again(self, devices: Capacity, view: ClusterView, now: float) -> None:
@@ -200,13 +206,15 @@ class Places:
             old.has_at_most(new) for new, old in zip(could.devices, devices.devices, strict=True)
         )
         pools.now_had = None if whole and could.count == devices.count else could
-        if whole:
-            self._steady_seconds = STEADY_SECONDS
+        self._has_tried = True
         wanted = self._first_sizes
         if pools.capacity is not None:
             wanted = sizes_on(could, self._job.spec.pools, guess_loads(self._job))
         queued = {name: self._calls_of(name)[0] for name in pools}
-        sizes = sizes_with_room(could, pools.sizes, wanted, queued)
+        if pools.capacity is None and pools.now_had is None:
+            sizes = dict(wanted)  # Nobody changes them later.
+        else:
+            sizes = sizes_with_room(could, pools.sizes, wanted, queued)
         self._resize(sizes, f"{could.count} {devices.unit}s can be had now")
 
     def _resize(self, sizes: Mapping[str, int], reason: str) -> None:

@@ -89,6 +89,8 @@ class Runner:
         todo = set(self.todo)
         resumed = [record for n, record in there.items() if n not in todo]
         self._parts_done = len(resumed)
+        self._kept_devices = {n: there[n].get(DEVICES, {}) for n in self._to_draw if retry}
+        """By part that a retry opens: the devices that made the rows that it keeps."""
         self._kept_rows = {n: there[n]["rows"] - rows for n, rows in self._to_draw.items() if retry}
         """By part that a retry opens: the rows that it does not draw."""
         self._resumed_rows = self._done_rows = sum(record["rows"] for record in resumed) + sum(
@@ -235,6 +237,8 @@ class Runner:
         opened = self._open[part.index] = ActivePart(
             part, cascade, unrefinable_before=self._unrefinable_before.get(part.index, 0)
         )
+        for pool, kinds in self._kept_devices.get(part.index, {}).items():
+            opened.devices[pool].update(kinds)
         if self._decisions:
             self._decisions.follow(opened, _label(part))
         self._open_rows += len(part.prompts)

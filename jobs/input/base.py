@@ -6,6 +6,7 @@ The formats are in `jobs.input.text` (CSV, JSON Lines, text) and `jobs.input.par
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -117,8 +118,8 @@ def rows_among(
     It takes them batch by batch: `take` on a whole column overflows at 2 GiB of text.
     """
     for batch in batches:
-        here = [row - first for row in rows if first <= row < first + batch.num_rows]
-        if here:
+        begin, end = bisect_left(rows, first), bisect_left(rows, first + batch.num_rows)
+        if here := [row - first for row in rows[begin:end]]:
             yield batch.take(pa.array(here))
         first += batch.num_rows
 

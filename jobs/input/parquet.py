@@ -6,6 +6,7 @@ Measured on 100 million rows: the memory of `ParquetFile.iter_batches` grows by 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -84,7 +85,7 @@ class ParquetFile(InputFile):
             first = 0
             for group in range(file.metadata.num_row_groups):
                 size = file.metadata.row_group(group).num_rows
-                if any(first <= row < first + size for row in rows):
+                if bisect_left(rows, first) < bisect_left(rows, first + size):
                     picked += rows_among(_batches_of(file, group, columns), rows, first)
                 first += size
         return pa.Table.from_batches(picked)
@@ -118,7 +119,8 @@ def _batches_of(
     size = sum(
         chunk.total_uncompressed_size
         for chunk in chunks
-        if columns is None or chunk.path_in_schema.split(".")[0] in columns
+        if columns is None
+        or {chunk.path_in_schema, chunk.path_in_schema.split(".")[0]} & set(columns)
     )
     rows = BATCH_BYTES * group.num_rows // max(1, size)
     return file.iter_batches(  # type: ignore[no-any-return]

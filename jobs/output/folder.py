@@ -19,6 +19,7 @@ import logging
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -186,8 +187,14 @@ class OutputFolder:
         data = self.path / "data"
         if not data.is_dir():
             return {}
+        sizes = {}
         with os.scandir(data) as entries:
-            return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
+            for entry in entries:
+                # Temporary files of other writers go while they are looked at; so may a part.
+                if not entry.name.startswith("."):
+                    with suppress(FileNotFoundError):
+                        sizes[entry.name] = entry.stat().st_size
+        return sizes
 
 
 def _read(file: Path) -> dict[str, Any] | ValueError:

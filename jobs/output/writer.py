@@ -216,7 +216,11 @@ def write_parquet(file: BinaryIO, schema: pa.Schema, row_groups: Iterable[pa.Tab
         use_dictionary=text,
         write_page_checksum=True,
     )
-    for group in row_groups:
-        writer.write_table(group)
-    writer.close()
+    try:
+        for group in row_groups:
+            writer.write_table(group)
+        writer.close()
+    except BaseException:
+        writer.is_open = False  # or it writes to the closed file when it is collected
+        raise
     return hashed

@@ -63,8 +63,8 @@ def sizes_with_room(
 ) -> dict[str, int]:
     """The sizes when there is more room than `sizes` take: towards `wanted`, for pools with calls.
 
-    `queued`: calls that wait, by pool: a pool gets no more actors than those, and one at least
-    where it has none. The pool that has the least of what it wants is the first.
+    `queued`: calls that wait, by pool: a pool gets no more actors than those. The pool that has the
+    least of what it wants is the first.
     """
     grown = dict(sizes)
 

@@ -123,6 +123,19 @@ def test_gpus_that_others_give_back_are_used() -> None:
     assert alone.now() > 1.8 * executor.now()
 
 
+@pytest.mark.parametrize(
+    ("others", "gpus", "leave_after", "pools"), [(1, 1, 100, {}), (8, 8, 1000, FIXED)]
+)
+def test_pools_that_nobody_balances_come_back_when_the_gpus_do(
+    others: int, gpus: int, leave_after: float, pools: dict[str, Any]
+) -> None:
+    """Pools without work had come to nothing meanwhile, and the job stalled beside its GPUs."""
+    executor, _, _ = run(others, leave_after, gpus, pools=pools)
+    assert leave_after < executor.now() < leave_after + 250
+    if pools:
+        assert executor.most > 4, "two students, an oracle, and more teachers than one"
+
+
 def test_a_job_without_any_gpu_waits_and_that_is_no_stall(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -113,10 +113,11 @@ class ColdActors(SimulatedExecutor):
 
 
 def refined_for(
-    gpu_seconds: float, executor: SimulatedExecutor, actors: int = 1, **fields: Any
+    gpu_seconds: float, executor: SimulatedExecutor, actors: int = 1, drawn: int = 8, **fields: Any
 ) -> float:
     """The fraction that a budget in seconds refines, timed on these actors."""
-    batches = {role: {"batch_size": 8} for role in SECONDS}
+    sizes = {"student": drawn, "oracle": drawn, "teacher": 8}
+    batches = {role: {"batch_size": size} for role, size in sizes.items()}
     spec = make_spec(
         {
             **{"input": "-", "output": "-", "models": {"preset": "shapes", **batches}},
@@ -135,6 +136,13 @@ def test_cold_calls_do_not_count_in_a_budget_in_seconds(cold: float, actors: int
     fraction = (0.25 - 0.11) / 0.41
     refined = refined_for(0.25, ColdActors(cold), actors)
     assert refined == pytest.approx(fraction, abs=0.5 / 256)
+
+
+def test_rows_of_a_padded_batch_count_as_the_full_one_that_they_took() -> None:
+    """Four students whose one full batch each is cold: what is timed are batches of 16 of 64."""
+    draw, score, refine = SECONDS["student"] / 64, SECONDS["oracle"] / 64, SECONDS["teacher"] / 8
+    refined = refined_for(0.25, ColdActors(2.0), actors=4, drawn=64)
+    assert refined == pytest.approx((0.25 - draw - score) / (refine + score), abs=0.01)
 
 
 def test_a_call_that_was_held_up_counts_as_one() -> None:

@@ -18,7 +18,7 @@ from jobs.execution.measurements import Measurements
 from jobs.execution.runner import Runner
 from jobs.execution.stages import Stage
 from jobs.output.records import DEVICES, read_record
-from tests.unit.jobs.local import local_job, run, write_prompts
+from tests.unit.jobs.local import LocalDispatcher, local_job, retry, run, write_prompts
 
 POOLS = {name: SimpleNamespace(size=1) for name in ROLES}
 H200, A100 = "NVIDIA H200", "NVIDIA A100-SXM4-80GB"
@@ -84,6 +84,15 @@ def test_a_run_knows_the_devices_of_the_records(tmp_path: Path) -> None:
         record = {**json.loads(file.read_text()), DEVICES: {"student": [device]}}
         file.write_text(json.dumps(record))
     assert Runner(job)._devices_before == {"student": {H200, A100}}
+
+
+def test_a_retry_keeps_the_devices_of_the_rows_that_it_keeps(tmp_path: Path) -> None:
+    job = local_job(write_prompts(tmp_path / "p.csv", 4), tmp_path / "out", max_failed=0.9)
+    run(job, LocalDispatcher(job, broken=frozenset({"picture 1"})))
+    file = job.output.record_file(0)
+    file.write_text(json.dumps({**json.loads(file.read_text()), DEVICES: {"student": [A100]}}))
+    assert retry(job).failed_rows == 0
+    assert read_record(file)[DEVICES] == {"student": [A100]}
 
 
 @pytest.mark.parametrize("devices", [["NVIDIA"], {"student": "NVIDIA"}, {"student": [1]}])
