@@ -49,7 +49,7 @@ class ActorPools(Mapping[str, Pool]):
         self.devices = capacity or places
         """The devices that the job was planned for; None if it needs no places."""
         self.now_had: Capacity | None = None
-        """What can be had of them now, where that is not the same."""
+        """The part of them that can be had now, where that is not the same."""
         self._balanced = capacity is not None
         self.load_seconds: dict[str, float] = {}
         """Smoothed, by pool; of those of which an actor has loaded."""

@@ -168,7 +168,7 @@ just loaded."""
 
 @contextmanager
 def _timing(dispatcher: Dispatcher) -> Iterator[WarmCalls]:
-    """What times the calls of the block."""
+    """The observer that times the calls of the block."""
     warm = WarmCalls(dispatcher.job)
     dispatcher.observers.add(warm, only=(CallEnded,))
     try:

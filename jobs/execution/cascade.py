@@ -6,7 +6,7 @@ them out in every order, with faults.
     DRAW ──> SCORE_DRAWN ──> accepted ─────────────────────────> ENCODE_DRAWN ───┐
                    └──> rejected ──> REFINE ──> SCORE_REFINED ──> ENCODE_REFINED ┴──> COMMIT
 
-What a batch holds is a function of the part, never of timing (DESIGN.md, section 1):
+The rows of a batch follow from the part, never from timing (DESIGN.md, section 1):
 
 - the student's batches are consecutive rows;
 - the teacher's are the rejected rows in row order, cut every `teacher_batch`; one is sent as soon

@@ -200,7 +200,7 @@ def calibrate(
 def _on_ray(
     job: Job, session: Session | None, should_stop: Callable[[], bool]
 ) -> Iterator[Callable[[], Dispatcher]]:
-    """What makes the dispatcher; the session is entered with it, and left at the end."""
+    """A function that makes the dispatcher; the session is entered with it, and left at the end."""
     with ExitStack() as stack:
 
         def make() -> Dispatcher:

@@ -89,7 +89,7 @@ class Places:
         self._idle_since: float | None = None
         self._free_since: float | None = None
         self._could: Capacity | None = None
-        """What could be had at each look since then."""
+        """The capacity that could be had at each look since then."""
         self._steady_seconds = STEADY_SECONDS
         self._has_tried = False
         """Whether the pools took devices that seemed to be free, and nobody knows yet whether they

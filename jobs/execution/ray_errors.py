@@ -96,7 +96,7 @@ next try would raise as well.
 
 
 def task_error(error: RayError, inputs: Sequence[ObjectRef[Any]], of_actor: bool) -> TaskError:
-    """What an exception means for the task that raised it, and for its actor if it has one."""
+    """The meaning of an exception for the task that raised it, and for its actor if any."""
     cause = _cause(error)
     if error is not cause and not isinstance(
         cause, ObjectLostError | ObjectStoreFullError | OutOfDiskError

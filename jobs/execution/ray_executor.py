@@ -110,7 +110,7 @@ class RayExecutor:
         log.info("the autoscaler is asked for nodes for %s", shown if bundles else "no actors")
 
     def look(self, unloaded: Collection[RayActor]) -> ClusterView:
-        """What the nodes have and what of it is free, and which of these actors have no worker.
+        """The nodes' resources, those that are free, and which of these actors have no worker.
 
         An actor has a process id from when a node gave it a worker process, which is before its
         model loads. (It has an address before: that of the raylet in whose queue it is.)

@@ -1,4 +1,4 @@
-"""What a cluster has: in all, and of that what nobody uses now."""
+"""The resources of a cluster: all of them, and those that nobody uses now."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Resources:
 
     @classmethod
     def free_in_ray(cls) -> Resources:
-        """What nobody uses of them now, on the nodes that are there."""
+        """The part of them that nobody uses now, on the nodes that are there."""
         import ray
 
         # There is no public way to read it by node.

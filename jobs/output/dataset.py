@@ -58,7 +58,7 @@ class Output:
         return describe_calibration(job["calibration"], job["rows"])
 
     def spending_line(self) -> str:
-        """What was spent on the finished parts, beside the budget, for people."""
+        """The cost of the finished parts, beside the budget, for people."""
         return describe_spending(self.job, self.records().values())
 
     def records(self) -> dict[int, dict[str, Any]]:

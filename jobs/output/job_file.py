@@ -178,7 +178,7 @@ def parse_job(content: bytes, file: Path) -> dict[str, Any]:
 
 
 def contradictions(job: dict[str, Any]) -> Iterator[str]:
-    """What a job.json says against its own fields: each fault as a clause, with both values."""
+    """The contradictions among the fields of a job.json, each a clause with both values."""
     spec = JobSpec.model_validate(job["spec"])
     nfe, calibration = job["nfe"], job["calibration"]
     models, steps = spec.models, job["refinement"]["steps"]

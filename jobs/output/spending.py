@@ -1,4 +1,4 @@
-"""What a job really spent on its pictures, beside its budget."""
+"""Compares the cost of a job's pictures with its budget."""
 
 from __future__ import annotations
 

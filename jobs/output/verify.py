@@ -205,7 +205,7 @@ class _Check:
 
 
 def _counts(row: dict[str, Any]) -> Counter[str]:
-    """What a row adds to its part's record."""
+    """A row's share in its part's record."""
     return Counter(
         rows=1,
         failed=row["status"] == "failed",

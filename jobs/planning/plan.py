@@ -230,7 +230,7 @@ def teacher_only(question: Question) -> Plan:
 def budget_table(
     question: Question, on_step: Callable[[str], None] = lambda step: None
 ) -> list[Plan]:
-    """A plan for each budget: refine 0 to 1 in tenths. `on_step`: told which is next."""
+    """A plan for each budget: refine 0 to 1 in tenths. `on_step` is called before each."""
     plans = []
     for tenth in range(11):
         on_step(f"simulating other budgets: refine {tenth / 10:.0%}")

@@ -11,7 +11,7 @@ nobody means that."""
 
 
 class DeviceChoice(Enum):
-    """What to do with the cluster as it is."""
+    """How the job goes on with the cluster as it is."""
 
     GPUS = auto()
     CORES = auto()

@@ -1,4 +1,4 @@
-"""What several jobs together want of a cluster's autoscaler. Pure."""
+"""Adds up the nodes that several jobs want of a cluster's autoscaler. Pure."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class NodeRequests:
             del self._by_job[job]
 
     def total(self, now: float) -> NodeRequest:
-        """What all jobs that live ask for together."""
+        """The nodes for which all living jobs ask together."""
         self._by_job = {job: each for job, each in self._by_job.items() if each[1] > now}
         living = [request for request, _ in self._by_job.values()]
         return NodeRequest(

@@ -84,7 +84,7 @@ def capacity_of(
     free: Mapping[frozenset[str], float] = {},
     have: Mapping[frozenset[str], float] = {},
 ) -> Capacity:
-    """What can be had now: the devices of the actors that have a place, and the `free` ones.
+    """The capacity that can be had now: the devices of the actors that have a place, and the `free` ones.
 
     `all_devices`: with the groups of devices, and each actor's share. `held`: by pool, actors.
     `free`, `have`: of each group, devices that nobody uses, and the cluster's in all, which may
@@ -104,7 +104,7 @@ def capacity_of(
 
 
 def lesser(one: Capacity, other: Capacity) -> Capacity:
-    """What both have of each group of devices."""
+    """The smaller of both, by group of devices."""
     groups = (
         replace(a, count=min(a.count, b.count), volume=min(a.volume, b.volume))
         for a, b in zip(one.devices, other.devices, strict=True)
