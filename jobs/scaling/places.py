@@ -84,7 +84,7 @@ def capacity_of(
     free: Mapping[frozenset[str], float] = {},
     have: Mapping[frozenset[str], float] = {},
 ) -> Capacity:
-    """The capacity that can be had now: the devices of the actors that have a place, and the `free` ones.
+    """The capacity of now: the devices of the actors that have a place, and the `free` ones.
 
     `all_devices`: with the groups of devices, and each actor's share. `held`: by pool, actors.
     `free`, `have`: of each group, devices that nobody uses, and the cluster's in all, which may
