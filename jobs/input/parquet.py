@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 
 import pyarrow as pa
@@ -31,7 +32,7 @@ class ParquetFile(InputFile):
     def __init__(self, file: Path) -> None:
         super().__init__(file)
         with self.refusing():
-            footer = pq.read_metadata(file)
+            footer = self._footer = pq.read_metadata(file)
             self._schema = footer.schema.to_arrow_schema()
         self._num_rows = int(footer.num_rows)
         names = self._schema.names
@@ -71,8 +72,10 @@ class ParquetFile(InputFile):
             groups = list(range(file.metadata.num_row_groups))
             while groups and skip >= file.metadata.row_group(groups[0]).num_rows:
                 skip -= file.metadata.row_group(groups.pop(0)).num_rows
-            for group in groups:
-                for batch in _batches_of(file, group, columns):
+            # Row groups alike are read on end: a batch then goes on in the next one, and a part is
+            # one batch, not two that have to be copied together.
+            for size, alike in groupby(groups, lambda group: self._batch_rows(group, columns)):
+                for batch in file.iter_batches(size, row_groups=list(alike), columns=columns):
                     kept = batch.slice(min(skip, batch.num_rows))
                     skip -= batch.num_rows - kept.num_rows
                     if kept.num_rows:
@@ -86,9 +89,24 @@ class ParquetFile(InputFile):
             for group in range(file.metadata.num_row_groups):
                 size = file.metadata.row_group(group).num_rows
                 if bisect_left(rows, first) < bisect_left(rows, first + size):
-                    picked += rows_among(_batches_of(file, group, columns), rows, first)
+                    at_once = self._batch_rows(group, columns)
+                    batches = file.iter_batches(at_once, row_groups=[group], columns=columns)
+                    picked += rows_among(batches, rows, first)
                 first += size
         return pa.Table.from_batches(picked)
+
+    def _batch_rows(self, group: int, columns: list[str] | None) -> int:
+        """The rows of a row group that are read at once, by their mean size in the footer."""
+        rows, size = self._group_sizes[group]
+        if columns is not None:
+            wanted = set(columns)
+            chunks = self._footer.row_group(group)
+            size = sum(
+                int(chunk.total_uncompressed_size)
+                for chunk in map(chunks.column, range(chunks.num_columns))
+                if {chunk.path_in_schema, chunk.path_in_schema.split(".")[0]} & wanted
+            )
+        return max(1, min(BATCH_BYTES * rows // max(1, size), BATCH_ROWS))
 
     def _open(self) -> pq.ParquetFile:
         return pq.ParquetFile(self.file, page_checksum_verification=True)
@@ -108,21 +126,3 @@ class ParquetFile(InputFile):
                 f"{self.file} has {packed:,} bytes and unpacks to {sum(sizes):,}: more than "
                 f"{MAX_UNPACKING} times its size. Is it what you mean? Write it uncompressed."
             )
-
-
-def _batches_of(
-    file: pq.ParquetFile, number: int, columns: list[str] | None
-) -> Iterator[pa.RecordBatch]:
-    """A row group's rows, as many at once as their mean size in the footer allows."""
-    group = file.metadata.row_group(number)
-    chunks = (group.column(place) for place in range(group.num_columns))
-    size = sum(
-        chunk.total_uncompressed_size
-        for chunk in chunks
-        if columns is None
-        or {chunk.path_in_schema, chunk.path_in_schema.split(".")[0]} & set(columns)
-    )
-    rows = BATCH_BYTES * group.num_rows // max(1, size)
-    return file.iter_batches(  # type: ignore[no-any-return]
-        max(1, min(rows, BATCH_ROWS)), row_groups=[number], columns=columns
-    )

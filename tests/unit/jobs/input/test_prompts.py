@@ -158,7 +158,7 @@ def test_ten_million_rows_are_read_in_constant_memory(tmp_path: Path) -> None:
     tracemalloc.stop()
     # What 5 parts take of one row group is all that 100 parts of 6 take.
     whole = 500 * group.nbytes
-    assert arrow[100] < 1.1 * arrow[5] < whole / 5
+    assert arrow[100] < 1.02 * arrow[5] < whole / 5
     assert python[100] < 1.1 * python[5] < whole / 100
 
 
@@ -180,7 +180,8 @@ def test_a_resumed_job_seeks_in_parquet(tmp_path: Path, monkeypatch: pytest.Monk
     read_groups.clear()
     found = [part.prompts[0] for part in prompts.parts(only=[0, 3, 12, 19])]
     assert found == ["0", "150", "600", "950"]
-    assert read_groups == [[0], [1], [6], [9]], "a short hole is read through, a long one skipped"
+    begun = [groups[0] for groups in read_groups]
+    assert begun == [0, 6, 9], "a short hole is read through, a long one skipped"
 
 
 def test_bad_rows_fail_alone(tmp_path: Path) -> None:
