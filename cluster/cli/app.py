@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from cluster.cli import models
+from cluster.cli import export, models
 from cluster.cli.dataset import sheet, verify
 from cluster.cli.plan import plan
 from cluster.cli.run import calibrate, retry, run
@@ -18,3 +18,4 @@ app = typer.Typer(
 for verb in (run, calibrate, plan, sheet, verify, retry):
     app.command()(verb)
 app.add_typer(models.app, name="models")
+app.add_typer(export.app, name="export")
