@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 LAYERS = (
     "actors",
     "jobs.spec",
+    "jobs.job_id",
     "jobs.input",
     "jobs.output",
     "jobs.rules",
@@ -30,7 +31,7 @@ LAYERS = (
 """From below; a module imports from its own layer and from those before it. `jobs`: __init__.py."""
 
 PURE = (
-    *("jobs.spec", "jobs.rules", "jobs.scaling", "jobs.planning.prices"),
+    *("jobs.spec", "jobs.job_id", "jobs.rules", "jobs.scaling", "jobs.planning.prices"),
     *("jobs.execution.cascade", "jobs.execution.calls", "jobs.execution.stages"),
     *("jobs.execution.outputs", "jobs.execution.row_set", "jobs.execution.row_state"),
     *("jobs.execution.call_queue", "jobs.execution.estimators", "jobs.execution.failures"),
