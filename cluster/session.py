@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -76,13 +76,17 @@ def _devices(have: Resources) -> str:
 def _started(pretend: Mapping[str, Any]) -> Iterator[None]:
     import ray
 
+    from cluster.private_folder import private_folder
     from cluster.token import own_token
 
-    with own_token(), _on_loopback():
+    with private_folder() as folder, own_token(folder), _on_loopback():
         try:
             with _our_signals():
                 ray.init(
                     address="local",
+                    job_config=_without_this_folder(),
+                    # Ray lets everybody write into its own; nobody gets through the one above.
+                    _temp_dir=str(folder / "ray"),
                     include_dashboard=False,
                     log_to_driver=False,
                     logging_level=logging.WARNING,
@@ -116,7 +120,12 @@ def _attached(address: str) -> Iterator[None]:
         try:
             stack.enter_context(users_token(address))
             with _our_signals():
-                ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
+                ray.init(
+                    address=address,
+                    job_config=_without_this_folder(),
+                    log_to_driver=False,
+                    logging_level=logging.WARNING,
+                )
         except (ConnectionError, RuntimeError, ValueError, RpcError) as error:
             raise ClusterError(
                 f"no Ray at {address!r}: {str(error).rstrip('.')}. Is the address right, and does "
@@ -124,6 +133,23 @@ def _attached(address: str) -> Iterator[None]:
             ) from error
         stack.callback(ray.shutdown)
         yield
+
+
+def _without_this_folder() -> Any:
+    """A JobConfig whose workers do not look for modules in the folder that the command starts in.
+
+    Ray puts that folder first on their path, so that a file `PIL.py` in it would run in each of
+    them. It has no switch for this; it extends a list, and this one stays as it is.
+    """
+    from ray.job_config import JobConfig
+
+    class Fixed(list[str]):
+        def extend(self, _folders: Iterable[str]) -> None:
+            pass
+
+    config = JobConfig()
+    config._py_driver_sys_path = Fixed()
+    return config
 
 
 @contextmanager

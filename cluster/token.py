@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
-from tempfile import TemporaryDirectory
 
 from ray._private.services import canonicalize_bootstrap_address
 from ray._raylet import (  # type: ignore[attr-defined]  # its stub names little
@@ -33,8 +32,8 @@ PLACES = f"{TOKEN}, in the file that {TOKEN_PATH} names, or in ~/.ray/auth_token
 
 
 @contextmanager
-def own_token() -> Iterator[None]:
-    """Make a token for a Ray that starts here, in a private file that is deleted at the end.
+def own_token(folder: Path) -> Iterator[None]:
+    """Make a token for a Ray that starts here, in a private file of this private folder.
 
     Raises ClusterError if the environment says that Ray should run without one.
     """
@@ -44,13 +43,12 @@ def own_token() -> Iterator[None]:
             f"{MODE} is {mode!r}, and without a token whoever reaches a port of Ray runs code as "
             f"you. Unset {MODE}, or set it to 'token'; Bottega makes the token itself."
         )
-    # The folder is 0700, and the token's own mode is there before its content.
-    with TemporaryDirectory(prefix="bottega-") as folder:
-        file = Path(folder) / "token"
-        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as content:
-            content.write(token_hex(32))
-        with _environment({MODE: "token", TOKEN_PATH: str(file), TOKEN: None}):
-            yield
+    file = folder / "token"
+    # The file's mode is there before its content.
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as content:
+        content.write(token_hex(32))
+    with _environment({MODE: "token", TOKEN_PATH: str(file), TOKEN: None}):
+        yield
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from functools import cache
 from pathlib import Path
@@ -12,6 +13,9 @@ from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
 ROOT = Path(__file__).parents[1]
+
+# The workers of a Ray find these tests' own classes too. Bottega puts no folder on their path.
+os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
 
 # No deadlines: these machines are noisy, and a timed test fails for others' reasons.
 settings.register_profile("bottega", deadline=None, suppress_health_check=[HealthCheck.too_slow])

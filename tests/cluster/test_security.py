@@ -84,11 +84,12 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
     output = tmp_path_factory.mktemp("security") / "deep" / "down" / "out"
     output.parent.mkdir(parents=True)
     with subprocess.Popen(
-        [sys.executable, "-c", SESSION, str(output)],
+        # As the command does, it leaves the current folder off its own path (-P).
+        [sys.executable, "-P", "-c", SESSION, str(output)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        cwd=ROOT,
+        cwd=_folder_of_a_stranger(output.parent),
         env=_environment(output.parent),
     ) as process:
         assert process.stdout is not None
@@ -96,6 +97,15 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
         assert ready, "the session did not start"
         _, address, token_file, folder = ready.split()
         yield Session(process, address, Path(token_file), Path(folder), output)
+
+
+def _folder_of_a_stranger(place: Path) -> Path:
+    """It has files under the names of modules that the driver and the workers import."""
+    folder = place / "downloads"
+    folder.mkdir()
+    for name in ("PIL", "actors", "jobs", "pyarrow", "numpy"):
+        (folder / f"{name}.py").write_text(f"open({str(folder / 'RAN')!r}, 'a').write({name!r})\n")
+    return folder
 
 
 Clients = dict[str, subprocess.CompletedProcess[str]]
@@ -213,10 +223,26 @@ def test_every_port_is_on_the_loopback_interface(session: Session) -> None:
     assert [address for address in ports if not address.startswith("127.")] == []
 
 
+def test_a_file_where_the_command_starts_does_not_run(session: Session) -> None:
+    """Neither in the driver nor in the worker that wrote the part."""
+    folder = session.output.parent / "downloads"
+    assert (folder / "PIL.py").exists()
+    assert not (folder / "RAN").exists()
+
+
+def test_only_its_user_enters_rays_folder(session: Session) -> None:
+    private = session.token_file.parent
+    assert private in session.folder.parents
+    assert stat.S_IMODE(private.stat().st_mode) == 0o700
+    assert list(session.folder.glob("sockets/*"))
+
+
 def test_at_the_end_the_token_is_gone(tmp_path: Path) -> None:
     script = (
-        "import os\nfrom cluster.token import own_token\n"
-        "with own_token():\n    print(os.environ['RAY_AUTH_TOKEN_PATH'])\n"
+        "import os\nfrom cluster.private_folder import private_folder\n"
+        "from cluster.token import own_token\n"
+        "with private_folder() as folder, own_token(folder):\n"
+        "    print(os.environ['RAY_AUTH_TOKEN_PATH'])\n"
         "assert os.environ['RAY_AUTH_TOKEN'] == 'mine' and 'RAY_AUTH_TOKEN_PATH' not in os.environ"
     )
     end = subprocess.run(
