@@ -18,8 +18,8 @@ from tempfile import TemporaryDirectory, gettempdir
 
 PREFIX = "bottega-"
 LOCK = "in-use"
-"""A file in the folder that its process keeps locked. A number of a process would say less: it comes
-again, and means another one in another container that shares the folder for temporary files."""
+"""A file in the folder that its process keeps locked. A number of a process would say less: it
+comes again, and means another one in another container that shares the temporary folder."""
 
 LONGEST = 36
 """Bytes of the folder's path, so that a socket's path fits the 103 that macOS has for it (Linux:
