@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import struct
 from collections.abc import Sequence
 from errno import EISDIR, ENAMETOOLONG, ENOENT, ENOTDIR
-from io import BytesIO
-from stat import S_ISREG
-from warnings import catch_warnings
 
 import numpy as np
 import numpy.typing as npt
@@ -16,23 +11,15 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from actors.errors import InputError
 from actors.facts import PermanentFailures
+from actors.picture_files import FORMATS, PILLOW_ERRORS, open_picture
 from actors.refinement import Conditioning, Fit
 
 Pictures = npt.NDArray[np.uint8]
 """(rows, height, width, 3), uint8 RGB."""
 
-FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")
-"""The formats that are opened. Pillow knows more, and hands some to other programs (EPS)."""
-
 PERMANENT_ERRNOS = (None, ENOENT, ENOTDIR, EISDIR, ENAMETOOLONG)
 """Errors of a picture that a retry meets again; None: Pillow's own, about the content. Any other
 is the file system's, and may pass."""
-
-PILLOW_ERRORS = (
-    *(OSError, ValueError, SyntaxError, TypeError, LookupError, EOFError, OverflowError),
-    *(struct.error, Image.DecompressionBombWarning, Image.DecompressionBombError),
-)
-"""Everything that Pillow raises for broken files."""
 
 
 def prepared(
@@ -64,11 +51,8 @@ def open_image(image: bytes | str, width: int, height: int, fit: Fit = "crop") -
     with a reason that is the same on every cluster; an OSError where the file system is at fault.
     """
     try:
-        with (
-            catch_warnings(action="error", category=Image.DecompressionBombWarning),
-            Image.open(_file(image), formats=FORMATS) as file,
-        ):
-            picture = _as_rgb(ImageOps.exif_transpose(file))
+        with open_picture(image) as file:
+            picture = _as_rgb(_upright(file))
     except UnidentifiedImageError as error:
         raise InputError(f"the picture is none of {', '.join(FORMATS)}") from error
     except PILLOW_ERRORS as error:
@@ -85,12 +69,12 @@ def open_image(image: bytes | str, width: int, height: int, fit: Fit = "crop") -
     return np.asarray(picture, dtype=np.uint8)
 
 
-def _file(image: bytes | str) -> str | BytesIO:
-    if isinstance(image, bytes):
-        return BytesIO(image)
-    if not S_ISREG(os.stat(image).st_mode):
-        raise ValueError("it is no file")  # a pipe would keep the actor waiting
-    return image
+def _upright(image: Image.Image) -> Image.Image:
+    """Turned as its EXIF data say; as it is where they are broken, which says nothing of pixels."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except PILLOW_ERRORS:
+        return image  # if its pixels are broken, that shows when they are decoded
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
@@ -98,7 +82,10 @@ def _as_rgb(image: Image.Image) -> Image.Image:
         raise ValueError("its pixels are floats; save it with 8 or 16 bits a pixel")
     if image.mode.startswith("I"):
         # Depth maps come in 16 bits a pixel; Pillow would cut off everything above 255.
-        grey = (np.asarray(image, dtype=np.float64) / 257).round().clip(0, 255).astype(np.uint8)
+        values = np.asarray(image, dtype=np.float64)
+        if values.min(initial=0) < 0 or values.max(initial=0) > 65_535:
+            raise ValueError("its pixels need more than 16 bits; save it with 8 or 16 bits a pixel")
+        grey = (values / 257).round().astype(np.uint8)
         return Image.fromarray(grey).convert("RGB")
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")

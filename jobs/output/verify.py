@@ -18,8 +18,8 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
 
+from actors.picture_files import PILLOW_ERRORS, open_picture
 from actors.seeds import row_seed
 from jobs.output.atomic import is_stray, temporary_files
 from jobs.output.columns import IMAGE, ROW_GROUP_ROWS, our_columns
@@ -228,7 +228,7 @@ def _picture(image: dict[str, Any], number: int) -> Iterator[str]:
     if not str(image["path"]).startswith(f"{number:012d}"):
         yield f"it is of another row ({image['path']})"
     try:
-        with Image.open(BytesIO(image["bytes"] or b"")) as picture:
+        with open_picture(image["bytes"] or b"") as picture:
             picture.load()
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except PILLOW_ERRORS as error:
         yield f"it does not decode ({type(error).__name__})"

@@ -281,6 +281,36 @@ def test_a_depth_map_of_16_bits_keeps_its_depths() -> None:
     assert np.abs(opened[..., 0] - depth / 257).max() <= 0.5
 
 
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "TIFF", "AVIF", "HEIF", "JPEG2000"])
+def test_every_format_is_drawn(format: str) -> None:
+    file, red = BytesIO(), Image.new("RGB", (32, 32), (200, 30, 40))
+    red.save(file, format)
+    error = np.abs(open_image(file.getvalue(), 32, 32) - np.asarray(red, int)).max()
+    assert error <= 4  # of what loses something; the others are exact
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "HEIF"])  # AVIF's writer refuses these
+@pytest.mark.parametrize(
+    "broken", [b"", b"no TIFF", b"II*\0\xff\xff\xff\xff", b"MM\0*\0\0\0\b\0\1"]
+)
+def test_good_pixels_with_broken_metadata_are_drawn(format: str, broken: bytes) -> None:
+    """Unturned: what says how to turn them cannot be read."""
+    file, red = BytesIO(), Image.new("RGB", (32, 16), (200, 30, 40))
+    red.save(file, format, exif=b"Exif\0\0" + broken)
+    assert open_image(file.getvalue(), 32, 16).mean(axis=(0, 1)).round()[0] in range(196, 205)
+
+
+def narrow() -> bytes:
+    """Few enough pixels, but in one column."""
+    return png(Image.new("1", (1, 70_000)))
+
+
+def deep() -> bytes:
+    file = BytesIO()
+    Image.fromarray(np.full((4, 4), 1 << 20, np.int32)).save(file, "TIFF")
+    return file.getvalue()
+
+
 def bomb() -> bytes:
     """A tiny file of a picture with too many pixels."""
     return png(Image.new("1", (12_000, 12_000)))
@@ -302,13 +332,15 @@ def floats() -> bytes:
 @pytest.mark.parametrize(
     ("image", "why"),
     [
-        (b"no picture", "the picture is none of PNG, JPEG, WEBP, TIFF, BMP, GIF"),
+        (b"no picture", "the picture is none of PNG, JPEG, WEBP, TIFF, BMP, GIF, AVIF, HEIF"),
         (eps(), "the picture is none of PNG, JPEG, WEBP, TIFF, BMP, GIF"),
         (IMAGES[0][:100], "the picture cannot be read: "),
         ("/nowhere/at/all.png", "^the picture cannot be read: No such file or directory$"),
         ("/dev/null", "^the picture cannot be read: it is no file$"),
         ("/tmp", "^the picture cannot be read: it is no file$"),
         (floats(), "^the picture cannot be read: its pixels are floats"),
+        (deep(), "^the picture cannot be read: its pixels need more than 16 bits"),
+        (narrow(), "^the picture cannot be read: it has 1 x 70,000 pixels; a side may have 65,535"),
         (bomb(), "cannot be read: .*decompression bomb"),
     ],
 )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
 from actors.errors import OutputError
+from actors.picture_files import PILLOW_ERRORS, open_picture
 from jobs.output.folder import OutputFolder
 from jobs.output.pages.totals import totals_of
 from jobs.output.part_file import open_part
@@ -108,7 +108,14 @@ def _pictures(row: dict[str, Any]) -> list[_Picture]:
 
 
 def _open(image: dict[str, Any]) -> Image.Image:
-    return Image.open(BytesIO(image["bytes"])).convert("RGB")
+    try:
+        with open_picture(image["bytes"]) as opened:
+            return opened.convert("RGB")
+    except PILLOW_ERRORS as error:
+        raise OutputError(
+            f"picture {image['path']!r} does not decode ({type(error).__name__}). `bottega verify` "
+            "lists what is wrong with the dataset."
+        ) from error
 
 
 def _draw(name: str, facts: str, sections: list[tuple[str, list[_Tile]]]) -> Image.Image:

@@ -18,8 +18,8 @@ import numpy as np
 import pyarrow.compute as pc
 from jinja2 import Environment, PackageLoader
 from numpy.typing import NDArray
-from PIL import Image
 
+from actors.picture_files import open_picture
 from jobs.output.columns import ROW_GROUP_ROWS
 from jobs.output.folder import OutputFolder
 from jobs.output.pages.totals import totals_of
@@ -172,7 +172,7 @@ def _collect_pairs(file: Path, prompt_column: str, pairs: list[Pair]) -> None:
 
 def _as_url(picture: bytes) -> str:
     """A small copy of a picture, as a data URL."""
-    with Image.open(BytesIO(picture)) as image:
+    with open_picture(picture) as image:
         small = image.convert("RGB")
     small.thumbnail((PICTURE_PIXELS, PICTURE_PIXELS))
     buffer = BytesIO()

@@ -15,6 +15,7 @@ import pytest
 from actors.errors import OutputError
 from jobs.output.columns import ROW_GROUP_ROWS
 from jobs.output.folder import OutputFolder
+from jobs.output.pages.contact_sheet import make_sheet
 from jobs.output.verify import verify
 from jobs.output.writer import write_parquet
 from jobs.resolution import Job
@@ -39,6 +40,10 @@ def folder(whole: Job, tmp_path: Path) -> OutputFolder:
 
 def problems(folder: OutputFolder) -> list[str]:
     return [str(problem) for problem in verify(folder)]
+
+
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n"
+"""Of a dataset that may be somebody else's. Pillow would have Ghostscript draw it."""
 
 
 def rewrite(folder: OutputFolder, index: int, change: Callable[[pa.Table], pa.Table]) -> None:
@@ -166,6 +171,11 @@ def test_rows_in_another_order_are_found(folder: OutputFolder) -> None:
             {"bytes": b"no picture", "path": "000000000004.png"},
             "row 4: image: it does not decode (UnidentifiedImageError)",
         ),
+        (
+            "image",
+            {"bytes": EPS, "path": "000000000004.png"},
+            "row 4: image: it does not decode (UnidentifiedImageError)",
+        ),
     ],
 )
 def test_a_row_that_cannot_be_is_found(
@@ -209,6 +219,15 @@ def test_a_row_against_the_rules_of_its_job_is_found(
             ),
         )
     assert any(said in text for text in problems(folder))
+
+
+def test_a_contact_sheet_refuses_a_picture_of_another_format(folder: OutputFolder) -> None:
+    def strange(images: list[Any]) -> None:
+        images[:] = [{"bytes": EPS, "path": "000000000000.png"}] * len(images)
+
+    rewrite(folder, 0, lambda table: with_values(table, "image", strange))
+    with pytest.raises(OutputError, match=r"'000000000000.png' does not decode .*`bottega verify`"):
+        make_sheet(folder, folder.path / "sheet.png", rows_each=12)
 
 
 def test_a_truncated_picture_is_found(folder: OutputFolder) -> None:
