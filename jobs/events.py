@@ -13,6 +13,7 @@ from jobs.execution.observers import (
     MicroBatchHalved,
     PartCommitted,
     SizesChanged,
+    Stopping,
     StoreMeasured,
 )
 from jobs.execution.progress import Progress
@@ -31,5 +32,6 @@ __all__ = [
     "PartCommitted",
     "Progress",
     "SizesChanged",
+    "Stopping",
     "StoreMeasured",
 ]

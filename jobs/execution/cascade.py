@@ -42,7 +42,7 @@ from jobs.execution.calls import Abandon, Call, Event, Failed, Instruction, Lost
 from jobs.execution.outputs import Made, PartOutputs
 from jobs.execution.row_set import RowSet, batches, lowest, members_among, row_set
 from jobs.execution.row_state import Row, Source, State, best_draws
-from jobs.execution.stages import PICTURE_STAGES, STAGES, OutputKind, Stage
+from jobs.execution.stages import FILE_POOL, PICTURE_STAGES, STAGES, OutputKind, Stage
 from jobs.rules import Rules
 
 Scores = Sequence[tuple[int, float]]
@@ -183,6 +183,15 @@ class Cascade:
     def rows(self) -> list[Row]:
         """Every row as it stands now."""
         return [self._row(number) for number in range(self.num_rows)]
+
+    @property
+    def only_files_left(self) -> bool:
+        """Whether every row is decided: pictures are to be encoded, the part to be committed."""
+        return not self._waiting and not any(
+            rows.ahead | rows.active
+            for stage, rows in self._stages.items()
+            if STAGES[stage].pool != FILE_POOL
+        )
 
     @property
     def num_waiting(self) -> int:

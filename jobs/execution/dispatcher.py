@@ -56,6 +56,10 @@ FILES_AHEAD = 4
 are opened beyond; a student makes one such call a batch, so this is two batches of each, twice."""
 
 
+DRAIN_SECONDS = 20.0
+"""After a stop, the longest wait for the files of rows that are decided. Kubernetes kills a pod
+after 30 s, and the actors and Ray take some to end."""
+
 DRAWING = STAGES[Stage.DRAW].pool
 TAKING = [STAGES[stage].pool for stage in (Stage.SCORE_DRAWN, Stage.REFINE)]
 """The pools whose calls take what was drawn."""
@@ -74,13 +78,17 @@ class Dispatcher:
         should_stop: Callable[[], bool] = lambda: False,
         capacity: Capacity | None = None,
         places: Capacity | None = None,
+        drain_seconds: float = DRAIN_SECONDS,
     ) -> None:
         """`sizes`: actors of each pool. `task_slots`: file tasks that run at once.
 
         The dispatcher calls `should_stop` at every `wait`. `capacity`: the devices that the actors
         share; None keeps the sizes as they are. `places`: the devices of the actors in that case.
+        `drain_seconds`: how long the runner may commit what is decided, after a stop.
         """
         self.job = job
+        self.drain_seconds = drain_seconds
+        self._drains = False
         self.executor = executor
         self.observers = Observers()
         self.observers.add(log_event, only=LOGGED)
@@ -106,7 +114,9 @@ class Dispatcher:
         self.pools.stop()
 
     def send(self, owner: ActivePart, call: Call) -> None:
-        """Queue a call."""
+        """Queue a call; one for an actor is dropped while the job drains."""
+        if self._drains and STAGES[call.stage].pool != FILE_POOL:
+            return
         queued = QueuedCall(owner, call, self.executor.now())
         self._queues[STAGES[call.stage].pool].push(queued)
 
@@ -114,13 +124,20 @@ class Dispatcher:
         """Drop the reference to an output that no call will take."""
         self.budget.release(owner, release.call, release.output)
 
+    def drain(self) -> None:
+        """Give the actors nothing more: from now on `wait` carries out file tasks alone, and a stop
+        does not end it."""
+        self._drains = True
+        for name in self.pools:
+            self._queues[name] = CallQueue()
+
     def wait(self, timeout_seconds: float) -> list[PartEvent]:
         """Feed the pools, and wait for completions: at least one, or none at the timeout.
 
         Raises InterruptedJobError when the user wants to stop, and StalledError when nothing came
         back for the job's `stall_timeout_seconds`.
         """
-        if self._should_stop():
+        if not self._drains and self._should_stop():
             raise InterruptedJobError(
                 "stopped. Finished parts are safe. Run the same command again to continue."
             )

@@ -15,12 +15,13 @@ from time import sleep
 
 from actors.errors import ClusterError, InterruptedJobError, NoPlaceError
 from jobs.execution.calibration import TableRow, score, table
-from jobs.execution.dispatcher import Dispatcher
+from jobs.execution.dispatcher import DRAIN_SECONDS, Dispatcher
 from jobs.execution.executor import Executor
 from jobs.execution.observers import Observer
 from jobs.execution.progress import Progress
 from jobs.execution.resources import Resources
-from jobs.execution.run import retry_job, run_job
+from jobs.execution.run import FIRST, retry_job, run_job
+from jobs.execution.status_reporter import Attempt
 from jobs.resolution import Job
 from jobs.scaling.device import DeviceChoice, choose_device
 from jobs.scaling.initial_sizes import PoolPlans, guess_loads, plan_pools
@@ -49,6 +50,7 @@ def make_dispatcher(
     plans: PoolPlans,
     have: Resources,
     should_stop: Callable[[], bool] = never,
+    drain_seconds: float = DRAIN_SECONDS,
 ) -> Dispatcher:
     """The dispatcher of these pools, whichever executor carries it out."""
     return Dispatcher(
@@ -60,17 +62,21 @@ def make_dispatcher(
         should_stop=should_stop,
         capacity=plans.capacity,
         places=plans.places,
+        drain_seconds=drain_seconds,
     )
 
 
 def dispatcher_on_ray(
-    job: Job, have: Resources, should_stop: Callable[[], bool] = never
+    job: Job,
+    have: Resources,
+    should_stop: Callable[[], bool] = never,
+    drain_seconds: float = DRAIN_SECONDS,
 ) -> Dispatcher:
     """The job's dispatcher on the Ray that this process is connected to."""
     from jobs.execution.ray_executor import RayExecutor
 
     plans = pools_for(job, have)
-    return make_dispatcher(job, RayExecutor(job, plans), plans, have, should_stop)
+    return make_dispatcher(job, RayExecutor(job, plans), plans, have, should_stop, drain_seconds)
 
 
 def with_its_devices(job: Job, have: Resources, should_stop: Callable[[], bool]) -> Resources:
@@ -133,16 +139,20 @@ def run(
     session: Session | None = None,
     extend: bool = False,
     should_stop: Callable[[], bool] = never,
+    drain_seconds: float = DRAIN_SECONDS,
+    attempt: Attempt = FIRST,
 ) -> Progress:
     """Run a job to its end, or from where it stopped; returns how it ended.
 
     observers: called with each event of the job, in this thread. session: entered only if there is
     something to do, after every check; None for the Ray that this process is connected to.
     extend: the input may have grown at its end. should_stop: asked at least twice a second.
-    Raises a UserError before the first part starts, and a JobError when the job cannot end well.
+    drain_seconds: how long what is decided may be committed, after a stop. attempt: for the status
+    beside the dataset. Raises a UserError before the first part starts, and a JobError when the job
+    cannot end well.
     """
-    with _on_ray(job, session, should_stop) as make:
-        return run_job(job, make, observers, extend)
+    with _on_ray(job, session, should_stop, drain_seconds) as make:
+        return run_job(job, make, observers, extend, attempt)
 
 
 def retry(
@@ -151,13 +161,15 @@ def retry(
     observers: Sequence[Observer] = (),
     session: Session | None = None,
     should_stop: Callable[[], bool] = never,
+    drain_seconds: float = DRAIN_SECONDS,
+    attempt: Attempt = FIRST,
 ) -> Progress:
     """Draw the failed rows of a job's output again, into the same parts; returns how it ended.
 
     Every other row keeps its bytes. Arguments and errors are those of `run`.
     """
-    with _on_ray(job, session, should_stop) as make:
-        return retry_job(job, make, observers)
+    with _on_ray(job, session, should_stop, drain_seconds) as make:
+        return retry_job(job, make, observers, attempt)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +210,10 @@ def calibrate(
 
 @contextmanager
 def _on_ray(
-    job: Job, session: Session | None, should_stop: Callable[[], bool]
+    job: Job,
+    session: Session | None,
+    should_stop: Callable[[], bool],
+    drain_seconds: float = DRAIN_SECONDS,
 ) -> Iterator[Callable[[], Dispatcher]]:
     """A function that makes the dispatcher; the session is entered with it, and left at the end."""
     with ExitStack() as stack:
@@ -206,6 +221,6 @@ def _on_ray(
         def make() -> Dispatcher:
             have = stack.enter_context(session) if session else Resources.of_ray()
             have = with_its_devices(job, have, should_stop)
-            return dispatcher_on_ray(job, have, should_stop)
+            return dispatcher_on_ray(job, have, should_stop, drain_seconds)
 
         yield make

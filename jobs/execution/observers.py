@@ -128,6 +128,13 @@ class SizesChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class Stopping:
+    """The job was asked to stop: it opens nothing new and commits what is decided."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class StoreMeasured:
     """Bytes that open parts hold in the object store, and those that they may hold."""
 
@@ -147,6 +154,7 @@ JobEvent = (
     | CallFailed
     | PartCommitted
     | SizesChanged
+    | Stopping
     | StoreMeasured
 )
 

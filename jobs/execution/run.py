@@ -19,12 +19,14 @@ from jobs.execution.dispatcher import Dispatcher
 from jobs.execution.observers import Observer
 from jobs.execution.progress import Progress
 from jobs.execution.runner import Runner, finished_parts
+from jobs.execution.status_reporter import STATUS_KINDS, Attempt, StatusReporter, reporting
 from jobs.identity import claim, continues, is_outdated, write_job
 from jobs.output.heartbeat import heartbeat
 from jobs.output.pages.dataset_card import card
 from jobs.output.pages.report import report
 from jobs.output.patience import patience_in_all, patiently
 from jobs.output.records import describe_calibration
+from jobs.output.status import Work
 from jobs.resolution import Job
 
 log = logging.getLogger("bottega.runner")
@@ -33,6 +35,9 @@ MakeDispatcher = Callable[[], Dispatcher]
 
 Records = dict[int, dict[str, Any]]
 """The records of the parts that are there, by part number."""
+
+FIRST = Attempt()
+"""Of a job that nobody submitted."""
 
 MOST_ROUNDS = 2
 """Times that parts which disappeared are made again. Chosen: a slip, such as a `data/` that was
@@ -44,19 +49,20 @@ def run_job(
     make_dispatcher: MakeDispatcher,
     observers: Sequence[Observer] = (),
     extend: bool = False,
+    attempt: Attempt = FIRST,
 ) -> Progress:
     """Run a job to its end, or from where it stopped; returns how it ended.
 
     make_dispatcher: called only if there is something left to do. observers: beside the log and
-    the timeline. extend: the input may have grown. Raises OutputError for a folder that holds
-    another job, JobError when the job cannot end well.
+    the timeline. extend: the input may have grown. attempt: who runs it, for the status. Raises
+    OutputError for a folder that holds another job, JobError when the job cannot end well.
     """
     claim(job)
     before = continues(job, extend)
     if before is None or extend:
         job.prompts.check_ids()
     decisions = DecisionLog()
-    with _driving(job), decisions.written_on_error(job.output.path):
+    with _driving(job, "run", attempt) as status, decisions.written_on_error(job.output.path):
         if job.prompts.num_rows == 0 and before is None:
             write_job(job, NOTHING_TO_CALIBRATE)
         # An input without rows had nothing to calibrate on.
@@ -69,7 +75,7 @@ def run_job(
                 log.info("the input grew from %d to %d rows", known["rows"], job.prompts.num_rows)
             write_job(job, known["calibration"], replace=True)
         if runner.todo:
-            with _observed(job, make_dispatcher(), observers, decisions) as dispatcher:
+            with _observed(status, make_dispatcher(), observers, decisions) as dispatcher:
                 if known is None:
                     calibration = calibrate(job, dispatcher, decisions).as_json()
                     patiently(
@@ -83,13 +89,17 @@ def run_job(
         else:
             log.info("nothing to do: all %d parts are there", job.prompts.num_parts)
             progress, there = runner.progress(), finished_parts(job)
+        status(progress)
         runner.check_failures()
         _finish(job, there)
     return progress
 
 
 def retry_job(
-    job: Job, make_dispatcher: MakeDispatcher, observers: Sequence[Observer] = ()
+    job: Job,
+    make_dispatcher: MakeDispatcher,
+    observers: Sequence[Observer] = (),
+    attempt: Attempt = FIRST,
 ) -> Progress:
     """Draw the failed rows of finished parts again, into the same parts; returns how it ended.
 
@@ -97,11 +107,11 @@ def retry_job(
     """
     continues(job)
     decisions = DecisionLog()
-    with _driving(job), decisions.written_on_error(job.output.path):
+    with _driving(job, "retry", attempt) as status, decisions.written_on_error(job.output.path):
         runner = Runner(job, retry=True, decisions=decisions)
         if runner.todo:
             job.output.unfinish()
-            with _observed(job, make_dispatcher(), observers, decisions) as dispatcher:
+            with _observed(status, make_dispatcher(), observers, decisions) as dispatcher:
                 runner.run(dispatcher, job.rules(_threshold(job)))
         there = finished_parts(job)
         gone = runner.there - there.keys()
@@ -111,6 +121,7 @@ def retry_job(
                 "drawn again. Find what removes them; `bottega run` makes them again."
             )
         progress = runner.progress()
+        status(progress)
         if progress.parts_done == progress.num_parts:
             _finish(job, there)
         else:
@@ -147,11 +158,15 @@ def _these(parts: Collection[int]) -> str:
 
 
 def _observed(
-    job: Job, dispatcher: Dispatcher, observers: Sequence[Observer], decisions: DecisionLog
+    status: StatusReporter,
+    dispatcher: Dispatcher,
+    observers: Sequence[Observer],
+    decisions: DecisionLog,
 ) -> Dispatcher:
-    """The dispatcher, watched by the decision log and the caller's observers."""
+    """The dispatcher, watched by the status, the decision log and the caller's observers."""
     decisions.now = dispatcher.executor.now
     dispatcher.observers.add(decisions, only=EVENT_KINDS)
+    dispatcher.observers.add(status, only=STATUS_KINDS)
     dispatcher.observers.add(*observers)
     return dispatcher
 
@@ -178,16 +193,16 @@ def _finish(job: Job, there: Records) -> None:
 
 
 @contextmanager
-def _driving(job: Job) -> Iterator[None]:
-    """Warn of other drivers, and sweep the temporary files of dead ones."""
-    with heartbeat(job.output.path) as beating:
+def _driving(job: Job, work: Work, attempt: Attempt) -> Iterator[StatusReporter]:
+    """Warn of other drivers, sweep the temporary files of dead ones, and keep the status."""
+    with heartbeat(job.output.path) as beating, reporting(job, work, attempt) as status:
         for other in beating.others:
             log.warning(
                 "another run writes to %s too (%s). Both may go on, and the dataset will be right, "
                 "but the work is done twice: stop one of them.", job.output.path, other,
             )  # fmt: skip
         job.output.sweep(beating.now)
-        yield
+        yield status
 
 
 def _threshold(job: Job) -> float:

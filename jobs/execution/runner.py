@@ -16,14 +16,14 @@ from collections.abc import Iterable
 from math import isinf
 from typing import Any
 
-from actors.errors import OutputFailedError, TooManyFailuresError
+from actors.errors import InterruptedJobError, OutputFailedError, TooManyFailuresError
 from jobs.execution.active_part import ActivePart
 from jobs.execution.calls import Abandon, Call, Done, Event, Instruction, Release
 from jobs.execution.cascade import Cascade
 from jobs.execution.decision_log import DecisionLog
 from jobs.execution.dispatcher import Dispatcher
 from jobs.execution.estimators import RejectionEstimator
-from jobs.execution.observers import PartCommitted, StoreMeasured
+from jobs.execution.observers import PartCommitted, Stopping, StoreMeasured
 from jobs.execution.progress import PROGRESS_SECONDS, Progress
 from jobs.execution.row_state import best_draws
 from jobs.execution.scaling_controller import ScalingController
@@ -114,7 +114,29 @@ class Runner:
         self._scaling: ScalingController | None = None
 
     def run(self, dispatcher: Dispatcher, rules: Rules) -> None:
-        """Open parts and drive them until every part has its record."""
+        """Open parts and drive them until every part has its record.
+
+        After a stop it commits the parts whose rows are all decided, and raises.
+        """
+        try:
+            self._run(dispatcher, rules)
+        except InterruptedJobError:
+            self._drain(dispatcher)
+            raise
+
+    def _drain(self, dispatcher: Dispatcher) -> None:
+        """Commit the parts of which only files are left, within the dispatcher's limit."""
+        reason = "it was asked to stop: it opens nothing new, and commits what is decided"
+        dispatcher.observers.notify(Stopping(reason))
+        dispatcher.drain()
+        now = dispatcher.executor.now
+        until = now() + dispatcher.drain_seconds
+        while now() < until and any(part.cascade.only_files_left for part in self._open.values()):
+            for owner, event in dispatcher.wait(min(WAIT_SECONDS, until - now())):
+                self._carry_out(owner, owner.handle(event))
+        self._show()
+
+    def _run(self, dispatcher: Dispatcher, rules: Rules) -> None:
         self._dispatcher = dispatcher
         dispatcher.measurements.devices_before = self._devices_before
         self._started = last_shown = dispatcher.executor.now()

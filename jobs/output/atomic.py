@@ -27,7 +27,9 @@ _CLOSED = {errno.EACCES, errno.EPERM, errno.EROFS}
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
 
 _TAG = re.compile(r"(?P<host>[A-Za-z0-9_-]+)\.(?P<pid>[0-9]+)\.[0-9a-f]{8}$")
-_TEMPORARY = re.compile(rf"\.(part-[0-9]{{8}}\.|job\.|README\.|report\.|_SUCCESS).*{_TAG.pattern}")
+_TEMPORARY = re.compile(
+    rf"\.(part-[0-9]{{8}}\.|job\.|status\.|README\.|report\.|_SUCCESS).*{_TAG.pattern}"
+)
 
 
 @dataclass(frozen=True, slots=True)

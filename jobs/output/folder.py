@@ -5,6 +5,7 @@
       data/part-00000000.parquet   rows in input order; nothing in it depends on time or place
       records/part-00000000.json   written last: this makes the part count
       timeline.jsonl               how many actors each pool had, since when, and why
+      status.json                  how the job stands, and when its driver was last heard of
       README.md, report.html       a dataset card, and a page for people
       _SUCCESS                     the sign that every part is there
 
@@ -35,6 +36,9 @@ log = logging.getLogger("bottega.parts")
 
 DECISIONS = "decisions.json"
 """Left by a run that ended with an unforeseen error (jobs/execution/decision_log.py)."""
+
+STATUS = "status.json"
+"""The state of the job (jobs/output/status.py)."""
 
 DRIVERS = ".drivers"
 """The folder of the heartbeats of running drivers (jobs/output/heartbeat.py)."""
@@ -70,7 +74,7 @@ class OutputFolder:
                 raise OutputError(f"output {str(self.path)!r} is a file. Choose a folder.")
             holds = {file.name for file in self.path.iterdir()} if self.path.is_dir() else set()
             # A driver that was killed before its job.json was whole leaves only these.
-            ours = {DRIVERS, *(file.name for file in temporary_files(self.path))}
+            ours = {DRIVERS, STATUS, *(file.name for file in temporary_files(self.path))}
         if holds - ours and self.job_file.name not in holds:
             raise OutputError(
                 f"output {str(self.path)!r} is not empty and has no job.json, so it is not ours to "

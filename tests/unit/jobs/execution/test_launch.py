@@ -40,7 +40,7 @@ class Session:
 def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     """10 rows, carried out on the spot."""
 
-    def make(job: Job, have: Resources, should_stop: Callable[[], bool]) -> Any:
+    def make(job: Job, have: Resources, should_stop: Callable[[], bool], *_: object) -> Any:
         assert have is HAVE
         return LocalDispatcher(job)
 

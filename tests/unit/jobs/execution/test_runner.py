@@ -24,7 +24,7 @@ from jobs.execution.run import retry_job, run_job
 from jobs.execution.runner import Runner
 from jobs.identity import write_job
 from jobs.output.atomic import temporary_files
-from jobs.output.folder import OutputFolder
+from jobs.output.folder import STATUS, OutputFolder
 from jobs.output.growth import rows_changed
 from jobs.output.heartbeat import heartbeat
 from jobs.output.verify import verify
@@ -511,6 +511,7 @@ def test_a_small_file_system_fills_up_and_with_room_the_job_goes_on(tmp_path: Pa
         undisturbed.output.job_file,
         undisturbed.output.part_file(0),
         undisturbed.output.record_file(0),
+        undisturbed.output.path / STATUS,
     )
     pages = 1 + sum(-(-file.stat().st_size // page) for file in first)
     assert undisturbed.output.part_file(1).stat().st_size > page, (
