@@ -13,12 +13,10 @@ def main() -> None:
     # Only now: the verbs import `actors` and `jobs`.
     from actors.errors import BottegaError
     from cluster.cli.app import app
-    from cluster.console import errors
+    from cluster.console import say_error
 
     try:
         app()
     except BottegaError as error:
-        errors.print(
-            f"bottega: {error}", style="red", highlight=False, markup=False, soft_wrap=True
-        )
+        say_error(error)
         sys.exit(error.exit_code)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from cluster import console as terminal
 from cluster.views.progress import duration
 from jobs import Forecast
 
@@ -21,8 +23,7 @@ def show(console: Console, found: Forecast) -> None:
     """Print the whole page."""
     question, plan, prices = found.question, found.plan, found.prices
 
-    def say(line: str) -> None:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    say = partial(terminal.say, to=console)
 
     say(
         f"{question.spec.name}: {plan.num_rows:,} rows on {_gpus(plan.gpus)}, "

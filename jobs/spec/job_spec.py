@@ -220,6 +220,13 @@ class JobSpec(Settings):
             raise ValueError("a URL, where a path of this machine is meant. Mount or copy it")
         return value
 
+    @field_validator("name")
+    @classmethod
+    def _printable(cls, value: str) -> str:
+        if not value.isprintable():
+            raise ValueError("a name is one line of printable characters")
+        return value
+
     @field_validator("max_failed", mode="before")
     @classmethod
     def _fraction_or_count(cls, value: Any) -> Any:

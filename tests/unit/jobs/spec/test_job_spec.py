@@ -161,6 +161,9 @@ def test_own_seconds_replace_a_presets_as_a_whole() -> None:
             {"models": {"preset": "shapes", "teacher": {"strength": 0.6}}},
             "models.teacher.strength: unknown field. Did you mean 'edit.strength' or ",
         ),
+        ({"name": "a\nb"}, "name: a name is one line of printable characters, got 'a\\nb'"),
+        ({"name": "a\x1b[2J"}, "name: a name is one line of printable characters"),
+        ({"name": "a\u202eb"}, "name: a name is one line of printable characters"),
         ({"zzz": 1}, "zzz: unknown field. Valid names: budget, "),
         (
             {"pools": {"teacher": {"gpus_per_actor": 1.5}}},
