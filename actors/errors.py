@@ -7,6 +7,8 @@
     │   ├── OutputError         the output folder
     │   ├── ModelError          a model that is missing, unsafe or does not fit its role
     │   └── ClusterError        Ray is not there, or does not have what the pools ask for
+    ├── StorageError            a folder or an object store says no; those who use it say for whom
+    │   └── MissingError        it has no such file
     └── JobError                the job started and could not end well: exit code 1
         ├── TooManyFailuresError    more rows failed than `max_failed` allows
         ├── PoolFailedError         a kind of actor does not start, or dies again and again
@@ -15,11 +17,13 @@
         ├── NoPlaceError            the cluster had no place for `place_timeout_seconds`
         └── InterruptedJobError     Ctrl-C, SIGTERM or SIGHUP: exit code 130
 
-A message names the value, the rule and the next step, and never a secret. Every error is built from
-one string, so that it survives pickling between processes.
+A message names the value, the rule and the next step, and never a secret. Every error survives
+pickling between processes: all but StorageError are built from one string.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from actors.redact import redact
 
@@ -57,6 +61,24 @@ class ModelError(UserError):
 
 class ClusterError(UserError):
     """Ray cannot be reached, or has too little for the pools."""
+
+
+class StorageError(BottegaError):
+    """A storage's refusal. `where what` is its sentence; `what` ends without a full stop.
+
+    passing: whether it may go away by itself, so that trying again makes sense.
+    """
+
+    def __init__(self, where: str, what: str, passing: bool = False) -> None:
+        super().__init__(f"{where} {what}.")
+        self.where, self.what, self.passing = redact(where), redact(what), passing
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.where, self.what, self.passing)
+
+
+class MissingError(StorageError):
+    """A storage has no file of that name."""
 
 
 class JobError(BottegaError):

@@ -14,6 +14,7 @@ LAYERS = (
     "actors",
     "jobs.spec",
     "jobs.job_id",
+    "jobs.storage",
     "jobs.input",
     "jobs.output",
     "jobs.rules",

@@ -1,0 +1,100 @@
+"""A real S3-compatible object store: Ceph's radosgw, by `ceph.sh`, one for each session.
+
+The first test that needs it installs it, where it is missing and the user is root, and starts it.
+It ends with the session, also with one that is killed: a watcher outlives pytest and stops it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import socket
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).with_name("ceph.sh")
+
+WATCHER = 'while kill -0 "$1" 2>/dev/null; do sleep 1; done; exec bash "$2" stop "$3"'
+
+
+@dataclass(frozen=True)
+class ObjectStoreServer:
+    """endpoint: its URL. folder: logs, data, and the numbers of its processes."""
+
+    endpoint: str
+    key: str
+    secret: str
+    folder: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables by which clients find it."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ACCESS_KEY_ID": self.key,
+            "AWS_SECRET_ACCESS_KEY": self.secret,
+            "AWS_REGION": "us-east-1",
+        }
+
+    def client(self) -> object:
+        """boto3's client, for what only tests do: buckets, users, dangling uploads."""
+        import boto3
+
+        return boto3.client(
+            "s3",
+            endpoint_url=self.endpoint,
+            aws_access_key_id=self.key,
+            aws_secret_access_key=self.secret,
+            region_name="us-east-1",
+        )
+
+
+def object_store_of_session(shared: Path) -> ObjectStoreServer:
+    """The server of this test session. shared: a folder that all its workers have."""
+    with (shared / "object-store.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # not inherited by children: Python opens files so
+        started, folder = shared / "object-store.txt", shared / "object-store"
+        if not started.exists():
+            started.write_text(_start(folder), encoding="utf-8")
+        endpoint, key, secret = started.read_text(encoding="utf-8").split()
+    return ObjectStoreServer(endpoint, key, secret, folder)
+
+
+def _start(folder: Path) -> str:
+    if not all(map(shutil.which, ("radosgw", "ceph-mon", "ceph-osd"))):
+        if os.getuid() != 0:
+            pytest.fail(
+                "these tests need a real object store, Ceph's radosgw, and it is not installed. "
+                f"Install it once with `sudo {SCRIPT} install` (Debian and Ubuntu; 25 s)."
+            )
+        subprocess.run([SCRIPT, "install"], check=True, timeout=600)
+    with (folder.parent / "object-store.log").open("w") as log:
+        run = subprocess.run(
+            [SCRIPT, "start", folder, str(free_port())],
+            check=True, stdout=subprocess.PIPE, stderr=log, text=True, timeout=240,
+        )  # fmt: skip
+    # Workers of xdist are children of the process whose end is the session's.
+    session = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
+    subprocess.Popen(
+        ["bash", "-c", WATCHER, "watcher", str(session), SCRIPT, folder],
+        start_new_session=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    return run.stdout
+
+
+def free_port() -> int:
+    """A port such that the next one is free too: the monitor takes it."""
+    while True:
+        with socket.socket() as one, socket.socket() as other:
+            one.bind(("127.0.0.1", 0))
+            port: int = one.getsockname()[1]
+            try:
+                other.bind(("127.0.0.1", port + 1))
+            except OSError:
+                continue
+        return port
