@@ -38,36 +38,27 @@ class NoiseSchedule:
     levels: Sequence[float]
 
 
-def steps_to_ask_for(strength: float, steps: int, rounding: Rounding = "down") -> int:
-    """The `num_inference_steps` with which diffusers' img2img really takes `steps` steps.
+def strength_for_steps(steps: int, whole_steps: int, rounding: Rounding = "down") -> float:
+    """The `strength` with which diffusers' img2img takes the last `steps` of `whole_steps` steps.
 
-    img2img takes num_inference_steps * strength steps, rounded down (Stable Diffusion, SDXL) or up
-    (the flow-matching pipelines): a call that asks for 10 at strength 0.6 silently takes 6.
-    `strength` is in (0, 1], `steps` at least 1.
-
-    Of the numbers that give `steps`, the one whose first timestep is nearest to `strength`.
-    `n * strength` grows by at most 1 with n, so no number of steps is jumped over; the search also
-    absorbs the rounding of the product.
+    img2img takes whole_steps * strength of them, rounded down (Stable Diffusion, SDXL) or up (the
+    flow-matching pipelines). Half a step on the safe side of that keeps the product's own rounding
+    from mattering.
     """
-    asked = max(1, round(steps / strength))
-    while steps_taken(strength, asked, rounding) < steps:
-        asked += 1
-    while steps_taken(strength, asked, rounding) > steps:
-        asked -= 1
-    return asked
-
-
-def steps_taken(strength: float, asked: int, rounding: Rounding) -> int:
-    """The steps that diffusers' pipelines take of `asked`, by the arithmetic of `get_timesteps`."""
-    if rounding == "down":
-        return min(int(asked * strength), asked)
-    return asked - int(max(asked - min(asked * strength, asked), 0))
+    if steps == whole_steps:
+        return 1.0
+    return (steps + (0.5 if rounding == "down" else -0.5)) / whole_steps
 
 
 def default_steps(strength: float, whole_steps: int) -> int:
     """Steps after a rollback to `strength`, as dense as a whole drawing of `whole_steps`."""
     # 1e-9 is above the rounding of the product: 0.55 * 100 is 55.00000000000001.
     return max(1, ceil(strength * whole_steps - 1e-9))
+
+
+def level_at(strength: float, levels: Sequence[float]) -> float:
+    """The noise at the timestep that is the fraction `strength`, in (0, 1], of all."""
+    return levels[max(0, round(strength * len(levels)) - 1)]
 
 
 def strength_for(level: float, levels: Sequence[float]) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from math import floor
 
 from actors.errors import SpecError
 from actors.models.model_files import ModelFiles
@@ -15,7 +14,7 @@ from actors.rollback import (
     Noise,
     NoiseSchedule,
     default_steps,
-    steps_to_ask_for,
+    level_at,
     strength_for,
 )
 from actors.settings import DiffusionSettings
@@ -32,9 +31,12 @@ takes more steps."""
 TIMED_SCHEDULE = NoiseSchedule("diffusion", len(VARIANCES), VARIANCES)
 """The schedule of stand-ins."""
 
-NEAR_STRENGTH = 0.05
-"""A start nearer than this to the wanted one logs no warning. Chosen: whole steps move most starts
-by less, and a warning for each would teach people to skip warnings."""
+NEAR = 0.05
+"""A start nearer than this to the wanted one, in strength and in noise, logs no warning. Chosen:
+whole steps move most starts by less, and a warning for each would teach people to skip warnings."""
+
+LEVELS: dict[Noise, str] = {"diffusion": "variance", "flow": "sigma", "angle": "angle"}
+"""The name of a noise level, as `rollback` has it."""
 
 
 def planned_refinement(
@@ -77,7 +79,7 @@ def refinement_of(spec: JobSpec, files: ModelFiles | None) -> Refinement:
     schedule = _schedule(files.teacher) if files else TIMED_SCHEDULE
     instructed = files is not None and files.instructed
     planned = planned_refinement(spec, through, instructed, schedule)
-    most = floor(planned.strength * schedule.num_timesteps)
+    most = int(planned.strength * schedule.num_timesteps)
     if planned.steps > most:
         raise SpecError(
             f"teacher_steps: {planned.steps} steps do not fit between the rollback (strength "
@@ -85,14 +87,12 @@ def refinement_of(spec: JobSpec, files: ModelFiles | None) -> Refinement:
             "there. Lower teacher_steps or raise the rollback."
         )
     if planned.strategy == "refine" and files:
-        rounding = files.teacher.family.rounding
-        asked = steps_to_ask_for(planned.strength, planned.steps, rounding)
-        _warn_of_a_far_start("the rollback", "teacher", planned.strength, planned.steps, asked)
+        _log_start("teacher", "the rollback", files.teacher, planned.strength, planned.steps)
     return planned
 
 
 def _schedule(teacher: PipelineFiles[DiffusionSettings]) -> NoiseSchedule:
-    from actors.models.schedulers import schedule_of  # imports torch, which a plan does not need
+    from actors.models.noise_levels import schedule_of  # imports torch, which a plan does not need
 
     return schedule_of(teacher)
 
@@ -126,7 +126,7 @@ def _check_mixing(spec: JobSpec, schedule: NoiseSchedule, name: str, noise: Nois
 
 
 def check_edit(spec: JobSpec, files: ModelFiles) -> None:
-    """Refuse a start that the student's few steps cannot reach; log a warning if they miss it."""
+    """Refuse settings that an editor does not use; log where the student starts."""
     conditioning = conditioning_of(spec.task, spec.edit, spec.control, spec.image_fit)
     if conditioning is None or conditioning.task != "edit":
         return
@@ -138,17 +138,8 @@ def check_edit(spec: JobSpec, files: ModelFiles) -> None:
                 "picture shows. Name the column that describes the result: target_column"
             )
         return
-    from actors.models.schedulers import most_steps
-
-    student, most = spec.models.student, most_steps(files.student)
-    asked = steps_to_ask_for(conditioning.strength, student.steps, files.student.family.rounding)
-    if asked > most:
-        raise SpecError(
-            f"edit.strength: {conditioning.strength:g} in {student.steps} steps needs a schedule "
-            f"of {asked} steps, and the student's has at most {most}. Raise it, or lower "
-            "models.student.steps."
-        )
-    _warn_of_a_far_start("edit.strength", "student", conditioning.strength, student.steps, asked)
+    student = files.student
+    _log_start("student", "edit.strength", student, conditioning.strength, student.settings.steps)
 
 
 def _check_instructed(spec: JobSpec) -> None:
@@ -156,13 +147,20 @@ def _check_instructed(spec: JobSpec) -> None:
         raise SpecError("edit: models that follow instructions do not use it. Leave it out.")
 
 
-def _warn_of_a_far_start(what: str, who: str, strength: float, steps: int, asked: int) -> None:
-    """Log a start that few steps cannot place near `strength`.
+def _log_start(
+    who: str, what: str, files: PipelineFiles[DiffusionSettings], strength: float, steps: int
+) -> None:
+    """Log where `who` really starts, as a warning where that is far from what was asked for."""
+    from actors.models.noise_levels import schedule_of, start_of
 
-    asked: the steps of the whole schedule, of which the model takes the last `steps`.
-    """
-    if abs(steps / asked - strength) > NEAR_STRENGTH:
-        log.warning(
-            "%s is %g; with %d step%s the %s starts at %.2f, the nearest that its schedules have",
-            what, strength, steps, "s" * (steps > 1), who, steps / asked,
-        )  # fmt: skip
+    start, schedule = start_of(files, strength, steps), schedule_of(files)
+    wanted = level_at(strength, schedule.levels)
+    is_far = max(abs(start.level - wanted), abs(start.strength - strength)) > NEAR
+    name = LEVELS[schedule.noise]
+    log.log(
+        logging.WARNING if is_far else logging.INFO,
+        "%s is strength %.3g (%s %.3g); in %d step%s the %s starts at strength %.3g (%s %.3g), the "
+        "nearest that its scheduler has",
+        what, strength, name, wanted, steps, "s" * (steps > 1), who,
+        start.strength, name, start.level,
+    )  # fmt: skip

@@ -7,6 +7,7 @@ pipeline's own `__call__`; encoding and decoding are done here, because the late
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache, partial
 from inspect import signature
 from math import inf
 from typing import Any, Literal, TypeVar
@@ -20,11 +21,12 @@ from actors.errors import ModelError
 from actors.images import Pictures
 from actors.models.batches import best_device, padded
 from actors.models.loading import load_pipeline
+from actors.models.noise_levels import Start, even_sigmas, set_steps, start_of
 from actors.models.pipeline_files import open_pipeline_files
-from actors.models.schedulers import noise_of_each_row, size_shift
+from actors.models.schedulers import noise_of_each_row
 from actors.models.timesteps import mend
 from actors.refinement import Conditioning
-from actors.rollback import steps_to_ask_for
+from actors.rollback import strength_for_steps
 from actors.settings import ControlNetSettings, DiffusionSettings
 
 T = TypeVar("T")
@@ -58,6 +60,8 @@ class Diffusion:
         self.pipe: Any = load_pipeline(files, self.device)
         mend(self.pipe.scheduler)
         self._draws = files.draws
+        self.start_at: Callable[[float, int], Start] = cache(partial(start_of, files))
+        """strength, steps -> where a refinement starts (`actors.models.noise_levels`)."""
         self._refining: Any = None
         self.denoiser = getattr(self.pipe, self.family.denoiser)
         self._evaluated_rows = self._computed_rows = 0
@@ -110,16 +114,20 @@ class Diffusion:
         if self._refining is None:
             self._refining = self.pipe if self.family.instructed else self._image_to_image()
         pipe = self._refining
+        whole = self.start_at(strength, steps).whole_steps
+        skipping = {
+            "strength": strength_for_steps(steps, whole, self.family.rounding),
+            "num_inference_steps": whole,
+        }
 
         def batch(rows: slice, size: int) -> torch.Tensor:
             noise = generators(padded(seeds[rows], size))
             image = torch.stack(padded(list(start[rows]), size))
             image = image.to(self.device, self.denoiser.dtype)
-            asked = steps_to_ask_for(strength, steps, self.family.rounding)
             if self.family.instructed:
-                more = self._from_latents(image, noise, steps, asked)
+                more = self._from_latents(image, noise, steps, whole)
             else:
-                more = {"image": image, "strength": strength, "num_inference_steps": asked}
+                more = {"image": image, **skipping}
             own = self._condition(pipe, conditions, rows, size)
             return self._call(pipe, prompts[rows], noise, more | own)
 
@@ -219,21 +227,18 @@ class Diffusion:
         return arguments
 
     def _from_latents(
-        self, start: torch.Tensor, noise: list[torch.Generator], steps: int, asked: int
+        self, start: torch.Tensor, noise: list[torch.Generator], steps: int, whole: int
     ) -> dict[str, Any]:
         """The arguments that start an editor's pipeline from latents, as image-to-image would.
 
-        At the level of noise from which `steps` of a schedule of `asked` steps are left.
+        At the level of noise from which `steps` of a schedule of `whole` steps are left.
         """
-        sigmas = np.linspace(1.0, 1 / asked, asked)[asked - steps :]
         scheduler = self.pipe.scheduler
-        scheduler.set_timesteps(
-            sigmas=sigmas, **size_shift(scheduler, self.family, self.shape), device=self.device
-        )
-        level = scheduler.sigmas[0].to(start.dtype)
+        set_steps(scheduler, self.family, self.shape, whole, steps)
+        level = scheduler.sigmas[0].to(start.device, start.dtype)
         drawn = randn_tensor(start.shape, noise, self.device, start.dtype)
         latents = self.pipe._pack_latents((1 - level) * start + level * drawn, *start.shape)
-        return {"latents": latents, "sigmas": sigmas.tolist()}
+        return {"latents": latents, "sigmas": even_sigmas(whole)[whole - steps :].tolist()}
 
     def _image_to_image(self) -> Any:
         if not self.family.refines:

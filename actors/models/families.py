@@ -26,12 +26,13 @@ class Family:
     scale above which a step takes `guided_passes` network evaluations; None where the network takes
     the scale as an input. `rounding`: how img2img gets from a strength to steps. `controlnet`: the
     class of the ControlNets that it takes here; `controlnet_img2img`: whether also from a picture.
-    `condition`: the form in which an editor's pipeline takes the picture that it edits by an
-    instruction; None for a family without editors. `own_pixels`: default width and height; None
-    where they follow from the network's `sample_size`. `patch`: latent cells, along a side, that
-    the network takes as one. `most_tokens`: of the prompt, where there is a choice. `by_row`: the
-    prompt's embeddings are as long as the prompt, and a batch is padded to its longest: each row is
-    computed alone, so that it does not depend on its neighbours.
+    `gives_sigmas`: whether the pipeline gives its scheduler the levels of noise, evenly spaced, or
+    only their number. `condition`: the form in which an editor's pipeline takes the picture that it
+    edits by an instruction; None for a family without editors. `own_pixels`: default width and
+    height; None where they follow from the network's `sample_size`. `patch`: latent cells, along a
+    side, that the network takes as one. `most_tokens`: of the prompt, where there is a choice.
+    `by_row`: the prompt's embeddings are as long as the prompt, and a batch is padded to its
+    longest: each row is computed alone, so that it does not depend on its neighbours.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Family:
     denoiser: Literal["unet", "transformer"] = "transformer"
     noise: Noise = "flow"
     rounding: Rounding = "up"
+    gives_sigmas: bool = False
     guidance: Literal["guidance_scale", "true_cfg_scale"] = "guidance_scale"
     doubles_above: float | None = 1.0
     guided_passes: int = 2
@@ -124,6 +126,7 @@ FAMILIES = (
         own_pixels=1024,
         patch=2,
         most_tokens=512,
+        gives_sigmas=True,
     ),
     Family(
         name="flux-kontext",
@@ -133,6 +136,7 @@ FAMILIES = (
         patch=2,
         most_tokens=512,
         condition="latents",
+        gives_sigmas=True,
     ),
     Family(name="sana", text_to_image=("SanaPipeline",), most_tokens=300),
     Family(
@@ -151,6 +155,7 @@ FAMILIES = (
         patch=2,
         most_tokens=512,
         by_row=True,
+        gives_sigmas=True,
     ),
     Family(
         name="qwen-image",
@@ -163,6 +168,7 @@ FAMILIES = (
         patch=2,
         most_tokens=1024,
         by_row=True,
+        gives_sigmas=True,
     ),
     Family(
         name="qwen-image-edit",
@@ -172,6 +178,7 @@ FAMILIES = (
         patch=2,
         by_row=True,
         condition="pictures",
+        gives_sigmas=True,
     ),
 )
 

@@ -1,4 +1,4 @@
-"""Makes a pipeline's scheduler by its settings, and reads how much noise its timesteps have."""
+"""Makes a pipeline's scheduler by its settings; `noise_levels` reads the noise of its steps."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ from inspect import signature
 from typing import Any
 
 import diffusers
-import numpy as np
 import torch
 
 from actors.errors import ModelError
 from actors.models.families import Family, Shape
 from actors.models.pipeline_files import PipelineFiles
-from actors.rollback import NoiseSchedule
 from actors.settings import DiffusionSettings, SchedulerName, SchedulerSettings
 
 CLASSES: dict[SchedulerName, str] = {
@@ -33,6 +31,10 @@ CLASSES: dict[SchedulerName, str] = {
     "tcd": "TCDScheduler",
     "unipc": "UniPCMultistepScheduler",
 }
+
+OURS: dict[str, dict[str, bool]] = {"PNDMScheduler": {"skip_prk_steps": True}}
+"""Class -> options that it has where neither the model nor the job sets them: PNDM's Runge-Kutta
+steps, which Stable Diffusion leaves out too, cannot be entered partway."""
 
 CONFIG = "scheduler/scheduler_config.json"
 
@@ -78,30 +80,8 @@ def as_wanted(scheduler: Any, wanted: SchedulerSettings | None) -> Any:
         )
     if wanted.timesteps and "timesteps" not in signature(kind.set_timesteps).parameters:
         raise ModelError(f"scheduler.timesteps: {name} chooses its own. Leave them out.")
-    return kind.from_config(scheduler.config, **wanted.options)
-
-
-def schedule_of(pipeline: PipelineFiles[DiffusionSettings]) -> NoiseSchedule:
-    """The schedule of a model that draws pictures of its settings' size. Raises ModelError."""
-    family, scheduler = pipeline.family, scheduler_of(pipeline)
-    levels = _noise_levels(scheduler, family, pipeline.shape) if family.refines else []
-    return NoiseSchedule(family.noise, int(scheduler.config.num_train_timesteps), levels)
-
-
-def most_steps(pipeline: PipelineFiles[DiffusionSettings]) -> int:
-    """The most steps that a model's scheduler can make; an LCM's are those it was trained at."""
-    config = scheduler_of(pipeline).config
-    trained, known = config["num_train_timesteps"], config.get("original_inference_steps")
-    return int(min(trained, known or trained))
-
-
-def _noise_levels(scheduler: Any, family: Family, shape: Shape) -> list[float]:
-    if family.noise == "diffusion":
-        return [float(1 - a) for a in scheduler.alphas_cumprod]
-    count = len(scheduler)
-    sigmas = np.linspace(1.0, 1 / count, count)
-    scheduler.set_timesteps(sigmas=sigmas, **size_shift(scheduler, family, shape))
-    return [float(sigma) for sigma in scheduler.sigmas[:count].flip(0)]
+    ours = {k: v for k, v in OURS.get(name, {}).items() if k not in scheduler.config}
+    return kind.from_config(scheduler.config, **{**ours, **wanted.options})
 
 
 def size_shift(scheduler: Any, family: Family, shape: Shape) -> dict[str, float]:

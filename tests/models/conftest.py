@@ -16,6 +16,7 @@ import transformers
 
 from actors.models.diffusion import Diffusion
 from actors.models.pipeline_files import PipelineFiles, open_pipeline_files
+from actors.rollback import strength_for_steps
 from actors.settings import DiffusionSettings
 from tests.models.tiny import build
 
@@ -59,6 +60,15 @@ def settings_for(folder: Path, **fields: Any) -> DiffusionSettings:
 def files_for(folder: Path, **fields: Any) -> PipelineFiles[DiffusionSettings]:
     """The files of a tiny pipeline, opened with the settings of `settings_for`."""
     return open_pipeline_files(settings_for(folder, **fields))
+
+
+def skipping(model: Diffusion, strength: float, steps: int) -> dict[str, Any]:
+    """diffusers' image-to-image arguments for the start that `refine` has (test_rollback.py)."""
+    whole = model.start_at(strength, steps).whole_steps
+    return {
+        "strength": strength_for_steps(steps, whole, model.family.rounding),
+        "num_inference_steps": whole,
+    }
 
 
 @pytest.fixture(scope="session")

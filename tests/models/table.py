@@ -1,6 +1,7 @@
 """The tables of docs/models.md: `python -m tests.models.table` writes them.
 
-From families.json, which the tests of the families measure, and from the presets.
+From families.json, which the tests of the families measure, from diffusers' schedulers, and from
+the presets.
 """
 
 from __future__ import annotations
@@ -8,10 +9,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
+from inspect import signature
 from pathlib import Path
+from typing import Any
 
-from actors.models.families import FAMILIES
+import diffusers
+
+from actors.models.families import FAMILIES, Family, Shape, family_of
+from actors.models.noise_levels import nearest_start, training_levels
 from actors.models.presets import CATALOGUE
+from actors.models.schedulers import CLASSES
+from actors.rollback import strength_for
 from actors.settings import DiffusionSettings
 
 PAGE = Path(__file__).parents[2] / "docs" / "models.md"
@@ -45,7 +53,7 @@ LED = {
 def page() -> str:
     """docs/models.md with its tables written anew."""
     text = PAGE.read_text(encoding="utf-8")
-    for name, lines in (("families", families()), ("presets", presets())):
+    for name, lines in (("families", families()), ("levels", levels()), ("presets", presets())):
         marked = re.compile(rf"(<!-- {name}:[^>]*-->\n).*?(<!-- end -->)", re.DOTALL)
         table = "\n".join(lines)
         text, found = marked.subn(lambda m, table=table: f"{m[1]}{table}\n{m[2]}", text)
@@ -84,6 +92,65 @@ def _cell(figure: float | bool | None) -> str:
     if isinstance(figure, bool):
         return "yes" if figure else "**no**"
     return f"{figure:.0e}" if figure else "0"
+
+
+LEVELS = (0.3, 0.5, 0.7, 0.9)
+"""Asked for in the table of levels."""
+
+STEPS = 15
+
+SPACINGS: tuple[dict[str, Any], ...] = (
+    {"timestep_spacing": "leading"},
+    {"timestep_spacing": "trailing"},
+    {"use_karras_sigmas": True},
+    {"use_exponential_sigmas": True},
+    {"use_beta_sigmas": True},
+)
+
+
+def levels() -> Iterable[str]:
+    """Rows of noise levels asked for and reached, by the schedulers alone, for each of them.
+
+    On the schedules of SDXL and Stable Diffusion 3; test_rollback.py shows that a network starts
+    where this says.
+    """
+    yield f"| scheduler | options | {' | '.join(f'asked {level:g}' for level in LEVELS)} |"
+    yield "|---|---|" + "---|" * len(LEVELS)
+    for name, kind in CLASSES.items():
+        flow = name.startswith("flow")
+        family = family_of(f"StableDiffusion{'3' if flow else 'XL'}Pipeline", PAGE)
+        config = SD3 if flow else SDXL
+        known = signature(getattr(diffusers, kind).__init__).parameters
+        seen = []
+        for options in ({}, *SPACINGS) if flow else SPACINGS:
+            if not set(options) <= set(known):
+                continue
+            reached = list(_reached(kind, {**config, **options}, family))
+            if reached not in seen:  # LCM's have the option of a spacing, and do not use it.
+                seen.append(reached)
+                said = ", ".join(f"{key}: {value}".lower() for key, value in options.items())
+                cells = " | ".join(f"{level:.2f}" for level in reached)
+                yield f"| {name} | {f'`{said}`' if said else '—'} | {cells} |"
+
+
+SDXL = {
+    "num_train_timesteps": 1000,
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "timestep_spacing": "leading",
+    "steps_offset": 1,
+    "skip_prk_steps": True,
+}
+SD3 = {"num_train_timesteps": 1000, "shift": 3.0}
+
+
+def _reached(kind: str, config: dict[str, Any], family: Family) -> Iterable[float]:
+    for level in LEVELS:
+        scheduler = getattr(diffusers, kind).from_config(config)
+        shape = Shape(1024, 1024, 8)
+        strength = strength_for(level, training_levels(scheduler, family, shape))
+        yield nearest_start(scheduler, family, shape, strength, STEPS).level
 
 
 def presets() -> Iterable[str]:

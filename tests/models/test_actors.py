@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from math import floor
 from pathlib import Path
 from shutil import copytree
 from typing import Any
@@ -12,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from diffusers import (
-    AutoPipelineForImage2Image,
     DDIMScheduler,
     DPMSolverMultistepScheduler,
     EulerDiscreteScheduler,
@@ -20,13 +18,12 @@ from diffusers import (
 
 from actors.device_kind import device_kind
 from actors.models.file_reader import FileReader
+from actors.models.noise_levels import schedule_of
 from actors.models.pipeline_files import open_pipeline_files, same_autoencoder
 from actors.models.presets import PRESETS
-from actors.models.schedulers import schedule_of
 from actors.models.timesteps import mend
 from actors.oracle import Oracle
 from actors.refinement import DrawPlan, Refinement
-from actors.rollback import default_steps, steps_to_ask_for
 from actors.student import Student
 from actors.teacher import Teacher
 
@@ -107,22 +104,8 @@ def test_the_teacher_takes_the_steps_that_it_is_told(strength: float, student: S
     latents, _, _ = student.draw(PROMPTS[:1], SEEDS[:1])
     teacher.refine(PROMPTS[:1], SEEDS[:1], [(0, 0)], latents)
     assert len(calls) == 2
-    # And it starts where the strength says, within a step of the schedule it was asked for.
-    asked_step = 1000 * strength / 2
-    assert abs(calls[0] - 1000 * strength) <= asked_step + 1
-
-
-def test_no_strength_changes_the_number_of_steps() -> None:
-    """Every hundredth from 0.05 to 1, from one step to all that there are, by diffusers itself."""
-    teacher = make_teacher(1.0, steps=1)
-    pipe = AutoPipelineForImage2Image.from_pipe(teacher.diffusion.pipe)
-    for strength in (hundredths / 100 for hundredths in range(5, 101)):
-        most = floor(strength * 1000)
-        for steps in {1, 2, 7, default_steps(strength, 25), most // 3, most - 1, most}:
-            asked = steps_to_ask_for(strength, steps)
-            pipe.scheduler.set_timesteps(asked)
-            timesteps, _ = pipe.get_timesteps(asked, strength, "cpu")
-            assert len(timesteps) == steps, (strength, steps, asked)
+    # And it starts where the strength says, within one of these two steps.
+    assert abs(calls[0] - 1000 * strength) <= 1000 * strength / 2 + 1
 
 
 @pytest.mark.parametrize(

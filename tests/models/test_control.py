@@ -16,9 +16,8 @@ from actors.errors import ModelError, SpecError
 from actors.models.file_reader import read_config
 from actors.models.pairing import check_roles, fitted
 from actors.refinement import Conditioning, DrawPlan, Refinement
-from actors.rollback import steps_to_ask_for
 from actors.seeds import stage_seed
-from tests.models.conftest import Folders, Note, files_for
+from tests.models.conftest import Folders, Note, files_for, skipping
 from tests.models.rows import IMAGES, PROMPTS, SEEDS, student_of, teacher_of, worst
 from tests.models.tiny import controlnet
 
@@ -140,9 +139,7 @@ def test_a_controlled_refinement_is_diffusers_image_to_image_with_a_controlnet(
         latents = pipe(
             prompt,
             generator=torch.Generator().manual_seed(stage_seed(seed, "teacher")),
-            strength=0.6,
-            num_inference_steps=steps_to_ask_for(0.6, 4, teacher.diffusion.family.rounding),
-            **{**arguments, "image": begin},
+            **{**arguments, **skipping(teacher.diffusion, 0.6, 4), "image": begin},
         ).images
         theirs.append(teacher.diffusion._unpacked(latents))
     note(led(folder), "refine", worst(ours, theirs))

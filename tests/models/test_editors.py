@@ -23,7 +23,7 @@ from actors.refinement import Conditioning, DrawPlan, Refinement
 from actors.seeds import stage_seed
 from actors.settings import SchedulerName
 from jobs.refinement import as_planned
-from tests.models.conftest import Folders, Note, files_for
+from tests.models.conftest import Folders, Note, files_for, skipping
 from tests.models.rows import PROMPTS, SEEDS, picture, png, student_of, teacher_of, worst
 from tests.models.test_parts import save_lora
 from tests.models.test_tasks import resolved_edit
@@ -229,10 +229,9 @@ def test_a_refined_edit_is_diffusers_inpainting_of_the_whole_picture(
             mask_image=Image.new("L", image.size, 255),
             prompt=prompts[row],
             generator=torch.Generator().manual_seed(noise[row]),
-            strength=0.6,
-            num_inference_steps=8,
             output_type="latent",
             **arguments,
+            **skipping(teacher.diffusion, 0.6, 5),
         ).images
         theirs.append(teacher.diffusion._unpacked(latents))
     note(name, "refine", worst(ours, theirs))

@@ -19,7 +19,7 @@ from actors.errors import ModelError
 from actors.models.diffusion import Diffusion
 from actors.settings import SchedulerSettings, TeacherSettings
 from actors.teacher import Refinement, Teacher
-from tests.models.conftest import Folders, Loaded, Note, settings_for
+from tests.models.conftest import Folders, Loaded, Note, settings_for, skipping
 from tests.models.tiny import BUILDERS, EDITORS
 
 PROMPTS = [
@@ -66,21 +66,24 @@ def plain_draw(name: str, folder: Path, row: int) -> torch.Tensor:
     ).images
 
 
-def plain_refine(name: str, folder: Path, row: int, start: torch.Tensor) -> torch.Tensor:
-    """diffusers' own image-to-image for one prompt, from strength 0.6. start: latents.
+STEPS = 5
 
-    Of 7 steps it takes 4 where it rounds down, and of 8 it takes 5 where it rounds up.
-    """
+
+def plain_refine(
+    name: str, folder: Path, row: int, start: torch.Tensor, skipped: dict[str, Any]
+) -> torch.Tensor:
+    """diffusers' own image-to-image for one prompt. start: latents; skipped: as of `skipping`."""
     pipe: Any = AutoPipelineForImage2Image.from_pipe(DiffusionPipeline.from_pretrained(folder))
     pipe.set_progress_bar_config(disable=True)
     noise = torch.Generator().manual_seed(SEEDS[row])
-    arguments = plain_arguments(name) | {"strength": 0.6, "num_inference_steps": 7}
+    arguments = plain_arguments(name) | skipped
     if name not in ROUNDS_DOWN:
-        arguments |= {"num_inference_steps": 8, "width": 32, "height": 32}
+        arguments |= {"width": 32, "height": 32}
     if name == "z-image":
         # It takes no latents for a picture; but noised ones, which shows the mixing as well.
-        pipe.scheduler.set_timesteps(sigmas=np.linspace(1, 1 / 8, 8))
-        sigma = pipe.scheduler.sigmas[3]
+        whole = skipped["num_inference_steps"]
+        pipe.scheduler.set_timesteps(sigmas=np.linspace(1, 1 / whole, whole))
+        sigma = pipe.scheduler.sigmas[whole - STEPS]
         noised = (1 - sigma) * start + sigma * torch.randn(start.shape, generator=noise)
         arguments |= {"image": torch.zeros(1, 3, 32, 32), "latents": noised}
     else:
@@ -133,16 +136,16 @@ def test_refining_is_diffusers_image_to_image_with_the_same_noise(
 ) -> None:
     model = loaded(name)
     start = start_for(model)
-    taken = 4 if name in ROUNDS_DOWN else 5
-    ours = model.refine(PROMPTS, SEEDS, start, strength=0.6, steps=taken)
+    ours = model.refine(PROMPTS, SEEDS, start, strength=0.6, steps=STEPS)
+    skipped = skipping(model, 0.6, STEPS)
     steps = model.evaluations
     worst = 0.0
     for row in (0, 1, 4):
-        plain = plain_refine(name, folders(name), row, start[row : row + 1])
+        plain = plain_refine(name, folders(name), row, start[row : row + 1], skipped)
         worst = max(worst, difference(ours[row : row + 1], model._unpacked(plain)))
     note(name, "refine", worst)
     passes = model.family.evaluations_per_step(3.0, dict(model.denoiser.config))
-    note(name, "steps of a refinement", steps == taken * passes)
+    note(name, "steps of a refinement", steps == STEPS * passes)
 
 
 @pytest.mark.parametrize("name", REFINING)
@@ -153,7 +156,7 @@ def test_latents_of_any_size_are_not_taken_for_a_picture(name: str, folders: Fol
     """
     model = Diffusion(settings_for(folders(name), batch_size=1).model_copy(update={"width": 36}))
     start = torch.randn(1, start_for(model).shape[1], 16, 18)
-    refined = model.refine(PROMPTS[:1], SEEDS[:1], start, strength=0.05, steps=1)
+    refined = model.refine(PROMPTS[:1], SEEDS[:1], start, strength=0.05, steps=3)
     assert refined.shape == start.shape
     near, far = difference(refined, start), difference(refined, -start)
     assert near < far / 2, "the start is still there"

@@ -9,9 +9,9 @@ import pytest
 
 from actors.errors import UserError
 from actors.models.families import FAMILIES, family_of, shape_of
+from actors.models.noise_levels import schedule_of
 from actors.models.pipeline_files import open_pipeline_files
 from actors.models.presets import PRESETS
-from actors.models.schedulers import schedule_of
 from jobs.identity import identity_of
 from jobs.resolution import Job, resolve
 from jobs.spec.job_spec import make_spec

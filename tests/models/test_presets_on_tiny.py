@@ -20,13 +20,12 @@ from actors.models.file_reader import FileReader
 from actors.models.loading import _place
 from actors.models.presets import CATALOGUE, PRESETS
 from actors.models.schedulers import CLASSES
-from actors.rollback import steps_to_ask_for
 from actors.settings import ControlNetSettings, DiffusionSettings
 from cluster.cli.models import app
 from jobs.refinement import as_planned
 from jobs.resolution import resolve
 from jobs.spec.job_spec import make_spec
-from tests.models.conftest import Folders, files_for, settings_for
+from tests.models.conftest import Folders, files_for, settings_for, skipping
 from tests.models.tiny import EDITORS, controlnet
 
 PROMPT, SEED = "a red cat on a mat", 21
@@ -114,8 +113,7 @@ def test_a_presets_scheduler_draws_and_refines_as_diffusers_does(
         start = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(4))
         ours = model.refine([PROMPT], [SEED], start, 0.6, 7)
         pipe = diffusers.AutoPipelineForImage2Image.from_pipe(pipe)
-        asked = steps_to_ask_for(0.6, 7)
-        arguments |= {"image": start, "strength": 0.6, "num_inference_steps": asked}
+        arguments |= {"image": start, **skipping(model, 0.6, 7)}
     passes = model.family.evaluations_per_step(settings.guidance_scale, dict(model.denoiser.config))
     assert model.evaluations == passes * (settings.steps if "student" in case else 7)
     theirs = pipe(

@@ -17,17 +17,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from actors.errors import InputError, SpecError
+from actors.errors import InputError, ModelError, SpecError
 from actors.images import open_image, prepared
 from actors.models.pairing import check_roles
 from actors.models.presets import PRESETS
 from actors.refinement import Conditioning, DrawPlan, Refinement
-from actors.rollback import steps_to_ask_for
 from actors.seeds import stage_seed
 from actors.student import Student
 from jobs.resolution import Job, resolve
 from jobs.spec.job_spec import make_spec
-from tests.models.conftest import Folders, files_for
+from tests.models.conftest import Folders, files_for, skipping
 from tests.models.rows import IMAGES, PROMPTS, SEEDS, picture, png, student_of, teacher_of, worst
 
 EDITED = ("stable-diffusion", "stable-diffusion-xl", "stable-diffusion-3", "flux", "qwen-image")
@@ -73,20 +72,18 @@ def test_an_edit_is_diffusers_image_to_image_from_the_rows_picture(
     pipe: Any = diffusers.AutoPipelineForImage2Image.from_pipe(
         diffusers.DiffusionPipeline.from_pretrained(folders(name))
     )
-    rounding = student.diffusion.family.rounding
     arguments: dict[str, Any] = {"guidance_scale": 3.0}
     if name == "qwen-image":
         arguments = {"true_cfg_scale": 3.0, "negative_prompt": " "}
-    if rounding == "up":
+    if diffusion.family.rounding == "up":
         arguments |= {"width": 32, "height": 32}
+    arguments |= skipping(diffusion, 0.5, 3)
     theirs = []
     for prompt, seed, image in zip(PROMPTS, SEEDS, IMAGES, strict=True):
         opened = np.asarray(Image.open(BytesIO(image)))[None]
         latents = pipe(
             prompt,
             image=student.diffusion.encode(opened),
-            strength=0.5,
-            num_inference_steps=steps_to_ask_for(0.5, 3, rounding),
             generator=torch.Generator().manual_seed(stage_seed(seed, "student")),
             output_type="latent",
             **arguments,
@@ -197,12 +194,12 @@ def test_a_start_that_the_students_steps_cannot_reach_is_refused(
 ) -> None:
     """A student with LCM knows 50 steps; and few steps have few starts."""
     folder = folders("stable-diffusion")
-    with pytest.raises(SpecError, match=r"edit.strength: 0.05 in 4 steps needs a schedule of 80"):
-        resolved_edit(folder, tmp_path, 0.05, steps=4, scheduler={"name": "lcm"})
+    with pytest.raises(ModelError, match="60 steps: LCMScheduler has at most 50"):
+        resolved_edit(folder, tmp_path, 0.9, steps=60, scheduler={"name": "lcm"})
     assert resolved_edit(folder, tmp_path, 0.5).refinement.strength == 0.5
     assert "edit.strength" not in caplog.text
     resolved_edit(folder, tmp_path, 0.9)
-    assert "edit.strength is 0.9; with 2 steps the student starts at 0.67" in caplog.text
+    assert "edit.strength is strength 0.9 (variance" in caplog.text
 
 
 # ---- the rows' pictures

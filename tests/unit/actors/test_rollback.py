@@ -6,26 +6,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.rollback import Rounding, default_steps, steps_to_ask_for, strength_for
+from actors.rollback import default_steps, level_at, strength_for, strength_for_steps
 
 
-@given(st.floats(0.05, 1.0), st.integers(1, 50))
-def test_the_steps_taken_are_the_steps_wanted(strength: float, steps: int) -> None:
-    asked = steps_to_ask_for(strength, steps)
+@given(st.integers(1, 1000), st.data())
+def test_the_steps_taken_are_the_steps_wanted(whole: int, data: st.DataObject) -> None:
+    steps = data.draw(st.integers(1, whole))
+    strength = strength_for_steps(steps, whole)
+    assert 0 < strength <= 1
     # What StableDiffusionImg2ImgPipeline.get_timesteps does with it.
-    assert min(int(asked * strength), asked) == steps
-    asked = steps_to_ask_for(strength, steps, "up")
+    assert min(int(whole * strength), whole) == steps
+    strength = strength_for_steps(steps, whole, "up")
     # What FluxImg2ImgPipeline.get_timesteps does with it.
-    skipped = int(max(asked - min(asked * strength, asked), 0))
-    assert asked - skipped == steps
+    assert whole - int(max(whole - min(whole * strength, whole), 0)) == steps
 
 
-@given(st.floats(0.05, 1.0), st.integers(1, 50), st.sampled_from(["down", "up"]))
-def test_it_starts_within_a_step_of_the_strength(
-    strength: float, steps: int, rounding: Rounding
-) -> None:
-    asked = steps_to_ask_for(strength, steps, rounding)
-    assert abs(steps / asked - strength) < 1 / asked + 1e-9
+@given(st.integers(1, 1000))
+def test_a_level_and_its_strength_are_one_timestep(timestep: int) -> None:
+    levels = [t / 1000 for t in range(1000)]
+    assert level_at(timestep / 1000, levels) == levels[timestep - 1]
+    assert strength_for(levels[timestep - 1], levels) == timestep / 1000
 
 
 @pytest.mark.parametrize(
