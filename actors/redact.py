@@ -1,7 +1,8 @@
 """Takes secrets out of text, before it is shown, logged or written.
 
 A secret is a password, key or signature in a URL; what follows a name such as `token=` or
-`"secret_key":`; and the value of an environment variable with such a name, wherever it turns up.
+`"secret_key":`; and the value of an environment variable with such a name, wherever it turns up,
+also in base64.
 Rather too much is hidden than too little. The input's own columns are the user's data: nothing
 here touches them.
 """
@@ -11,7 +12,8 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Mapping
+from base64 import b64encode, urlsafe_b64encode
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -39,9 +41,19 @@ _NAMED = re.compile(
     # What is hidden already ends there: `token: 'x'.` and then `token: ***.` keep their full stop.
     r"('[^']*'|\"[^\"]*\"|\*\*\*(?![\w*])|[^\s'\",;&)\]}]+)"
 )
-_SECRETS_NAME = re.compile(rf"(?i){_NAME}$")
+_SECRETS_NAME = re.compile(
+    # The short ones as whole words: not COMPASS, nor a sentence with "pass: 2 of 3" in it.
+    rf"(?i)(?:{_NAME}|(?:^|[_.-])(?:pat|pass|auth)|(?:^|[_.-])(?:dsn|webhook)(?:[_-]?ur[il])?)$"
+)
+_REFERENCES = ("env:", "file:")
+"""They say where a secret is (actors/secret_references.py); whoever reads them needs to know."""
 _NO_SECRETS = {"PWD", "OLDPWD"}
 """Variables of every shell with working folders in them: paths must stay readable."""
+
+
+def is_secrets_name(name: str) -> bool:
+    """Whether a field, an option or an environment variable of this name holds a secret."""
+    return bool(_SECRETS_NAME.search(name)) and name not in _NO_SECRETS
 
 
 def has_secret_url(text: str) -> bool:
@@ -76,7 +88,9 @@ def redacted(value: Any, environment: Mapping[str, str] = os.environ) -> Any:
         case Mapping():
             return {
                 redact(str(name), environment): HIDDEN
-                if isinstance(below, str) and _SECRETS_NAME.search(str(name))
+                if isinstance(below, str)
+                and is_secrets_name(str(name))
+                and not below.startswith(_REFERENCES)
                 else redacted(below, environment)
                 for name, below in value.items()
             }
@@ -91,10 +105,23 @@ def _secret_values(environment: Mapping[str, str]) -> list[str]:
     values = {
         form
         for name, value in environment.items()
-        if len(value) >= SHORTEST_VALUE and _SECRETS_NAME.search(name) and name not in _NO_SECRETS
-        for form in (value, quote(value, safe=""))
+        if len(value) >= SHORTEST_VALUE and is_secrets_name(name)
+        for form in (value, quote(value, safe=""), *_in_base64(value.encode()))
     }
     return sorted(values, key=lambda value: (-len(value), value))
+
+
+def _in_base64(value: bytes) -> Iterator[str]:
+    """What the value looks like inside of something longer, such as `user:password`, in base64.
+
+    Three bytes make four characters, so there are three forms, by the place where it begins; each
+    without the characters at its ends, which hold bits of its neighbours.
+    """
+    for before in range(3):
+        bits = 8 * before, 8 * (before + len(value))
+        inside = slice(-(-bits[0] // 6), bits[1] // 6)
+        for encode in (b64encode, urlsafe_b64encode):
+            yield encode(bytes(before) + value).decode()[inside]
 
 
 class RedactingFilter(logging.Filter):

@@ -246,7 +246,9 @@ class ScorerSettings(Settings):
     allow_pickle: bool = Field(default=False, description=ALLOW_PICKLE)
     dtype: DType = Field(default="float32", description="Precision of the weights.")
     options: dict[str, str | int | float | bool] = Field(
-        default_factory=dict, description="For a class of your own: its keyword arguments."
+        default_factory=dict,
+        description="For a class of your own: its keyword arguments. A secret (token, password, "
+        "api_key, ...) is named by its place, `env:NAME` or `file:PATH`, and read by the actor.",
     )
 
     @property

@@ -17,8 +17,9 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 from actors.errors import SpecError
 from actors.models.presets import CATALOGUE, PRESETS
 from actors.pool_settings import PoolsSettings
-from actors.redact import has_secret_url
+from actors.redact import has_secret_url, is_secrets_name
 from actors.refinement import Fit
+from actors.secret_references import is_reference
 from actors.seeds import MAX_SEED
 from actors.settings import ModelSettings
 from actors.strict import Settings
@@ -341,7 +342,18 @@ def make_spec(fields: dict[str, Any], where: str = "job") -> JobSpec:
 
 def _refuse_secrets(fields: dict[str, Any], where: str) -> None:
     """A job file is copied and shown around, and so is job.json: neither is a place for keys."""
-    found = sorted(path for path, text in _texts(fields) if has_secret_url(text))
+    texts = list(_texts(fields))
+    named = sorted(
+        path
+        for path, text in texts
+        if is_secrets_name(path.rpartition(".")[2]) and not is_reference(text)
+    )
+    if named:
+        raise SpecError(
+            f"{where}: a job file is no place for secrets, such as {', '.join(named)} by the name. "
+            "Give the place where it is: env:NAME_OF_A_VARIABLE or file:/path/of/a/file."
+        )
+    found = sorted(path for path, text in texts if has_secret_url(text))
     if found:
         raise SpecError(
             f"{where}: {', '.join(found)}: a URL with a key or a password in it. Write it without, "

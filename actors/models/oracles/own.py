@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actors.errors import ModelError
+from actors.secret_references import with_secrets
 from actors.settings import ORACLE_KINDS, ScorerSettings
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class OwnOracle:
             )
         self.kind = settings.kind
         path = {"path": settings.path} if settings.path else {}
-        self.oracle: Any = found(**path, **settings.options)
+        self.oracle: Any = found(**path, **with_secrets(settings.options))
 
     def score(self, prompts: Sequence[str], pictures: Pictures) -> list[float]:
         """See `Scorer`."""

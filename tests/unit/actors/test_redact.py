@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import string
+from base64 import b64encode, urlsafe_b64encode
+from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
 from time import perf_counter
@@ -214,3 +216,41 @@ def test_long_text_takes_no_longer_than_it_must(text: str) -> None:
 def test_the_working_folder_is_no_secret() -> None:
     where = {"PWD": "/home/me/project", "OLDPWD": "/home/me/other", "DB_PWD": "correct-horse"}
     assert redact("/home/me/project/out correct-horse", where) == "/home/me/project/out ***"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "PGPASSWORD", "GITHUB_PAT", "MYSQL_PASS", "PASS"),
+        *("SENTRY_DSN", "SLACK_WEBHOOK", "SLACK_WEBHOOK_URL", "db.dsn", "registry-auth"),
+    ],
+)
+def test_the_value_of_a_variable_named_like_a_secret_goes(name: str) -> None:
+    assert redact(f"it says {SECRET}.", {name: SECRET}) == f"it says {HIDDEN}."
+
+
+@pytest.mark.parametrize("name", ["PATH", "COMPASS", "BYPASS", "PATTERN", "AUTHOR", "PWD", "DSNS"])
+def test_the_value_of_another_variable_stays(name: str) -> None:
+    assert redact("it says /usr/local/bin.", {name: "/usr/local/bin"}) == "it says /usr/local/bin."
+
+
+@given(
+    secret=st.binary(min_size=8, max_size=40).map(lambda raw: raw.hex()),
+    before=st.text(string.ascii_letters, max_size=7),
+    after=st.text(string.ascii_letters, max_size=7),
+    encode=st.sampled_from([b64encode, urlsafe_b64encode]),
+)
+def test_a_known_secret_goes_in_base64_too(
+    secret: str, before: str, after: str, encode: Callable[[bytes], bytes]
+) -> None:
+    """Also behind a user's name, as in a header of HTTP."""
+    shown = encode(f"{before}:{secret}:{after}".encode()).decode()
+    clean = redact(f"sent {shown} away", {"HF_TOKEN": secret})
+    assert HIDDEN in clean
+    # What is left are the neighbours, and a few bits of the secret's first and last byte.
+    assert len(clean) <= len("sent  away") + len(HIDDEN) + 4 * (len(before) + len(after) + 8) // 3
+
+
+def test_the_place_of_a_secret_is_none() -> None:
+    options = {"token": "env:LABELS", "password": "file:/run/secrets/db", "api_key": SECRET}
+    assert redacted(options, {}) == {**options, "api_key": HIDDEN}

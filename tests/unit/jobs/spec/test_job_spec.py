@@ -249,3 +249,26 @@ def test_a_job_file_that_holds_itself_does_not_hang() -> None:
     fields["pools"] = fields
     with pytest.raises(SpecError):
         spec(**fields)
+
+
+def own_oracle(**options: str | int) -> dict[str, Any]:
+    oracle = {"kind": "mine:Mine", "options": options}
+    return {"input": "p.csv", "output": "out", "models": {"preset": "shapes", "oracle": oracle}}
+
+
+@pytest.mark.parametrize("name", ["token", "hf_token", "password", "api_key", "db_dsn", "pass"])
+@pytest.mark.parametrize("value", ["hunter2", "***", "env:", "file:", ""])
+def test_a_job_file_holds_no_secret(name: str, value: str) -> None:
+    with pytest.raises(SpecError, match=f"models.oracle.options.{name} by the name.*env:NAME") as e:
+        make_spec(own_oracle(**{name: value}))
+    assert "hunter2" not in str(e.value)
+
+
+def test_a_job_file_names_a_secrets_place() -> None:
+    options = {
+        "token": "env:LABELS",
+        "key": "file:/run/secrets/key",
+        "max_tokens": 77,
+        "path_": "x",
+    }
+    assert make_spec(own_oracle(**options)).models.oracle.options == options
