@@ -19,10 +19,10 @@ demo: $(STAMP)
 # tests/conftest.py says which tests stay together on a worker, and in which order.
 PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder
 
-test: $(STAMP) lint
+test: $(STAMP) $(BIN)/promtool lint
 	$(PYTEST) -m 'not slow' --durations 10
 
-test-all: $(STAMP) lint
+test-all: $(STAMP) $(BIN)/promtool lint
 	$(PYTEST) --durations 50
 
 lint: $(STAMP)
@@ -63,6 +63,10 @@ ray-data-sweep: $(STAMP)
 # Kill actors, nodes and drivers during a job, for so long, and compare every byte.
 chaos: $(STAMP)
 	$(BIN)/python -m tests.chaos --seconds $(SECONDS)
+
+# A real Prometheus for the tests of the metrics.
+$(BIN)/promtool: | $(STAMP)
+	tests/cluster/get_prometheus.sh $(BIN)
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -3,39 +3,88 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from enum import StrEnum
 
 from rich.console import Console
 from rich.logging import RichHandler
 
-from actors.redact import RedactingFilter
+from actors.redact import RedactingFilter, redact
 from cluster.printable import OneLineFilter, one_line
 
 console = Console()
 errors = Console(stderr=True)
+log = logging.getLogger("bottega")
+
+
+class LogFormat(StrEnum):
+    """How the log is written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+def _is_json() -> bool:
+    from cluster.json_log import JobFormatter
+
+    return any(isinstance(handler.formatter, JobFormatter) for handler in log.handlers)
 
 
 def say(line: str, to: Console = console, style: str | None = None) -> None:
-    """Print one line as it is: what looks like markup to rich stays, and nothing is wrapped."""
-    to.print(one_line(line), style=style, highlight=False, markup=False, soft_wrap=True)
+    """Print one line as it is: what looks like markup to rich stays, and nothing is wrapped.
+
+    With a log in JSON the line is one more of its objects.
+    """
+    if _is_json():
+        log.info("%s", line)
+    else:
+        to.print(one_line(line), style=style, highlight=False, markup=False, soft_wrap=True)
 
 
 def say_error(error: Exception) -> None:
-    """Show a user's mistake on standard error, in its own lines."""
+    """Show a user's mistake on standard error, in its own lines; a log in JSON gets it as one."""
+    if _is_json():
+        log.error("bottega: %s", error)
+        return
     for line in f"bottega: {error}".split("\n"):
         say(line, errors, style="red")
 
 
-def log_to_console(verbose: bool) -> None:
-    """Show the log: warnings on a terminal, and every decision with `verbose` or in a file."""
+def lines_of_log() -> Callable[[str], None] | None:
+    """What takes the lines of a view where the log is JSON; None where the console shows it."""
+    return say if _is_json() else None
+
+
+def name_job(name: str) -> None:
+    """The job of the log's lines from now on, where they have a field for it."""
+    from cluster.json_log import JobFormatter
+
+    for handler in log.handlers:
+        if isinstance(handler.formatter, JobFormatter):
+            handler.formatter.job = redact(name)
+
+
+def log_to_console(verbose: bool, log_format: LogFormat = LogFormat.TEXT) -> None:
+    """Show the log: warnings on a terminal, and every decision with `verbose` or in a file.
+
+    In JSON it has every decision, on standard output, with all that the command says beside it.
+    """
     handler: logging.Handler
-    if console.is_terminal:
+    as_json = log_format is LogFormat.JSON
+    if as_json:
+        from cluster.json_log import JobFormatter
+
+        handler = logging.StreamHandler(console.file)
+        handler.setFormatter(JobFormatter())
+    elif console.is_terminal:
         handler = RichHandler(console=console, show_path=False, show_level=False)
     else:
         # A file is read later and searched: whole lines, each with its date.
         handler = logging.StreamHandler(console.file)
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     handler.addFilter(RedactingFilter())
-    handler.addFilter(OneLineFilter())
-    logger = logging.getLogger("bottega")
-    logger.handlers = [handler]
-    logger.setLevel(logging.INFO if verbose or not console.is_terminal else logging.WARNING)
+    if not as_json:  # JSON has its own way to write a line break
+        handler.addFilter(OneLineFilter())
+    log.handlers = [handler]
+    everything = verbose or as_json or not console.is_terminal
+    log.setLevel(logging.INFO if everything else logging.WARNING)

@@ -53,6 +53,11 @@ def ray_session(
         yield have
 
 
+def is_attached(address: str | None) -> bool:
+    """Whether `ray_session` attaches to a Ray that runs already, and does not start one here."""
+    return (address or os.environ.get(ADDRESS) or LOCAL) != LOCAL
+
+
 def _where(address: str) -> str:
     import ray
 

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from cluster.console import say
+
 app = typer.Typer(
     help="Write a job, or a dataset, in the form that another tool reads.",
     no_args_is_help=True,
@@ -30,3 +32,14 @@ def cron(job_file: JobFileArgument, schedule: ScheduleOption = "0 3 * * *") -> N
     load_spec(job_file)
     log = job_file.resolve().with_suffix(".log")
     sys.stdout.write(crontab_line(command_of(job_file), schedule, log) + "\n")
+
+
+@app.command()
+def prometheus(
+    folder: Annotated[Path, typer.Argument(help="Where the files go; it is made.")],
+) -> None:
+    """Write the configuration and alerts for Prometheus, and the dashboard for Grafana."""
+    from cluster.exports.monitoring import write_monitoring
+
+    for file in write_monitoring(folder):
+        say(str(file))

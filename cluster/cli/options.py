@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from actors.errors import SpecError
+from cluster.console import LogFormat
 from jobs import JobSpec, load_spec, make_spec
 
 JobFile = Annotated[
@@ -33,6 +34,19 @@ RefineOption = Annotated[
 AddressOption = Annotated[
     str | None,
     typer.Option("--address", help="A Ray, `auto` or `local`. Default: RAY_ADDRESS, or local."),
+]
+MetricsPortOption = Annotated[
+    int | None,
+    typer.Option(
+        "--metrics-port",
+        help="Serve metrics for Prometheus at this port of 127.0.0.1 (docs/metrics.md).",
+        min=1,
+        max=65535,
+    ),
+]
+LogFormatOption = Annotated[
+    LogFormat,
+    typer.Option("--log-format", help="`json`: one object a line, with job, host and process."),
 ]
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Log every decision.")]
 OutputFolderArgument = Annotated[Path, typer.Argument(help="The output folder of a job.")]

@@ -12,6 +12,8 @@ from cluster.cli.options import (
     AddressOption,
     ColumnOption,
     JobFile,
+    LogFormatOption,
+    MetricsPortOption,
     ModelsOption,
     OutputFolderArgument,
     OutputOption,
@@ -20,7 +22,7 @@ from cluster.cli.options import (
     VerboseOption,
     spec_from,
 )
-from cluster.console import console, log_to_console, say
+from cluster.console import LogFormat, console, lines_of_log, log_to_console, name_job, say
 from cluster.signals import stopping, stopping_at_once
 
 
@@ -35,25 +37,30 @@ def run(
         bool, typer.Option("--extend", help="Go on with an input that only grew at its end.")
     ] = False,
     address: AddressOption = None,
+    metrics_port: MetricsPortOption = None,
+    log_format: LogFormatOption = LogFormat.TEXT,
     verbose: VerboseOption = False,
 ) -> None:
     """Run a job. Stop it with Ctrl-C; the same command continues it."""
-    from cluster.session import ray_session
+    from cluster.metrics.of_job import metrics_of
+    from cluster.session import is_attached, ray_session
     from cluster.views.progress import JobView, duration
     from jobs import open_output, resolve
     from jobs import run as run_job
 
-    log_to_console(verbose)
+    log_to_console(verbose, log_format)
     spec = spec_from(job_file, prompts, prompt_column, models, output, refine)
+    name_job(spec.name)
+    metrics = metrics_of(spec.name, attached=is_attached(address), port=metrics_port)
     with stopping() as stopped:
         with stopping_at_once():
             job = resolve(spec)
         say(f"{job.spec.name}: {job.prompts.num_rows:,} prompts -> {job.output.path}")
-        with JobView(job.spec.name, console) as view:
+        with JobView(job.spec.name, console, lines_of_log()) as view:
             end = run_job(
                 job,
-                observers=[view],
-                session=ray_session(address, say),
+                observers=[view, metrics],
+                session=metrics.around(ray_session(address, say)),
                 extend=extend,
                 should_stop=stopped,
             )
@@ -111,23 +118,31 @@ def calibrate(
 def retry(
     folder: OutputFolderArgument,
     address: AddressOption = None,
+    metrics_port: MetricsPortOption = None,
+    log_format: LogFormatOption = LogFormat.TEXT,
     verbose: VerboseOption = False,
 ) -> None:
     """Draw the failed rows again, into the same parts; every other row keeps its bytes."""
-    from cluster.session import ray_session
+    from cluster.metrics.of_job import metrics_of
+    from cluster.session import is_attached, ray_session
     from cluster.views.progress import JobView
     from jobs import open_output, resolve
     from jobs import retry as retry_job
 
-    log_to_console(verbose)
+    log_to_console(verbose, log_format)
     output = open_output(folder)
+    name_job(output.spec.name)
+    metrics = metrics_of(output.spec.name, attached=is_attached(address), port=metrics_port)
     failed = output.progress().failed_rows
     with stopping() as stopped:
         with stopping_at_once():
             job = resolve(output.spec)
-        with JobView(job.spec.name, console) as view:
+        with JobView(job.spec.name, console, lines_of_log()) as view:
             end = retry_job(
-                job, observers=[view], session=ray_session(address, say), should_stop=stopped
+                job,
+                observers=[view, metrics],
+                session=metrics.around(ray_session(address, say)),
+                should_stop=stopped,
             )
     say(f"{failed:,} rows had failed, {end.failed_rows:,} still do")
     if end.parts_done < end.num_parts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from time import monotonic
 from types import TracebackType
 
@@ -21,14 +22,17 @@ PLAIN_SECONDS = 10.0
 class JobView:
     """A context manager, and an observer of a job that shows its progress."""
 
-    def __init__(self, name: str, console: Console) -> None:
-        self._name = name
-        self._console = console
+    def __init__(
+        self, name: str, console: Console, log: Callable[[str], None] | None = None
+    ) -> None:
+        """`log`: takes the lines in place of the console, on which nothing is shown then."""
+        self._name, self._console, self._log = name, console, log
+        self._is_live = console.is_terminal and log is None
         self._live = Live(console=console, refresh_per_second=4, transient=True)
         self._next_line = 0.0
 
     def __enter__(self) -> JobView:
-        if self._console.is_terminal:
+        if self._is_live:
             # Shown until the first progress comes: Ray and the actors take a while to start.
             self._live.update(Spinner("dots", Text(f"{self._name}: starting")))
             self._live.start(refresh=True)
@@ -47,10 +51,13 @@ class JobView:
         if not isinstance(event, Progress):
             return
         progress = event
-        if self._console.is_terminal:
+        if self._is_live:
             self._live.update(render(self._name, progress))
         elif monotonic() >= self._next_line:
             self._next_line = monotonic() + PLAIN_SECONDS
+            if self._log:
+                self._log(line(progress))
+                return
             # Brackets are markup to rich, and would vanish with what is in them.
             self._console.print(line(progress), soft_wrap=True, highlight=False, markup=False)
 

@@ -80,6 +80,13 @@ class ActorPools(Mapping[str, Pool]):
         """The devices that can be had now, to be dealt out; None if the sizes stay."""
         return (self.now_had or self.devices) if self._balanced else None
 
+    def gpus(self, name: str) -> float:
+        """GPUs that the actors of a pool hold; 0 where they compute on cores."""
+        if self.devices is None or self.devices.unit != "GPU":
+            return 0.0
+        pool = self._pools[name]
+        return self.devices.shares[name] * (len(pool.actors) - pool.num_waiting)
+
     @property
     def is_loading(self) -> bool:
         """Whether any actor loads. One that waits for its place does not."""

@@ -210,6 +210,7 @@ class Dispatcher:
                 queued=self.queued(name),
                 leaving=pool.num_leaving,
                 waiting=pool.num_waiting,
+                gpus=self.pools.gpus(name),
             )
             for name, pool in self.pools.items()
         ]

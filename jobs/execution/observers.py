@@ -104,11 +104,16 @@ class CallFailed:
 
 @dataclass(frozen=True, slots=True)
 class PartCommitted:
-    """A part is in the dataset. `failed_rows`: by the row's number in the input, the reason."""
+    """A part is in the dataset. `failed_rows`: by the row's number in the input, the reason.
+
+    `outcomes`: the part's rows that this run decided, by what became of them: `accepted`,
+    `refined`, `unrefinable` (rejected, and the teacher made no picture), `failed`.
+    """
 
     part: int
     record: Mapping[str, Any]
     failed_rows: Mapping[int, str]
+    outcomes: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

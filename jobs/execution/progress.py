@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from jobs.spec.sample import refined_interval
+
 PROGRESS_SECONDS = 0.25
 """Between two looks at the progress: people see the live view move without jerks."""
 
@@ -12,7 +14,7 @@ PROGRESS_SECONDS = 0.25
 class PoolView:
     """The state of a pool: its wanted `size`, and how many actors are ready, busy, leaving.
 
-    `waiting`: actors that wait for a place on a node.
+    `waiting`: actors that wait for a place on a node. `gpus`: that its actors hold now.
     """
 
     name: str
@@ -22,6 +24,7 @@ class PoolView:
     queued: int
     leaving: int = 0
     waiting: int = 0
+    gpus: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +68,18 @@ class Progress:
         """Of the rows that this run judged."""
         accepted = self.judged_rows - self.rejected_rows
         return accepted / self.judged_rows if self.judged_rows else 0.0
+
+    @property
+    def rejected_fraction(self) -> float:
+        """Of the rows that this run judged."""
+        return self.rejected_rows / self.judged_rows if self.judged_rows else 0.0
+
+    @property
+    def rejected_interval(self) -> tuple[float, float]:
+        """Which fraction of all rows is rejected: the 95 % interval that the judged rows give."""
+        if not self.judged_rows:
+            return 0.0, 1.0
+        return refined_interval(self.rejected_fraction, self.judged_rows, self.num_rows)
 
     @property
     def refined_fraction(self) -> float:

@@ -25,7 +25,7 @@ from jobs.execution.dispatcher import Dispatcher
 from jobs.execution.estimators import RejectionEstimator
 from jobs.execution.observers import PartCommitted, Stopping, StoreMeasured
 from jobs.execution.progress import PROGRESS_SECONDS, Progress
-from jobs.execution.row_state import best_draws
+from jobs.execution.row_state import State, best_draws
 from jobs.execution.scaling_controller import ScalingController
 from jobs.execution.stages import Stage
 from jobs.input.prompts import MAX_PART_BYTES, Part
@@ -298,7 +298,9 @@ class Runner:
         self._unrefinable_rows += owner.record.get(UNREFINABLE, 0)
         self._counts += _count_rows(cascade)
         failed = {part.first_row + row: why for row, why in sorted(cascade.errors.items())}
-        self._dispatcher.observers.notify(PartCommitted(part.index, owner.record, failed))
+        self._dispatcher.observers.notify(
+            PartCommitted(part.index, owner.record, failed, _outcomes(cascade))
+        )
         self.check_failures()
 
     # ---- how many parts are open
@@ -396,3 +398,14 @@ def _count_rows(cascade: Cascade) -> Counter[str]:
         rejected=cascade.num_rejected,
         refined=cascade.num_refined + cascade.num_unrefinable,
     )
+
+
+def _outcomes(cascade: Cascade) -> dict[str, int]:
+    """What became of the rows of a part that this run decided; see `PartCommitted`."""
+    states = Counter(row.state for row in cascade.rows)
+    return {
+        "accepted": states[State.ACCEPTED],
+        "refined": states[State.REJECTED] - cascade.num_unrefinable,
+        "unrefinable": cascade.num_unrefinable,
+        "failed": states[State.FAILED],
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from io import StringIO
@@ -33,3 +34,32 @@ def test_a_log_in_a_file_has_whole_lines_with_their_date(monkeypatch: pytest.Mon
     logging.getLogger("bottega.pool").info("student: %s", "word " * 40)
     (line,) = shown.getvalue().splitlines()
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d student: (word ){40}", line)
+
+
+def test_a_log_in_json_has_an_object_a_line_and_nothing_beside_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = StringIO()
+    logger = logging.getLogger("bottega")
+    monkeypatch.setattr(cluster.console, "console", Console(file=shown, width=40))
+    monkeypatch.setattr(logger, "handlers", [])
+    monkeypatch.setattr(logger, "level", logger.level)
+    cluster.console.log_to_console(verbose=False, log_format=cluster.console.LogFormat.JSON)
+    cluster.console.say("two\nlines, [bold], 100 %d")
+    cluster.console.name_job("of s3://AKIA:wJalrXUtnFEMI/K7@bucket/p")
+    try:
+        raise ValueError("password: hunter2hunter2")
+    except ValueError:
+        logging.getLogger("bottega.pool").exception("ä: %s", "s3://AKIA:wJalrXUtnFEMI/K7@b/p")
+    cluster.console.say_error(ValueError("no"))
+    first, second, third = (json.loads(line) for line in shown.getvalue().splitlines())
+    assert first["message"] == "two\nlines, [bold], 100 %d"
+    assert (first["level"], first["job"], first["logger"]) == ("info", "", "bottega")
+    assert second["message"] == "ä: s3://***@b/p"
+    assert second["job"] == "of s3://***@bucket/p"
+    assert "ValueError" in second["exc_info"]
+    assert "hunter2" not in shown.getvalue()
+    assert "AKIA" not in shown.getvalue()
+    assert (third["level"], third["message"]) == ("error", "bottega: no")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", first["time"])
+    assert capsys.readouterr().err == ""

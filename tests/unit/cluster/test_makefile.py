@@ -49,8 +49,9 @@ def test_the_first_call_installs_and_the_second_does_not(
     assert "pip install" in first[1]
     assert "--constraint constraints.txt" in first[1]
     assert first[-len(commands) :] == commands
-    (clone / ".venv").mkdir()
+    (clone / ".venv/bin").mkdir(parents=True)
     (clone / ".venv/.installed").touch()
+    (clone / ".venv/bin/promtool").touch()
     assert would_run(clone, target) == commands
     newer = (clone / ".venv/.installed").stat().st_mtime + 1
     os.utime(clone / "constraints.txt", (newer, newer))
