@@ -6,7 +6,8 @@
     │   ├── InputError          the prompts
     │   ├── OutputError         the output folder
     │   ├── ModelError          a model that is missing, unsafe or does not fit its role
-    │   └── ClusterError        Ray is not there, or does not have what the pools ask for
+    │   ├── ClusterError        Ray is not there, or does not have what the pools ask for
+    │   └── NoSuchJobError      neither the cluster nor an output knows the job: exit code 6
     ├── StorageError            a folder or an object store says no; those who use it say for whom
     │   └── MissingError        it has no such file
     └── JobError                the job started and could not end well: exit code 1
@@ -15,7 +16,8 @@
         ├── OutputFailedError       the output folder is full, gone, or not to be written to
         ├── StalledError            nothing happened for `stall_timeout_seconds`
         ├── NoPlaceError            the cluster had no place for `place_timeout_seconds`
-        └── InterruptedJobError     Ctrl-C, SIGTERM or SIGHUP: exit code 130
+        └── InterruptedJobError     Ctrl-C or SIGHUP: exit code 130
+            └── CancelledJobError   SIGTERM, as `bottega cancel` sends: exit code 4
 
 A message names the value, the rule and the next step, and never a secret. Every error survives
 pickling between processes: all but StorageError are built from one string.
@@ -81,6 +83,12 @@ class MissingError(StorageError):
     """A storage has no file of that name."""
 
 
+class NoSuchJobError(UserError):
+    """There is no job of this id or name, or at this output."""
+
+    exit_code = 6
+
+
 class JobError(BottegaError):
     """The job started and could not end well."""
 
@@ -109,3 +117,9 @@ class InterruptedJobError(JobError):
     """The user stopped the job; finished parts are safe."""
 
     exit_code = 130
+
+
+class CancelledJobError(InterruptedJobError):
+    """Somebody or something else stopped the job; finished parts are safe."""
+
+    exit_code = 4

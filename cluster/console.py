@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import sys
 from collections.abc import Callable
 from enum import StrEnum
+from typing import Any
 
 from rich.console import Console
 from rich.logging import RichHandler
 
-from actors.redact import RedactingFilter, redact
+from actors.redact import RedactingFilter, redact, redacted
 from cluster.printable import OneLineFilter, one_line
 
 console = Console()
@@ -48,6 +51,26 @@ def say_error(error: Exception) -> None:
         return
     for line in f"bottega: {error}".split("\n"):
         say(line, errors, style="red")
+
+
+def keep_stdout_for_json(wanted: bool) -> None:
+    """With `--json` everything that people read goes to standard error."""
+    console.stderr = wanted
+
+
+def print_json(content: dict[str, Any] | list[Any]) -> None:
+    """Print what `--json` promises: one object, or for a list one array, and nothing else."""
+    kept = [redacted(one) for one in content] if isinstance(content, list) else redacted(content)
+    sys.stdout.write(json.dumps(kept, indent=2) + "\n")
+
+
+def log_to_stderr() -> None:
+    """Show warnings on standard error: of verbs whose standard output is their result."""
+    handler = RichHandler(console=errors, show_path=False, show_level=False, show_time=False)
+    handler.addFilter(RedactingFilter())
+    handler.addFilter(OneLineFilter())
+    log.handlers = [handler]
+    log.setLevel(logging.WARNING)
 
 
 def lines_of_log() -> Callable[[str], None] | None:

@@ -1,4 +1,8 @@
-"""Ctrl-C, SIGTERM and SIGHUP: the first stops the job cleanly, the second at once."""
+"""Ctrl-C, SIGTERM and SIGHUP: the first stops the job cleanly, the second at once.
+
+A job that SIGTERM stopped was cancelled, and has an exit code of its own: `bottega cancel`,
+`ray job stop` and Kubernetes send it.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from actors.errors import InterruptedJobError
+from actors.errors import CancelledJobError, InterruptedJobError
 from cluster.console import console, errors
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -18,7 +22,8 @@ STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 def stopping() -> Iterator[Callable[[], bool]]:
     """Yields whether the user asked to stop; a second signal raises KeyboardInterrupt.
 
-    A second hangup does not: when a terminal closes, the shell sends one too.
+    A second hangup does not: when a terminal closes, the shell sends one too. The error of a job
+    that stopped for SIGTERM becomes a CancelledJobError.
     """
     asked: list[int] = []
 
@@ -39,24 +44,36 @@ def stopping() -> Iterator[Callable[[], bool]]:
         return bool(asked)
 
     with _handling(ask):
-        yield stopped
+        try:
+            yield stopped
+        except InterruptedJobError as error:
+            raise _of_signal(asked[0] if asked else None, error) from None
 
 
 @contextmanager
 def stopping_at_once() -> Iterator[None]:
     """For what comes before the job: nothing has started, so the first signal ends it at once.
 
-    Raises InterruptedJobError.
+    Raises InterruptedJobError, or for SIGTERM CancelledJobError.
     """
+    asked: list[int] = []
 
-    def end(_number: int, _frame: object) -> None:
+    def end(number: int, _frame: object) -> None:
+        asked.append(number)
         raise KeyboardInterrupt  # which no library's `except Exception` catches
 
     with _handling(end):
         try:
             yield
         except KeyboardInterrupt:
-            raise InterruptedJobError("stopped. Nothing had started yet.") from None
+            error = InterruptedJobError("stopped. Nothing had started yet.")
+            raise _of_signal(asked[0] if asked else None, error) from None
+
+
+def _of_signal(number: int | None, error: InterruptedJobError) -> InterruptedJobError:
+    if number == signal.SIGTERM:
+        return CancelledJobError(str(error))
+    return error
 
 
 @contextmanager

@@ -8,7 +8,7 @@ and keeps the result; this module changes the environment and makes Ray look aga
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
@@ -51,15 +51,24 @@ def own_token(folder: Path) -> Iterator[None]:
         yield
 
 
+def is_let_in(address: str) -> bool:
+    """Whether the Ray at an address takes this process, with the token that Ray has now."""
+    try:
+        GcsClient(address=canonicalize_bootstrap_address(address))
+    except AuthenticationError:
+        return False
+    return True
+
+
 @contextmanager
-def users_token(address: str) -> Iterator[None]:
+def users_token(address: str, let_in: Callable[[str], bool] = is_let_in) -> Iterator[None]:
     """Use the user's own token, where the Ray at `address` (or `auto`) asks for one.
 
-    Raises ClusterError at once for a token that is missing or wrong; `ray.init` would try for half
-    a minute, and its error would not say why.
+    let_in: asks it. Raises ClusterError at once for a token that is missing or wrong; `ray.init`
+    would try for half a minute, and its error would not say why.
     """
     with _environment({}):
-        asked = get_authentication_mode() == AuthenticationMode.TOKEN or not _is_let_in(address)
+        asked = get_authentication_mode() == AuthenticationMode.TOKEN or not let_in(address)
     if not asked:
         yield
         return
@@ -69,7 +78,7 @@ def users_token(address: str) -> Iterator[None]:
                 f"the Ray at {address!r} asks for a token, and there is none in {PLACES}. "
                 "Ask for it where the cluster was started."
             )
-        if not _is_let_in(address):
+        if not let_in(address):
             raise ClusterError(
                 f"the Ray at {address!r} does not take the token that is in {PLACES} (the first "
                 "of them that is there counts). Is it that cluster's?"
@@ -82,14 +91,6 @@ def _has_token() -> bool:
         return bool(AuthenticationTokenLoader.instance().has_token(ignore_auth_mode=True))
     except AuthenticationError:
         return False
-
-
-def _is_let_in(address: str) -> bool:
-    try:
-        GcsClient(address=canonicalize_bootstrap_address(address))
-    except AuthenticationError:
-        return False
-    return True
 
 
 @contextmanager

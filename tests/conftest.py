@@ -38,25 +38,31 @@ SHARED_RAY = re.compile(
 start a Ray in another process."""
 
 
+SHARED_HEAD = re.compile(r"\bhead: Head\b")
+"""A test takes the head of tests/cluster, to which jobs are submitted."""
+
+
 class RayTogether(LoadScopeScheduling):  # type: ignore[misc]
     """Which tests stay together on one of several workers."""
 
     def _split_scope(self, nodeid: str) -> str:
         """A file's tests stay together: they share what its fixtures made.
 
-        So do two groups of files: tests/chaos shares a Ray of several nodes, and most of
-        tests/cluster shares a Ray and its actors. pytest finds both first, so that two workers
-        begin with one each; then they do the files.
+        So do three groups of files: tests/chaos shares a Ray of several nodes, most of
+        tests/cluster shares a Ray and its actors, and some of it a head with its dashboard. pytest
+        finds the first two first, so that two workers begin with one each; then they do the rest.
         """
         file = nodeid.partition("::")[0]
         if file.startswith("tests/chaos/"):
             return "chaos"
-        return "ray" if file.startswith("tests/cluster/") and _shares_ray(file) else file
+        if file.startswith("tests/cluster/") and _takes(SHARED_HEAD, file):
+            return "head"
+        return "ray" if file.startswith("tests/cluster/") and _takes(SHARED_RAY, file) else file
 
 
 @cache
-def _shares_ray(file: str) -> bool:
-    return bool(SHARED_RAY.search((ROOT / file).read_text(encoding="utf-8")))
+def _takes(fixture: re.Pattern[str], file: str) -> bool:
+    return bool(fixture.search((ROOT / file).read_text(encoding="utf-8")))
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:

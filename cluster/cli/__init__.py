@@ -12,11 +12,11 @@ def main() -> None:
     check_packages()
     # Only now: the verbs import `actors` and `jobs`.
     from actors.errors import BottegaError
-    from cluster.cli.app import app
+    from cluster.cli.app import command
     from cluster.console import say_error
 
     try:
-        app()
+        command()()
     except BottegaError as error:
         say_error(error)
         sys.exit(error.exit_code)

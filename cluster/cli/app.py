@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import typer
+import typer.main
 
 from cluster.cli import export, models
 from cluster.cli.dataset import sheet, verify
+from cluster.cli.environment import name_variables
+from cluster.cli.jobs import cancel, list_, logs, status, wait
 from cluster.cli.plan import plan
 from cluster.cli.run import calibrate, retry, run
+from cluster.cli.submit import submit
 
 app = typer.Typer(
     help="Adaptive image datasets: a student draws, an oracle judges, a teacher improves.",
@@ -15,7 +21,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (run, calibrate, plan, sheet, verify, retry):
-    app.command()(verb)
+for verb in (run, calibrate, plan, sheet, verify, retry, submit, status, list_, logs, wait, cancel):
+    app.command(verb.__name__.strip("_"))(verb)
 app.add_typer(models.app, name="models")
 app.add_typer(export.app, name="export")
+
+
+def command() -> Any:
+    """The command, with an environment variable for every option."""
+    made = typer.main.get_command(app)
+    name_variables(made)
+    return made

@@ -9,7 +9,9 @@ import typer
 
 from actors.errors import SpecError
 from cluster.console import LogFormat
-from jobs import JobSpec, load_spec, make_spec
+from jobs import JobSpec, make_spec
+from jobs.job_id import fill_in
+from jobs.spec.strict_yaml import read_mapping
 
 JobFile = Annotated[
     Path | None,
@@ -52,6 +54,33 @@ VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Log every 
 OutputFolderArgument = Annotated[Path, typer.Argument(help="The output folder of a job.")]
 
 
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print JSON, for programs, and nothing else on stdout.")
+]
+ForOption = Annotated[
+    str,
+    typer.Option("--for", help="What this run is for, as 2026-11-23: {for} and {date} in paths."),
+]
+StrictRowsOption = Annotated[
+    bool, typer.Option("--strict-rows", help="Exit with 3 if the job is done, but rows failed.")
+]
+ProfileOption = Annotated[
+    str | None,
+    typer.Option("--profile", help="A profile (docs/cluster.md). Default: BOTTEGA_PROFILE."),
+]
+ClusterOption = Annotated[
+    str | None,
+    typer.Option("--address", help="The cluster's: http://head:8265. Default: BOTTEGA_ADDRESS."),
+]
+
+TimeoutOption = Annotated[
+    str | None, typer.Option("--timeout", help="Wait no longer, as 90m or 6h; then exit with 124.")
+]
+
+ROWS_FAILED = 3
+"""The exit code of `--strict-rows`."""
+
+
 def spec_from(
     job_file: Path | None,
     prompts: str | None,
@@ -59,8 +88,28 @@ def spec_from(
     models: str | None,
     output: str | None,
     refine: float | None,
+    run_for: str = "",
 ) -> JobSpec:
     """The spec of a job file, with the options in place of its fields, or of the options alone."""
+    fields = fields_from(job_file, prompts, prompt_column, models, output, refine, run_for)
+    return make_spec(fields, where=where_of(job_file))
+
+
+def where_of(job_file: Path | None) -> str:
+    """The place of a mistake in the fields, for its message."""
+    return str(job_file) if job_file else "options"
+
+
+def fields_from(
+    job_file: Path | None,
+    prompts: str | None,
+    prompt_column: str | None,
+    models: str | None,
+    output: str | None,
+    refine: float | None,
+    run_for: str = "",
+) -> dict[str, Any]:
+    """The fields of a job as they are written, with the options in their places."""
     given: dict[str, Any] = {
         "input": prompts,
         "prompt_column": prompt_column,
@@ -71,10 +120,10 @@ def spec_from(
     if refine is not None:
         overrides["budget"] = {"refine": refine}
     if job_file is not None:
-        return load_spec(job_file, **overrides)
+        return fill_in({**read_mapping(job_file), **overrides}, run_for)
     missing = [
         option for option, value in (("--prompts", prompts), ("--output", output)) if not value
     ]
     if missing:
         raise SpecError(f"give a job file, or {' and '.join(missing)}. See `bottega run --help`.")
-    return make_spec({"models": "shapes", **overrides}, where="options")
+    return fill_in({"models": "shapes", **overrides}, run_for)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,21 +11,34 @@ from rich.markup import escape
 from rich.table import Table
 
 from cluster.cli.options import (
+    ROWS_FAILED,
     AddressOption,
     ColumnOption,
+    ForOption,
     JobFile,
+    JsonOption,
     LogFormatOption,
     MetricsPortOption,
     ModelsOption,
-    OutputFolderArgument,
     OutputOption,
     PromptsOption,
     RefineOption,
+    StrictRowsOption,
     VerboseOption,
     spec_from,
 )
-from cluster.console import LogFormat, console, lines_of_log, log_to_console, name_job, say
+from cluster.console import (
+    LogFormat,
+    console,
+    keep_stdout_for_json,
+    lines_of_log,
+    log_to_console,
+    name_job,
+    print_json,
+    say,
+)
 from cluster.signals import stopping, stopping_at_once
+from jobs.output.status import SCHEMA
 
 
 def run(
@@ -36,20 +51,25 @@ def run(
     extend: Annotated[
         bool, typer.Option("--extend", help="Go on with an input that only grew at its end.")
     ] = False,
+    run_for: ForOption = "",
+    strict_rows: StrictRowsOption = False,
     address: AddressOption = None,
     metrics_port: MetricsPortOption = None,
     log_format: LogFormatOption = LogFormat.TEXT,
     verbose: VerboseOption = False,
+    json_wanted: JsonOption = False,
 ) -> None:
     """Run a job. Stop it with Ctrl-C; the same command continues it."""
     from cluster.metrics.of_job import metrics_of
     from cluster.session import is_attached, ray_session
+    from cluster.submission.this_attempt import drain_seconds, this_attempt
     from cluster.views.progress import JobView, duration
     from jobs import open_output, resolve
     from jobs import run as run_job
 
+    keep_stdout_for_json(json_wanted)
     log_to_console(verbose, log_format)
-    spec = spec_from(job_file, prompts, prompt_column, models, output, refine)
+    spec = spec_from(job_file, prompts, prompt_column, models, output, refine, run_for)
     name_job(spec.name)
     metrics = metrics_of(spec.name, attached=is_attached(address), port=metrics_port)
     with stopping() as stopped:
@@ -63,6 +83,8 @@ def run(
                 session=metrics.around(ray_session(address, say)),
                 extend=extend,
                 should_stop=stopped,
+                drain_seconds=drain_seconds(),
+                attempt=this_attempt(run_for),
             )
     output_there = open_output(job.output.path)
     say(f"threshold: {output_there.threshold_line()}")
@@ -73,6 +95,7 @@ def run(
         f"{end.refined_rows:,} of them refined by the teacher; {end.failed_rows:,} failed), "
         f"{duration(end.elapsed_seconds)}"
     )
+    _finish(job.output.path, json_wanted, strict_rows and end.failed_rows > 0)
 
 
 def calibrate(
@@ -82,8 +105,10 @@ def calibrate(
     models: ModelsOption = None,
     output: OutputOption = None,
     refine: RefineOption = None,
+    run_for: ForOption = "",
     address: AddressOption = None,
     verbose: VerboseOption = False,
+    json_wanted: JsonOption = False,
 ) -> None:
     """Draw and score a sample; print which threshold refines which fraction, and what it costs."""
     from cluster.session import ray_session
@@ -91,8 +116,11 @@ def calibrate(
     from jobs import calibrate as score_sample
     from jobs import resolve
 
+    keep_stdout_for_json(json_wanted)
     log_to_console(verbose)
-    spec = spec_from(job_file, prompts, prompt_column, models, output or "unused", refine)
+    if job_file is None:
+        output = output or "unused"
+    spec = spec_from(job_file, prompts, prompt_column, models, output, refine, run_for)
     with stopping() as stopped:
         with stopping_at_once():
             job = resolve(spec)
@@ -100,6 +128,19 @@ def calibrate(
             sample = score_sample(
                 job, observers=[view], session=ray_session(address, say), should_stop=stopped
             )
+    if json_wanted:
+        levels = [{**asdict(row), "threshold": str(row.threshold)} for row in sample.table()]
+        print_json(
+            {
+                "schema": SCHEMA,
+                "name": job.spec.name,
+                "sampled_rows": len(sample.scores),
+                "student_nfe": job.student_nfe,
+                "teacher_nfe": job.teacher_nfe,
+                "table": levels,
+            }
+        )
+        return
     title = f"{job.spec.name}: {len(sample.scores):,} sampled rows"
     shown = Table(title=escape(title), title_justify="left")
     for heading in ("refine", "threshold", "mean evaluations", "of all rows (95%)"):
@@ -116,33 +157,43 @@ def calibrate(
 
 
 def retry(
-    folder: OutputFolderArgument,
+    folder: Annotated[Path, typer.Argument(help="The output folder of a job, or its job file.")],
+    run_for: ForOption = "",
+    strict_rows: StrictRowsOption = False,
     address: AddressOption = None,
     metrics_port: MetricsPortOption = None,
     log_format: LogFormatOption = LogFormat.TEXT,
     verbose: VerboseOption = False,
+    json_wanted: JsonOption = False,
 ) -> None:
     """Draw the failed rows again, into the same parts; every other row keeps its bytes."""
     from cluster.metrics.of_job import metrics_of
     from cluster.session import is_attached, ray_session
+    from cluster.submission.this_attempt import drain_seconds, this_attempt
     from cluster.views.progress import JobView
     from jobs import open_output, resolve
     from jobs import retry as retry_job
 
+    keep_stdout_for_json(json_wanted)
     log_to_console(verbose, log_format)
-    output = open_output(folder)
-    name_job(output.spec.name)
-    metrics = metrics_of(output.spec.name, attached=is_attached(address), port=metrics_port)
+    # A job file, where the input is not any more where the output says, as in a submitted job.
+    given = spec_from(folder, None, None, None, None, None, run_for) if folder.is_file() else None
+    output = open_output(given.output if given else folder)
+    spec = given or output.spec
+    name_job(spec.name)
+    metrics = metrics_of(spec.name, attached=is_attached(address), port=metrics_port)
     failed = output.progress().failed_rows
     with stopping() as stopped:
         with stopping_at_once():
-            job = resolve(output.spec)
+            job = resolve(spec)
         with JobView(job.spec.name, console, lines_of_log()) as view:
             end = retry_job(
                 job,
                 observers=[view, metrics],
                 session=metrics.around(ray_session(address, say)),
                 should_stop=stopped,
+                drain_seconds=drain_seconds(),
+                attempt=this_attempt(run_for),
             )
     say(f"{failed:,} rows had failed, {end.failed_rows:,} still do")
     if end.parts_done < end.num_parts:
@@ -150,3 +201,14 @@ def retry(
             f"{end.parts_done:,} of {end.num_parts:,} parts are there; "
             "`bottega run` does the others"
         )
+    _finish(output.path, json_wanted, strict_rows and end.failed_rows > 0)
+
+
+def _finish(output: Path, as_json: bool, rows_failed: bool) -> None:
+    """Print the state of the job for a program, and exit as `--strict-rows` asks for."""
+    from cluster.submission.find import find_job
+
+    if as_json:
+        print_json(find_job(f"{output}/", None, None).as_json())
+    if rows_failed:
+        raise typer.Exit(ROWS_FAILED)

@@ -15,7 +15,13 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from threading import Event, Thread
 
-from actors.errors import BottegaError, InterruptedJobError, OutputFailedError
+from actors.errors import (
+    BottegaError,
+    InterruptedJobError,
+    OutputError,
+    OutputFailedError,
+    StorageError,
+)
 from jobs.execution.observers import JobEvent, Stopping
 from jobs.execution.progress import Progress
 from jobs.job_id import job_id
@@ -30,6 +36,8 @@ from jobs.output.status import (
 )
 from jobs.output.status_file import read_state, write_status
 from jobs.resolution import Job
+from jobs.storage.storage import Storage
+from jobs.storage.storage_at import storage_at
 
 log = logging.getLogger("bottega.job")
 
@@ -61,7 +69,7 @@ class StatusReporter:
     """The status of one attempt; `reporting` makes one and writes it until the attempt ends."""
 
     def __init__(self, job: Job, work: Work, attempt: Attempt, now: Callable[[], datetime]) -> None:
-        self._output, self._now = job.output, now
+        self._output, self._storage, self._now = job.output, storage_at(job.output.path), now
         self._progress: Progress | None = None
         started = now()
         identity = attempt.job_id or job_id(job.spec, attempt.run_for)
@@ -69,7 +77,7 @@ class StatusReporter:
             id=identity,
             name=job.spec.name,
             work=work,
-            attempt=attempt.number or _next_number(read_state(job.output), identity),
+            attempt=attempt.number or _next_number(_state_before(self._storage), identity),
             submission_id=attempt.submission_id,
             run_for=attempt.run_for,
             labels=dict(attempt.labels),
@@ -96,9 +104,9 @@ class StatusReporter:
             if self._progress and not self._progress.calibrating:
                 # Where job.json is not, the disk is away, and its place is not to be written to.
                 self._output.check_there()
-            write_status(self._output, self._now_status())
-        except OutputFailedError as error:
-            log.debug("the status is not written: %s", error.__cause__)
+            write_status(self._storage, self._now_status())
+        except (OutputFailedError, StorageError) as error:
+            log.debug("the status is not written: %s", error)
 
     def end(self, error: BaseException | None) -> None:
         """Write how the attempt ended."""
@@ -142,6 +150,15 @@ def _beat(reporter: StatusReporter, ended: Event) -> None:
     while not ended.wait(seconds):
         reporter.write()
         seconds = min(2 * seconds, BEAT_SECONDS)
+
+
+def _state_before(storage: Storage) -> OutputState | None:
+    """The state that an earlier attempt left; a damaged one is written anew."""
+    try:
+        return read_state(storage)
+    except (StorageError, OutputError) as error:
+        log.warning("%s", error)
+        return None
 
 
 def _next_number(before: OutputState | None, identity: str) -> int:

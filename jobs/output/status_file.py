@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 
-from jobs.output.atomic import failing_in, tag, write_whole
-from jobs.output.folder import DRIVERS, STATUS, OutputFolder
+from actors.errors import MissingError, StorageError
+from jobs.output.folder import DRIVERS, STATUS
 from jobs.output.status import (
     LOST_SECONDS,
     JobStatus,
@@ -15,41 +15,40 @@ from jobs.output.status import (
     encode_status,
     judge,
 )
+from jobs.storage.owner import tag
+from jobs.storage.storage import Storage
 
 
-def write_status(folder: OutputFolder, status: JobStatus) -> None:
-    """Put status.json in place, in one step. Raises OutputFailedError."""
-    with failing_in(folder.path):
-        write_whole(folder.path / STATUS, encode_status(status))
+def write_status(storage: Storage, status: JobStatus) -> None:
+    """Put status.json in place, whole. Raises StorageError."""
+    storage.put(STATUS, encode_status(status))
 
 
-def read_state(folder: OutputFolder) -> OutputState | None:
-    """The state of an output; None where no job has begun. Raises an error of the output."""
-    file = folder.path / STATUS
-    with failing_in(folder.path):
-        finished = (folder.path / "_SUCCESS").is_file()
-        try:
-            content, written = file.read_bytes(), file.stat().st_mtime
-        except (FileNotFoundError, NotADirectoryError):
-            return judge(None, 0.0, finished) if folder.job_file.is_file() else None
-    status = decode_status(content, str(file))
-    silent = time.time() - written
+def read_state(storage: Storage) -> OutputState | None:
+    """The state of an output; None where no job has begun. Raises StorageError or OutputError."""
+    entry = storage.find(STATUS)
+    finished = storage.find("_SUCCESS") is not None
+    try:
+        content = storage.get(STATUS) if entry else None
+    except MissingError:
+        content = None
+    if entry is None or content is None:
+        return judge(None, 0.0, finished) if storage.find("job.json") else None
+    status = decode_status(content, storage.name_of(STATUS))
+    silent = time.time() - entry.modified
     if status.state.is_active and not 0 <= silent <= LOST_SECONDS:
-        # Before a driver counts as dead, or where two clocks disagree: by the disk's clock.
-        silent = _now_of(folder) - written
+        # Before a driver counts as dead, or where two clocks disagree: by the store's clock.
+        silent = _now_of(storage) - entry.modified
     return judge(status, max(0.0, silent), finished)
 
 
-def _now_of(folder: OutputFolder) -> float:
-    """The time by the clock of the disk, which a network's disk has of its own; ours, where this
-    user may not write there."""
-    mine = folder.path / DRIVERS / f"clock.{tag()}"
-    with suppress(OSError):
-        mine.parent.mkdir(exist_ok=True)
-        try:
-            mine.touch()
-            return mine.stat().st_mtime
-        finally:
-            mine.unlink(missing_ok=True)
-            mine.parent.rmdir()
+def _now_of(storage: Storage) -> float:
+    """The time by the clock of the store; ours, where this user may not write there."""
+    mine = f"{DRIVERS}/clock.{tag()}"
+    with suppress(StorageError):
+        storage.put(mine, b"")
+        entry = storage.find(mine)
+        storage.delete([mine])
+        if entry is not None:
+            return entry.modified
     return time.time()

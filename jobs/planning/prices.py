@@ -79,10 +79,10 @@ def read_gpus(text: str, usual: str) -> dict[str, int]:
     return gpus
 
 
-def read_duration(text: str) -> float:
+def read_duration(text: str, option: str = "--deadline") -> float:
     """Read seconds: `90m`, `6h`, `1.5 d`, or a number of seconds. Raises SpecError."""
     found = re.fullmatch(r"\s*([0-9]{1,9}(?:\.[0-9]{1,6})?)\s*(s|m|min|h|d)?\s*", text)
     seconds = float(found[1]) * UNITS[found[2] or "s"] if found else 0.0
     if seconds <= 0:
-        raise SpecError(f"--deadline {text!r} is no time: give it as 90m, 6h or 2d.")
+        raise SpecError(f"{option} {text!r} is no time: give it as 90m, 6h or 2d.")
     return seconds

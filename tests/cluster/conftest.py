@@ -27,6 +27,7 @@ from jobs.execution.resources import Resources
 from jobs.execution.run import retry_job, run_job
 from jobs.resolution import Job, resolve
 from jobs.spec.job_spec import make_spec
+from tests.cluster.head import Head, head_in
 from tests.cluster.idle_actors import IdleActors, keeping_actors
 from tests.stand_ins import STAND_INS
 
@@ -71,6 +72,13 @@ def ray_here(modules: Path) -> Iterator[Resources]:
         patch.syspath_prepend(modules)
         with ray_session(None) as have:
             yield have
+
+
+@pytest.fixture(scope="package")
+def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
+    """The head of the tests that submit jobs; it starts in ten seconds or more."""
+    with head_in(tmp_path_factory.mktemp("head")) as head:
+        yield head
 
 
 @pytest.fixture(scope="package")

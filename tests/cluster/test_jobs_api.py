@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from urllib.error import HTTPError, URLError
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import psutil
 import pytest
-import yaml
 
-CONFIG = Path(__file__).parents[2] / "ray_config.yaml"
-TOKEN = "0123456789abcdef" * 4
+from tests.cluster.head import CONFIG, Head, environment_of
 
 SUBMIT = """
 import sys
@@ -39,73 +32,6 @@ while job is None:
 while not client.get_job_status(job).is_terminal():
     sleep(0.2)
 """
-
-
-@dataclass(frozen=True)
-class Head:
-    """`address`: of the dashboard, with the Jobs API. `home`: of the user who started it."""
-
-    address: str
-    home: Path
-    process: subprocess.Popen[bytes]
-
-
-@pytest.fixture(scope="module")
-def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
-    home = tmp_path_factory.mktemp("head")
-    (home / ".ray").mkdir()
-    (home / ".ray/auth_token").write_text(TOKEN)
-    (home / ".ray/auth_token").chmod(0o600)
-    port, dashboard, agent = _free_ports(3)
-    command = yaml.safe_load(CONFIG.read_text())["head_start_ray_commands"][-1]
-    own = f"--port={port} --dashboard-port={dashboard} --dashboard-agent-listen-port={agent} "
-    own += "--num-cpus=1 --object-store-memory=100000000 --block"
-    command = re.sub(r"--autoscaling-config=\S+", own, command).replace("--port=6379", "")
-    with (home / "log").open("wb") as log:
-        process = subprocess.Popen(
-            ["bash", "-c", command], stdout=log, stderr=log, env=_environment(home)
-        )
-    try:
-        _wait_for(f"http://127.0.0.1:{dashboard}/api/version", process)
-        yield Head(f"http://127.0.0.1:{dashboard}", home, process)
-    finally:
-        below = psutil.Process(process.pid).children(recursive=True)
-        for each in (*below, process):
-            each.kill()
-        process.wait()
-        psutil.wait_procs(below, timeout=30)
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
-
-
-def _environment(home: Path) -> dict[str, str]:
-    """Without any token of whoever runs the tests."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    path = f"{Path(sys.executable).parent}:{kept['PATH']}"
-    return {**kept, "HOME": str(home), "PATH": path}
-
-
-def _wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
-    """Wait until a server responds there, with success or an error."""
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            urlopen(url, timeout=5)
-        except HTTPError:
-            return
-        except (URLError, OSError):
-            time.sleep(0.2)
-        else:
-            return
-    raise AssertionError("the head did not start")
 
 
 def _submit(head: Head, trace: Path, token: str | None) -> int:
@@ -127,7 +53,7 @@ def _submit(head: Head, trace: Path, token: str | None) -> int:
 def test_a_job_runs_for_who_has_the_token_and_for_nobody_else(head: Head, tmp_path: Path) -> None:
     assert _submit(head, tmp_path / "nobody", None) == 401
     assert _submit(head, tmp_path / "guessing", "f" * 64) == 403
-    environment = {**_environment(head.home), "RAY_AUTH_MODE": "token"}
+    environment = {**environment_of(head.home), "RAY_AUTH_MODE": "token"}
     mine = [sys.executable, "-c", SUBMIT, head.address, str(tmp_path / "mine")]
     end = subprocess.run(
         mine, env=environment, capture_output=True, text=True, timeout=200, check=False
@@ -152,7 +78,7 @@ def test_in_a_ray_job_the_session_attaches_to_the_cluster_of_the_job(
 ) -> None:
     script, shown = tmp_path / "where.py", tmp_path / "shown"
     script.write_text(WHERE)
-    environment = {**_environment(head.home), "RAY_AUTH_MODE": "token"}
+    environment = {**environment_of(head.home), "RAY_AUTH_MODE": "token"}
     inside = f"env PYTHONPATH={CONFIG.parent} {sys.executable} {script} {shown}"
     submit = SUBMIT.replace('f"touch {sys.argv[2]}"', "sys.argv[2]")
     mine = [sys.executable, "-c", submit, head.address, inside]
@@ -160,7 +86,7 @@ def test_in_a_ray_job_the_session_attaches_to_the_cluster_of_the_job(
         mine, env=environment, capture_output=True, text=True, timeout=200, check=False
     )
     assert end.returncode == 0, end.stderr
-    assert re.fullmatch(r"Ray: attached to \S+:\d+, 1 core", shown.read_text())
+    assert re.fullmatch(r"Ray: attached to \S+:\d+, 4 cores", shown.read_text())
 
 
 def test_a_stranger_cannot_see_or_stop_jobs(head: Head) -> None:

@@ -14,7 +14,7 @@ from jobs.spec.job_spec import load_spec, make_spec
 
 ROOT = Path(__file__).parents[3]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMANDS = {command.callback.__name__ for command in app.registered_commands if command.callback}
+COMMANDS = {command.name for command in app.registered_commands}
 COMMANDS |= {group.name for group in app.registered_groups if group.name}
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 

@@ -53,6 +53,18 @@ def test_a_hangup_that_is_ignored_stays_ignored() -> None:
         assert not stopped()
 
 
+@pytest.mark.parametrize("number", STOPPING)
+def test_a_job_that_sigterm_stopped_was_cancelled(number: signal.Signals) -> None:
+    def job() -> None:
+        with stopping():
+            os.kill(os.getpid(), number)
+            raise InterruptedJobError("stopped. Finished parts are safe.")
+
+    with pytest.raises(InterruptedJobError, match="parts are safe") as ended:
+        job()
+    assert ended.value.exit_code == (4 if number == signal.SIGTERM else 130)
+
+
 class _Gone(StringIO):
     def write(self, _text: str) -> int:
         raise OSError(5, "Input/output error")
@@ -72,14 +84,14 @@ def test_nothing_is_written_to_a_terminal_that_is_gone(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("number", STOPPING)
-def test_before_the_job_a_signal_ends_it_at_once_with_130(number: signal.Signals) -> None:
+def test_before_the_job_a_signal_ends_it_at_once(number: signal.Signals) -> None:
     with (
         stopping() as stopped,
         pytest.raises(InterruptedJobError, match="Nothing had started") as ended,
         stopping_at_once(),
     ):
         os.kill(os.getpid(), number)
-    assert ended.value.exit_code == 130
+    assert ended.value.exit_code == (4 if number == signal.SIGTERM else 130)
     assert not stopped()
 
 

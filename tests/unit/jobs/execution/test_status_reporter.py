@@ -17,11 +17,12 @@ from jobs.job_id import job_id
 from jobs.output.status import JobStatus, State
 from jobs.output.status_file import read_state
 from jobs.resolution import Job
+from jobs.storage.storage_at import storage_at
 from tests.unit.jobs.local import LocalDispatcher, bytes_of, local_job, retry, run, write_prompts
 
 
 def status_of(job: Job) -> JobStatus:
-    found = read_state(job.output)
+    found = read_state(storage_at(job.output.path))
     assert found is not None
     assert found.status is not None
     return found.status

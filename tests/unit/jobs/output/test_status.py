@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from actors.errors import OutputError
-from jobs.output.folder import STATUS, OutputFolder
+from jobs.output.folder import STATUS
 from jobs.output.status import (
     LOST_SECONDS,
     JobStatus,
@@ -22,6 +22,7 @@ from jobs.output.status import (
     judge,
 )
 from jobs.output.status_file import read_state, write_status
+from jobs.storage.storage_at import storage_at
 
 NOW = datetime(2026, 11, 23, 6, tzinfo=UTC)
 RUNNING = JobStatus(
@@ -96,20 +97,20 @@ def test_a_newer_version_may_write_more_fields() -> None:
 
 
 def test_a_folder_where_no_job_began_has_no_state(tmp_path: Path) -> None:
-    assert read_state(OutputFolder(tmp_path / "nowhere")) is None
-    assert read_state(OutputFolder(tmp_path)) is None
+    assert read_state(storage_at(tmp_path / "nowhere")) is None
+    assert read_state(storage_at(tmp_path)) is None
 
 
 def test_the_age_of_a_heartbeat_is_by_the_clock_of_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = OutputFolder(tmp_path)
-    write_status(folder, RUNNING)
+    storage = storage_at(tmp_path)
+    write_status(storage, RUNNING)
     # A machine whose clock is an hour ahead of the disk's, and one that is behind.
     real = time.time
     for wrong in (3600.0, -3600.0):
         monkeypatch.setattr(time, "time", lambda wrong=wrong: real() + wrong)
-        found = read_state(folder)
+        found = read_state(storage)
         assert found is not None
         assert found.state is State.RUNNING
         assert found.silent_seconds < LOST_SECONDS
@@ -117,7 +118,7 @@ def test_the_age_of_a_heartbeat_is_by_the_clock_of_the_disk(
     monkeypatch.undo()
     long_ago = real() - LOST_SECONDS - 5
     os.utime(tmp_path / STATUS, (long_ago, long_ago))
-    found = read_state(folder)
+    found = read_state(storage)
     assert found is not None
     assert found.state is State.LOST
     assert "process 7 on head, has not been heard of for 6" in found.reason

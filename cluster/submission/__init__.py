@@ -1,0 +1,1 @@
+"""Jobs on a cluster, over Ray's Jobs API: what `bottega submit` and its neighbours do."""
