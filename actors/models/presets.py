@@ -139,8 +139,14 @@ def _timed_zero() -> Preset:
     )
 
 
+_FILE = yaml.safe_load(Path(__file__).with_name("presets.yaml").read_text(encoding="utf-8"))
+
+WEIGHTS_GB: dict[str, float] = _FILE["weights_gb"]
+"""By the path of a student or a teacher of a preset: GB of what an actor holds of it."""
+
+
 def _of_real_models() -> dict[str, Preset]:
-    found = yaml.safe_load(Path(__file__).with_name("presets.yaml").read_text(encoding="utf-8"))
+    found = _FILE
     published = found["published"]
     versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
     return {

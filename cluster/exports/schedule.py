@@ -1,8 +1,9 @@
-"""Schedules as five fields of cron, and how they are refused."""
+"""Schedules as five fields of cron, in a time zone, and how they are refused."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
 
@@ -25,3 +26,11 @@ def check_schedule(schedule: str) -> None:
         raise SpecError(f"{schedule!r} is no schedule: {str(error).lower()}.") from error
     except StopIteration:
         raise SpecError(f"{schedule!r} never comes: no such day is in the calendar.") from None
+
+
+def check_time_zone(name: str) -> ZoneInfo:
+    """The time zone of a name. Raises SpecError for one that the IANA list does not have."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise SpecError(f"{name!r} is no time zone: give one as Europe/Zurich or UTC.") from error

@@ -1,0 +1,1 @@
+"""A job as Kubernetes objects: pure functions from a job to what `kubectl apply` takes."""
