@@ -178,6 +178,8 @@ def _our_signals() -> Iterator[None]:
         utils.set_sigterm_handler = theirs
         if here:
             signal.signal(signal.SIGHUP, hangup)
+            # Ray's C++ has taken the signal, and would abort the process three seconds after it.
+            signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM) or signal.SIG_DFL)
 
 
 @contextmanager

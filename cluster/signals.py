@@ -34,6 +34,8 @@ def stopping() -> Iterator[Callable[[], bool]]:
             return
         if asked:
             raise KeyboardInterrupt
+        # While Ray starts, its C++ gets the signal first, and sets an alarm that would abort us.
+        signal.alarm(0)
         asked.append(number)
         # On a terminal above the live view, which is on the same console.
         where = console if console.is_terminal else errors

@@ -148,6 +148,28 @@ def test_a_signal_while_ray_starts_stops_cleanly(tmp_path: Path, number: signal.
     assert "Traceback" not in log.read_text()
 
 
+TERMINATED = """
+import os, signal, time
+from cluster.session import ray_session
+from cluster.signals import stopping
+
+with stopping() as stopped, ray_session("local"):
+    os.kill(os.getpid(), signal.SIGTERM)
+    until = time.monotonic() + 4
+    while time.monotonic() < until:
+        time.sleep(0.1)
+    print("stopped" if stopped() else "not stopped")
+"""
+
+
+def test_a_process_that_sigterm_stops_has_the_time_that_it_takes(tmp_path: Path) -> None:
+    """Ray's own handler would abort it after three seconds."""
+    end = subprocess.run(
+        [sys.executable, "-c", TERMINATED], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert (end.returncode, end.stdout) == (0, "stopped\n"), end.stderr
+
+
 def test_a_killed_driver_takes_its_ray_with_it_and_the_same_command_continues(
     whole: tuple[Job, Progress], bottega_here: RunCommand, tmp_path: Path
 ) -> None:

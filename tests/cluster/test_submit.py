@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -54,7 +56,7 @@ def job_file(folder: Path, rows: int = 8, name: str = "job", **fields: Any) -> P
     return file
 
 
-def wait_for(condition: Callable[[], bool], what: str, seconds: float = 120) -> None:
+def wait_for(condition: Callable[[], bool], what: str, seconds: float = 250) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, what
@@ -127,3 +129,128 @@ def test_a_cancelled_job_is_resumed_by_the_same_submit(bottega: Bottega, tmp_pat
     assert "it goes on from its finished parts: cancelled" in again.stderr
     assert hashes(tmp_path / "out").items() >= there.items()
     assert len(hashes(tmp_path / "out")) == 12
+
+
+def test_two_clients_that_submit_at_once_start_one_job(
+    head: Head, bottega: Bottega, tmp_path: Path
+) -> None:
+    file = job_file(tmp_path, rows=4, name="race", output="out/{date}")
+    command = [BOTTEGA, "submit", str(file), "--for", "2026-11-23", "--wait", "--json"]
+    clients = [
+        subprocess.Popen(
+            command, cwd=tmp_path, env=user_of(head), text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )
+        for _ in range(2)
+    ]  # fmt: skip
+    ends = [client.communicate(timeout=280) for client in clients]
+    assert [client.returncode for client in clients] == [0, 0], ends
+    found = [json.loads(stdout) for stdout, _ in ends]
+    assert found[0]["submission_id"] == found[1]["submission_id"]
+    assert found[0]["id"].endswith("-2026-11-23")
+    assert found[0]["attempt"] == 1
+    assert len(hashes(tmp_path / "out/2026-11-23")) == 2
+    reasons = " ".join(stderr for _, stderr in ends)
+    assert reasons.count("it starts") == 1
+    assert not (tmp_path / "out/2026-11-23/.drivers").exists()
+
+
+def test_ctrl_c_detaches_a_killed_driver_is_seen_and_a_lost_one_is_resumed(
+    head: Head, bottega: Bottega, tmp_path: Path
+) -> None:
+    file, out = job_file(tmp_path, rows=100, name="killed"), tmp_path / "out"
+    client = subprocess.Popen(
+        [BOTTEGA, "submit", str(file), "--wait"], cwd=tmp_path, env=user_of(head), text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    wait_for(lambda: len(hashes(out)) > 0, "no part was written")
+    client.send_signal(signal.SIGINT)
+    stdout, stderr = client.communicate(timeout=60)
+    job = stdout.strip()
+    assert client.returncode == 130
+    assert f"detached; the job goes on. `bottega cancel {job}` stops it." in stderr
+    assert bottega("status", job).returncode == 5, "it runs"
+    assert bottega("wait", job, "--timeout", "1s").returncode == 124
+    os.kill(json.loads((out / "status.json").read_text())["pid"], signal.SIGKILL)
+    killed = bottega("wait", job, "--json")
+    assert killed.returncode == 1
+    assert json.loads(killed.stdout)["state"] == "failed"
+    # Without the cluster a killed driver is one that is not heard of any more.
+    long_ago = time.time() - 100
+    os.utime(out / "status.json", (long_ago, long_ago))
+    alone = subprocess.run(
+        [BOTTEGA, "status", str(out), "--json"], capture_output=True, text=True, check=False,
+        env=environment_of(head.home),
+    )  # fmt: skip
+    assert alone.returncode == 5
+    assert json.loads(alone.stdout)["state"] == "lost"
+    there = hashes(out)
+    again = bottega("submit", file)
+    assert again.stdout == f"{job}.2\n"
+    wait_for(lambda: len(hashes(out)) > len(there), "the next attempt wrote no part")
+    now = bottega("cancel", "--now", "killed")
+    assert now.returncode == 0, now.stderr
+    assert json.loads(bottega("status", job, "--json").stdout)["state"] == "cancelled"
+    assert hashes(out).items() >= there.items()
+
+
+def test_a_driver_elsewhere_is_attached_to(head: Head, bottega: Bottega, tmp_path: Path) -> None:
+    """`bottega run` on a Ray of its own, which the cluster knows nothing of."""
+    file = job_file(tmp_path, rows=12, name="elsewhere")
+    alone = environment_of(head.home)
+    with (tmp_path / "log").open("w") as log:
+        command = [BOTTEGA, "run", file.name, "--address", "local"]
+        run = subprocess.Popen(command, cwd=tmp_path, env=alone, stdout=log, stderr=log)
+    try:
+        wait_for(lambda: (tmp_path / "out/status.json").exists(), "the run did not begin")
+        attached = bottega("submit", file.name)
+        assert attached.returncode == 0, attached.stderr
+        assert "which is no job of this cluster" in attached.stderr
+        cancelled = bottega("cancel", "out/")
+        assert cancelled.returncode == 0, cancelled.stderr
+        assert run.wait(timeout=120) == 4, (tmp_path / "log").read_text()
+    finally:
+        run.kill()
+        run.wait()
+    assert bottega("status", "out/").returncode == 4
+
+
+def test_failed_rows_a_retry_and_a_calibration(bottega: Bottega, tmp_path: Path) -> None:
+    prompts = "".join(f'"a red circle {n}"\n' if n != 3 else '""\n' for n in range(4))
+    file = job_file(tmp_path, name="rows", input="prompts.csv", max_failed=0.9)
+    (tmp_path / "prompts.csv").write_text(f"prompt\n{prompts}")
+    strict = bottega("submit", file, "--wait", "--strict-rows")
+    assert strict.returncode == 3, strict.stderr
+    job = strict.stdout.strip()
+    retried = bottega("submit", file, "--retry", "--wait")
+    assert retried.returncode == 0, retried.stderr
+    assert retried.stdout == f"{job}.2\n"
+    assert "1 rows had failed, 1 still do" in bottega("logs", job).stdout
+    calibrated = bottega("submit", file, "--calibrate", "--wait")
+    assert calibrated.returncode == 0, calibrated.stderr
+    shown = bottega("logs", calibrated.stdout.strip()).stdout
+    assert "sampled rows" in shown
+    assert "it was calibrated" in bottega("submit", file, "--calibrate").stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "error"),
+    [
+        (["status", "bottega-none-0123456789"], 6, "knows no job"),
+        (["status", "nowhere/"], 6, "holds no job"),
+        (["cancel", "nobody"], 6, "knows no job"),
+        (["list", "--address", "http://127.0.0.1:9"], 2, "no cluster responds"),
+        (["submit", "nowhere.yaml"], 2, "cannot read the job file"),
+        (["wait", "x", "--timeout", "soon"], 2, "--timeout 'soon' is no time"),
+        (["submit", "job.yaml", "--label", "faces"], 2, "as --label team=faces"),
+        (["submit", "job.yaml", "--profile", "none"], 2, "has no [profile.none]"),
+    ],
+)
+def test_a_mistake_is_a_sentence_and_a_code(
+    arguments: list[str], code: int, error: str, bottega: Bottega, tmp_path: Path
+) -> None:
+    job_file(tmp_path)
+    end = bottega(*arguments)
+    assert (end.returncode, end.stdout) == (code, "")
+    assert error in end.stderr
+    assert "Traceback" not in end.stderr
