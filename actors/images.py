@@ -12,7 +12,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from actors.errors import InputError
 from actors.facts import PermanentFailures
 from actors.picture_files import FORMATS, PILLOW_ERRORS, open_picture
-from actors.refinement import Conditioning, Fit
+from actors.refinement import Conditioning, Fit, Size
 
 Pictures = npt.NDArray[np.uint8]
 """(rows, height, width, 3), uint8 RGB."""
@@ -67,6 +67,21 @@ def open_image(image: bytes | str, width: int, height: int, fit: Fit = "crop") -
         stretched = fit == "stretch"
         picture = picture.resize(size, how) if stretched else ImageOps.fit(picture, size, how)
     return np.asarray(picture, dtype=np.uint8)
+
+
+def resized(picture: Pictures, size: Size) -> Pictures:
+    """A picture (height, width, 3) of `size`, width and height; as it is where it has that."""
+    if picture.shape[1::-1] == size:
+        return picture
+    image = Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS)
+    return np.asarray(image, dtype=np.uint8)
+
+
+def all_resized(pictures: Pictures, size: Size | None) -> Pictures:
+    """Pictures (rows, height, width, 3) of `size`; None: of their own."""
+    if size is None or pictures.shape[2:0:-1] == size:
+        return pictures
+    return np.stack([resized(picture, size) for picture in pictures])
 
 
 def _upright(image: Image.Image) -> Image.Image:

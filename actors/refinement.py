@@ -26,12 +26,20 @@ class Conditioning:
     fit: Fit = "crop"
 
 
+Size = tuple[int, int]
+"""Width and height of a picture, in pixels."""
+
+
 @dataclass(frozen=True, slots=True)
 class DrawPlan:
-    """The student's task for a prompt: `draws` pictures of it."""
+    """The student's task for a prompt: `draws` pictures of it.
+
+    `size`: of the dataset's pictures, where the student draws them in another.
+    """
 
     draws: int = 1
     conditioning: Conditioning | None = None
+    size: Size | None = None
 
 
 FROM_PROMPTS = DrawPlan()
@@ -44,7 +52,9 @@ class Refinement:
 
     `strength`: the fraction of the teacher's timesteps to go back (1 for `regenerate`).
     `steps`: network steps really taken. `through`: whether the start is the student's latents
-    (both have the same autoencoder) or its pictures.
+    (both have the same autoencoder) or its pictures. `size`: as the `DrawPlan`'s.
+    `start`: the noise that a refinement really starts at (`actors.models.noise_levels`), for
+    people; None where nothing is loaded.
     """
 
     strategy: Strategy
@@ -52,3 +62,5 @@ class Refinement:
     steps: int
     through: Through
     conditioning: Conditioning | None = None
+    size: Size | None = None
+    start: float | None = None

@@ -33,13 +33,25 @@ hash of the content."""
 # them. 1,000 steps are all the training timesteps that diffusers' schedulers have.
 
 
-class DenoiserSettings(Settings):
-    """A UNet or transformer that takes the place of the pipeline's own."""
+class NetworkSettings(Settings):
+    """A network that takes the place of the pipeline's own."""
 
     path: Annotated[str, Field(min_length=1)] = Field(
-        description="A folder with its config.json and .safetensors, or a hub id."
+        description="A folder with its config.json and .safetensors, or a hub id; or one "
+        ".safetensors file, which takes the configuration of the pipeline's own network."
+    )
+    file: str | None = Field(
+        default=None, description="A .safetensors file in `path`, without a configuration."
     )
     revision: str | None = Field(default=None, description="The hub revision (commit) to load.")
+    variant: Annotated[str, Field(pattern=r"^\w+$")] | None = Field(
+        default=None, description="Load the weight files of this variant, such as fp16."
+    )
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is weights alone, in one file."""
+        return self.file is not None or self.path.endswith(".safetensors")
 
 
 class LoraSettings(Settings):
@@ -60,6 +72,9 @@ class ControlNetSettings(Settings):
         description="A folder with its config.json and .safetensors, or a hub id."
     )
     revision: str | None = Field(default=None, description="The hub revision (commit) to load.")
+    variant: Annotated[str, Field(pattern=r"^\w+$")] | None = Field(
+        default=None, description="Load the weight files of this variant, such as fp16."
+    )
     scale: float = Field(default=1.0, ge=0, le=10, description="How strongly it acts.")
     mode: int | None = Field(
         default=None,
@@ -106,13 +121,20 @@ class DiffusionSettings(Settings):
     variant: Annotated[str, Field(pattern=r"^\w+$")] | None = Field(
         default=None, description="Load the weight files of this variant, such as fp16."
     )
-    denoiser: DenoiserSettings | None = Field(
+    denoiser: NetworkSettings | None = Field(
         default=None,
         description="For a student published as a UNet or transformer alone (such as LCM-SDXL).",
+    )
+    vae: NetworkSettings | None = Field(
+        default=None,
+        description="Another autoencoder, such as madebyollin/sdxl-vae-fp16-fix.",
     )
     lora: LoraSettings | None = Field(
         default=None,
         description="For a student that is a LoRA on its teacher (LCM-LoRA, Hyper-SD, Lightning).",
+    )
+    loras: tuple[LoraSettings, ...] = Field(
+        default=(), description="More LoRAs, fused after `lora`, each with its own scale."
     )
     controlnet: ControlNetSettings | None = Field(
         default=None, description="With task: control only, and then for student and teacher."
@@ -187,6 +209,11 @@ class DiffusionSettings(Settings):
                 "place; leave one of them out"
             )
         return self
+
+    @property
+    def all_loras(self) -> tuple[LoraSettings, ...]:
+        """`lora` and `loras`, in the order in which they are fused."""
+        return (*([self.lora] if self.lora else []), *self.loras)
 
     @property
     def evaluations_per_step(self) -> int:

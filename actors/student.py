@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from actors.device_kind import device_kind
 from actors.facts import CallFacts, PermanentFailures
 from actors.gc_pause import gc_paused
-from actors.images import Pictures, prepared
+from actors.images import Pictures, all_resized, prepared
 from actors.models.batches import rows_by_slot
 from actors.refinement import FROM_PROMPTS, DrawPlan
 from actors.seeds import stage_seed
@@ -80,6 +80,7 @@ class Student:
             wanted = [slot * draws + which for slot in slots for which in range(draws)]
             latents, pictures = latents[wanted], pictures[wanted]
             not_finite = [(wanted.index(at), why) for at, why in not_finite if at in wanted]
+        pictures = all_resized(pictures, self.draw_plan.size)
         latents = latents.cpu()
         facts = CallFacts(
             rows=len(prompts),

@@ -12,7 +12,7 @@ from actors.device_kind import device_kind
 from actors.errors import InputError
 from actors.facts import CallFacts
 from actors.gc_pause import gc_paused
-from actors.images import Pictures, prepared
+from actors.images import Pictures, all_resized, prepared
 from actors.models.batches import rows_by_slot
 from actors.refinement import Refinement
 from actors.seeds import stage_seed
@@ -100,6 +100,7 @@ class Teacher:
             wanted = list(slots)
             pictures = pictures[wanted]
             not_finite = [(wanted.index(at), why) for at, why in not_finite if at in wanted]
+        pictures = all_resized(pictures, plan.size)
         facts = CallFacts(
             rows=len(prompts),
             seconds=perf_counter() - start,

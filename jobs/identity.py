@@ -161,11 +161,20 @@ def _about(job: Job) -> dict[str, Any]:
             "strength": job.refinement.strength,
             "steps": job.refinement.steps,
             "through": job.refinement.through,
+            **_as_resolved(job),
         },
         "nfe": {"student": job.student_nfe, "teacher": job.teacher_nfe},
         "versions": {name: version(name) for name in packages}
         | {"python": platform.python_version()},
     }
+
+
+def _as_resolved(job: Job) -> dict[str, Any]:
+    """What only models' files say: the noise a refinement starts at, and the pictures' one size."""
+    start, size = job.refinement.start, job.refinement.size
+    # 4 digits: the last bits of a sum differ between versions of torch.
+    found = {"start": start and round(start, 4), "size": size and list(size)}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _differences(before: Any, now: Any) -> list[str]:

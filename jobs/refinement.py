@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
+from pathlib import Path
 
 from actors.errors import SpecError
+from actors.models.file_reader import FileReader
 from actors.models.model_files import ModelFiles
-from actors.models.pairing import follows_instructions
+from actors.models.pairing import follows_instructions, why_pixels
 from actors.models.pipeline_files import PipelineFiles, open_pipeline_files
-from actors.refinement import Refinement, Through
+from actors.refinement import Refinement, Size, Through
 from actors.rollback import (
     MIXING,
     Noise,
@@ -70,12 +73,43 @@ def as_planned(spec: JobSpec) -> Refinement:
     return planned_refinement(spec, instructed=instructed)
 
 
+def planned_through(spec: JobSpec) -> str | None:
+    """What the teacher gets of the student's picture, as far as that is known without the hub."""
+    student, teacher = spec.models.student, spec.models.teacher
+    if spec.strategy != "refine" or spec.models.timed:
+        return None
+    if _is_here(student) and _is_here(teacher):
+        files = (open_pipeline_files(student), open_pipeline_files(teacher))
+        return _handed_over(why_pixels(*files, FileReader()))
+    if all(getattr(student, name) == getattr(teacher, name) for name in OF_LATENTS):
+        return _handed_over(None)
+    if (student.width, student.height) != (teacher.width, teacher.height):
+        return _handed_over("their sizes differ")
+    return "the student's latents or pictures: their autoencoders are compared when they are here"
+
+
+OF_LATENTS = ("path", "revision", "variant", "vae", "width", "height")
+"""Settings by which two models of one repository have one autoencoder and one size."""
+
+
+def _is_here(settings: DiffusionSettings) -> bool:
+    """Whether all of a model's files are on this machine."""
+    parts = (settings, settings.denoiser, settings.vae, settings.controlnet, *settings.all_loras)
+    return all(Path(part.path).expanduser().exists() for part in parts if part)
+
+
+def _handed_over(why_pixels: str | None) -> str:
+    return f"the student's pictures: {why_pixels}" if why_pixels else "the student's latents"
+
+
 def refinement_of(spec: JobSpec, files: ModelFiles | None) -> Refinement:
     """The teacher's task, checked against its schedule. Raises SpecError for too many steps.
 
     files: None for stand-ins, which have none.
     """
-    through: Through = "latents" if files is None or files.share_latents else "pixels"
+    through: Through = files.through if files else "latents"
+    if files and spec.strategy == "refine":
+        log.info("the teacher gets %s", _handed_over(files.why_pixels))
     schedule = _schedule(files.teacher) if files else TIMED_SCHEDULE
     instructed = files is not None and files.instructed
     planned = planned_refinement(spec, through, instructed, schedule)
@@ -86,9 +120,31 @@ def refinement_of(spec: JobSpec, files: ModelFiles | None) -> Refinement:
             f"{planned.strength:.3g}) and a clean picture: the teacher's schedule has {most} "
             "there. Lower teacher_steps or raise the rollback."
         )
-    if planned.strategy == "refine" and files:
-        _log_start("teacher", "the rollback", files.teacher, planned.strength, planned.steps)
-    return planned
+    if files is None:
+        return planned
+    size = _one_size(files)
+    if planned.strategy != "refine":
+        return replace(planned, size=size)
+    start = _log_start("teacher", "the rollback", files.teacher, planned.strength, planned.steps)
+    return replace(planned, size=size, start=start)
+
+
+def _one_size(files: ModelFiles) -> Size | None:
+    """The size of all the dataset's pictures; None where student and teacher draw it anyway.
+
+    The larger one: a picture's size would say who drew it, and an oracle would judge by it. The
+    other's pictures are resized before they are scored, as arXiv 2312.10835 does for SDXL-Turbo.
+    """
+    shapes = [files.student.shape, files.teacher.shape]
+    one, other = ((shape.width, shape.height) for shape in shapes)
+    if one == other:
+        return None
+    size = max(one, other, key=lambda size: (size[0] * size[1], size))
+    log.info(
+        "the student draws %d x %d and the teacher %d x %d: the dataset has %d x %d",
+        *one, *other, *size,
+    )  # fmt: skip
+    return size
 
 
 def _schedule(teacher: PipelineFiles[DiffusionSettings]) -> NoiseSchedule:
@@ -149,8 +205,11 @@ def _check_instructed(spec: JobSpec) -> None:
 
 def _log_start(
     who: str, what: str, files: PipelineFiles[DiffusionSettings], strength: float, steps: int
-) -> None:
-    """Log where `who` really starts, as a warning where that is far from what was asked for."""
+) -> float:
+    """Log where `who` really starts, as a warning where that is far from what was asked for.
+
+    Returns the noise there.
+    """
     from actors.models.noise_levels import schedule_of, start_of
 
     start, schedule = start_of(files, strength, steps), schedule_of(files)
@@ -164,3 +223,4 @@ def _log_start(
         what, strength, name, wanted, steps, "s" * (steps > 1), who,
         start.strength, name, start.level,
     )  # fmt: skip
+    return start.level

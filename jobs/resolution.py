@@ -36,9 +36,8 @@ class Job:
     def draw_plan(self) -> DrawPlan:
         """The student's task on each row."""
         spec = self.spec
-        return DrawPlan(
-            spec.draws, conditioning_of(spec.task, spec.edit, spec.control, spec.image_fit)
-        )
+        conditioning = conditioning_of(spec.task, spec.edit, spec.control, spec.image_fit)
+        return DrawPlan(spec.draws, conditioning, self.refinement.size)
 
     @property
     def student_nfe(self) -> int:

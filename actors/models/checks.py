@@ -7,17 +7,25 @@ and what is loaded cannot differ.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from actors.errors import ModelError
-from actors.models.file_reader import PICKLES, FileReader
+from actors.models.file_reader import HASHED, PICKLES, WEIGHTS, FileReader
+from actors.models.folders import MODEL_INDEX
 
-INDEX = "model_index.json"
-"""The file of a diffusers pipeline that names its class and its components."""
+INDEX = MODEL_INDEX
+
+NOT_LOADED = frozenset({"safety_checker"})
+"""Components that are never loaded: Stable Diffusion 1's safety checker blackens pictures, and the
+oracle has to see what was drawn."""
+
+
+_SHARD = re.compile(r"-\d{5}-of-\d{5}$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,23 +47,24 @@ class ModelFolder:
     @property
     def components(self) -> dict[str, tuple[str, str]]:
         """Name -> (library, class) of each component that model_index.json names."""
-        return _components(self.configs.get(INDEX, {}))
+        return components_of(self.configs.get(INDEX, {}))
 
 
-def open_folder(path: Path, reader: FileReader) -> ModelFolder:
+def open_folder(path: Path, reader: FileReader, *, is_network: bool = False) -> ModelFolder:
     """Read the configurations of a folder. Raises ModelError if it brings code of its own.
 
     That is a Python file, or a name of code that is not diffusers' or transformers' (`auto_map`, a
-    custom pipeline, a component of another library).
+    custom pipeline, a component of another library). is_network: a folder of one network, beside
+    which a script of its authors may lie (`handler.py`): diffusers looks for none there.
     """
     found = reader.listing(path)
     scripts = [file.relative_to(path).as_posix() for file in found if file.name.endswith(".py")]
-    if scripts:
+    if scripts and not is_network:
         _refuse_code(path, f"has {scripts[0]!r}")
     files = {f.relative_to(path).as_posix(): f for f in found if f.name.endswith("config.json")}
     index = reader.config(path / INDEX) if (path / INDEX).is_file() else {}
     # A component's folder may be a link, which the listing does not follow.
-    for name in _components(index):
+    for name in components_of(index):
         files |= {f"{name}/{file.name}": file for file in (path / name).glob("*config.json")}
     configs = {name: reader.config(file) for name, file in files.items()}
     for name, config in configs.items():
@@ -63,7 +72,7 @@ def open_folder(path: Path, reader: FileReader) -> ModelFolder:
             _refuse_code(path, f"has auto_map in {name!r}")
     if not isinstance(index.get("_class_name", ""), str):
         _refuse_code(path, f"has a pipeline of its own, {index['_class_name']!r}")
-    for name, (library, kind) in _components(index).items():
+    for name, (library, kind) in components_of(index).items():
         if not _is_known(library):
             _refuse_code(path, f"takes {name!r} from {library}.{kind}")
     return ModelFolder(path, configs | ({INDEX: index} if index else {}))
@@ -87,7 +96,8 @@ def _is_known(library: str) -> bool:
     return library.isidentifier() and (known / library).is_dir()
 
 
-def _components(index: dict[str, Any]) -> dict[str, tuple[str, str]]:
+def components_of(index: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    """Name -> (library, class) of each component in the content of a model_index.json."""
     return {
         name: (str(value[0]), str(value[1]))
         for name, value in index.items()
@@ -95,11 +105,57 @@ def _components(index: dict[str, Any]) -> dict[str, tuple[str, str]]:
     }
 
 
+def loaded_files(
+    folder: Path, reader: FileReader, variant: str | None = None, without: Collection[str] = ()
+) -> list[tuple[str, Path]]:
+    """Name and path of each file that is loaded from a pipeline's folder, or from a network's.
+
+    Of a pipeline: the components that model_index.json names, also where they are links, and not
+    the rest of a repository. Of each folder the weights of one kind (`loaded_weights`). without:
+    components that others take the place of.
+    """
+    if (folder / INDEX).is_file():
+        names = set(components_of(reader.config(folder / INDEX))) - NOT_LOADED - set(without)
+        found = [folder / INDEX]
+        found += [file for name in names for file in reader.listing(folder / name)]
+    else:
+        found = reader.listing(folder)
+    kept = {file for file in found if file.suffix in HASHED - WEIGHTS}
+    for part in {file.parent for file in found if file.suffix in WEIGHTS}:
+        kept.update(loaded_weights(part, variant))
+    return [(p.relative_to(folder).as_posix(), p) for p in sorted(kept) if p.is_file()]
+
+
+def loaded_weights(folder: Path, variant: str | None = None) -> list[Path]:
+    """The weights in a folder that diffusers loads: safetensors before pickles, of one variant.
+
+    All of a kind where none is called as the variant wants it.
+    """
+    for suffixes in ({".safetensors"}, PICKLES):
+        files = sorted(file for file in folder.iterdir() if file.suffix in suffixes)
+        if files:
+            return [file for file in files if _variant(file.name) == (variant or "")] or files
+    return []
+
+
+def _variant(name: str) -> str:
+    """`fp16` of model.fp16.safetensors and model.fp16-00001-of-00002.safetensors; "" of others."""
+    middle = name.split(".")[1:-1]
+    return _SHARD.sub("", middle[0]) if middle else ""
+
+
 def check_components(
-    folder: ModelFolder, reader: FileReader, allow_pickle: bool, variant: str | None = None
+    folder: ModelFolder,
+    reader: FileReader,
+    allow_pickle: bool,
+    variant: str | None = None,
+    without: Collection[str] = (),
 ) -> None:
-    """Refuse a pipeline if a component, its settings or its weights are missing or not whole."""
-    named = folder.components
+    """Refuse a pipeline if a component, its settings or its weights are missing or not whole.
+
+    without: components whose weights are not loaded, since others take their place.
+    """
+    named = {name: kind for name, kind in folder.components.items() if name not in NOT_LOADED}
     if not named:
         raise ModelError(f"{folder.path / INDEX} names no component. Copy the model again.")
     for name, (_, kind) in named.items():
@@ -109,7 +165,8 @@ def check_components(
                 f"model folder {str(folder.path)!r} has no {name!r} with its settings, which its "
                 "model_index.json names. Copy the model again."
             )
-        if "Tokenizer" not in kind and f"{name}/config.json" in folder.configs:
+        is_loaded = "Tokenizer" not in kind and name not in without
+        if is_loaded and f"{name}/config.json" in folder.configs:
             check_weights(part, reader, allow_pickle, variant)
 
 
@@ -122,7 +179,7 @@ def check_weights(
         for shard in sorted(set(reader.config(index).get("weight_map", {}).values())):
             if not (folder / shard).is_file():
                 raise ModelError(f"{folder / shard} is missing: {index.name} names it. Copy again.")
-    weights = sorted(folder.glob(f"{stem}.safetensors"))
+    weights = [f for f in loaded_weights(folder, variant) if f.match(f"{stem}.safetensors")]
     for file in weights:
         reader.check_whole(file)
     if weights or (allow_pickle and any(folder.glob(f"{stem}.bin"))):

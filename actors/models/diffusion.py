@@ -18,7 +18,7 @@ from diffusers.utils.torch_utils import randn_tensor
 from PIL import Image
 
 from actors.errors import ModelError
-from actors.images import Pictures
+from actors.images import Pictures, resized
 from actors.models.batches import best_device, padded
 from actors.models.loading import load_pipeline
 from actors.models.noise_levels import Start, even_sigmas, set_steps, start_of
@@ -405,7 +405,7 @@ class Diffusion:
         vae = self._upcast_vae()
 
         def batch(rows: slice) -> torch.Tensor:
-            sized = np.stack([self._resized(p) for p in padded(list(pictures[rows]), size)])
+            sized = np.stack([resized(p, self.size) for p in padded(list(pictures[rows]), size)])
             pixels = torch.from_numpy(sized).permute(0, 3, 1, 2).to(self.device, torch.float32)
             encoded = vae.encode(self._video((pixels / 127.5 - 1).to(vae.dtype)))
             if hasattr(encoded, "latent_dist"):
@@ -417,12 +417,6 @@ class Diffusion:
             return latents.to(self.denoiser.dtype)[: len(pictures[rows])]
 
         return torch.cat(in_batches(batch, len(pictures), size))
-
-    def _resized(self, picture: Pictures) -> Pictures:
-        if picture.shape[1::-1] == self.size:
-            return picture
-        image = Image.fromarray(picture).resize(self.size, Image.Resampling.LANCZOS)
-        return np.asarray(image, dtype=np.uint8)
 
     def _upcast_vae(self) -> Any:
         """The autoencoder, in float32 where diffusers' own pipeline computes it so.

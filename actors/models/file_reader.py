@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from hashlib import file_digest, sha256
 from pathlib import Path
@@ -17,7 +18,12 @@ from actors.errors import ModelError
 
 PICKLES = {".bin", ".ckpt", ".pt", ".pth", ".pkl"}
 
-_HASHED = {".json", ".txt", ".model", ".safetensors"} | PICKLES
+WEIGHTS = {".safetensors"} | PICKLES
+
+HASHED = {".json", ".txt", ".model"} | WEIGHTS
+"""The files that a picture depends on; documents (README, log) change none."""
+
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 class FileReader:
@@ -58,18 +64,12 @@ class FileReader:
         self._whole.add(file)
 
     def fingerprint(self, folder: Path) -> str:
-        """A hash of the names and contents of a model's files, the same for the same files.
+        """A hash of the names and contents of all files in a folder, the same for the same files.
 
-        Documents (README, log) do not count: they change no picture.
+        Of an oracle's or a network's folder; `checks.loaded_files` are those of a pipeline.
         """
-        files = (p for p in self.listing(folder) if p.suffix in _HASHED and p.is_file())
+        files = (p for p in self.listing(folder) if p.suffix in HASHED and p.is_file())
         return self.hash_files((p.relative_to(folder).as_posix(), p) for p in files)
-
-    def weight_bytes(self, folder: Path) -> int:
-        """Bytes of a model's weights; where it has them in several precisions, of all of them."""
-        weights = PICKLES | {".safetensors"}
-        files = (p for p in self.listing(folder) if p.suffix in weights and p.is_file())
-        return sum(file.stat().st_size for file in files)
 
     def hash_files(self, files: Iterable[tuple[str, Path]]) -> str:
         """A hash of the names, sizes and contents of files."""
@@ -79,10 +79,40 @@ class FileReader:
             digest.update(self._digest(path))
         return digest.hexdigest()[:16]
 
+    def hash_contents(self, files: Iterable[Path]) -> str:
+        """A hash of the contents of files, whatever they are called."""
+        return joined(self._digest(file).hex() for file in files)
+
+    def hash_tensors(self, files: Iterable[Path]) -> str:
+        """A hash of the tensors in .safetensors files, however they are spread and called.
+
+        The same for one file and its shards, and whatever remarks the files have.
+        """
+        found: list[tuple[str, str]] = []
+        for file in files:
+            if file.suffix != ".safetensors":
+                found.append(("", self._digest(file).hex()))
+                continue
+            with file.open("rb") as opened:
+                header = json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
+                begin = opened.tell()
+                for name, tensor in header.items():
+                    if name != "__metadata__":
+                        first, end = tensor["data_offsets"]
+                        opened.seek(begin + first)
+                        content = sha256(opened.read(end - first)).hexdigest()
+                        found.append((name, f"{tensor['dtype']} {tensor['shape']} {content}"))
+        return sha256(repr(sorted(found)).encode()).hexdigest()[:16]
+
     def _digest(self, path: Path) -> bytes:
         if path not in self._digests:
-            with path.open("rb") as file:
-                self._digests[path] = file_digest(file, "sha256").digest()
+            blob = path.resolve()
+            if blob.parent.name == "blobs" and _SHA256.fullmatch(blob.name):
+                # The hub's cache names a large file by this hash, and checks it when it is fetched.
+                self._digests[path] = bytes.fromhex(blob.name)
+            else:
+                with path.open("rb") as file:
+                    self._digests[path] = file_digest(file, "sha256").digest()
         return self._digests[path]
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from actors.errors import ModelError
+
+MODEL_INDEX = "model_index.json"
+"""The file of a diffusers pipeline that names its class and its components."""
 
 DESCRIPTIONS = ("*.json", "*.txt", "*.model")
 """The files of a model's folder that are neither weights nor code."""
@@ -14,12 +17,12 @@ DESCRIPTIONS = ("*.json", "*.txt", "*.model")
 def model_folder(
     path: str,
     revision: str | None = None,
-    also: Sequence[str] = (),
-    weights: str = "*.safetensors",
+    also: Sequence[str] | Callable[[Path], Sequence[str]] = (),
 ) -> Path:
     """The local folder of a model: its path, or the hub snapshot of its id (downloaded if needed).
 
-    weights, also: patterns of files that are wanted from the hub, beside descriptions.
+    also: patterns of files that are wanted from the hub, beside .safetensors and descriptions; or a
+    function that gives all patterns, by a folder that has the repository's model_index.json.
     Raises ModelError if there is neither.
     """
     local = Path(path).expanduser()
@@ -36,7 +39,12 @@ def model_folder(
             f"model path {path!r} is not a folder. Give the folder that holds "
             "model_index.json (or an oracle's config.json), or a hub id such as 'owner/name'."
         )
-    return hub_snapshot(path, revision, [*DESCRIPTIONS, weights, *also])
+    if not callable(also):
+        return hub_snapshot(path, revision, [*DESCRIPTIONS, "*.safetensors", *also])
+    root = hub_snapshot(path, revision, [MODEL_INDEX])
+    if not (root / MODEL_INDEX).is_file():
+        return root
+    return hub_snapshot(path, root.name, [MODEL_INDEX, *also(root)])
 
 
 def part_folder(path: str, revision: str | None, what: str, patterns: Sequence[str]) -> Path:

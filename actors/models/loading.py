@@ -9,6 +9,8 @@ from typing import Any
 
 import diffusers
 import torch
+from accelerate import init_empty_weights
+from diffusers.loaders.single_file_utils import SingleFileComponentError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
@@ -16,7 +18,10 @@ from actors.errors import ModelError
 from actors.models.checks import ModelFolder
 from actors.models.pipeline_files import PipelineFiles
 from actors.models.schedulers import as_wanted
-from actors.settings import DiffusionSettings
+from actors.settings import DiffusionSettings, LoraSettings
+
+NOT_IN_THE_FILE = (AttributeError, LookupError, RuntimeError, ValueError, OSError)
+"""What diffusers raises, beside its own error, for a file of other weights than it looks for."""
 
 log = logging.getLogger("bottega.models")
 
@@ -32,9 +37,10 @@ def load_pipeline(files: PipelineFiles[DiffusionSettings], device: torch.device)
             use_safetensors=None if settings.allow_pickle else True,
             trust_remote_code=False,
             **_without_safety_checker(files.folder),
-            **_denoiser(files),
+            **_replaced(files),
         )
-        _fuse_lora(pipe, files)
+        for lora, file in zip(settings.all_loras, files.loras, strict=True):
+            _fuse_lora(pipe, files, lora, file)
         pipe = _with_control(pipe, files)
     except (OSError, ValueError, KeyError, SafetensorError, UnpicklingError) as error:
         raise ModelError(f"cannot load the pipeline {settings.path!r}: {error}") from error
@@ -57,20 +63,65 @@ def load_pipeline(files: PipelineFiles[DiffusionSettings], device: torch.device)
 
 
 def _without_safety_checker(folder: ModelFolder) -> dict[str, Any]:
-    """The arguments that leave out the safety checker of Stable Diffusion 1: it blackens pictures,
-    and the oracle has to see what was drawn."""
+    """The arguments that leave out the safety checker of Stable Diffusion 1 (`NOT_LOADED`)."""
     if "safety_checker" not in folder.components:
         return {}
     return {"safety_checker": None, "requires_safety_checker": False}
 
 
-def _denoiser(files: PipelineFiles[DiffusionSettings]) -> dict[str, Any]:
-    if files.denoiser is None:
-        return {}
-    return {files.family.denoiser: _network(files.denoiser, "denoiser", files.settings)}
+def _replaced(files: PipelineFiles[DiffusionSettings]) -> dict[str, Any]:
+    """The networks that take the place of the pipeline's own, by their names in it."""
+    found = {}
+    for what, name, folder, file in (
+        ("denoiser", files.family.denoiser, files.denoiser, files.denoiser_file),
+        ("vae", "vae", files.vae, files.vae_file),
+    ):
+        part = getattr(files.settings, what)
+        if folder:
+            found[name] = _network(folder, what, files.settings, part.variant)
+        elif file:
+            found[name] = _network_of_one_file(files, name, what, file)
+    return found
 
 
-def _network(folder: ModelFolder, what: str, settings: DiffusionSettings) -> Any:
+def _network_of_one_file(
+    files: PipelineFiles[DiffusionSettings], name: str, what: str, file: Path
+) -> Any:
+    """A network with the configuration of the pipeline's own, and the weights in one file.
+
+    In diffusers' names, or in those of the model's authors where diffusers knows these.
+    """
+    kind = getattr(diffusers, files.folder.components[name][1])
+    with init_empty_weights():
+        network = kind.from_config(kind.load_config(files.folder.path / name))
+    wanted, weights = set(network.state_dict()), load_file(file)
+    if wanted & weights.keys():
+        missing = sorted(wanted - weights.keys())
+        if missing:
+            raise ModelError(
+                f"{what} {str(file)!r} lacks {len(missing)} of the weights of a {kind.__name__}, "
+                f"such as {missing[0]!r}. Is it one for {files.settings.path!r}?"
+            )
+        network.load_state_dict({key: weights[key] for key in wanted}, assign=True)
+        return network.to(getattr(torch, files.settings.dtype)).eval()
+    try:
+        return kind.from_single_file(
+            str(file),
+            config=str(files.folder.path),
+            subfolder=name,
+            dtype=getattr(torch, files.settings.dtype),
+            local_files_only=True,
+        )
+    except (*NOT_IN_THE_FILE, SingleFileComponentError) as error:
+        raise ModelError(
+            f"{what} {str(file)!r}: diffusers {diffusers.__version__} finds no {kind.__name__} in "
+            f"it ({error}). Give a file of such weights, or a folder with its config.json."
+        ) from error
+
+
+def _network(
+    folder: ModelFolder, what: str, settings: DiffusionSettings, variant: str | None
+) -> Any:
     name = folder.config("config.json").get("_class_name")
     kind = getattr(diffusers, str(name), None)
     if kind is None or not hasattr(kind, "from_pretrained"):
@@ -79,7 +130,7 @@ def _network(folder: ModelFolder, what: str, settings: DiffusionSettings) -> Any
             "does not have."
         )
     return kind.from_pretrained(
-        folder.path, dtype=getattr(torch, settings.dtype), use_safetensors=True
+        folder.path, dtype=getattr(torch, settings.dtype), use_safetensors=True, variant=variant
     )
 
 
@@ -87,14 +138,15 @@ def _with_control(pipe: Any, files: PipelineFiles[DiffusionSettings]) -> Any:
     """The same pipeline with its ControlNet, if it has one."""
     if files.controlnet is None:
         return pipe
-    network = _network(files.controlnet, "controlnet", files.settings)
+    wanted = files.settings.controlnet
+    variant = wanted.variant if wanted else None
+    network = _network(files.controlnet, "controlnet", files.settings, variant)
     return diffusers.AutoPipelineForText2Image.from_pipe(pipe, controlnet=network)
 
 
-def _fuse_lora(pipe: Any, files: PipelineFiles[DiffusionSettings]) -> None:
-    lora, file = files.settings.lora, files.lora
-    if lora is None or file is None:
-        return
+def _fuse_lora(
+    pipe: Any, files: PipelineFiles[DiffusionSettings], lora: LoraSettings, file: Path
+) -> None:
     if not hasattr(pipe, "load_lora_weights"):
         raise ModelError(f"lora {lora.path!r}: a {type(pipe).__name__} takes none.")
     weights = _without_alphas(file) if files.family.denoiser == "unet" else None

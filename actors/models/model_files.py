@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from actors.models.file_reader import FileReader
 from actors.models.oracles.oracle_files import open_oracle_files
-from actors.models.pairing import check_roles, fitted, share_latents
+from actors.models.pairing import check_roles, fitted, why_pixels
 from actors.models.pipeline_files import PipelineFiles, open_pipeline_files
-from actors.refinement import Strategy
+from actors.refinement import Strategy, Through
 from actors.settings import ModelSettings, StudentSettings, TeacherSettings
 
 
@@ -21,17 +21,22 @@ class ModelFiles:
     """Everything that a job knows of its models by their files.
 
     `settings`: with paths and revisions that mean the same in every process, and completed from the
-    files. `fingerprints`: role -> hash of all the model's files. `share_latents`:
-    whether the student's latents mean the same to the teacher.
+    files. `fingerprints`: role -> hash of all the model's files. `why_pixels`: why
+    pictures are handed over, and not the student's latents; None where latents are.
     """
 
     settings: ModelSettings
     student: PipelineFiles[StudentSettings]
     teacher: PipelineFiles[TeacherSettings]
     fingerprints: dict[str, str]
-    share_latents: bool
+    why_pixels: str | None
     weight_bytes: int = 0
     """Of the larger one of student and teacher."""
+
+    @property
+    def through(self) -> Through:
+        """The form in which the teacher gets the student's picture."""
+        return "pixels" if self.why_pixels else "latents"
 
     @property
     def instructed(self) -> bool:
@@ -60,6 +65,6 @@ def open_model_files(models: ModelSettings, strategy: Strategy, task: str) -> Mo
             "oracle": oracle.fingerprint(reader),
             "teacher": teacher.fingerprint(reader),
         },
-        share_latents=share_latents(student, teacher, reader),
+        why_pixels=why_pixels(student, teacher, reader),
         weight_bytes=max(student.weight_bytes(reader), teacher.weight_bytes(reader)),
     )

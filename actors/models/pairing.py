@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from actors.errors import ModelError, SpecError
+from actors.models.autoencoders import autoencoder_difference
 from actors.models.checks import INDEX
 from actors.models.families import family_of
 from actors.models.file_reader import FileReader, read_config
-from actors.models.pipeline_files import PipelineFiles, same_autoencoder
+from actors.models.pipeline_files import PipelineFiles
 from actors.models.presets import CATALOGUE
 from actors.settings import DiffusionSettings
 
@@ -186,6 +187,10 @@ def _check_draws_and_refines(student: Pipeline, teacher: Pipeline, strategy: str
         )
 
 
-def share_latents(student: Pipeline, teacher: Pipeline, reader: FileReader) -> bool:
-    """Whether the student's latents can be handed over: one autoencoder, and one size."""
-    return student.shape == teacher.shape and same_autoencoder(student, teacher, reader)
+def why_pixels(student: Pipeline, teacher: Pipeline, reader: FileReader) -> str | None:
+    """Why pictures are handed over, and not the student's latents; None where latents are."""
+    one, other = student.shape, teacher.shape
+    if one != other:
+        sizes = f"{one.width} x {one.height} and the teacher {other.width} x {other.height}"
+        return f"the student draws {sizes}" if one.cell == other.cell else "their latents differ"
+    return autoencoder_difference(student, teacher, reader)

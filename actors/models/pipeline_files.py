@@ -5,6 +5,7 @@ Loads no weights, so that a bad path is refused before an actor starts.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -12,22 +13,26 @@ from typing import Any, Generic, TypeVar
 from actors.errors import ModelError
 from actors.models.checks import (
     INDEX,
+    NOT_LOADED,
     ModelFolder,
     check_components,
     check_weights,
+    components_of,
+    loaded_files,
     open_folder,
 )
 from actors.models.families import Family, Shape, family_of, shape_of
-from actors.models.file_reader import PICKLES, FileReader
-from actors.models.folders import model_folder, part_folder, pinned
+from actors.models.file_reader import WEIGHTS, FileReader, read_config
+from actors.models.folders import DESCRIPTIONS, model_folder, part_folder, pinned
 from actors.settings import (
     ControlNetSettings,
-    DenoiserSettings,
     DiffusionSettings,
     LoraSettings,
+    NetworkSettings,
 )
 
 S = TypeVar("S", bound=DiffusionSettings)
+P = TypeVar("P", LoraSettings, NetworkSettings)
 S_co = TypeVar("S_co", bound=DiffusionSettings, covariant=True)
 
 
@@ -35,15 +40,19 @@ S_co = TypeVar("S_co", bound=DiffusionSettings, covariant=True)
 class PipelineFiles(Generic[S_co]):
     """A pipeline's files, found and checked, and its configurations.
 
-    `settings`: with paths and revisions that mean the same in every process. `denoiser`,
-    `controlnet`: folders of networks that come from elsewhere. `lora`: its .safetensors file.
+    `settings`: with paths and revisions that mean the same in every process. `denoiser`, `vae`,
+    `controlnet`: folders of networks that come from elsewhere. `denoiser_file`, `vae_file`: weights
+    alone, in place of those of the pipeline's own network. `loras`: their .safetensors files.
     """
 
     settings: S_co
     folder: ModelFolder
     denoiser: ModelFolder | None = None
+    denoiser_file: Path | None = None
+    vae: ModelFolder | None = None
+    vae_file: Path | None = None
     controlnet: ModelFolder | None = None
-    lora: Path | None = None
+    loras: tuple[Path, ...] = ()
 
     @property
     def pipeline_class(self) -> str:
@@ -70,21 +79,57 @@ class PipelineFiles(Generic[S_co]):
     @property
     def shape(self) -> Shape:
         """The shape of the model's pictures. Raises ModelError for one that it cannot draw."""
-        vae = self.folder.config("vae/config.json")
-        return shape_of(self.settings, self.family, self.network, vae)
+        return shape_of(self.settings, self.family, self.network, self.vae_config)
+
+    @property
+    def vae_config(self) -> dict[str, Any]:
+        """config.json of the autoencoder: the pipeline's own, or the one in its place."""
+        if self.vae:
+            return self.vae.config("config.json")
+        return self.folder.config("vae/config.json")
+
+    @property
+    def vae_variant(self) -> str | None:
+        """The variant of the autoencoder's weight files."""
+        return self.settings.vae.variant if self.settings.vae else self.settings.variant
+
+    def files(self, reader: FileReader) -> list[list[tuple[str, Path]]]:
+        """Name and path of all files that are loaded, for each place that they come from."""
+        settings = self.settings
+        found = [
+            loaded_files(self.folder.path, reader, settings.variant, replaced(settings)),
+            *(
+                loaded_files(folder.path, reader, part.variant)
+                for folder, part in (
+                    (self.denoiser, settings.denoiser),
+                    (self.vae, settings.vae),
+                    (self.controlnet, settings.controlnet),
+                )
+                if folder and part
+            ),
+        ]
+        alone = {"denoiser": self.denoiser_file, "vae": self.vae_file}
+        found += [[(name, file)] for name, file in alone.items() if file]
+        return found + [[("lora", file)] for file in self.loras]
 
     def fingerprint(self, reader: FileReader) -> str:
-        """A hash of all the files; it reads every byte of them."""
-        parts = [part for part in (self.folder, self.denoiser, self.controlnet) if part]
-        hashes = [reader.fingerprint(part.path) for part in parts]
-        if self.lora:
-            hashes.append(reader.hash_files([("lora", self.lora)]))
-        return "+".join(hashes)
+        """A hash of all the files that are loaded; it reads every byte of them."""
+        return "+".join(reader.hash_files(files) for files in self.files(reader))
 
     def weight_bytes(self, reader: FileReader) -> int:
-        """Bytes of the weights, of a LoRA's without the LoRA."""
-        parts = [part for part in (self.folder, self.denoiser, self.controlnet) if part]
-        return sum(reader.weight_bytes(part.path) for part in parts)
+        """Bytes of the weights, without those of LoRAs."""
+        return sum(
+            path.stat().st_size
+            for files in self.files(reader)
+            for name, path in files
+            if path.suffix in WEIGHTS and name != "lora"
+        )
+
+
+def replaced(settings: DiffusionSettings) -> frozenset[str]:
+    """Components of the pipeline whose weights are not loaded: others take their place."""
+    names = {"unet", "transformer"} if settings.denoiser else set()
+    return frozenset(names | ({"vae"} if settings.vae else set()))
 
 
 def open_pipeline_files(settings: S, reader: FileReader | None = None) -> PipelineFiles[S]:
@@ -95,36 +140,31 @@ def open_pipeline_files(settings: S, reader: FileReader | None = None) -> Pipeli
     reader = reader or FileReader()
     path = _pipeline_folder(settings)
     folder = open_folder(path, reader)
-    check_components(folder, reader, settings.allow_pickle, settings.variant)
-    denoiser = controlnet = lora = None
+    check_components(folder, reader, settings.allow_pickle, settings.variant, replaced(settings))
+    found: dict[str, Any] = {}
     update: dict[str, Any] = {**pinned(settings.path, path)}
-    if settings.denoiser:
-        denoiser = _open_network(settings.denoiser, "denoiser", reader)
-        update["denoiser"] = settings.denoiser.model_copy(
-            update=pinned(settings.denoiser.path, denoiser.path)
-        )
-    if settings.controlnet:
-        controlnet = _open_network(settings.controlnet, "controlnet", reader)
-        update["controlnet"] = settings.controlnet.model_copy(
-            update=pinned(settings.controlnet.path, controlnet.path)
-        )
+    for name in ("denoiser", "vae", "controlnet"):
+        part = getattr(settings, name)
+        if part is None:
+            continue
+        if isinstance(part, NetworkSettings) and part.is_file:
+            found[f"{name}_file"] = file = part_file(part, name, reader)
+            update[name] = _pinned_file(part, file)
+        else:
+            found[name] = opened = _open_network(part, name, reader)
+            update[name] = part.model_copy(update=pinned(part.path, opened.path))
+    loras = tuple(lora_file(lora, reader) for lora in settings.all_loras)
+    whole = tuple(map(_pinned_file, settings.all_loras, loras))
     if settings.lora:
-        lora = lora_file(settings.lora, reader)
-        update["lora"] = _pinned_lora(settings.lora, lora)
+        update["lora"] = whole[0]
+    update["loras"] = whole[1:] if settings.lora else whole
     return PipelineFiles(
-        settings=settings.model_copy(update=update),
-        folder=folder,
-        denoiser=denoiser,
-        controlnet=controlnet,
-        lora=lora,
+        settings=settings.model_copy(update=update), folder=folder, loras=loras, **found
     )
 
 
 def _pipeline_folder(settings: DiffusionSettings) -> Path:
-    # Beside the components' folders there is often the whole model again in one file.
-    stem = f"*/*.{settings.variant}*" if settings.variant else "*/*"
-    pickles = [f"{stem}.bin"] if settings.allow_pickle else []
-    path = model_folder(settings.path, settings.revision, pickles, f"{stem}.safetensors")
+    path = model_folder(settings.path, settings.revision, _fetched(settings))
     if not (path / INDEX).is_file():
         raise ModelError(
             f"model folder {settings.path!r} has no model_index.json. "
@@ -133,72 +173,66 @@ def _pipeline_folder(settings: DiffusionSettings) -> Path:
     return path
 
 
+def _fetched(settings: DiffusionSettings) -> Callable[[Path], list[str]]:
+    """Patterns of the files that are wanted from the hub, by the folder with its model_index.json.
+
+    Of the components that it names, since a repository often has the whole model again in another
+    form; and of these without the weights that are not loaded.
+    """
+    stem = f"*.{settings.variant}*" if settings.variant else "*"
+    endings = [".safetensors", *([".bin"] if settings.allow_pickle else [])]
+
+    def patterns(folder: Path) -> list[str]:
+        names = set(components_of(read_config(folder / INDEX))) - NOT_LOADED
+        wanted = [f"{name}/{pattern}" for name in sorted(names) for pattern in DESCRIPTIONS]
+        loaded = sorted(names - replaced(settings))
+        return wanted + [f"{name}/{stem}{ending}" for name in loaded for ending in endings]
+
+    return patterns
+
+
 def _open_network(
-    network: DenoiserSettings | ControlNetSettings, what: str, reader: FileReader
+    network: NetworkSettings | ControlNetSettings, what: str, reader: FileReader
 ) -> ModelFolder:
     """The folder of one network. what: its field in the job file, for messages."""
-    path = part_folder(network.path, network.revision, what, ["*.json", "*.safetensors"])
-    folder = open_folder(path, reader)
+    stem = f"*.{network.variant}*" if network.variant else "*"
+    wanted = ["*.json", f"{stem}.safetensors"]
+    path = part_folder(network.path, network.revision, what, wanted)
+    folder = open_folder(path, reader, is_network=True)
     folder.config("config.json")
-    check_weights(path, reader, allow_pickle=False)
+    check_weights(path, reader, allow_pickle=False, variant=network.variant)
     return folder
 
 
 def lora_file(lora: LoraSettings, reader: FileReader) -> Path:
     """The .safetensors file of a LoRA, refused if it is another kind of file or not whole."""
-    path = Path(lora.path).expanduser()
-    name = lora.file or path.name
+    return part_file(lora, "lora", reader)
+
+
+def part_file(part: LoraSettings | NetworkSettings, what: str, reader: FileReader) -> Path:
+    """The one .safetensors file of a part, refused if it is another kind of file or not whole.
+
+    what: its field in the job file, for messages.
+    """
+    path = Path(part.path).expanduser()
+    name = part.file or path.name
     if not name.endswith(".safetensors"):
         raise ModelError(
-            f"lora {lora.path!r}: {lora.file or 'no file is named, and'!r} a LoRA is loaded from a "
-            ".safetensors file. Give it as `path`, or its folder or hub id as `path` and its name "
-            "as `file`. A pickle (.bin, .pt) can run code when loaded: convert it where that does "
-            "no harm."
+            f"{what} {part.path!r}: {part.file or 'no file is named, and'!r} a {what} is loaded "
+            "from a .safetensors file. Give it as `path`, or its folder or hub id as `path` and "
+            "its name as `file`. A pickle (.bin, .pt) can run code when loaded: convert it where "
+            "that does no harm."
         )
-    is_file = lora.file is None and path.is_file()
-    file = path if is_file else part_folder(lora.path, lora.revision, "lora", [name]) / name
+    is_file = path.is_file()
+    file = path if is_file else part_folder(part.path, part.revision, what, [name]) / name
     if not file.is_file():
-        raise ModelError(f"lora {lora.path!r} has no file {name!r}. Is the copy complete?")
+        raise ModelError(f"{what} {part.path!r} has no file {name!r}. Is the copy complete?")
     reader.check_whole(file)
     return file
 
 
-def _pinned_lora(lora: LoraSettings, file: Path) -> LoraSettings:
-    if Path(lora.path).expanduser().exists():
-        return lora.model_copy(update={"path": str(file.resolve()), "file": None})
-    snapshot = file.parents[len(Path(lora.file or "").parts) - 1]
-    return lora.model_copy(update={"revision": snapshot.name})
-
-
-def same_autoencoder(
-    student: PipelineFiles[DiffusionSettings],
-    teacher: PipelineFiles[DiffusionSettings],
-    reader: FileReader,
-) -> bool:
-    """Whether latents mean the same to student and teacher: same weights, same configuration.
-
-    Remarks in the configuration (`_diffusers_version`, a path, the indentation) do not count.
-    """
-    if (student.folder.path, student.settings.variant) == (
-        teacher.folder.path,
-        teacher.settings.variant,
-    ):
-        return True
-    one, other = _autoencoder(student, reader), _autoencoder(teacher, reader)
-    return one is not None and one == other
-
-
-def _autoencoder(
-    pipeline: PipelineFiles[DiffusionSettings], reader: FileReader
-) -> tuple[dict[str, Any], str] | None:
-    """Configuration and hash of the weights; None for a pipeline without an autoencoder."""
-    config = pipeline.folder.configs.get("vae/config.json")
-    if config is None:
-        return None
-    folder, variant = pipeline.folder.path / "vae", pipeline.settings.variant
-    files = sorted(p for p in folder.iterdir() if p.suffix in {".safetensors", *PICKLES})
-    # model.safetensors, or model.fp16.safetensors: which of them is loaded.
-    wanted = [variant] if variant else []
-    loaded = [file for file in files if file.name.split(".")[1:-1] == wanted]
-    weights = ((p.name, p) for p in loaded or files)
-    return {k: v for k, v in config.items() if not k.startswith("_")}, reader.hash_files(weights)
+def _pinned_file(part: P, file: Path) -> P:
+    if Path(part.path).expanduser().exists():
+        return part.model_copy(update={"path": str(file.resolve()), "file": None})
+    snapshot = file.parents[len(Path(part.file or "").parts) - 1]
+    return part.model_copy(update={"revision": snapshot.name})

@@ -34,6 +34,8 @@ def show(console: Console, found: Forecast) -> None:
     say(f"times: {question.times.source}{_loading(found)}")
     if plan.simulated_rows < plan.num_rows:
         say(f"simulated: {plan.simulated_rows:,} rows{_on_fewer(found)}; the others in proportion")
+    if found.through:
+        say(f"the teacher gets {found.through}")
     if found.refined_interval:
         low, high = found.refined_interval
         say(

@@ -20,7 +20,7 @@ from jobs.planning.plan import (
 )
 from jobs.planning.prices import Prices, read_duration, read_gpus, read_prices
 from jobs.planning.stage_times import stage_times
-from jobs.refinement import as_planned
+from jobs.refinement import as_planned, planned_through
 from jobs.spec.job_spec import JobSpec
 from jobs.spec.sample import refined_interval, sample_size
 from jobs.spec.threshold import certain_threshold
@@ -35,6 +35,7 @@ class Forecast:
 
     `refined_interval`: the fraction that a real run refines lies in it, 95 times in 100, as its
     threshold comes from a sample; None where that is certain, or the plan has the sample's scores.
+    `through`: what the teacher gets of the student's picture, in words; None where that is nothing.
     """
 
     question: Question
@@ -44,6 +45,7 @@ class Forecast:
     prices: Prices
     deadline_seconds: float | None
     refined_interval: tuple[float, float] | None
+    through: str | None = None
 
     @property
     def sample_size(self) -> int:
@@ -61,6 +63,7 @@ class Forecast:
             "deadline_seconds": self.deadline_seconds,
             "sample_size": self.sample_size,
             "refined_interval": self.refined_interval,
+            "through": self.through,
             "plan": _plan_as_json(self.plan, self.prices),
             "teacher_only": _plan_as_json(self.teacher_only, self.prices),
             "budgets": [
@@ -111,6 +114,7 @@ def plan(
         prices=table,
         deadline_seconds=seconds,
         refined_interval=_refined_interval(question, found),
+        through=planned_through(spec),
     )
 
 

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from actors.errors import SpecError
+from actors.models.checks import loaded_files
 from actors.models.file_reader import FileReader
+from actors.models.pipeline_files import replaced
 from actors.models.profiles import Profile, Timing, curve_of, read_profiles
 from actors.refinement import Refinement
-from actors.settings import ModelSettings, OracleSettings
+from actors.settings import DiffusionSettings, ModelSettings, OracleSettings
 from actors.timed import DEFAULT_SIDE, timing_of
 from actors.timed_settings import ANY_GPU, TimedOracleSettings
 from jobs.output.folder import OutputFolder
@@ -219,6 +221,14 @@ def _made_on(records: Sequence[Mapping[str, Any]]) -> str:
     return f", on {' and '.join(sorted(kinds))}" if kinds else ""
 
 
+def _fingerprint(
+    folder: Path, settings: DiffusionSettings | OracleSettings, reader: FileReader
+) -> str:
+    if isinstance(settings, OracleSettings):
+        return reader.fingerprint(folder)
+    return reader.hash_files(loaded_files(folder, reader, settings.variant, replaced(settings)))
+
+
 def _check_same_models(models: ModelSettings, before: dict[str, Any], folder: Path) -> None:
     """Refuse records of other models. Raises SpecError."""
     reader = FileReader()
@@ -231,7 +241,7 @@ def _check_same_models(models: ModelSettings, before: dict[str, Any], folder: Pa
         if settings.path and path.is_dir():
             # Behind a "+" are hashes of a ControlNet, a LoRA, a denoiser: the settings name these.
             recorded = before["identity"]["model_files"][role].partition("+")[0]
-            if reader.fingerprint(path.resolve()) != recorded:
+            if _fingerprint(path.resolve(), settings, reader) != recorded:
                 changed.append("path")
         elif settings.path != old["path"]:
             changed.append("path")

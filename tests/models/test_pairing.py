@@ -5,14 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from actors.errors import UserError
 from actors.models.families import FAMILIES, family_of, shape_of
 from actors.models.noise_levels import schedule_of
 from actors.models.pipeline_files import open_pipeline_files
 from actors.models.presets import PRESETS
-from jobs.identity import identity_of
+from actors.student import Student
+from actors.teacher import Teacher
+from jobs.identity import _about, identity_of
+from jobs.refinement import planned_through
 from jobs.resolution import Job, resolve
 from jobs.spec.job_spec import make_spec
 from tests.models.conftest import Folders, files_for, settings_for
@@ -96,6 +101,53 @@ def test_the_refiner_takes_the_base_models_latents(folders: Folders, tmp_path: P
     """Built from one seed, the two have the same autoencoder, as SDXL's have."""
     made = job(folders, tmp_path, "stable-diffusion-xl", "sdxl-refiner")
     assert made.refinement.through == "latents"
+
+
+def test_a_dataset_has_one_size_at_which_its_pictures_are_scored(
+    folders: Folders, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As SDXL-Turbo draws 512 pixels and SDXL 1024; whichever of them is the larger one."""
+    name, small = "stable-diffusion-xl", {"width": 16, "height": 16}
+    caplog.set_level("INFO")
+    made = job(folders, tmp_path, name, name, a_student=small)
+    said = "the student draws 16 x 16 and the teacher 32 x 32"
+    assert f"{said}: the dataset has 32 x 32" in caplog.text
+    assert "the teacher gets the student's pictures: the student draws 16 x 16" in caplog.text
+    student = Student(made.spec.models.student, made.draw_plan)
+    latents, pictures, _ = student.draw(["a", "b"], [1, 2])
+    assert pictures.shape == (2, 32, 32, 3)
+    own = student.diffusion.decode(latents)
+    for large, little in zip(pictures, own, strict=True):
+        wanted = Image.fromarray(little).resize((32, 32), Image.Resampling.LANCZOS)
+        assert np.array_equal(large, wanted)
+    teacher = Teacher(made.spec.models.teacher, made.refinement)
+    refined, _ = teacher.refine(["a", "b"], [1, 2], [(0, 0), (0, 1)], pictures)
+    assert refined.shape == pictures.shape
+    assert _about(made)["refinement"]["size"] == [32, 32]
+    other = job(folders, tmp_path, name, name, a_teacher=small, strategy="regenerate")
+    assert Teacher(other.spec.models.teacher, other.refinement).refine(["a"], [1], [])[0].shape == (
+        1, 32, 32, 3
+    )  # fmt: skip
+    assert job(folders, tmp_path, name, name).refinement.size is None
+
+
+def test_a_plan_says_what_the_teacher_gets(folders: Folders, tmp_path: Path) -> None:
+    def planned(**models: Any) -> str | None:
+        fields = {"input": "-", "output": "-", "models": models}
+        return planned_through(make_spec(fields))
+
+    assert planned(preset="shapes") == "the student's latents"
+    assert planned(preset="sdxl-lightning") == "the student's latents"
+    assert planned(preset="sdxl-turbo") == "the student's pictures: their sizes differ"
+    assert "are compared when they are here" in str(planned(preset="sd-turbo"))
+    assert planned(preset="sana-sprint") is None
+    one, other = (
+        {"path": str(folders(name)), "steps": 1, "guidance_scale": 1, "batch_size": 1, **SIZE}
+        for name in ("stable-diffusion", "stable-diffusion-xl")
+    )
+    assert planned(student=one, teacher=other) == (
+        "the student's pictures: their autoencoders differ in scaling_factor (0.18215 and 0.13025)"
+    )
 
 
 @pytest.mark.parametrize(

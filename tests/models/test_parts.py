@@ -6,6 +6,7 @@ from pathlib import Path
 from shutil import copy
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from diffusers import DiffusionPipeline
@@ -15,6 +16,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from actors.errors import ModelError
+from actors.models.autoencoders import autoencoder_difference
 from actors.models.diffusion import Diffusion
 from actors.models.file_reader import FileReader
 from actors.models.pairing import fitted
@@ -22,7 +24,7 @@ from actors.models.pipeline_files import lora_file, open_pipeline_files
 from actors.settings import DiffusionSettings, LoraSettings
 from tests.models.conftest import Folders, Loaded, settings_for
 from tests.models.test_families import PROMPTS, SEEDS, difference, plain_arguments
-from tests.models.tiny import unet
+from tests.models.tiny import autoencoder, unet
 
 
 def save_lora(folder: Path, target: Path) -> Path:
@@ -113,6 +115,84 @@ def test_a_lora_belongs_to_the_identity_by_its_content(
     (tmp_path / "other.safetensors").write_bytes(lora.read_bytes()[:-1] + b"x")
     assert fingerprint(named) != fingerprint(elsewhere)
     assert open_pipeline_files(named).settings.lora == LoraSettings(path=str(lora.resolve()))
+
+
+def test_several_loras_are_fused_each_with_its_scale(
+    folders: Folders, lora: Path, loaded: Loaded, tmp_path: Path
+) -> None:
+    """One LoRA in two halves is the whole; and one that is taken away again is none."""
+    name, whole = "stable-diffusion", {"path": str(lora)}
+
+    def drawn(**fields: Any) -> torch.Tensor:
+        return loaded(name, batch_size=2, **fields).draw(PROMPTS[:2], SEEDS[:2], 3)
+
+    halves = drawn(lora={**whole, "scale": 0.5}, loras=[{**whole, "scale": 0.5}])
+    assert difference(halves, drawn(lora=whole)) < 1e-4
+    assert difference(drawn(loras=[whole, {**whole, "scale": -1.0}]), drawn()) < 1e-4
+    assert difference(halves, drawn()) > 0.01
+    two = settings_for(folders(name), loras=[whole, whole])
+    assert fingerprint(two).count("+") == 2
+    assert open_pipeline_files(two).settings.loras[1].path == str(lora.resolve())
+
+
+# ---- networks from elsewhere
+
+
+@pytest.mark.parametrize(
+    "name", ["stable-diffusion", "stable-diffusion-xl", "stable-diffusion-3", "flux"]
+)
+def test_a_network_in_one_file_takes_the_pipelines_configuration(
+    name: str, folders: Folders, loaded: Loaded, tmp_path: Path
+) -> None:
+    """As SDXL-Lightning's UNet is published: weights alone, in diffusers' names."""
+    model = loaded(name, batch_size=2)
+    torch.manual_seed(8)
+    weights = {
+        key: weight + 0.02 * torch.randn_like(weight)
+        for key, weight in model.denoiser.state_dict().items()
+    }
+    save_file(weights, tmp_path / "network.safetensors")
+    one = {"path": str(tmp_path), "file": "network.safetensors"}
+    ours = Diffusion(settings_for(folders(name), denoiser=one, batch_size=2))
+    assert all(torch.equal(weights[k], v) for k, v in ours.denoiser.state_dict().items())
+    plain = model.draw(PROMPTS[:2], SEEDS[:2], 3)
+    assert difference(ours.draw(PROMPTS[:2], SEEDS[:2], 3), plain) > 0.001
+    other = settings_for(folders(name), denoiser={"path": str(tmp_path / "network.safetensors")})
+    assert fingerprint(other) == fingerprint(settings_for(folders(name), denoiser=one))
+    assert open_pipeline_files(other).network == dict(
+        open_pipeline_files(settings_for(folders(name))).network
+    )
+    weights.popitem()
+    save_file(weights, tmp_path / "network.safetensors")
+    with pytest.raises(ModelError, match="lacks 1 of the weights"):
+        Diffusion(other)
+    save_file({"a": torch.zeros(1)}, tmp_path / "network.safetensors")
+    with pytest.raises(ModelError, match=r"finds no .* in it"):
+        Diffusion(other)
+
+
+def test_another_autoencoder_decodes_and_encodes(
+    folders: Folders, loaded: Loaded, tmp_path: Path
+) -> None:
+    name = "stable-diffusion"
+    torch.manual_seed(9)
+    other = autoencoder(4, scaling_factor=0.5)
+    other.save_pretrained(tmp_path / "vae")
+    given = {"path": str(tmp_path / "vae")}
+    plain, ours = loaded(name, batch_size=2), loaded(name, batch_size=2, vae=given)
+    latents = plain.draw(PROMPTS[:2], SEEDS[:2], 3)
+    assert torch.equal(latents, ours.draw(PROMPTS[:2], SEEDS[:2], 3))
+    with torch.inference_mode():
+        pixels = other.decode(latents / 0.5).sample / 2 + 0.5
+    wanted = (pixels.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    assert np.abs(ours.decode(latents).astype(int) - wanted).max() <= 1, "the last bit"
+    assert difference(ours.encode(wanted), plain.encode(wanted)) > 0.1
+    with_it, without = (
+        open_pipeline_files(settings_for(folders(name), vae=vae)) for vae in (given, None)
+    )
+    reader = FileReader()
+    assert autoencoder_difference(with_it, with_it, reader) is None
+    assert "scaling_factor" in str(autoencoder_difference(with_it, without, reader))
 
 
 # ---- LoRAs with the key names of kohya's scripts

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from fnmatch import fnmatch
+from hashlib import sha256
 from pathlib import Path
 from shutil import copytree, rmtree
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from actors.errors import ModelError
+from actors.models import file_reader, folders
+from actors.models.autoencoders import autoencoder_difference
 from actors.models.checks import open_folder
 from actors.models.file_reader import FileReader
 from actors.models.oracles.oracle_files import open_oracle_files
-from actors.models.pipeline_files import PipelineFiles, open_pipeline_files, same_autoencoder
+from actors.models.pipeline_files import PipelineFiles, open_pipeline_files
 from actors.models.presets import PRESETS
-from actors.settings import DiffusionSettings, OracleSettings
+from actors.settings import DiffusionSettings, NetworkSettings, OracleSettings
 
 SHAPES = PRESETS["shapes"]
 
@@ -47,6 +53,7 @@ def change(file: Path, **fields: Any) -> None:
 
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
+VAE = "vae/diffusion_pytorch_model.safetensors"
 
 
 def cut(file: Path) -> None:
@@ -155,8 +162,8 @@ def test_what_diffusers_itself_names_by_a_pipeline_is_known(student: DiffusionSe
     open_pipeline_files(student)
 
 
-def share(one: Path, other: Path) -> bool:
-    """Whether these two folders' pipelines have the same autoencoder."""
+def difference(one: Path, other: Path) -> str | None:
+    """What differs between the autoencoders of these two folders' pipelines."""
     reader = FileReader()
     student, teacher = (
         PipelineFiles(
@@ -165,7 +172,7 @@ def share(one: Path, other: Path) -> bool:
         )
         for path in (one, other)
     )
-    return same_autoencoder(student, teacher, reader)
+    return autoencoder_difference(student, teacher, reader)
 
 
 def test_pickled_autoencoders_are_compared_by_their_content(tmp_path: Path) -> None:
@@ -173,11 +180,162 @@ def test_pickled_autoencoders_are_compared_by_their_content(tmp_path: Path) -> N
         (tmp_path / name / "vae").mkdir(parents=True)
         (tmp_path / name / "vae/config.json").write_text("{}")
         (tmp_path / name / "vae/diffusion_pytorch_model.bin").write_bytes(content)
-    assert share(tmp_path / "one", tmp_path / "same")
-    assert not share(tmp_path / "one", tmp_path / "other")
+    assert difference(tmp_path / "one", tmp_path / "same") is None
+    assert difference(tmp_path / "one", tmp_path / "other") == (
+        "their autoencoders have different weights"
+    )
 
 
-def test_pipelines_without_an_autoencoder_share_none(tmp_path: Path) -> None:
+@pytest.fixture
+def vaes(tmp_path: Path) -> tuple[Path, Path]:
+    """Two folders with one autoencoder: an AutoencoderKL, whose class has many defaults."""
     for name in ("one", "other"):
-        (tmp_path / name).mkdir()
-    assert not share(tmp_path / "one", tmp_path / "other")
+        (tmp_path / name / "vae").mkdir(parents=True)
+        config = {"_class_name": "AutoencoderKL", "latent_channels": 4}
+        (tmp_path / name / "vae/config.json").write_text(json.dumps(config))
+        save_file({"a": np.ones(3), "b": np.zeros(2)}, tmp_path / name / VAE)
+    return tmp_path / "one", tmp_path / "other"
+
+
+def test_a_default_that_is_written_out_makes_no_other_autoencoder(vaes: tuple[Path, Path]) -> None:
+    """As SD-Turbo's and Stable Diffusion 2.1's: the keys of only one have the class's defaults."""
+    one, other = vaes
+    change(other / "vae/config.json", scaling_factor=0.18215, shift_factor=None, sample_size=768)
+    change(other / "vae/config.json", force_upcast=False, norm_num_groups=32)
+    assert difference(one, other) is None
+    change(other / "vae/config.json", scaling_factor=0.13025)
+    assert difference(one, other) == (
+        "their autoencoders differ in scaling_factor (0.18215 and 0.13025)"
+    )
+
+
+def test_weights_are_compared_by_their_tensors(vaes: tuple[Path, Path]) -> None:
+    """Whatever their files are called, in however many, and with which remarks."""
+    one, other = vaes
+    (other / VAE).unlink()
+    save_file({"a": np.ones(3)}, other / "vae/model-00001-of-00002.safetensors", {"by": "me"})
+    save_file({"b": np.zeros(2)}, other / "vae/model-00002-of-00002.safetensors")
+    assert difference(one, other) is None
+    save_file({"b": np.ones(2)}, other / "vae/model-00002-of-00002.safetensors")
+    assert difference(one, other) == "their autoencoders have different weights"
+
+
+# ---- which files count
+
+
+def fingerprint(settings: DiffusionSettings) -> str:
+    return open_pipeline_files(settings).fingerprint(FileReader())
+
+
+def test_only_what_is_loaded_is_hashed(student: DiffusionSettings) -> None:
+    """Not the model again in one file, nor a folder without a name in the index, nor a variant."""
+    folder, before = Path(student.path), fingerprint(student)
+    (folder / "whole.safetensors").write_bytes(b"x")
+    copytree(folder / "text_encoder", folder / "text_encoders")
+    (folder / "unet/diffusion_pytorch_model.fp16.safetensors").write_bytes(
+        (folder / VAE).read_bytes()
+    )
+    copytree(folder / "unet", folder / "safety_checker")
+    assert fingerprint(student) == before
+    half = student.model_copy(update={"variant": "fp16"})
+    with pytest.raises(ModelError, match="no weights of the variant 'fp16'"):
+        fingerprint(half)
+    change(folder / "unet/config.json", remark="x")
+    assert fingerprint(student) != before
+
+
+def test_a_component_behind_a_link_is_hashed(student: DiffusionSettings, tmp_path: Path) -> None:
+    folder, before = Path(student.path), fingerprint(student)
+    (folder / "unet").rename(tmp_path / "elsewhere")
+    (folder / "unet").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    assert fingerprint(student) == before
+    weights = tmp_path / "elsewhere/diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    assert fingerprint(student) != before
+
+
+def test_the_hubs_cache_has_hashed_large_files_already(
+    student: DiffusionSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It names them by their SHA-256, and small ones by another hash."""
+    folder, before = Path(student.path), fingerprint(student)
+    blob = tmp_path / "blobs" / sha256((folder / UNET).read_bytes()).hexdigest()
+    blob.parent.mkdir()
+    (folder / UNET).rename(blob)
+    (folder / UNET).symlink_to(blob)
+    small = tmp_path / "blobs" / ("ab" * 20)
+    (folder / VAE).rename(small)
+    (folder / VAE).symlink_to(small)
+    read: list[str] = []
+
+    def counting(file: Any, kind: str) -> Any:
+        read.append(Path(file.name).name)
+        return real(file, kind)
+
+    real = file_reader.file_digest
+    monkeypatch.setattr(file_reader, "file_digest", counting)
+    assert fingerprint(student) == before
+    assert Path(VAE).name in read
+    assert read.count(Path(UNET).name) == read.count(Path(VAE).name) == 1, "one name, one file"
+
+
+def test_a_script_beside_a_network_is_not_code_that_is_loaded(
+    student: DiffusionSettings, tmp_path: Path
+) -> None:
+    copytree(Path(student.path) / "unet", tmp_path / "network")
+    (tmp_path / "network/handler.py").write_text("evil")
+    other = student.model_copy(update={"denoiser": NetworkSettings(path=str(tmp_path / "network"))})
+    assert open_pipeline_files(other).denoiser is not None
+    change(tmp_path / "network/config.json", auto_map={"AutoModel": "handler.Mine"})
+    assert "has auto_map" in refusal(other)
+
+
+def test_a_replaced_networks_own_weights_are_not_needed(
+    student: DiffusionSettings, tmp_path: Path
+) -> None:
+    for name in ("unet", "vae"):
+        copytree(Path(student.path) / name, tmp_path / name)
+        next((Path(student.path) / name).glob("*.safetensors")).unlink()
+    networks = {
+        "denoiser": NetworkSettings(path=str(tmp_path / "unet")),
+        "vae": NetworkSettings(path=str(tmp_path / "vae")),
+    }
+    one = open_pipeline_files(student.model_copy(update=networks))
+    original = open_pipeline_files(SHAPES.teacher)
+    assert autoencoder_difference(one, original, FileReader()) is None
+    assert "has no .safetensors weights" in refusal(student)
+    (tmp_path / "unet/diffusion_pytorch_model.fp16.safetensors").write_bytes(b"not whole")
+    fingerprint(student.model_copy(update=networks))
+    half = {**networks, "denoiser": NetworkSettings(path=str(tmp_path / "unet"), variant="fp16")}
+    assert "is not whole" in refusal(student.model_copy(update=half))
+
+
+def test_of_the_hub_only_what_is_loaded_is_fetched(
+    student: DiffusionSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of SD3.5's repository not `text_encoders/` (16 GB); of LCM-SDXL's UNet one variant."""
+    asked: list[tuple[str, str | None, list[str]]] = []
+
+    def snapshot(name: str, revision: str | None, patterns: list[str]) -> Path:
+        asked.append((name, revision, list(patterns)))
+        return Path(student.path)
+
+    monkeypatch.setattr(folders, "hub_snapshot", snapshot)
+    wanted = {
+        "path": "owner/model",
+        "variant": "fp16",
+        "denoiser": NetworkSettings(path="owner/unet", variant="fp16"),
+    }
+    with pytest.raises(ModelError):  # this folder has no variant
+        open_pipeline_files(student.model_copy(update=wanted))
+    (_, _, first), (_, revision, patterns) = asked
+    assert (first, revision) == (["model_index.json"], "student")
+    files = ["unet/config.json", "unet/x.fp16.safetensors", "vae/x.fp16.safetensors"]
+    files += ["vae/x.safetensors", "text_encoders/t5.fp16.safetensors", "x.fp16.safetensors"]
+    fetched = [file for file in files if any(fnmatch(file, pattern) for pattern in patterns)]
+    assert fetched == ["unet/config.json", "vae/x.fp16.safetensors"]
+    asked.clear()
+    monkeypatch.setattr(folders, "hub_snapshot", snapshot)
+    with pytest.raises(ModelError):
+        open_pipeline_files(student.model_copy(update={"denoiser": wanted["denoiser"]}))
+    assert asked == [("owner/unet", None, ["*.json", "*.fp16*.safetensors"])]

@@ -109,7 +109,7 @@ def write_job(
 
 @pytest.fixture
 def _same_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jobs.planning.stage_times.FileReader.fingerprint", lambda *_: "files")
+    monkeypatch.setattr("jobs.planning.stage_times._fingerprint", lambda *_: "files")
 
 
 @pytest.mark.usefixtures("_same_files")
