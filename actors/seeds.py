@@ -27,6 +27,11 @@ def row_seed(job_seed: int, row_id: str) -> int:
     return derive_seed(job_seed, f"row/{row_id}")
 
 
+def nameless_row_seed(job_seed: int, number: int) -> int:
+    """The seed of a row without an id, among rows that have one: no id leads to it."""
+    return derive_seed(job_seed, f"number/{number}")
+
+
 def stage_seed(seed: int, stage: str) -> int:
     """The seed of one stage (`student`, `teacher`) of the row with `seed`."""
     return derive_seed(seed, f"stage/{stage}")

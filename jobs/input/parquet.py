@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from actors.errors import InputError
 from jobs.input.base import BATCH_BYTES, BATCH_ROWS, InputFile, rows_among
+from jobs.input.schema import cast_to, plain_schema
 
 MAX_UNPACKED_BYTES = 2 * 2**30
 """The most that a row group may unpack to. Writers' defaults stay below a tenth of it."""
@@ -32,8 +33,9 @@ class ParquetFile(InputFile):
     def __init__(self, file: Path) -> None:
         super().__init__(file)
         with self.refusing():
-            footer = self._footer = pq.read_metadata(file)
-            self._schema = footer.schema.to_arrow_schema()
+            with self._open() as opened:
+                footer, self._schema = opened.metadata, plain_schema(opened.schema_arrow)
+            self._footer = footer
         self._num_rows = int(footer.num_rows)
         names = self._schema.names
         twice = sorted({name for name in names if names.count(name) > 1})
@@ -75,7 +77,7 @@ class ParquetFile(InputFile):
             # Row groups alike are read on end: a batch then goes on in the next one, and a part is
             # one batch, not two that have to be copied together.
             for size, alike in groupby(groups, lambda group: self._batch_rows(group, columns)):
-                for batch in file.iter_batches(size, row_groups=list(alike), columns=columns):
+                for batch in self._read(file, size, list(alike), columns):
                     kept = batch.slice(min(skip, batch.num_rows))
                     skip -= batch.num_rows - kept.num_rows
                     if kept.num_rows:
@@ -90,10 +92,21 @@ class ParquetFile(InputFile):
                 size = file.metadata.row_group(group).num_rows
                 if bisect_left(rows, first) < bisect_left(rows, first + size):
                     at_once = self._batch_rows(group, columns)
-                    batches = file.iter_batches(at_once, row_groups=[group], columns=columns)
+                    batches = self._read(file, at_once, [group], columns)
                     picked += rows_among(batches, rows, first)
                 first += size
         return pa.Table.from_batches(picked)
+
+    def _read(
+        self, file: pq.ParquetFile, rows: int, groups: list[int], columns: list[str] | None
+    ) -> Iterator[pa.RecordBatch]:
+        for batch in file.iter_batches(rows, row_groups=groups, columns=columns):
+            schema = pa.schema([self._schema.field(name) for name in batch.schema.names])
+            arrays = [
+                cast_to(column, field.type)
+                for column, field in zip(batch.columns, schema, strict=True)
+            ]
+            yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
     def _batch_rows(self, group: int, columns: list[str] | None) -> int:
         """The rows of a row group that are read at once, by their mean size in the footer."""
@@ -109,7 +122,15 @@ class ParquetFile(InputFile):
         return max(1, min(BATCH_BYTES * rows // max(1, size), BATCH_ROWS))
 
     def _open(self) -> pq.ParquetFile:
-        return pq.ParquetFile(self.file, page_checksum_verification=True)
+        return pq.ParquetFile(
+            self.file,
+            page_checksum_verification=True,
+            # UUID and JSON keep their types.
+            arrow_extensions_enabled=True,
+            # The old form of a timestamp, of 96 bits, reaches further than nanoseconds of 64 do:
+            # 9999-12-31 would become 1816. Spark writes it with microseconds.
+            coerce_int96_timestamp_unit="us",
+        )
 
     def _check_unpacked(self, groups: list[pq.RowGroupMetaData]) -> None:
         """Refuse a file that would fill the memory: gigabytes of one letter pack into kilobytes."""

@@ -19,9 +19,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from actors.errors import InputError
-from actors.seeds import MAX_SEED, row_seed
+from actors.seeds import MAX_SEED, nameless_row_seed, row_seed
+from jobs.input.base import InputFile
 from jobs.input.discovery import find_files, open_file
 from jobs.input.row_images import RowImages, folder_of, is_picture
+from jobs.input.schema import cast_to, common_type, unified
+from jobs.input.text import JsonLinesFile, schema_of_lines
 from jobs.input.validate import (
     as_seed,
     check_ids,
@@ -67,15 +70,7 @@ class Prompts:
         """Finds the files and compares their columns. Raises InputError."""
         self.spec = spec
         self._readers = [open_file(file, spec.prompt_column) for file in find_files(spec.input)]
-        first = self._readers[0].schema
-        plain = [field.with_nullable(True).with_type(_decoded(field.type)) for field in first]
-        self.schema: pa.Schema = pa.schema(plain, metadata=first.metadata)
-        for reader in self._readers[1:]:
-            if _kinds(reader.schema) != _kinds(self.schema):
-                raise InputError(
-                    f"{reader.file} has other columns than {self._readers[0].file}: "
-                    f"{_difference(self.schema, reader.schema)}. One job reads files of one schema."
-                )
+        self.schema = _schema_of(self._readers)
         self._check_columns()
         self._check_part_sizes()
 
@@ -91,14 +86,18 @@ class Prompts:
         self._check_kind("prompt_column", "text", is_text)
         self._check_kind("target_column", "text", is_text)
         self._check_kind("image_column", "bytes or paths of pictures", is_picture)
-        self._check_kind("id_column", "text or integers", lambda k: is_text(k) or _is_integer(k))
+        self._check_kind(
+            "id_column",
+            "text, integers or UUIDs",
+            lambda k: is_text(k) or _is_integer(k) or k == pa.uuid(),
+        )
         # Floats are refused: they would round 2^53 + 1 to another seed, silently.
         self._check_kind(
             "seed_column", "integers", lambda k: is_text(k) or _is_integer(k) or pa.types.is_null(k)
         )
         for field in self.schema:
             try:
-                pq.write_table(pa.schema([field]).empty_table(), BytesIO())
+                pq.ParquetWriter(BytesIO(), pa.schema([field])).close()
             except pa.ArrowException as error:
                 raise InputError(
                     f"column {field.name!r} of {name} cannot be written to Parquet: {error}. "
@@ -228,7 +227,7 @@ class Prompts:
             if here := [row - first for row in wanted[begin:end]]:
                 table = reader.pick(here, columns)
                 reader.check_unchanged()
-                picked += [self._plain(batch) for batch in table.to_batches()]
+                picked += [self._plain(batch, columns) for batch in table.to_batches()]
             first += size
         return self._as_part(0, 0, pa.Table.from_batches(picked), wanted)
 
@@ -260,19 +259,21 @@ class Prompts:
                 continue
             for batch in reader.batches(skip, columns):
                 reader.check_unchanged()
-                yield self._plain(batch)
+                yield self._plain(batch, columns)
             skip = 0
 
-    def _plain(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """The batch in the job's schema: files may differ in nullability and metadata.
-
-        It decodes dictionaries, because their order depends on the row where reading began.
-        """
-        schema = pa.schema([self.schema.field(name) for name in batch.schema.names])
-        columns = [column.cast(f.type) for column, f in zip(batch.columns, schema, strict=True)]
-        return pa.RecordBatch.from_arrays(
-            columns, schema=schema.with_metadata(self.schema.metadata)
-        )
+    def _plain(self, batch: pa.RecordBatch, columns: list[str] | None = None) -> pa.RecordBatch:
+        """The batch in the job's schema, with its columns in the schema's order."""
+        there = {name: batch.column(name) for name in batch.schema.names}
+        wanted = self.schema if columns is None else [self.schema.field(name) for name in columns]
+        fields = pa.schema(list(wanted), metadata=self.schema.metadata)
+        arrays = [
+            cast_to(there[field.name], field.type)
+            if field.name in there
+            else pa.nulls(batch.num_rows, field.type)
+            for field in fields
+        ]
+        return pa.RecordBatch.from_arrays(arrays, schema=fields)
 
     def _part(self, index: int, batches: list[pa.RecordBatch]) -> Part:
         # One chunk: Parquet's pages follow the chunks, which depend on the row where reading began.
@@ -291,8 +292,13 @@ class Prompts:
         for row, (row_id, value) in enumerate(zip(ids, given, strict=True)):
             seed = as_seed(value)
             if value in (None, ""):
-                named = numbers[row] if row_id in (None, "") else row_id
-                seed = row_seed(spec.seed, str(named))
+                nameless = row_id in (None, "")
+                number = numbers[row]
+                seed = (
+                    nameless_row_seed(spec.seed, number)
+                    if nameless
+                    else row_seed(spec.seed, str(row_id))
+                )
             elif seed is None:
                 invalid_rows.setdefault(
                     row, f"seed {_short(value)} is not an integer in 0..{MAX_SEED}"
@@ -323,12 +329,22 @@ def _short(value: Any) -> str:
     return shown if len(shown) <= 50 else f"{shown[:50]}..."
 
 
-def _kinds(schema: pa.Schema) -> list[tuple[str, pa.DataType]]:
-    return [(field.name, _decoded(field.type)) for field in schema]
-
-
-def _decoded(kind: pa.DataType) -> pa.DataType:
-    return kind.value_type if pa.types.is_dictionary(kind) else kind
+def _schema_of(readers: Sequence[InputFile]) -> pa.Schema:
+    """The schema that every file is read in: by the rules of `jobs.input.schema`, or, for JSON
+    Lines, as if their lines were those of one file. Raises InputError."""
+    lines = [reader for reader in readers if isinstance(reader, JsonLinesFile)]
+    if lines:
+        return schema_of_lines(lines)
+    first, schema = readers[0], readers[0].schema
+    for reader in readers[1:]:
+        both = unified(schema, reader.schema)
+        if both is None:
+            raise InputError(
+                f"{reader.file} has other columns than {first.file}: "
+                f"{_difference(schema, reader.schema)}. One job reads files of one schema."
+            )
+        schema = both
+    return schema
 
 
 def _is_integer(kind: pa.DataType) -> bool:
@@ -336,9 +352,12 @@ def _is_integer(kind: pa.DataType) -> bool:
 
 
 def _difference(one: pa.Schema, other: pa.Schema) -> str:
+    """The first column that differs, of two schemas that `unified` refused."""
     for name in [*one.names, *other.names]:
-        mine = one.field(name).type if name in one.names else "missing"
-        theirs = other.field(name).type if name in other.names else "missing"
-        if mine != theirs:
+        if name not in one.names or name not in other.names:
+            there = other if name in other.names else one
+            return f"{name!r} ({there.field(name).type}) is in one of them only"
+        mine, theirs = one.field(name).type, other.field(name).type
+        if common_type(mine, theirs) is None:
             return f"{name!r} is {theirs}, not {mine}"
-    return "the same names in another order"
+    raise AssertionError("the schemas are one")

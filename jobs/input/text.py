@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from actors.errors import InputError
 from jobs.input.base import BATCH_ROWS, InputFile
+from jobs.input.json_columns import JsonColumns
 
 MAX_LINE_CHARS = 16 * 2**20
 """Chosen: four of the longest cells; a binary file without line ends is refused before it fills
@@ -141,9 +142,16 @@ _CSV_ERRORS = {
 class JsonLinesFile(InputFile):
     """An object on each line. A column's type fits all its values; dates stay text."""
 
+    _schema: pa.Schema | None = None
+
     @property
     def schema(self) -> pa.Schema:
         """Reads the file through: only the last line may show a column's type."""
+        return self.columns.schema
+
+    @property
+    def columns(self) -> JsonColumns:
+        """What the lines say about the columns. Reads the file through."""
         return self._scanned[1]
 
     @property
@@ -151,9 +159,14 @@ class JsonLinesFile(InputFile):
         """Reads the file through."""
         return self._scanned[0]
 
+    def read_as(self, schema: pa.Schema) -> None:
+        """Read the values in this schema from now on: that of all files of the input."""
+        self._schema = schema
+
     def batches(self, skip: int = 0, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """The rows after the first `skip`."""
-        schema = pa.schema([self.schema.field(name) for name in columns or self.schema.names])
+        """The rows after the first `skip`; null where a line does not name a column."""
+        whole = self._schema or self.schema
+        schema = pa.schema([whole.field(name) for name in columns or whole.names])
         with self.refusing():
             for some in _cut(islice(self._objects(), skip, None), _size):
                 arrays = [
@@ -163,20 +176,19 @@ class JsonLinesFile(InputFile):
                 yield pa.record_batch(arrays, schema=schema)
 
     @cached_property
-    def _scanned(self) -> tuple[int, pa.Schema]:
-        rows, schema = 0, pa.schema([])
+    def _scanned(self) -> tuple[int, JsonColumns]:
+        rows, columns = 0, JsonColumns()
         for some in _cut(self._objects(), _size):
-            schema = self._widened(schema, some)
+            columns = self._widened(columns, some)
             rows += len(some)
-        if not rows:
-            raise InputError(f"{self.file} is empty: it has no line to learn the columns from.")
-        return rows, schema
+        return rows, columns
 
-    def _widened(self, schema: pa.Schema, some: list[tuple[int, int, dict[str, Any]]]) -> pa.Schema:
-        """`schema`, widened by these rows' columns; refuses the first row that contradicts it."""
+    def _widened(
+        self, columns: JsonColumns, some: list[tuple[int, int, dict[str, Any]]]
+    ) -> JsonColumns:
+        """`columns`, widened by these rows'; refuses the first row that contradicts them."""
         try:
-            found = [schema, _inferred([row for _, _, row in some])]
-            return pa.unify_schemas(found, promote_options="permissive")
+            return columns.with_those_of(JsonColumns.of([row for _, _, row in some]))
         except (pa.ArrowException, UnicodeEncodeError, OverflowError) as error:
             if len(some) == 1:
                 line = some[0][0]
@@ -185,8 +197,8 @@ class JsonLinesFile(InputFile):
                     f"{str(error).splitlines()[0]}. One column has one type."
                 ) from error
         for one in some:
-            schema = self._widened(schema, [one])
-        return schema
+            columns = self._widened(columns, [one])
+        return columns
 
     def _objects(self) -> Iterator[tuple[int, int, dict[str, Any]]]:
         """(line number, characters, object) of each line that is not empty."""
@@ -228,23 +240,25 @@ def _size(numbered: tuple[int, int, object]) -> int:
     return numbered[1]
 
 
-def _inferred(rows: list[dict[str, Any]]) -> pa.Schema:
-    try:
-        kind = pa.array(rows).type
-    except UnicodeEncodeError:
-        kind = pa.array([_without_surrogates(row) for row in rows]).type
-    return pa.schema(list(kind))
+def schema_of_lines(files: list[JsonLinesFile]) -> pa.Schema:
+    """The schema of all lines, as if one file had them; the files are read in it from now on.
 
-
-def _without_surrogates(row: dict[str, Any]) -> dict[str, Any]:
-    """The row with `?` for unpaired surrogates, which Arrow cannot store, to infer its types.
-
-    Such a row fails alone when it is read.
+    Raises InputError for two files of which one contradicts the other, and if there is no line.
     """
-    return {
-        name: value.encode(errors="replace").decode() if isinstance(value, str) else value
-        for name, value in row.items()
-    }
+    found = JsonColumns()
+    for file in files:
+        try:
+            found = found.with_those_of(file.columns)
+        except pa.ArrowException as error:
+            raise InputError(
+                f"{file.file} does not fit the files before it: {str(error).splitlines()[0]}. "
+                "One column has one type."
+            ) from error
+    if not found.schema.names:
+        raise InputError(f"{files[0].file} is empty: it has no line to learn the columns from.")
+    for file in files:
+        file.read_as(found.schema)
+    return found.schema
 
 
 def _array(values: list[Any], kind: pa.DataType) -> pa.Array:

@@ -25,13 +25,14 @@ from jobs.spec.threshold import (
     threshold_for,
 )
 
-FORMAT = 2
+FORMAT = 3
 """The format of job.json that this version writes; a file without the field has format 1.
 
 It rises when an older version would misread the file. A new field of the job file with a default is
 no reason: an older job.json takes the default. Since format 2 `calibration_rows` may be null, for a
 sample by the job's size. `jobs.spec.sample` chooses its rows, and `calibration.seconds_per_row` has
-medians of warm actors' calls. Of both formats the threshold follows from the scores in the file.
+medians of warm actors' calls. Since format 3 a row without an id, among rows that have one, has a
+seed that no id gives. Of all formats the threshold follows from the scores in the file.
 """
 
 FORMAT_1_SAMPLE = 256

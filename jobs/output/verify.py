@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from actors.picture_files import PILLOW_ERRORS, open_picture
-from actors.seeds import row_seed
+from actors.seeds import nameless_row_seed, row_seed
 from jobs.output.atomic import is_stray, temporary_files
 from jobs.output.columns import IMAGE, ROW_GROUP_ROWS, our_columns
 from jobs.output.folder import OutputFolder
@@ -185,11 +185,10 @@ class _Check:
     def _row(self, row: dict[str, Any], number: int) -> Iterator[str]:
         """The faults of one row. number: its place in the dataset."""
         spec = self.job["identity"]["spec"]
-        given = row[spec["id_column"]] if spec["id_column"] else None
-        name = number if given in (None, "") else given
+        name = row[spec["id_column"]] if spec["id_column"] else number
         if row["seed"] is None:
             yield "it has no seed"
-        elif spec["seed_column"] is None and row["seed"] != row_seed(spec["seed"], str(name)):
+        elif spec["seed_column"] is None and row["seed"] not in self._seeds(name, number):
             yield f"its seed is not that of {name!r}: wrong order"
         well = row["status"] == "ok" and row["error"] is None and row["image"] is not None
         ill = row["status"] == "failed" and bool(row["error"]) and row["image"] is None
@@ -202,6 +201,14 @@ class _Check:
         for name, kind in our_columns("student_image" in row).items():
             if kind == IMAGE and row[name] is not None:
                 yield from (f"{name}: {what}" for what in _picture(row[name], number))
+
+    def _seeds(self, name: object, number: int) -> set[int]:
+        """The seed of a row by its id; by its number too, where an older version gave it that."""
+        seed = self.job["identity"]["spec"]["seed"]
+        if name not in (None, ""):
+            return {row_seed(seed, str(name))}
+        older = {row_seed(seed, str(number))} if self.job.get("format", 1) < 3 else set()
+        return {nameless_row_seed(seed, number)} | older
 
 
 def _counts(row: dict[str, Any]) -> Counter[str]:

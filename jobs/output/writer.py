@@ -52,7 +52,7 @@ def write_part(
     given = table.select([name for name in table.column_names if name not in ours])
     schema = pa.schema(
         [*given.schema, *(pa.field(name, kind) for name, kind in ours.items())],
-        metadata=_huggingface(table.schema.metadata, save_student),
+        metadata=_metadata(table.schema.metadata, save_student),
     )
 
     def row_groups() -> Iterator[pa.Table]:
@@ -157,10 +157,10 @@ def _our_arrays(
     return {name: pa.array(values[name], kind) for name, kind in our_columns(save_student).items()}
 
 
-def _huggingface(inputs: Mapping[bytes, bytes] | None, save_student: bool) -> dict[str, str]:
-    """The schema metadata that makes `datasets` show pictures instead of structs.
+def _metadata(inputs: Mapping[bytes, bytes] | None, save_student: bool) -> dict[bytes, bytes]:
+    """The schema's: the input's own, and what makes `datasets` show pictures instead of structs.
 
-    inputs: the input's own metadata; its features stay.
+    What pandas wrote about the rows of a file goes: a part has other rows.
     """
     try:
         features = dict(json.loads((inputs or {})[b"huggingface"])["info"]["features"])
@@ -168,7 +168,8 @@ def _huggingface(inputs: Mapping[bytes, bytes] | None, save_student: bool) -> di
         features = {}  # there are none, or none that `datasets` could read
     names = [name for name, kind in our_columns(save_student).items() if kind == IMAGE]
     features |= {name: {"_type": "Image"} for name in names}
-    return {"huggingface": json.dumps({"info": {"features": features}})}
+    own = {name: value for name, value in (inputs or {}).items() if name != b"pandas"}
+    return {**own, b"huggingface": json.dumps({"info": {"features": features}}).encode()}
 
 
 class Hashed:

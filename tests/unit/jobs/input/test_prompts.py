@@ -206,6 +206,24 @@ def test_seeds_come_from_their_column_or_from_the_row(tmp_path: Path) -> None:
     assert part.invalid_rows[2] == f"seed '-1' is not an integer in 0..{MAX_SEED}"
 
 
+@given(
+    ids=st.lists(
+        st.one_of(st.none(), st.just(""), st.sampled_from(["0", "1", "2", "number/1", "row/1"])),
+        min_size=1,
+        max_size=6,
+        unique_by=lambda one: one or object(),
+    )
+)
+def test_a_row_without_an_id_has_a_seed_that_no_id_gives(
+    ids: list[str | None], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Two rows shared one where a row's number was another row's id."""
+    file = tmp_path_factory.mktemp("ids") / "p.parquet"
+    pq.write_table(pa.table({"prompt": ["a"] * len(ids), "id": pa.array(ids, pa.string())}), file)
+    (part,) = read(file, id_column="id").parts()
+    assert len(set(part.seeds)) == len(ids)
+
+
 def test_csv_cells_stay_what_the_user_wrote(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_text("prompt,n\n1e5,007\n2020-01-01,NA\n")
     (part,) = read(tmp_path / "p.csv").parts()

@@ -155,5 +155,5 @@ def test_ids_are_compared_in_little_memory(tmp_path: Path) -> None:
 def test_ids_are_text_or_integers(tmp_path: Path) -> None:
     table = pa.table({"prompt": ["a"], "f": [0.5], "i": [1]})
     pq.write_table(table, tmp_path / "p.parquet")
-    assert "must hold text or integers" in refusal(tmp_path / "p.parquet", id_column="f")
+    assert "must hold text, integers or UUIDs" in refusal(tmp_path / "p.parquet", id_column="f")
     assert only_part(tmp_path / "p.parquet", id_column="i").seeds == [row_seed(0, "1")]

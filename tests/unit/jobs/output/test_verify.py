@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from actors.errors import OutputError
+from actors.seeds import row_seed
 from jobs.output.columns import ROW_GROUP_ROWS
 from jobs.output.folder import OutputFolder
 from jobs.output.pages.contact_sheet import make_sheet
@@ -257,3 +258,25 @@ def test_a_job_that_has_not_ended_is_not_well(folder: OutputFolder) -> None:
     (folder.path / "_SUCCESS").unlink()
     (found,) = problems(folder)
     assert found.startswith("_SUCCESS: it is not there: the job has not ended")
+
+
+def test_rows_without_an_id_are_well_also_as_an_older_version_seeded_them(tmp_path: Path) -> None:
+    (tmp_path / "p.jsonl").write_text(
+        '{"id": 5, "prompt": "a"}\n{"id": null, "prompt": "b"}\n{"id": 1, "prompt": "c"}\n'
+    )
+    job = local_job(tmp_path / "p.jsonl", tmp_path / "out", id_column="id")
+    run(job)
+    assert problems(job.output) == []
+    rewrite(
+        job.output,
+        0,
+        lambda table: with_values(
+            table, "seed", lambda seeds: seeds.__setitem__(1, row_seed(7, "1"))
+        ),
+    )
+    file = job.output.path / "job.json"
+    written = json.loads(file.read_text())
+    file.write_text(json.dumps({**written, "format": 2}))
+    assert problems(job.output) == []
+    file.write_text(json.dumps({**written, "format": 3}))
+    assert any("its seed is not that of None" in text for text in problems(job.output))
