@@ -17,7 +17,7 @@ from actors.errors import BottegaError, OutputError
 from jobs.execution.run import retry_job
 from jobs.identity import continues
 from jobs.output.dataset import open_output
-from jobs.output.job_file import MOST_ROWS, parse_job
+from jobs.output.job_file import FORMAT, MOST_ROWS, parse_job
 from jobs.output.pages.dataset_card import card
 from jobs.output.pages.report import report
 from jobs.output.records import read_record
@@ -151,7 +151,7 @@ def test_no_damage_of_job_json_is_a_traceback(job: Job) -> None:
         (b"null", "has no 'name'"),
         (b"[]", "has no 'name'"),
         (b'{"rows": NaN}', "NaN is no number of JSON"),
-        (b'{"format": 3}', "has format 3, and this version reads formats up to 2"),
+        (b'{"format": 99}', f"has format 99, and this version reads formats up to {FORMAT}"),
     ],
 )
 def test_what_is_no_job_json_is_refused(job: Job, content: bytes, said: str) -> None:
