@@ -26,15 +26,13 @@ from actors.settings import (
     StudentSettings,
     TeacherSettings,
 )
+from actors.timed_settings import DEFAULT_SIDE
 
 Pictures = npt.NDArray[np.uint8]
 """(rows, height, width, 3), uint8 RGB."""
 
 Latents = npt.NDArray[Any]
 """(rows, 4, height / 8, width / 8), float16 or float32."""
-
-DEFAULT_SIDE = 512
-"""Width and height in pixels, as Stable Diffusion 1.5 draws."""
 
 SEED_BYTES = 8
 REFINED = SEED_BYTES

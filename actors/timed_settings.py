@@ -73,6 +73,9 @@ class TimedSettings(Settings):
         return dict(sorted(timed.items(), key=lambda item: item[0] != self.gpu))
 
 
+DEFAULT_SIDE = 512
+"""Width and height in pixels of a stand-in's pictures, as Stable Diffusion 1.5 draws."""
+
 ANY_GPU = "any"
 """Stands for every type of GPU where `seconds` names none."""
 

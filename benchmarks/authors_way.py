@@ -37,6 +37,7 @@ from jobs.output.encode import encode_one
 from jobs.resolution import Job, resolve
 from jobs.scaling.initial_sizes import guess_loads, plan_pools
 from jobs.spec.job_spec import make_spec
+from jobs.spec.picture_formats import PNG
 
 PROMPTS = Path(__file__).parent.parent / "examples/prompts.parquet"
 
@@ -179,7 +180,7 @@ def main() -> None:
         threads = theirs.best_threads(rows)
         begin = perf_counter()
         drawn = [theirs.draw(row["prompt"], row["seed"]) for row in rows]
-        files = [encode_one(picture, "png", 90) for picture, _, _ in drawn]
+        files = [encode_one(picture, PNG) for picture, _, _ in drawn]
         pq.write_table(pa.table({"image": files}), Path(folder) / "theirs.parquet")
         seconds = perf_counter() - begin
     differ = list(differences(rows, drawn))

@@ -39,6 +39,7 @@ from actors.settings import ModelSettings
 from actors.timed import TimedOracle, TimedStudent, TimedTeacher
 from jobs.output.encode import encode_one
 from jobs.resolution import Job
+from jobs.spec.picture_formats import PNG
 
 Batch = dict[str, Any]
 
@@ -177,7 +178,7 @@ def scored(oracle: TimedOracle, log: CallLog, batch: Batch) -> Batch:
 
 def encoded(batch: Batch) -> Batch:
     """The batch with PNGs in place of pictures, and without latents."""
-    pngs = [encode_one(picture, "png", 90) for picture in batch["picture"]]
+    pngs = [encode_one(picture, PNG) for picture in batch["picture"]]
     kept = {k: v for k, v in batch.items() if k not in ("picture", "latents")}
     return {**kept, "image": np.array(pngs, dtype=object)}
 

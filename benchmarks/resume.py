@@ -14,6 +14,7 @@ from statistics import median
 from time import perf_counter
 
 import numpy as np
+import pyarrow as pa
 
 from jobs.execution.calibration import Calibration
 from jobs.execution.run import run_job
@@ -23,6 +24,7 @@ from jobs.output.encode import encode_one
 from jobs.output.writer import write_part
 from jobs.resolution import Job, resolve
 from jobs.spec.job_spec import make_spec
+from jobs.spec.picture_formats import PNG
 
 REPEATS = 3
 """The fastest counts: other processes only add time."""
@@ -38,17 +40,19 @@ def make_dataset(folder: Path, num_parts: int) -> Callable[[], Job]:
     prompts.write_text("a small red circle on a gray background\n" * num_parts)
 
     def resolved() -> Job:
-        fields = {"input": str(prompts), "output": str(folder / "out"), "models": "shapes"}
+        one = {"batch_size": 1}
+        models = {"preset": "shapes", "student": one, "teacher": one}
+        fields = {"input": str(prompts), "output": str(folder / "out"), "models": models}
         return resolve(make_spec({**fields, "rows_per_part": 1, "budget": {"threshold": 0.0}}))
 
     job = resolved()
     job.output.path.mkdir()
     write_job(job, Calibration((), 0.0, 0.0, 0, {}, 0.0).as_json(), replace=False)
-    png = encode_one(np.zeros((64, 64, 3), np.uint8), "png", 90)
+    png = pa.array([encode_one(np.zeros((64, 64, 3), np.uint8), PNG)])
     for part in job.prompts.parts():
         row = RowResult(part.seeds[0], 0.5, None, "student", 2, False, None, (0, 0), None)
         write_part(
-            job.output, part.index, part.first_row, part.table, [row], "png", False, {}, [png]
+            job.output, part.index, part.first_row, part.table, [row], "png", False, {}, png
         )
     job.output.record_file(num_parts - 1).unlink()
     return resolved

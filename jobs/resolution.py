@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +16,11 @@ from jobs.output.folder import OutputFolder
 from jobs.refinement import check_edit, refinement_of
 from jobs.rules import Rules
 from jobs.spec.job_spec import JobSpec, check_whole_gpus
+from jobs.spec.part_size import check_part_size
 from jobs.spec.sample import sample_size
 from jobs.spec.task import conditioning_of
+
+log = logging.getLogger("bottega.job")
 
 
 @dataclass(frozen=True)
@@ -74,13 +78,14 @@ class Job:
 def resolve(spec: JobSpec) -> Job:
     """Look at the input, the models and the output's name. Raises a UserError for each fault."""
     check_whole_gpus(spec)
+    output = OutputFolder(Path(spec.output).expanduser().resolve())
+    spec = _with_part_rows(spec, output)
     prompts = Prompts(spec)
     check_names(prompts.schema.names, spec.seed_column)
     files = None if spec.models.timed else open_model_files(spec.models, spec.strategy, spec.task)
     if files:
         spec = spec.model_copy(update={"models": files.settings})
     refinement = refinement_of(spec, files)
-    output = OutputFolder(Path(spec.output).expanduser().resolve())
     fingerprints = files.fingerprints if files else identities(spec.models)
     weight_bytes = files.weight_bytes if files else 0
     job = Job(spec, prompts, output, refinement, fingerprints, weight_bytes)
@@ -88,6 +93,19 @@ def resolve(spec: JobSpec) -> Job:
     if files:
         check_edit(spec, files)
     return job
+
+
+def _with_part_rows(spec: JobSpec, output: OutputFolder) -> JobSpec:
+    """The job with its rows of a part as a number: that of the output, where the job has begun.
+
+    Another version may have begun it, with another default or without the rule for this number.
+    """
+    before = output.read_job()
+    begun = None if before is None else before["identity"]["spec"]["rows_per_part"]
+    rows = spec.rows_per_part or begun or spec.part_rows
+    if rows != begun and (warning := check_part_size(rows, spec.batch_sizes)):
+        log.warning("%s", warning)
+    return spec.model_copy(update={"rows_per_part": rows})
 
 
 def _check_budget(job: Job) -> None:

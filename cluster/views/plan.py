@@ -55,11 +55,42 @@ def show(console: Console, found: Forecast) -> None:
         )
     console.print(_sizes(found))
     console.print(_budgets(found))
+    say(_dataset(found))
+    console.print(_formats(found))
     if prices.are_examples:
         say(
             f"PRICES ARE EXAMPLE VALUES: copy {prices.file}, put in your own, and give it with "
             "--prices."
         )
+
+
+def _dataset(found: Forecast) -> str:
+    size = found.dataset
+    files = f"{size.files:,} file{'s' if size.files > 1 else ''}"
+    each = size.stored / size.files
+    source = "as measured" if size.measured else "if its pictures are like photographs"
+    return (
+        f"dataset: about {_bytes(size.stored)} in {files} of about {_bytes(each)}, {source}; "
+        f"{size.part_rows:,} rows a file ({size.reason})"
+    )
+
+
+def _formats(found: Forecast) -> Table:
+    size = found.dataset
+    shown = _table("formats of pictures", "", "each", "dataset", "core-hours to encode")
+    for number, price in enumerate(size.formats):
+        name = f"{price.form.label}{' (this job)' if number == 0 else ''}"
+        each = price.stored / max(1, size.pictures)
+        shown.add_row(name, _bytes(each), _bytes(price.stored), _number(price.core_hours))
+    return shown
+
+
+def _bytes(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 999.5:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:,.3g} TB" if count < 1000 else f"{count:,.0f} TB"
 
 
 def _on_fewer(found: Forecast) -> str:

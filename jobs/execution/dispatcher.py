@@ -60,6 +60,10 @@ DRAIN_SECONDS = 20.0
 """After a stop, the longest wait for the files of rows that are decided. Kubernetes kills a pod
 after 30 s, and the actors and Ray take some to end."""
 
+MOST_COMMITS = 2
+"""At once. Each has its part in memory, on the node that has the disk. Chosen: with two, one makes
+its pages while the other waits for the disk, and more would wait for the same disk."""
+
 DRAWING = STAGES[Stage.DRAW].pool
 TAKING = [STAGES[stage].pool for stage in (Stage.SCORE_DRAWN, Stage.REFINE)]
 """The pools whose calls take what was drawn."""
@@ -100,6 +104,8 @@ class Dispatcher:
         self._batch_sizes = {name: model.batch_size for name, model in job.spec.models}
         self._task_slots = task_slots
         self._queues = {name: CallQueue() for name in QUEUES}
+        self._commits = CallQueue()
+        """Those of the file tasks that commit."""
         self._in_flight = InFlight()
         self.places = Places(job, executor, self.pools, self._calls_of)
         self._failures = FailureHandler(self.pools, self._in_flight, self.budget, self.observers)
@@ -118,7 +124,8 @@ class Dispatcher:
         if self._drains and STAGES[call.stage].pool != FILE_POOL:
             return
         queued = QueuedCall(owner, call, self.executor.now())
-        self._queues[STAGES[call.stage].pool].push(queued)
+        commits = call.stage is Stage.COMMIT
+        (self._commits if commits else self._queues[STAGES[call.stage].pool]).push(queued)
 
     def release(self, owner: ActivePart, release: Release) -> None:
         """Drop the reference to an output that no call will take."""
@@ -182,7 +189,7 @@ class Dispatcher:
     def wants_rows(self) -> bool:
         """Whether the students will soon have drawn all that they were asked for."""
         students = max(1, self.pools[DRAWING].size)
-        files = len(self._queues[FILE_POOL])
+        files = len(self._queues[FILE_POOL]) + len(self._commits)
         return len(self._queues[DRAWING]) < BATCHES_AHEAD * students and files < FILES_AHEAD * (
             students + self._task_slots
         )
@@ -232,14 +239,18 @@ class Dispatcher:
                 task_ref = self.executor.submit_actor_task(actor.handle, task)
                 sent = self._note_sent(queued, task, task_ref, actor)
                 pool.assign(actor, sent, self.executor.now())
-        queue = self._queues[FILE_POOL]
-        while queue and self._in_flight.file_tasks < self._task_slots:
+        while self._in_flight.file_tasks < self._task_slots and (queue := self._file_queue()):
             queued = queue.pop()
             if (task := self._task(queued)) is None:
                 stale.append(self._lost_in_the_queue(queued))
                 continue
             self._note_sent(queued, task, self.executor.submit_file_task(task), None)
         return stale
+
+    def _file_queue(self) -> CallQueue:
+        """The queue of the next file task: commits first, because they release a whole part."""
+        may_commit = self._commits and self._in_flight.commits < MOST_COMMITS
+        return self._commits if may_commit else self._queues[FILE_POOL]
 
     def _task(self, queued: QueuedCall, micro_batch_size: int = 0) -> Task | None:
         """A call with its inputs; None if one was lost while it waited."""
@@ -283,7 +294,7 @@ class Dispatcher:
                 "the object store is too small for parts of %d rows: %.3g bytes are held for open "
                 "parts, and it should be %.3g at most. The job goes on, batch by batch. Smaller "
                 "rows_per_part, or a larger object store, make it faster.",
-                self.job.spec.rows_per_part, self.budget.held, self.budget.limit,
+                self.job.spec.part_rows, self.budget.held, self.budget.limit,
             )  # fmt: skip
         return True
 

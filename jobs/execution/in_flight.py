@@ -28,12 +28,14 @@ class SentCall(PoolCall):
 
 
 class InFlight:
-    """`drawing`, `file_tasks`: how many of the calls draw, and how many are file tasks."""
+    """`drawing`, `file_tasks`, `commits`: how many of the calls draw, are file tasks, and are those
+    of them that commit."""
 
     def __init__(self) -> None:
         self._sent: dict[Ref, SentCall] = {}
         self.drawing = 0
         self.file_tasks = 0
+        self.commits = 0
 
     def __len__(self) -> int:
         return len(self._sent)
@@ -53,5 +55,6 @@ class InFlight:
     def _count(self, sent: SentCall, by: int) -> None:
         if sent.actor is None:
             self.file_tasks += by
+            self.commits += by * (sent.task.call.stage is Stage.COMMIT)
         elif sent.task.call.stage is Stage.DRAW:
             self.drawing += by

@@ -39,6 +39,11 @@ LIVENESS_SECONDS = 0.5
 """
 
 
+COMMIT_BYTES = 300e6
+"""Of main memory that a commit takes, beside its files in the object store. Measured: 230 MB for a
+part of 2 GB, of which the process alone is 90 (`python -m benchmarks.commit`)."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class RayActor:
     """`methods`: of `actor`, by name, with their options: Ray is slow to make one for each call."""
@@ -80,7 +85,9 @@ class RayExecutor:
         )
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         # The output folder is a path of the driver's machine.
-        self._write: Any = ray.remote(commit_part).options(scheduling_strategy=here, **options)
+        self._write: Any = ray.remote(commit_part).options(
+            scheduling_strategy=here, memory=_memory_of_a_commit(), **options
+        )
         self._waiting: dict[ObjectRef[Any], _Submitted] = {}
         """By task reference, which is a call's last one."""
         self._request = JobsRequest()
@@ -159,7 +166,7 @@ class RayExecutor:
         """Encode on any node; write on the driver's."""
         spec, part, inputs = self._job.spec, task.owner.part, list(task.inputs)
         if task.call.stage is not Stage.COMMIT:
-            refs = self._encode.remote(task.picks, spec.image_format, spec.image_quality, *inputs)
+            refs = self._encode.remote(task.picks, spec.picture_format, *inputs)
             return self._task_ref(list(refs), inputs, of_actor=False)
         record = self._write.remote(
             patience_of_try(
@@ -240,6 +247,15 @@ def dead_processes_of_ray() -> list[str]:
     if node is None:
         return []
     return [name for name, _ in node.dead_processes() if name in ("raylet", "gcs_server")]
+
+
+def _memory_of_a_commit() -> float:
+    """Bytes that a commit claims of its node, and no more than the node can give."""
+    here = ray.get_runtime_context().get_node_id()
+    has: list[float] = [
+        node["Resources"].get("memory", 0.0) for node in ray.nodes() if node["NodeID"] == here
+    ]
+    return min([COMMIT_BYTES, *(memory / 4 for memory in has if memory)])
 
 
 def _pending_actors() -> dict[str, bool]:

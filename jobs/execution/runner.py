@@ -322,7 +322,7 @@ class Runner:
         teachers = dispatcher.pools["teacher"].size * rules.teacher_batch
         fed = 2 * (students + teachers / rejected)
         buffer = min(self._most_buffered_rows, self._scaling.buffer_rows / rejected)
-        return self.job.spec.rows_per_part + 2 * fed + buffer
+        return self.job.spec.part_rows + 2 * fed + buffer
 
     # ---- the rejected fraction
 
@@ -384,7 +384,7 @@ def _drawable_rows(job: Job, there: dict[int, dict[str, Any]]) -> dict[int, int]
 
 def _rows_in(job: Job, index: int) -> int:
     """Rows that a part has by the input as it is now; it may have grown since the part was made."""
-    size = job.spec.rows_per_part
+    size = job.spec.part_rows
     return min(size, job.prompts.num_rows - index * size)
 
 

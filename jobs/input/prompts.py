@@ -118,7 +118,7 @@ class Prompts:
 
         Of the rows of a row group each counts with their mean. `parts` measures them exactly.
         """
-        size, index, rows, held = self.spec.rows_per_part, 0, 0, 0.0
+        size, index, rows, held = self.spec.part_rows, 0, 0, 0.0
         for left, unpacked in self._group_sizes():
             mean = unpacked / left if left else 0.0
             while left:
@@ -139,7 +139,7 @@ class Prompts:
 
     def _too_large(self, index: int, rows: int, held: int, row_bytes: float) -> str:
         """The sentence about a part whose first `rows` rows take `held` bytes, `row_bytes` each."""
-        size, fitting = self.spec.rows_per_part, int(MAX_PART_BYTES // row_bytes)
+        size, fitting = self.spec.part_rows, int(MAX_PART_BYTES // row_bytes)
         way_out = (
             f"{fitting:,} or less" if fitting else "1, and give large values as paths to files"
         )
@@ -164,7 +164,7 @@ class Prompts:
     @property
     def num_parts(self) -> int:
         """The number of parts; the last one may be shorter."""
-        return -(-self.num_rows // self.spec.rows_per_part)
+        return -(-self.num_rows // self.spec.part_rows)
 
     def parts(self, only: Iterable[int] | None = None) -> Iterator[Part]:
         """The parts in order: all, or those with these numbers, which are ascending.
@@ -172,7 +172,7 @@ class Prompts:
         Rows between them are read through and dropped, or not read where a file can be entered
         behind them.
         """
-        size, wanted = self.spec.rows_per_part, iter(count() if only is None else only)
+        size, wanted = self.spec.part_rows, iter(count() if only is None else only)
         far = max(1, SEEK_ROWS // size) if all(r.can_seek for r in self._readers) else inf
         following = next(wanted, None)
         while following is not None:
@@ -278,7 +278,7 @@ class Prompts:
     def _part(self, index: int, batches: list[pa.RecordBatch]) -> Part:
         # One chunk: Parquet's pages follow the chunks, which depend on the row where reading began.
         table = pa.Table.from_batches(batches).combine_chunks()
-        first = index * self.spec.rows_per_part
+        first = index * self.spec.part_rows
         return self._as_part(index, first, table, range(first, first + table.num_rows))
 
     def _as_part(self, index: int, first: int, table: pa.Table, numbers: Sequence[int]) -> Part:

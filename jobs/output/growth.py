@@ -55,7 +55,7 @@ def rows_changed(
     """
     if prompts.num_rows < rows_before:
         return f"it had {rows_before:,} rows, and has {prompts.num_rows:,}"
-    first = prompts.rows_in_first_files(same_files) // prompts.spec.rows_per_part
+    first = prompts.rows_in_first_files(same_files) // prompts.spec.part_rows
     finished = {
         index: record["rows"] for index, record in folder.records().items() if index >= first
     }

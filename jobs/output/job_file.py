@@ -32,7 +32,8 @@ It rises when an older version would misread the file. A new field of the job fi
 no reason: an older job.json takes the default. Since format 2 `calibration_rows` may be null, for a
 sample by the job's size. `jobs.spec.sample` chooses its rows, and `calibration.seconds_per_row` has
 medians of warm actors' calls. Since format 3 a row without an id, among rows that have one, has a
-seed that no id gives. Of all formats the threshold follows from the scores in the file.
+seed that no id gives, and parts have other row groups and pages: the same rows make other bytes. Of
+all formats the threshold follows from the scores in the file.
 """
 
 FORMAT_1_SAMPLE = 256

@@ -2,13 +2,14 @@
 
 `write_part` writes a part beside its place, row group by row group, flushes it to the disk and
 renames it; then its record. So a reader that follows the records never sees half a part, and a part
-that is written twice has the same bytes. Besides the pictures' files, which it is given, it holds
-one row group at a time.
+that is written twice has the same bytes. It copies no picture: its memory is that of the files that
+it is given, and little more (`python -m benchmarks.commit`).
 """
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -19,10 +20,11 @@ import pyarrow.parquet as pq
 
 from actors.redact import redact, redacted
 from jobs.output.atomic import failing_in, write_whole, writing_whole
-from jobs.output.columns import IMAGE, ROW_GROUP_ROWS, RowResult, our_columns
+from jobs.output.columns import IMAGE, RowResult, our_columns
 from jobs.output.folder import OutputFolder
 from jobs.output.part_file import open_part
-from jobs.spec.job_spec import ImageFormat
+from jobs.output.row_groups import Row, in_row_groups, kept_rows
+from jobs.spec.picture_formats import ImageFormat
 
 
 def write_part(
@@ -34,48 +36,45 @@ def write_part(
     image_format: ImageFormat,
     save_student: bool,
     facts: Mapping[str, Any],
-    *files: list[bytes],
+    *files: pa.BinaryArray,
 ) -> dict[str, Any]:
     """Write one part and, last, its record; returns the record.
 
     table: the input's own columns. results: None for a row that keeps its values in the existing
     part. facts: more fields of the record (durations, attempts), which may depend on time and
-    place. files: lists of pictures' files, as the encoding calls returned them.
+    place. files: pictures' files, as the encoding calls returned them.
     Raises OutputFailedError for a folder that is full, gone or closed.
     """
     ours = our_columns(save_student)
-    if None in results:
-        rows, pictures = _with_kept(folder.part_file(index), results, save_student, len(files))
-        files = (*files, pictures)
-    else:
-        rows = [result for result in results if result is not None]
     given = table.select([name for name in table.column_names if name not in ours])
     schema = pa.schema(
         [*given.schema, *(pa.field(name, kind) for name, kind in ours.items())],
         metadata=_metadata(table.schema.metadata, save_student),
     )
+    written = Counter[str]()
 
     def row_groups() -> Iterator[pa.Table]:
-        for first in range(0, len(rows), ROW_GROUP_ROWS):
-            some = rows[first : first + ROW_GROUP_ROWS]
-            arrays = _our_arrays(some, first_row + first, image_format, save_student, files)
-            here = given.slice(first, len(some))
-            yield pa.table([*here.columns, *arrays.values()], schema=schema)
+        rows = [_as_row(result, files) if result else None for result in results]
+        if None in results:
+            kept = kept_rows(folder.part_file(index), save_student)
+            every: Iterable[Row] = (row or there for row, there in zip(rows, kept, strict=True))
+        else:
+            every = (row for row in rows if row)
+        for group in in_row_groups(every, given):
+            written.update(_count(group.rows))
+            first = first_row + group.first
+            arrays = _our_arrays(group.rows, first, image_format, save_student)
+            yield pa.table([*group.given.columns, *arrays.values()], schema=schema)
 
     with failing_in(folder.path), writing_whole(folder.part_file(index)) as file:
         content = write_parquet(file, schema, row_groups())
-    sources = [result.source for result in rows]
     record: dict[str, Any] = {
         "part": index,
         "first_row": first_row,
-        "rows": len(rows),
+        "rows": len(results),
         "bytes": content.size,
         "sha256": content.digest.hexdigest(),
-        "from_student": sources.count("student"),
-        "from_teacher": sources.count("teacher"),
-        "refined": sum(result.teacher_score is not None for result in rows),
-        "failed": sum(result.error is not None for result in rows),
-        "nfe": sum(result.nfe for result in rows),
+        **{name: written[name] for name in COUNTS},
         **redacted(facts),
     }
     with failing_in(folder.path):
@@ -83,39 +82,29 @@ def write_part(
     return record
 
 
-def _with_kept(
-    file: Path, results: Sequence[RowResult | None], save_student: bool, which: int
-) -> tuple[list[RowResult], list[bytes]]:
-    """The results with the existing part's rows in place of None, and the pictures of those rows.
+COUNTS = ("from_student", "from_teacher", "refined", "failed", "nfe")
+"""Of a part's rows, in its record."""
 
-    which: the number that the list of these pictures gets among the files.
-    """
-    pictures: list[bytes] = []
 
-    def pick(image: dict[str, Any] | None) -> tuple[int, int] | None:
-        if image is None:
-            return None
-        pictures.append(image["bytes"])
-        return which, len(pictures) - 1
+def _count(rows: Sequence[Row]) -> dict[str, int]:
+    results = [row.result for row in rows]
+    sources = [result.source for result in results]
+    return {
+        "from_student": sources.count("student"),
+        "from_teacher": sources.count("teacher"),
+        "refined": sum(result.teacher_score is not None for result in results),
+        "failed": sum(result.error is not None for result in results),
+        "nfe": sum(result.nfe for result in results),
+    }
 
-    with pq.ParquetFile(file) as parquet:
-        there = parquet.read(columns=list(our_columns(save_student))).to_pylist()
-    rows = [
-        result
-        or RowResult(
-            seed=row["seed"],
-            student_score=row["student_score"],
-            teacher_score=row["teacher_score"],
-            source=row["source"],
-            nfe=row["nfe"],
-            truncated=row["truncated"],
-            error=row["error"],
-            image=pick(row["image"]),
-            student_image=pick(row.get("student_image")),
-        )
-        for result, row in zip(results, there, strict=True)
-    ]
-    return rows, pictures
+
+def _as_row(result: RowResult, files: Sequence[pa.BinaryArray]) -> Row:
+    """The row with its pictures' files, which are not copied."""
+
+    def file_of(pick: tuple[int, int] | None) -> pa.BinaryArray | None:
+        return pick and files[pick[0]].slice(pick[1], 1)
+
+    return Row(result, file_of(result.image), file_of(result.student_image))
 
 
 def rows_to_keep(file: Path) -> frozenset[int]:
@@ -126,25 +115,23 @@ def rows_to_keep(file: Path) -> frozenset[int]:
 
 
 def _our_arrays(
-    results: Sequence[RowResult],
-    first_row: int,
-    image_format: ImageFormat,
-    save_student: bool,
-    files: Sequence[list[bytes]],
-) -> dict[str, pa.Array]:
-    def images(picks: Sequence[tuple[int, int] | None], mark: str) -> list[dict[str, Any] | None]:
-        return [
-            pick
-            and {
-                "bytes": files[pick[0]][pick[1]],
-                "path": f"{first_row + row:012d}{mark}.{image_format}",
-            }
-            for row, pick in enumerate(picks)
-        ]
+    rows: Sequence[Row], first_row: int, image_format: ImageFormat, save_student: bool
+) -> dict[str, pa.Array | pa.ChunkedArray]:
+    def images(files: Sequence[pa.BinaryArray | None], mark: str) -> pa.ChunkedArray:
+        """A chunk for each row, because a chunk of several would be a copy of their files."""
+        names = (f"{first_row + row:012d}{mark}.{image_format}" for row in range(len(files)))
+        return pa.chunked_array(
+            [
+                pa.nulls(1, IMAGE)
+                if file is None
+                else pa.StructArray.from_arrays([file, pa.array([name])], fields=list(IMAGE))
+                for file, name in zip(files, names, strict=True)
+            ],
+            IMAGE,
+        )
 
+    results = [row.result for row in rows]
     values: dict[str, list[Any]] = {
-        "image": images([result.image for result in results], ""),
-        "student_image": images([result.student_image for result in results], "-student"),
         "seed": [result.seed for result in results],
         "student_score": [result.student_score for result in results],
         "teacher_score": [result.teacher_score for result in results],
@@ -154,7 +141,14 @@ def _our_arrays(
         "status": ["ok" if result.error is None else "failed" for result in results],
         "error": [result.error and redact(result.error) for result in results],
     }
-    return {name: pa.array(values[name], kind) for name, kind in our_columns(save_student).items()}
+    pictures = {
+        "image": images([row.image for row in rows], ""),
+        "student_image": images([row.student_image for row in rows], "-student"),
+    }
+    return {
+        name: pictures[name] if name in pictures else pa.array(values[name], kind)
+        for name, kind in our_columns(save_student).items()
+    }
 
 
 def _metadata(inputs: Mapping[bytes, bytes] | None, save_student: bool) -> dict[bytes, bytes]:
@@ -202,6 +196,8 @@ def write_parquet(file: BinaryIO, schema: pa.Schema, row_groups: Iterable[pa.Tab
     """Write a Parquet file: identical row groups give identical bytes.
 
     Pictures are stored as they are (measured: zstd saves 0.03 %); text gets zstd and a dictionary.
+    Pages end where the content says, so that a store that keeps equal pieces once, as the hub's
+    does, gets only what changed; an index of pages lets readers skip to a row.
     """
     text = [f.name for f in schema if pa.types.is_string(f.type)]
     paths = [
@@ -216,6 +212,10 @@ def write_parquet(file: BinaryIO, schema: pa.Schema, row_groups: Iterable[pa.Tab
         compression={path: "NONE" if path.endswith(".bytes") else "ZSTD" for path in paths},
         use_dictionary=text,
         write_page_checksum=True,
+        write_page_index=True,
+        # Of pictures the least and the greatest would say nothing.
+        write_statistics=[path for path in paths if not path.endswith(".bytes")],
+        use_content_defined_chunking=True,
     )
     try:
         for group in row_groups:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.errors import SpecError
+from jobs.planning.dataset_size import DatasetSize, dataset_size
 from jobs.planning.plan import (
     Plan,
     Question,
@@ -48,6 +49,12 @@ class Forecast:
     through: str | None = None
 
     @property
+    def dataset(self) -> DatasetSize:
+        """The dataset's bytes and files."""
+        times, rows = self.question.times, self.question.num_rows
+        return dataset_size(self.question.spec, rows, self.plan.refined, times.row_bytes)
+
+    @property
     def sample_size(self) -> int:
         """Rows of the calibration's sample; 0 for a budget that needs none."""
         spec, rows = self.question.spec, self.question.num_rows
@@ -64,6 +71,7 @@ class Forecast:
             "sample_size": self.sample_size,
             "refined_interval": self.refined_interval,
             "through": self.through,
+            "dataset": self.dataset.as_json(),
             "plan": _plan_as_json(self.plan, self.prices),
             "teacher_only": _plan_as_json(self.teacher_only, self.prices),
             "budgets": [

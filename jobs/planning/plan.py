@@ -32,6 +32,7 @@ from jobs.resolution import Job
 from jobs.scaling.initial_sizes import PoolPlans, guess_loads
 from jobs.simulation.job import SimulatedOutput, SimulatedPrompts
 from jobs.spec.job_spec import Budget, JobSpec, check_whole_gpus
+from jobs.spec.part_size import check_part_size
 from jobs.spec.sample import sample_size
 from jobs.spec.threshold import threshold_for
 
@@ -167,6 +168,7 @@ def ask(
 ) -> Question:
     """The question for a job's own input, or for `num_rows` rows. Raises a UserError."""
     check_whole_gpus(spec)
+    check_part_size(spec.part_rows, spec.batch_sizes)
     if spec.pools.device == "cpu":
         raise SpecError(
             "pools.device: cpu: a plan is for GPUs. Leave the field out to plan the job."
@@ -204,8 +206,8 @@ def teacher_only(question: Question) -> Plan:
     """The teacher alone draws the same rows on the same GPUs: one pool, no oracle."""
     spec, times = question.spec, question.times.teacher_alone
     batch, rows = spec.models.teacher.batch_size, question.num_rows
-    batches = rows // spec.rows_per_part * ceil(spec.rows_per_part / batch)
-    batches += ceil(rows % spec.rows_per_part / batch)
+    batches = rows // spec.part_rows * ceil(spec.part_rows / batch)
+    batches += ceil(rows % spec.part_rows / batch)
     seconds = {gpu: times.seconds(1, batch, 0, gpu) for gpu in question.gpus}
     each = sum(count / seconds[gpu] for gpu, count in question.gpus.items() if seconds[gpu])
     wall = times.loading + (batches / each if each else 0.0)
@@ -483,7 +485,7 @@ def _row_limit(question: Question, quick: bool) -> int:
     limit = _plain_limit(question, quick)
     if question.num_gpus <= 2 * ENOUGH_GPUS:
         limit = max(limit, _rounds(question))
-    size = min(spec.rows_per_part, limit)
+    size = min(spec.part_rows, limit)
     limit = max(limit, 2 * sample_size(spec.calibration_rows, question.num_rows))
     return ceil(limit / size) * size
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from actors.facts import CallFacts
 from actors.settings import OracleSettings
-from actors.timed import DEFAULT_SIDE, score_of
+from actors.timed import score_of
 from jobs.execution.active_part import ActivePart
 from jobs.execution.calls import Call
 from jobs.execution.executor import Task, TaskError
@@ -63,13 +63,11 @@ class PlannedExecutor(LightExecutor):
             name: pool.node_label.get(ACCELERATOR_LABEL)
             for name, pool in job.spec.pools.by_name.items()
         }
-        student = job.spec.models.student
-        pixels = (student.width or DEFAULT_SIDE) * (student.height or DEFAULT_SIDE)
+        pixels = job.spec.pixels
         self._row_bytes = {
             OutputKind.PICTURES: 3 * pixels,
             OutputKind.LATENTS: pixels // 4,
-            # A PNG of a photograph takes about two thirds of its pixels.
-            OutputKind.FILES: 2 * pixels,
+            OutputKind.FILES: round(job.spec.picture_format.price.stored * pixels),
         }
         self._draws = job.spec.draws
         self._evaluations = planned_evaluations(job)

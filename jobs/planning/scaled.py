@@ -81,7 +81,7 @@ def _smaller(spec: JobSpec, num_rows: int, factor: float) -> JobSpec:
     batch = spec.models.student.batch_size
     whole = sample_size(spec.calibration_rows, num_rows)
     sample = batch * ceil(whole / factor / batch)
-    part = spec.rows_per_part
+    part = spec.part_rows
     return spec.model_copy(
         update={
             "pools": spec.pools.model_copy(update=pools),

@@ -17,20 +17,17 @@ from actors.models.pipeline_files import replaced
 from actors.models.profiles import Profile, Timing, curve_of, read_profiles
 from actors.refinement import Refinement
 from actors.settings import DiffusionSettings, ModelSettings, OracleSettings
-from actors.timed import DEFAULT_SIDE, timing_of
+from actors.timed import timing_of
 from actors.timed_settings import ANY_GPU, TimedOracleSettings
 from jobs.output.folder import OutputFolder
 from jobs.output.records import DEVICES
-from jobs.spec.job_spec import ImageFormat, JobSpec
+from jobs.spec.job_spec import JobSpec
 
 LOAD_SECONDS = 10.0
 """Of an actor whose loading time is not known: the stand-ins' default."""
 
-FILE_SECONDS_PER_PIXEL: Mapping[ImageFormat, float] = {"png": 5e-7, "webp": 3e-7, "jpeg": 2e-8}
-"""To encode a picture like a photograph: measured on one core (docs/plan.md)."""
-
 GREY_SECONDS_PER_PIXEL = 6e-8
-"""The same for a stand-in's picture, which is all of one grey and so compresses at once."""
+"""To encode a stand-in's picture, which is all of one grey and so compresses at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +35,8 @@ class StageTimes:
     """The timing of each pool's calls. `teacher_alone`: of a drawing by the teacher from noise.
 
     `file_seconds_per_row`: to encode a picture. `refined`: the refined fraction of the rows that
-    were measured, if it is known. `source`: where the times come from, for people.
+    were measured, if it is known. `row_bytes`: of the dataset, if it was measured with the same
+    format. `source`: where the times come from, for people.
     """
 
     student: Timing
@@ -48,6 +46,7 @@ class StageTimes:
     source: str
     file_seconds_per_row: float
     refined: float | None = None
+    row_bytes: float | None = None
 
     @property
     def pools(self) -> Mapping[str, Timing]:
@@ -96,7 +95,7 @@ def stage_times(
             oracle=timing_of(models.oracle),
             teacher=timing_of(models.teacher, refinement.steps),
             teacher_alone=timing_of(models.teacher),
-            file_seconds_per_row=GREY_SECONDS_PER_PIXEL * _pixels(spec),
+            file_seconds_per_row=GREY_SECONDS_PER_PIXEL * spec.pixels,
             source="the job file's stand-ins",
         )
     own = OutputFolder(Path(spec.output))
@@ -125,15 +124,10 @@ def _from_profile(spec: JobSpec, refinement: Refinement, file: Path) -> StageTim
         oracle=replace(whole, curves=oracle.curves) if oracle else _published_oracle(),
         teacher=replace(whole, share=refinement.steps / teacher.steps),
         teacher_alone=replace(whole, share=models.teacher.steps / teacher.steps),
-        file_seconds_per_row=FILE_SECONDS_PER_PIXEL[spec.image_format] * _pixels(spec),
+        file_seconds_per_row=spec.picture_format.price.seconds * spec.pixels,
         source=f"{file}: {', '.join(named)}"
         + ("" if oracle else "; for the oracle 20 ms a picture, as DiffServe's discriminator"),
     )
-
-
-def _pixels(spec: JobSpec) -> int:
-    student = spec.models.student
-    return (student.width or DEFAULT_SIDE) * (student.height or DEFAULT_SIDE)
 
 
 def _the_one(profiles: list[Profile], role: str, file: Path) -> Profile | None:
@@ -200,7 +194,20 @@ def _from_records(spec: JobSpec, refinement: Refinement, output: OutputFolder) -
         f"{_how_sure(total('calls', 'teacher'))}){_made_on(records)}",
         file_seconds_per_row=seconds["files"] / rows,
         refined=refined / rows,
+        row_bytes=_row_bytes(spec, before, records, rows),
     )
+
+
+def _row_bytes(
+    spec: JobSpec, before: Mapping[str, Any], records: Sequence[Mapping[str, Any]], rows: int
+) -> float | None:
+    """Of a row of the dataset; None where this job stores other pictures than that one did."""
+    before_spec = JobSpec.model_validate(before["spec"])
+    same = all(
+        getattr(before_spec, name) == getattr(spec, name)
+        for name in ("picture_format", "pixels", "save_student")
+    )
+    return sum(record["bytes"] for record in records) / rows if same else None
 
 
 def _how_sure(calls: int) -> str:

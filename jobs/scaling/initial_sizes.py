@@ -125,7 +125,7 @@ def guess_loads(job: Job) -> Loads:
         rows=job.prompts.num_rows,
         draw_rows=job.spec.models.student.batch_size,
         refine_rows=job.spec.models.teacher.batch_size,
-        part_rows=job.spec.rows_per_part,
+        part_rows=job.spec.part_rows,
     )
 
 

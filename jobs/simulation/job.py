@@ -32,7 +32,7 @@ class SimulatedPrompts(Prompts):
 
     def parts(self, only: Iterable[int] | None = None) -> Iterator[Part]:
         """The parts in order: all, or those with these numbers."""
-        size = self.spec.rows_per_part
+        size = self.spec.part_rows
         for index in range(self.num_parts) if only is None else only:
             rows = range(index * size, min(self.num_rows, (index + 1) * size))
             invalid_rows = {

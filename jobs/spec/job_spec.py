@@ -23,13 +23,16 @@ from actors.secret_references import is_reference
 from actors.seeds import MAX_SEED
 from actors.settings import ModelSettings
 from actors.strict import Settings
+from actors.timed_settings import DEFAULT_SIDE
+from jobs.spec.part_size import USUAL_SIDE, PartSize, default_part_size
+from jobs.spec.picture_formats import (
+    DEFAULT_LEVEL,
+    DEFAULT_QUALITY,
+    ImageFormat,
+    PictureFormat,
+)
 from jobs.spec.strict_yaml import read_mapping
 from jobs.spec.task import Control, Edit, JobTask, check_task
-
-ImageFormat = Literal["png", "jpeg", "webp"]
-
-DEFAULT_QUALITY = 90
-"""Of jpeg and webp. Measured: a 1,024-pixel photograph takes 0.6 MB, and 2.7 MB as PNG."""
 
 
 class Budget(Settings):
@@ -155,12 +158,28 @@ class JobSpec(Settings):
         default=False, description="Keep the student's picture of refined rows in `student_image`."
     )
     seed: int = Field(default=0, ge=0, le=MAX_SEED, description="The job's seed.")
-    rows_per_part: int = Field(
-        default=1024, ge=1, le=1_000_000, description="Rows of one output file, and unit of resume."
+    rows_per_part: int | None = Field(
+        default=None,
+        ge=1,
+        le=1_000_000,
+        description="Rows of one output file, and unit of resume; at least the larger batch of "
+        "student and teacher. Default: for files of about 480 MB, by the format and the models' "
+        "width and height; at least 16 batches, at most 2,048 rows (docs/plan.md).",
     )
     image_format: ImageFormat = Field(default="png", description="How pictures are stored.")
     image_quality: int = Field(
         default=DEFAULT_QUALITY, ge=1, le=100, description="For jpeg and webp."
+    )
+    image_lossless: bool = Field(
+        default=False,
+        description="With webp: no pixel changes. Files are a tenth smaller than PNG, and take a "
+        "quarter of the time to encode.",
+    )
+    png_level: int = Field(
+        default=DEFAULT_LEVEL,
+        ge=0,
+        le=9,
+        description="How hard zlib tries, with png: 0 stores, 1 is the fastest, 9 the smallest.",
     )
     calibration_rows: int | None = Field(
         default=None,
@@ -262,6 +281,15 @@ class JobSpec(Settings):
             raise ValueError(
                 "image_quality: it goes with image_format: jpeg or webp; png loses nothing"
             )
+        if self.image_lossless and self.image_format != "webp":
+            raise ValueError(
+                "image_lossless: it goes with image_format: webp; png loses nothing, jpeg always "
+                "does"
+            )
+        if self.image_lossless and self.image_quality != DEFAULT_QUALITY:
+            raise ValueError("image_quality: with image_lossless nothing is lost; leave it out")
+        if self.png_level != DEFAULT_LEVEL and self.image_format != "png":
+            raise ValueError(f"png_level: it goes with image_format: png, not {self.image_format}")
         if (self.call_timeout_seconds or 0) >= self.stall_timeout_seconds:
             raise ValueError(
                 f"call_timeout_seconds: {self.call_timeout_seconds:g} is not less than "
@@ -284,6 +312,45 @@ class JobSpec(Settings):
                 "name a column of row numbers as seed_column"
             )
         return self
+
+    @property
+    def picture_format(self) -> PictureFormat:
+        """How pictures are stored."""
+        return PictureFormat(
+            self.image_format, self.image_quality, self.png_level, self.image_lossless
+        )
+
+    @property
+    def pixels(self) -> int:
+        """Of a picture; of USUAL_SIDE where only the models' files say."""
+        student = self.models.student
+        usual = DEFAULT_SIDE if self.models.timed else USUAL_SIDE
+        return (student.width or usual) * (student.height or usual)
+
+    @property
+    def part_size(self) -> PartSize:
+        """The rows of a part, and why so many."""
+        # Without a fraction in the budget, as many as by the default budget are refined.
+        refined = 0.3 if self.budget.refine is None else self.budget.refine
+        saved, form = 1 + refined * self.save_student, self.picture_format
+        batch = max(self.batch_sizes.values())
+        if self.rows_per_part is None:
+            return default_part_size(batch, self.pixels, form, saved)
+        stored = self.rows_per_part * saved * self.pixels * form.price.stored
+        return PartSize(self.rows_per_part, stored, "set in the job file")
+
+    @property
+    def batch_sizes(self) -> dict[str, int]:
+        """Of student and teacher."""
+        return {
+            "student": self.models.student.batch_size,
+            "teacher": self.models.teacher.batch_size,
+        }
+
+    @property
+    def part_rows(self) -> int:
+        """The rows of a part: `rows_per_part`, or the default."""
+        return self.rows_per_part or self.part_size.rows
 
 
 NOT_IN_THE_BYTES = frozenset(

@@ -79,7 +79,11 @@ def read_on(terminal: int) -> Iterator[str]:
             yield re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode(errors="replace"))
 
 
-SMALL_PARTS: dict[str, Any] = {"models": STAND_INS["models"], **FIELDS, "rows_per_part": 2}
+SMALL_PARTS: dict[str, Any] = {
+    "models": {role: {**own, "batch_size": 2} for role, own in STAND_INS["models"].items()},
+    **FIELDS,
+    "rows_per_part": 2,
+}
 """Stand-ins, which load quickly, and eleven parts, so that some are left when it is stopped."""
 
 

@@ -32,8 +32,8 @@ with ray_session(None):
     table = pa.table({"prompt": ["../../etc/x"], "id": ["../../etc/y"]})
     row = RowResult(1, 0.5, None, "student", 4, False, None, (0, 0), None)
     facts = {"seconds": {}}
-    part = ray.remote(write_part).remote(out, 0, 0, table, [row], "png", False, facts, [b"PNG"])
-    ray.get(part)
+    files = pa.array([b"PNG"])
+    ray.get(ray.remote(write_part).remote(out, 0, 0, table, [row], "png", False, facts, files))
     out.finish({"README.md": "# a card"})
     node = ray._private.worker._global_node
     print("READY", node.gcs_address, os.environ["RAY_AUTH_TOKEN_PATH"], node.get_session_dir_path())

@@ -11,7 +11,7 @@ import pytest
 
 from actors.errors import JobError, PoolFailedError, StalledError
 from jobs.execution.calls import Call
-from jobs.execution.dispatcher import Dispatcher
+from jobs.execution.dispatcher import MOST_COMMITS, Dispatcher
 from jobs.execution.executor import ErrorKind, Task, TaskError
 from jobs.execution.runner import Runner
 from jobs.execution.stages import Stage
@@ -354,3 +354,38 @@ def test_what_is_broken_on_purpose_is_still_there_to_be_broken() -> None:
     """`python -m tests.chaos.broken` takes minutes; the code moves on meanwhile."""
     for name, (file, before, _) in BROKEN.items():
         assert (ROOT / file).read_text().count(before) == 1, name
+
+
+class _SlowDisk(SimulatedExecutor):
+    """Commits take a hundred times as long as everything else. Notes how many run at once."""
+
+    def __init__(self) -> None:
+        super().__init__(Durations(), num_nodes=1)
+        self.commits = 0
+        self.most_commits = 0
+        self.encoded_meanwhile = 0
+
+    def file_seconds(self, task: Task) -> float:
+        if task.call.stage is not Stage.COMMIT:
+            self.encoded_meanwhile += self.commits > 0
+            return 0.1
+        self.commits += 1
+        self.most_commits = max(self.most_commits, self.commits)
+        return 100.0
+
+    def commit(self, task: Task) -> dict[str, Any]:
+        self.commits -= 1
+        return super().commit(task)
+
+
+def test_few_commits_run_at_once_and_pictures_are_encoded_meanwhile() -> None:
+    """Each commit has a part in memory. A slow disk does not take every slot for files."""
+    executor = _SlowDisk()
+    models = {"preset": "shapes", **{n: {"batch_size": 4} for n in SIZES}}
+    spec = make_spec({"input": "-", "output": "-", "models": models, "rows_per_part": 8})
+    job = simulated_job(spec, 160, "latents", frozenset())
+    with Dispatcher(job, executor, SIZES, task_slots=8) as dispatcher:
+        Runner(job).run(dispatcher, job.rules(-1.0))
+    assert len(executor.committed) == 20
+    assert executor.most_commits == MOST_COMMITS
+    assert executor.encoded_meanwhile > 0

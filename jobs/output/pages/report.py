@@ -131,7 +131,7 @@ def _joined(arrays: list[NDArray[np.float32]]) -> NDArray[np.float32]:
 
 def _scores(folder: OutputFolder, spec: JobSpec, parts: list[int]) -> _Scores:
     read = _Scores()
-    wanted = max(1, min(len(parts), MOST_ROWS // spec.rows_per_part))
+    wanted = max(1, min(len(parts), MOST_ROWS // spec.part_rows))
     for place in range(wanted if parts else 0):
         file = folder.part_file(parts[len(parts) * place // wanted])
         with open_part(file) as parquet:

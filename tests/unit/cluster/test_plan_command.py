@@ -41,7 +41,9 @@ def test_a_plan_says_everything_that_a_person_asks(run: Any) -> None:
         "3,000 rows on 4 A100-80G, 30% of them refined", "this job", "the teacher alone",
         "calibration: 256 rows drawn before", "refines 24.9% to 35.6% of all rows",
         "before the first part begins", "pool sizes", "other budgets", "of teacher alone",
-        "PRICES ARE EXAMPLE VALUES",
+        "PRICES ARE EXAMPLE VALUES", "dataset: about 1.75 GB in 4 files of about 438 MB",
+        "816 rows a file (for files of about 480 MB: 51 batches of 16)", "png, level 6 (this job)",
+        "webp, lossless", "core-hours to encode",
     ]:  # fmt: skip
         assert words in out, out
     first_words = [line.split()[0] for line in out.splitlines() if line.strip()]
@@ -61,6 +63,10 @@ def test_the_json_has_the_same_and_adds_up(run: Any, tmp_path: Path) -> None:
     assert plan["gpu_hours"]["A100-80G"] == pytest.approx(4 * plan["wall_seconds"] / 3600)
     assert plan["cost"] == pytest.approx(3 * plan["gpu_hours"]["A100-80G"])
     assert plan["wall_seconds"] < alone["wall_seconds"]
+    dataset = found["dataset"]
+    assert (dataset["files"], dataset["rows_per_part"]) == (4, 816)
+    assert dataset["bytes"] == dataset["formats"][0]["bytes"]
+    assert len(dataset["formats"]) == 8
     assert [budget["refine"] for budget in found["budgets"]] == [n / 10 for n in range(11)]
     assert set(plan["pools"][0]["sizes"]) == {"student", "oracle", "teacher"}
 

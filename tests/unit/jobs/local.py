@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
+import pyarrow as pa
 
 from actors.errors import OutputFailedError
 from actors.refinement import Refinement
@@ -32,6 +33,7 @@ from jobs.output.folder import OutputFolder
 from jobs.output.writer import write_part
 from jobs.resolution import Job
 from jobs.spec.job_spec import make_spec
+from jobs.spec.picture_formats import PNG
 
 FIELDS: dict[str, Any] = {
     "models": {"preset": "shapes", "student": {"batch_size": 2}, "teacher": {"batch_size": 2}},
@@ -132,9 +134,8 @@ class LocalDispatcher:
             case Stage.SCORE_REFINED:
                 return Done(call, tuple(seed % 1000 / 1000 + 0.25 for seed in seeds))
             case Stage.ENCODE_DRAWN | Stage.ENCODE_REFINED:
-                owner.refs[call, OutputKind.FILES] = [
-                    picture(f"{call.stage} {seed}") for seed in seeds
-                ]
+                pictures = [picture(f"{call.stage} {seed}") for seed in seeds]
+                owner.refs[call, OutputKind.FILES] = pa.array(pictures, pa.binary())
             case Stage.COMMIT:
                 return self._commit(owner, call)
         return Done(call)
@@ -158,7 +159,7 @@ class LocalDispatcher:
 def picture(name: str) -> bytes:
     """A PNG of one hue, by a name."""
     hue = np.frombuffer(sha256(name.encode()).digest()[:3], np.uint8)
-    return encode_one(np.broadcast_to(hue, (8, 8, 3)).copy(), "png", 90)
+    return encode_one(np.broadcast_to(hue, (8, 8, 3)).copy(), PNG)
 
 
 def run(job: Job, dispatcher: LocalDispatcher | None = None, extend: bool = False) -> Progress:

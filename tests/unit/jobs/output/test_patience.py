@@ -85,7 +85,7 @@ def test_a_part_is_not_written_below_the_mount_point_of_a_disk_that_is_away(
     """The folder is there and empty: the disk that was mounted on it is not. Then it is back."""
     folder = OutputFolder(tmp_path)
     row = RowResult(1, 0.5, None, "student", 4, False, None, (0, 0), None)
-    part = (0, 0, pa.table({"prompt": ["a"]}), [row], "png", False, {}, [b"PNG"])
+    part = (0, 0, pa.table({"prompt": ["a"]}), [row], "png", False, {}, pa.array([b"PNG"]))
     with pytest.raises(OutputFailedError, match="is gone"):
         commit_part(0.0, folder, *part)
     assert list(tmp_path.iterdir()) == []

@@ -122,6 +122,9 @@ def test_records_give_seconds_a_row_and_the_fraction_that_was_refined(tmp_path: 
         assert found.teacher_alone.seconds(16, 16, 0) == 4.0 * 16 * 25 / 10
         assert (found.refined, found.file_seconds_per_row) == (0.25, 0.02)
         assert "100 rows, 25 of them refined" in found.source
+        assert found.row_bytes == 0.01
+    other = spec(tmp_path, image_format="jpeg")
+    assert times(other).row_bytes is None, "their bytes say nothing of another format's"
 
 
 @pytest.mark.usefixtures("_same_files")
