@@ -10,11 +10,14 @@ from pathlib import Path
 from shutil import copytree
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import ray
 
 from actors.errors import OutputFailedError
 from jobs.execution.progress import Progress
+from jobs.execution.resources import Resources
 from jobs.output.columns import RowResult
 from jobs.output.folder import OutputFolder
 from jobs.output.writer import write_part
@@ -181,3 +184,19 @@ def test_a_full_disk_ends_the_job_in_a_sentence_and_with_room_it_goes_on(
 
 def _threshold(job: Job) -> float:
     return float(job.output.require_job()["threshold"])
+
+
+def test_a_commit_reads_its_files_where_they_lie_in_the_object_store(ray_here: Resources) -> None:
+    """As Arrow's arrays they are not copied into the task; as a list of bytes they were."""
+    size = 20_000_000
+
+    def make() -> pa.BinaryArray:
+        return pa.array([bytes(size)] * 2, pa.binary())
+
+    def copied(*files: pa.BinaryArray) -> tuple[int, int]:
+        return sum(file.nbytes for file in files), pa.total_allocated_bytes()
+
+    made = [ray.remote(make).remote() for _ in range(2)]
+    given, taken = ray.get(ray.remote(max_calls=1)(copied).remote(*made))
+    assert given > 4 * size
+    assert taken < size
