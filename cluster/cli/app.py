@@ -7,7 +7,7 @@ from typing import Any
 import typer
 import typer.main
 
-from cluster.cli import export, models
+from cluster.cli import cluster, export, models
 from cluster.cli.dataset import sheet, verify
 from cluster.cli.environment import name_variables
 from cluster.cli.jobs import cancel, list_, logs, status, wait
@@ -25,6 +25,7 @@ for verb in (run, calibrate, plan, sheet, verify, retry, submit, status, list_, 
     app.command(verb.__name__.strip("_"))(verb)
 app.add_typer(models.app, name="models")
 app.add_typer(export.app, name="export")
+app.add_typer(cluster.app, name="cluster")
 
 
 def command() -> Any:
