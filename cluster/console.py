@@ -78,13 +78,13 @@ def lines_of_log() -> Callable[[str], None] | None:
     return say if _is_json() else None
 
 
-def name_job(name: str) -> None:
-    """The job of the log's lines from now on, where they have a field for it."""
+def name_job(identity: str) -> None:
+    """The id of the job of the log's lines from now on, where they have a field for it."""
     from cluster.json_log import JobFormatter
 
     for handler in log.handlers:
         if isinstance(handler.formatter, JobFormatter):
-            handler.formatter.job = redact(name)
+            handler.formatter.job = redact(identity)
 
 
 def log_to_console(verbose: bool, log_format: LogFormat = LogFormat.TEXT) -> None:

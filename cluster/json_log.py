@@ -14,7 +14,7 @@ FIELDS = ("time", "level", "logger", "message", "job", "host", "process")
 
 
 class JobFormatter(JsonFormatter):
-    """Makes a line of JSON of each record. `job`: the job's name, empty until it is known."""
+    """Makes a line of JSON of each record. `job`: the job's id, empty until it is known."""
 
     def __init__(self) -> None:
         super().__init__("%(message)s", json_ensure_ascii=False)

@@ -66,12 +66,15 @@ def run(
     from cluster.views.progress import JobView, duration
     from jobs import open_output, resolve
     from jobs import run as run_job
+    from jobs.job_id import job_id
 
     keep_stdout_for_json(json_wanted)
     log_to_console(verbose, log_format)
     spec = spec_from(job_file, prompts, prompt_column, models, output, refine, run_for)
-    name_job(spec.name)
-    metrics = metrics_of(spec.name, attached=is_attached(address), port=metrics_port)
+    attempt = this_attempt(run_for)
+    identity = attempt.job_id or job_id(spec, attempt.run_for)
+    name_job(identity)
+    metrics = metrics_of(identity, attached=is_attached(address), port=metrics_port)
     with stopping() as stopped:
         with stopping_at_once():
             job = resolve(spec)
@@ -84,7 +87,7 @@ def run(
                 extend=extend,
                 should_stop=stopped,
                 drain_seconds=drain_seconds(),
-                attempt=this_attempt(run_for),
+                attempt=attempt,
             )
     output_there = open_output(job.output.path)
     say(f"threshold: {output_there.threshold_line()}")
@@ -173,6 +176,7 @@ def retry(
     from cluster.views.progress import JobView
     from jobs import open_output, resolve
     from jobs import retry as retry_job
+    from jobs.job_id import job_id
 
     keep_stdout_for_json(json_wanted)
     log_to_console(verbose, log_format)
@@ -180,8 +184,10 @@ def retry(
     given = spec_from(folder, None, None, None, None, None, run_for) if folder.is_file() else None
     output = open_output(given.output if given else folder)
     spec = given or output.spec
-    name_job(spec.name)
-    metrics = metrics_of(spec.name, attached=is_attached(address), port=metrics_port)
+    attempt = this_attempt(run_for)
+    identity = attempt.job_id or job_id(spec, attempt.run_for)
+    name_job(identity)
+    metrics = metrics_of(identity, attached=is_attached(address), port=metrics_port)
     failed = output.progress().failed_rows
     with stopping() as stopped:
         with stopping_at_once():
@@ -193,7 +199,7 @@ def retry(
                 session=metrics.around(ray_session(address, say)),
                 should_stop=stopped,
                 drain_seconds=drain_seconds(),
-                attempt=this_attempt(run_for),
+                attempt=attempt,
             )
     say(f"{failed:,} rows had failed, {end.failed_rows:,} still do")
     if end.parts_done < end.num_parts:

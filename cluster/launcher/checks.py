@@ -256,14 +256,14 @@ def check_job_store(cluster: Cluster, _: Facts, job: JobSpec) -> Iterator[Findin
     width, height = student.width, student.height
     if not (width and height):
         return
-    part = job.rows_per_part * job.draws * width * height * RGB_BYTES
+    part = job.part_rows * job.draws * width * height * RGB_BYTES
     for node in cluster.workers:
         store = node.object_store_bytes
         if store is not None and store < 2 * part:
             yield warning(
                 "object store",
                 f"{node.name!r} has an object store of {store / 1e9:.3g} GB, and the pictures "
-                f"of one part take {part / 1e9:.3g} (rows_per_part {job.rows_per_part}): it would "
+                f"of one part take {part / 1e9:.3g} (rows_per_part {job.part_rows}): it would "
                 f"draw in small pieces. Give {2 * part / 1e9:.3g} GB, or fewer rows_per_part.",
             )
 
