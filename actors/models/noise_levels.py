@@ -49,7 +49,9 @@ class Start:
 def schedule_of(pipeline: PipelineFiles[DiffusionSettings]) -> NoiseSchedule:
     """The schedule of a model that draws pictures of its settings' size. Raises ModelError."""
     family, scheduler = pipeline.family, scheduler_of(pipeline)
-    levels = training_levels(scheduler, family, pipeline.shape) if family.refines else []
+    mixes = hasattr(scheduler, "scale_noise" if family.noise == "flow" else "add_noise")
+    is_read = family.refines and mixes
+    levels = training_levels(scheduler, family, pipeline.shape) if is_read else []
     return NoiseSchedule(family.noise, int(scheduler.config.num_train_timesteps), levels)
 
 
@@ -72,6 +74,12 @@ def nearest_start(
     scheduler: Any, family: Family, shape: Shape, strength: float, steps: int
 ) -> Start:
     """The same for a scheduler. It calls `set_timesteps` of it."""
+    mix = "scale_noise" if family.noise == "flow" else "add_noise"
+    if not hasattr(scheduler, mix):
+        raise ModelError(
+            f"scheduler {type(scheduler).__name__} has no {mix}: it only draws from noise. Choose "
+            "another `scheduler`, or set strategy: regenerate."
+        )
     levels = training_levels(scheduler, family, shape)
     mend(scheduler)
     wanted, even, most = level_at(strength, levels), steps / strength, _most_steps(scheduler)

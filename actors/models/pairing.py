@@ -29,6 +29,9 @@ def fitted(pipeline: PipelineFiles[S]) -> S:
     _check_image_guidance(pipeline)
     _check_compile(pipeline)
     _check_controlnet(pipeline)
+    from actors.models.scheduler_checks import check_scheduler  # imports torch
+
+    check_scheduler(pipeline)
     settings = pipeline.settings
     passes = settings.guidance_passes or pipeline.family.evaluations_per_step(
         settings.guidance_scale, pipeline.network

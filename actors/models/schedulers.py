@@ -42,20 +42,34 @@ NOISE_OF_A_BATCH = {"CosineDPMSolverMultistepScheduler", "DPMSolverSDEScheduler"
 """Classes that draw one Brownian tree for a batch, so that a row's noise depends on its place."""
 
 
+REFUSALS = (
+    *(AttributeError, ImportError, LookupError, NotImplementedError, TypeError, ValueError),
+    AssertionError,
+)
+"""What diffusers' schedulers raise for configurations and steps that they do not take."""
+
+
 def scheduler_of(pipeline: PipelineFiles[DiffusionSettings]) -> Any:
     """The scheduler of a pipeline, as its settings want it.
 
     From its file alone; no weights are loaded. Raises ModelError for what does not fit.
     """
-    config = pipeline.folder.config(CONFIG)
-    name = config.get("_class_name")
-    kind = getattr(diffusers, str(name), None)
-    if kind is None or not hasattr(kind, "set_timesteps"):
+    config, wanted = pipeline.folder.config(CONFIG), pipeline.settings.scheduler
+    name, file = str(config.get("_class_name")), pipeline.folder.path / CONFIG
+    kind = getattr(diffusers, name, None)
+    try:
+        if kind is None or not hasattr(kind, "set_timesteps"):
+            raise ModelError(
+                f"{file}: diffusers {diffusers.__version__} has no scheduler {name!r}. Choose one "
+                "with `scheduler: {name: ...}`, or update diffusers."
+            )
+        return as_wanted(kind.from_config(config), wanted)
+    except REFUSALS as error:
+        options = f" with {dict(wanted.options)}" if wanted and wanted.options else ""
+        why = " ".join(str(error).split()).rstrip(".")
         raise ModelError(
-            f"{pipeline.folder.path / CONFIG}: diffusers {diffusers.__version__} has no scheduler "
-            f"{name!r}. Choose one with `scheduler: {{name: ...}}`, or update diffusers."
-        )
-    return as_wanted(kind.from_config(config), pipeline.settings.scheduler)
+            f"{file}: {name}{options} of diffusers {diffusers.__version__} cannot be made: {why}."
+        ) from error
 
 
 def as_wanted(scheduler: Any, wanted: SchedulerSettings | None) -> Any:

@@ -18,7 +18,8 @@ import torch
 
 def mend(scheduler: Any) -> None:
     """Change a scheduler of diffusers: as many timesteps as are wanted, and finite levels."""
-    _drop_the_extra_timestep(scheduler)
+    if getattr(scheduler.config, "timestep_spacing", None) == "trailing":
+        _drop_the_extra_timestep(scheduler)
     if getattr(scheduler.config, "shift_terminal", None):
         _keep_a_single_level(scheduler)
 
