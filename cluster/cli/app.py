@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from importlib.metadata import version
+from typing import Annotated, Any
 
 import typer
 import typer.main
@@ -10,6 +11,7 @@ import typer.main
 from cluster.cli import cluster, export, models
 from cluster.cli.dataset import sheet, verify
 from cluster.cli.environment import name_variables
+from cluster.cli.init import init
 from cluster.cli.jobs import cancel, list_, logs, status, wait
 from cluster.cli.plan import plan
 from cluster.cli.run import calibrate, retry, run
@@ -21,11 +23,43 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (run, calibrate, plan, sheet, verify, retry, submit, status, list_, logs, wait, cancel):
+for verb in (
+    init,
+    run,
+    calibrate,
+    plan,
+    sheet,
+    verify,
+    retry,
+    submit,
+    status,
+    list_,
+    logs,
+    wait,
+    cancel,
+):
     app.command(verb.__name__.strip("_"))(verb)
 app.add_typer(models.app, name="models")
 app.add_typer(export.app, name="export")
 app.add_typer(cluster.app, name="cluster")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"bottega {version('bottega')}")
+        raise typer.Exit
+
+
+@app.callback()
+def bottega(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", is_eager=True, callback=_print_version
+        ),
+    ] = False,
+) -> None:
+    """Adaptive image datasets: a student draws, an oracle judges, a teacher improves."""
 
 
 def command() -> Any:

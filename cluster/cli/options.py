@@ -11,6 +11,7 @@ from actors.errors import SpecError
 from cluster.console import LogFormat
 from jobs import JobSpec, make_spec
 from jobs.job_id import fill_in
+from jobs.spec.changes import with_changes
 from jobs.spec.strict_yaml import read_mapping
 
 JobFile = Annotated[
@@ -32,6 +33,12 @@ OutputOption = Annotated[
 ]
 RefineOption = Annotated[
     float | None, typer.Option("--refine", help="The fraction to refine. Replaces `budget`.")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", help="A field of the job file, as seed=3 or budget.nfe=8. Several may be."
+    ),
 ]
 AddressOption = Annotated[
     str | None,
@@ -89,9 +96,10 @@ def spec_from(
     output: str | None,
     refine: float | None,
     run_for: str = "",
+    changes: list[str] | None = None,
 ) -> JobSpec:
     """The spec of a job file, with the options in place of its fields, or of the options alone."""
-    fields = fields_from(job_file, prompts, prompt_column, models, output, refine, run_for)
+    fields = fields_from(job_file, prompts, prompt_column, models, output, refine, run_for, changes)
     return make_spec(fields, where=where_of(job_file))
 
 
@@ -108,6 +116,7 @@ def fields_from(
     output: str | None,
     refine: float | None,
     run_for: str = "",
+    changes: list[str] | None = None,
 ) -> dict[str, Any]:
     """The fields of a job as they are written, with the options in their places."""
     given: dict[str, Any] = {
@@ -119,11 +128,21 @@ def fields_from(
     overrides = {name: value for name, value in given.items() if value is not None}
     if refine is not None:
         overrides["budget"] = {"refine": refine}
-    if job_file is not None:
-        return fill_in({**read_mapping(job_file), **overrides}, run_for)
-    missing = [
-        option for option, value in (("--prompts", prompts), ("--output", output)) if not value
-    ]
-    if missing:
-        raise SpecError(f"give a job file, or {' and '.join(missing)}. See `bottega run --help`.")
-    return fill_in({"models": "shapes", **overrides}, run_for)
+    fields = {**(read_mapping(job_file) if job_file else {}), **overrides}
+    fields = with_changes(fields, changes or ())
+    if job_file is None:
+        needed = {"--prompts": "input", "--models": "models", "--output": "output"}
+        missing = [option for option, name in needed.items() if not fields.get(name)]
+        if missing:
+            hint = (
+                " `bottega models` lists the models; `shapes` are the small ones that come along."
+                if "--models" in missing
+                else ""
+            )
+            raise SpecError(f"give a job file, or {_and(missing)}.{hint} See `bottega run --help`.")
+    return fill_in(fields, run_for)
+
+
+def _and(words: list[str]) -> str:
+    *before, last = words
+    return f"{', '.join(before)} and {last}" if before else last

@@ -15,6 +15,7 @@ from cluster.cli.options import (
     OutputOption,
     PromptsOption,
     RefineOption,
+    SetOption,
     spec_from,
 )
 from cluster.console import console, errors
@@ -27,6 +28,7 @@ def plan(
     models: ModelsOption = None,
     output: OutputOption = None,
     refine: RefineOption = None,
+    changes: SetOption = None,
     gpus: Annotated[
         str | None,
         typer.Option("--gpus", help="GPUs there are: 8, or A100-80G=8,L4=4. Default: 8."),
@@ -59,7 +61,7 @@ def plan(
 
     if job_file is None:
         prompts, output = prompts or ("-" if rows else None), output or "unused"
-    spec = spec_from(job_file, prompts, prompt_column, models, output, refine)
+    spec = spec_from(job_file, prompts, prompt_column, models, output, refine, changes=changes)
     with errors.status("simulating the job") as status:
         found = forecast(
             spec,

@@ -23,6 +23,7 @@ from cluster.cli.options import (
     OutputOption,
     PromptsOption,
     RefineOption,
+    SetOption,
     StrictRowsOption,
     VerboseOption,
     spec_from,
@@ -48,6 +49,7 @@ def run(
     models: ModelsOption = None,
     output: OutputOption = None,
     refine: RefineOption = None,
+    changes: SetOption = None,
     extend: Annotated[
         bool, typer.Option("--extend", help="Go on with an input that only grew at its end.")
     ] = False,
@@ -64,13 +66,14 @@ def run(
     from cluster.session import is_attached, ray_session
     from cluster.submission.this_attempt import drain_seconds, this_attempt
     from cluster.views.progress import JobView, duration
+    from cluster.views.summary import summary
     from jobs import open_output, resolve
     from jobs import run as run_job
     from jobs.job_id import job_id
 
     keep_stdout_for_json(json_wanted)
     log_to_console(verbose, log_format)
-    spec = spec_from(job_file, prompts, prompt_column, models, output, refine, run_for)
+    spec = spec_from(job_file, prompts, prompt_column, models, output, refine, run_for, changes)
     attempt = this_attempt(run_for)
     identity = attempt.job_id or job_id(spec, attempt.run_for)
     name_job(identity)
@@ -79,6 +82,8 @@ def run(
         with stopping_at_once():
             job = resolve(spec)
         say(f"{job.spec.name}: {job.prompts.num_rows:,} prompts -> {job.output.path}")
+        for line in summary(job):
+            say(line)
         with JobView(job.spec.name, console, lines_of_log()) as view:
             end = run_job(
                 job,
@@ -108,6 +113,7 @@ def calibrate(
     models: ModelsOption = None,
     output: OutputOption = None,
     refine: RefineOption = None,
+    changes: SetOption = None,
     run_for: ForOption = "",
     address: AddressOption = None,
     verbose: VerboseOption = False,
@@ -123,7 +129,7 @@ def calibrate(
     log_to_console(verbose)
     if job_file is None:
         output = output or "unused"
-    spec = spec_from(job_file, prompts, prompt_column, models, output, refine, run_for)
+    spec = spec_from(job_file, prompts, prompt_column, models, output, refine, run_for, changes)
     with stopping() as stopped:
         with stopping_at_once():
             job = resolve(spec)

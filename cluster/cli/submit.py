@@ -22,6 +22,7 @@ from cluster.cli.options import (
     ProfileOption,
     PromptsOption,
     RefineOption,
+    SetOption,
     StrictRowsOption,
     TimeoutOption,
     fields_from,
@@ -38,6 +39,7 @@ def submit(
     models: ModelsOption = None,
     output: OutputOption = None,
     refine: RefineOption = None,
+    changes: SetOption = None,
     extend: Annotated[
         bool, typer.Option("--extend", help="Go on with an input that only grew at its end.")
     ] = False,
@@ -78,7 +80,7 @@ def submit(
     known = load_profile(profile)
     if calibrate and output is None and job_file is None:
         output = "unused"
-    fields = fields_from(job_file, prompts, prompt_column, models, output, refine, run_for)
+    fields = fields_from(job_file, prompts, prompt_column, models, output, refine, run_for, changes)
     if isinstance(fields.get("output"), str):
         fields["output"] = below_base(fields["output"], known)
     connect = connect_to(address, known)

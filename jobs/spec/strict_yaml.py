@@ -26,29 +26,37 @@ than 4,300 digits, and took 36 s to make one of 250,000 to the base of 60."""
 
 def read_mapping(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file. Raises SpecError with the line and the rule."""
-    text = _read_text(path)
-    try:
-        # Only the safe loader's own types: a tag such as !!python/object is refused below.
-        loader = yaml.SafeLoader(text)
-        node = loader.get_single_node()
-        if not isinstance(node, yaml.MappingNode):
-            raise SpecError(
-                f"{path}: a job file is a mapping of fields, such as `input: prompts.csv`."
-            )
-        _Check(path).values(node)
-        fields: dict[str, Any] = loader.construct_document(node)
-    except yaml.MarkedYAMLError as error:
-        _refuse(path, error.problem_mark, _reason(error))
-    except yaml.YAMLError as error:
-        raise SpecError(f"{path}: not valid YAML: {str(error).splitlines()[0]}.") from error
-    except ValueError as error:  # a date such as 2001-99-99
-        raise SpecError(f"{path}: a value cannot be read: {error}. Quote it.") from error
-    except RecursionError as error:
-        raise SpecError(f"{path}: nested too deeply for a job file.") from error
+    fields = _read(_read_text(path), str(path))
+    if not isinstance(fields, dict):
+        raise SpecError(f"{path}: a job file is a mapping of fields, such as `input: prompts.csv`.")
     for key in fields:
         if not isinstance(key, str):
             raise SpecError(f"{path}: the field {key!r} is not text. Quote it, if it is meant.")
     return fields
+
+
+def read_value(text: str, where: str) -> Any:
+    """The value in a piece of YAML; `where` is its place, for errors. Raises SpecError."""
+    return _read(text, where)
+
+
+def _read(text: str, where: str) -> Any:
+    try:
+        # Only the safe loader's own types: a tag such as !!python/object is refused below.
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _Check(where).values(node)
+        return loader.construct_document(node)
+    except yaml.MarkedYAMLError as error:
+        _refuse(where, error.problem_mark, _reason(error))
+    except yaml.YAMLError as error:
+        raise SpecError(f"{where}: not valid YAML: {str(error).splitlines()[0]}.") from error
+    except ValueError as error:  # a date such as 2001-99-99
+        raise SpecError(f"{where}: a value cannot be read: {error}. Quote it.") from error
+    except RecursionError as error:
+        raise SpecError(f"{where}: nested too deeply for a job file.") from error
 
 
 def _read_text(path: Path) -> str:
@@ -70,8 +78,8 @@ def _read_text(path: Path) -> str:
 class _Check:
     """Walks through the nodes before the loader makes objects of them."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, where: str) -> None:
+        self._where = where
         self._sizes: dict[int, int] = {}
 
     def values(self, node: yaml.Node) -> int:
@@ -81,13 +89,13 @@ class _Check:
         if id(node) in self._sizes:
             size = self._sizes[id(node)]
             if not size:
-                _refuse(self._path, node.start_mark, "an anchor contains its own alias")
+                _refuse(self._where, node.start_mark, "an anchor contains its own alias")
             return size
         self._sizes[id(node)] = 0  # being counted: an alias that meets it again lies inside it
         size = 1 + sum(map(self.values, self._children(node)))
         if size > MAX_VALUES:
             _refuse(
-                self._path,
+                self._where,
                 node.start_mark,
                 f"with its aliases written out it has more than {MAX_VALUES:,} values",
             )
@@ -105,7 +113,7 @@ class _Check:
         else:
             return
         shown = node.value if len(node.value) <= LONGEST_NUMBER else f"{node.value[:20]}..."
-        _refuse(self._path, node.start_mark, f"{shown} {reason}")
+        _refuse(self._where, node.start_mark, f"{shown} {reason}")
 
     def _children(self, node: yaml.Node) -> list[yaml.Node]:
         if isinstance(node, yaml.MappingNode):
@@ -114,7 +122,7 @@ class _Check:
                 line = key.start_mark.line + 1
                 if isinstance(key, yaml.ScalarNode) and key.value in seen:
                     _refuse(
-                        self._path,
+                        self._where,
                         key.start_mark,
                         f"the key {key.value!r} is there already, in line {seen[key.value]}. "
                         "Remove one",
@@ -134,6 +142,6 @@ def _reason(error: yaml.MarkedYAMLError) -> str:
     return f"not valid YAML: {problem}"
 
 
-def _refuse(path: Path, mark: Any, reason: str) -> NoReturn:
-    where = f"{path}, line {mark.line + 1}" if mark else str(path)
+def _refuse(where: str, mark: Any, reason: str) -> NoReturn:
+    where = f"{where}, line {mark.line + 1}" if mark else where
     raise SpecError(f"{where}: {reason}.")

@@ -237,15 +237,18 @@ def test_parti_prompts_go_through(run_here: RunJob, tmp_path: Path) -> None:
     assert (tmp_path / "sheet.png").is_file()
 
 
+SHAPES = ["--models", "shapes"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        (["run"], "give a job file, or --prompts and --output"),
+        (["run"], "give a job file, or --prompts, --models and --output"),
         (["run", "nowhere.yaml"], "cannot read the job file 'nowhere.yaml'"),
-        (["run", "--prompts", "nowhere.csv", "--output", "o"], "does not exist"),
+        (["run", "--prompts", "nowhere.csv", "--output", "o", *SHAPES], "does not exist"),
         (["run", "--prompts", "p.txt", "--output", "o", "--models", "shape"], "'shapes'"),
-        (["run", "--prompts", "p.txt", "--output", "o", "--refine", "2"], "budget.refine"),
-        (["run", "--prompts", "p.txt", "--output", "full"], "not ours"),
+        (["run", "--prompts", "p.txt", "--output", "o", "--refine", "2", *SHAPES], "budget.refine"),
+        (["run", "--prompts", "p.txt", "--output", "full", *SHAPES], "not ours"),
         (["sheet", "nowhere"], "has no job.json"),
         (["rum"], "No such command"),
     ],

@@ -36,7 +36,15 @@ def test_an_output_inside_the_input_is_refused_before_anything_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "p.csv").write_text("prompt\na\n")
-    options = ["run", "--prompts", str(tmp_path), "--output", str(tmp_path / "out")]
+    options = [
+        "run",
+        "--prompts",
+        str(tmp_path),
+        "--models",
+        "shapes",
+        "--output",
+        str(tmp_path / "out"),
+    ]
     _refused(options, "lie one inside the other", monkeypatch, capsys)
     assert not (tmp_path / "out").exists()
 
@@ -45,7 +53,7 @@ def test_an_input_without_rows_is_refused_before_anything_is_calibrated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "p.txt").touch()
-    options = ["calibrate", "--prompts", str(tmp_path / "p.txt")]
+    options = ["calibrate", "--models", "shapes", "--prompts", str(tmp_path / "p.txt")]
     _refused(options, "has no rows", monkeypatch, capsys)
 
 
@@ -54,7 +62,15 @@ def test_the_column_of_the_prompts_is_an_option(
 ) -> None:
     """What is refused with the option is refused only after the column was found."""
     (tmp_path / "p.csv").write_text("Prompt,image\na red circle,b\n")
-    options = ["run", "--prompts", str(tmp_path / "p.csv"), "--output", str(tmp_path / "out")]
+    options = [
+        "run",
+        "--prompts",
+        str(tmp_path / "p.csv"),
+        "--models",
+        "shapes",
+        "--output",
+        str(tmp_path / "out"),
+    ]
     _refused(options, "The columns there: Prompt, image", monkeypatch, capsys)
     named = [*options, "--prompt-column", "Prompt"]
     _refused(named, "the input has a column 'image'", monkeypatch, capsys)

@@ -1,0 +1,41 @@
+"""What a run is about to do, in two lines: the models, and what is spent on the teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import actors.models
+from actors.settings import DiffusionSettings
+from jobs.resolution import Job
+
+
+def summary(job: Job) -> Iterator[str]:
+    """The lines."""
+    spec, models = job.spec, job.spec.models
+    nfe = f"{job.student_nfe} evaluations"
+    oracle = models.oracle
+    judge = "stand-in" if oracle.timed else oracle.kind
+    yield (
+        f"models: student {_name(models.student)} ({nfe}), oracle {judge}, "
+        f"teacher {_name(models.teacher)}"
+    )
+    how = job.refinement
+    way = f"refines from strength {how.strength:.3g}" if how.strategy == "refine" else "draws anew"
+    budget = ", ".join(
+        f"{name} {value:g}" for name, value in spec.budget.model_dump(exclude_none=True).items()
+    )
+    kept = "the teacher's picture" if spec.keep == "teacher" else "the better picture"
+    yield (
+        f"budget: {budget}; the teacher {way} in {how.steps} steps ({job.teacher_nfe} "
+        f"evaluations), and the row keeps {kept}"
+    )
+
+
+def _name(settings: DiffusionSettings) -> str:
+    if settings.timed:
+        return "stand-in"
+    path = Path(settings.path)
+    # The embedded models are wherever the package is.
+    embedded = Path(actors.models.__path__[0])
+    return str(path.relative_to(embedded)) if path.is_relative_to(embedded) else settings.path

@@ -1,0 +1,60 @@
+"""What somebody meets who has just installed it."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from cluster.cli import main
+from jobs import load_spec
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["bottega", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    return int(caught.value.code or 0)
+
+
+def test_the_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(monkeypatch, "--version") == 0
+    assert capsys.readouterr().out == f"bottega {version('bottega')}\n"
+
+
+def test_init_writes_a_job_file_and_overwrites_none(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "faces.yaml"
+    assert call(monkeypatch, "init", "shapes", str(file)) == 0
+    assert load_spec(file).name == "faces"
+    assert f"bottega run {file}" in capsys.readouterr().out.replace("\n", "")
+    assert call(monkeypatch, "init", "shapes", str(file)) == 2
+    assert "is there already" in capsys.readouterr().err
+    assert call(monkeypatch, "init", "shapers", str(tmp_path / "x.yaml")) == 2
+    assert "Valid names: " in capsys.readouterr().err
+
+
+def test_no_models_is_no_small_models(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Real prompts were drawn with the embedded toys, without a word."""
+    (tmp_path / "p.txt").write_text("a photo of a street in the rain\n")
+    options = ("--prompts", str(tmp_path / "p.txt"), "--output", str(tmp_path / "out"))
+    assert call(monkeypatch, "run", *options) == 2
+    said = capsys.readouterr().err
+    assert "give a job file, or --models. `bottega models` lists the models; `shapes`" in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_set_changes_a_field(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "job.yaml").write_text("input: p.txt\noutput: out\nmodels: timed\n")
+    plan = ("plan", str(tmp_path / "job.yaml"), "--rows", "2000", "--gpus", "2")
+    assert call(monkeypatch, *plan, "--set", "budget.refine=0", "--set", "name=cheap") == 0
+    assert "cheap: 2,000 rows on 2" in capsys.readouterr().out
+    assert call(monkeypatch, *plan, "--set", "budget.refin=0") == 2
+    assert "budget.refin: unknown field" in capsys.readouterr().err
