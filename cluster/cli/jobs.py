@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import socket
 import sys
 from typing import Annotated
@@ -26,6 +24,7 @@ from cluster.profiles import load_profile
 from cluster.submission.connect import Connect, connect_to
 from cluster.submission.find import FoundJob, find_job, list_jobs
 from cluster.submission.follow import WaitedTooLong, follow
+from cluster.submission.local_driver import stop_driver
 from cluster.submission.this_attempt import STOP_SECONDS
 from cluster.views.jobs import JobsView, describe, table
 from jobs.output.status import SCHEMA, State
@@ -208,4 +207,4 @@ def _stop(found: FoundJob, now: bool, connect: Connect) -> None:
             f"{found.name} is run by {where}, which is no job of this cluster. Stop it there, or "
             "give the --address of the cluster that runs it."
         )
-    os.kill(status.pid, signal.SIGKILL if now else signal.SIGTERM)
+    stop_driver(status, now)
