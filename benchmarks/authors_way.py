@@ -149,7 +149,7 @@ class AuthorsWay:
 
 def rows_of(job: Job) -> list[dict[str, Any]]:
     """The rows of the job's dataset."""
-    files = sorted(job.output.part_file(0).parent.glob("*.parquet"))
+    files = sorted((job.output.path / job.output.part_name(0)).parent.rglob("*.parquet"))
     return [row for file in files for row in pq.read_table(file).to_pylist()]
 
 

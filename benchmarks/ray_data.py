@@ -249,7 +249,7 @@ def run(job: Job, prompts: Path, setting: Setting, folder: Path) -> Found:
         for file in log.glob("*.jsonl")
         for line in file.read_text().splitlines()
     ]
-    rows = sum(pq.read_metadata(f).num_rows for d in (out, accepted) for f in d.glob("*.parquet"))
+    rows = sum(pq.read_metadata(f).num_rows for d in (out, accepted) for f in d.rglob("*.parquet"))
     if rows != job.prompts.num_rows:
         raise ValueError(f"{rows} rows came out of {job.prompts.num_rows}")
     first = min(call[1] for call in calls)

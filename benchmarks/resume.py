@@ -52,7 +52,7 @@ def make_dataset(folder: Path, num_parts: int) -> Callable[[], Job]:
     for part in job.prompts.parts():
         row = RowResult(part.seeds[0], 0.5, None, "student", 2, False, None, (0, 0), None)
         write_part(job.output, part.index, part.first_row, part.table, [row], "png", False, {}, png)
-    job.output.record_file(num_parts - 1).unlink()
+    (job.output.path / job.output.record_name(num_parts - 1)).unlink()
     return resolved
 
 

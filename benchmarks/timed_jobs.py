@@ -280,7 +280,7 @@ def on_ray(job: Job, have: Resources) -> Outcome:
         job, executor, plans.sizes, TASK_SLOTS, have.object_store_bytes, capacity=plans.capacity
     )
     run_job(job, lambda: dispatcher)
-    lines = job.output.timeline_file.read_text().splitlines()
+    lines = (job.output.path / "timeline.jsonl").read_text().splitlines()
     return _outcome(job, dispatcher, executor, have.gpus, [json.loads(line) for line in lines])
 
 

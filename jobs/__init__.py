@@ -4,7 +4,7 @@
 
     job = resolve(load_spec("job.yaml"))
     run(job)                                    # on the Ray that runs in this process
-    for row in open_output(job.output.path).rows():
+    for row in open_output(job.output.url).rows():
         ...
 
 What `__all__` lists is public; the rest of the package may change. Importing the package imports
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         InputError,
         InterruptedJobError,
         JobError,
+        MissingError,
         ModelError,
         NoPlaceError,
         OutputError,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
         PoolFailedError,
         SpecError,
         StalledError,
+        StorageError,
         TooManyFailuresError,
         UserError,
     )
@@ -50,6 +52,7 @@ __all__ = [
     "Job",
     "JobError",
     "JobSpec",
+    "MissingError",
     "ModelError",
     "NoPlaceError",
     "Output",
@@ -62,6 +65,7 @@ __all__ = [
     "ScoredSample",
     "SpecError",
     "StalledError",
+    "StorageError",
     "TooManyFailuresError",
     "UserError",
     "calibrate",

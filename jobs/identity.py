@@ -11,8 +11,14 @@ from typing import Any
 from actors.errors import OutputError
 from actors.redact import redacted
 from jobs.input.discovery import check_apart
+from jobs.output.folder import JOB
 from jobs.output.growth import Files, files_changed, num_same_files, rows_changed
-from jobs.output.job_file import FORMAT, FORMAT_1_SAMPLE, contradictions, differences
+from jobs.output.job_file import (
+    FIRST_FORMAT_WITHOUT_SAMPLE,
+    FORMAT_1_SAMPLE,
+    contradictions,
+    differences,
+)
 from jobs.resolution import Job
 from jobs.spec.byte_fields import byte_fields, threads_of
 
@@ -57,7 +63,7 @@ def write_job(job: Job, calibration: dict[str, Any], replace: bool = False) -> N
     """
     job.output.write_job(
         {
-            "format": FORMAT,
+            "format": max(job.output.format, FIRST_FORMAT_WITHOUT_SAMPLE),
             "identity": identity_of(job),
             "spec": _written_spec(job),
             "rows": job.prompts.num_rows,
@@ -71,7 +77,7 @@ def write_job(job: Job, calibration: dict[str, Any], replace: bool = False) -> N
 
 def claim(job: Job) -> None:
     """Refuse an output folder that is not ours or lies inside the input; touches nothing."""
-    check_apart(job.spec.input, job.output.path)
+    check_apart(job.spec.input, job.output.url)
     job.output.claim()
 
 
@@ -97,7 +103,7 @@ def continues(job: Job, extend: bool = False) -> dict[str, Any] | None:
     if changed:
         hint = "\nIf the input only grew, add --extend." if grown else ""
         raise OutputError(
-            f"output {str(job.output.path)!r} holds another job. What differs:\n"
+            f"output {job.output.url!r} holds another job. What differs:\n"
             + "\n".join(f"  {line}" for line in changed)
             + "\nChoose a new output folder, or put the job back as it was."
             + hint
@@ -124,7 +130,7 @@ def _check_derived(job: Job, before: dict[str, Any], same_input: bool) -> None:
         wrong.append(f"rows is {before['rows']:,}, and its input has {job.prompts.num_rows:,}")
     if wrong:
         raise OutputError(
-            f"{job.output.job_file} contradicts itself:\n"
+            f"{job.output.storage.name_of(JOB)} contradicts itself:\n"
             + "\n".join(f"  {line}" for line in wrong)
             + "\nRestore it from a copy, or put back what follows from its other fields; `bottega "
             "verify` names the parts that were made by another rule. Or choose a new output folder."

@@ -19,6 +19,7 @@ from jobs.spec.job_spec import JobSpec, check_whole_gpus
 from jobs.spec.part_size import check_part_size
 from jobs.spec.sample import sample_size
 from jobs.spec.task import conditioning_of
+from jobs.storage.urls import is_url
 
 log = logging.getLogger("bottega.job")
 
@@ -78,7 +79,7 @@ class Job:
 def resolve(spec: JobSpec) -> Job:
     """Look at the input, the models and the output's name. Raises a UserError for each fault."""
     check_whole_gpus(spec)
-    output = OutputFolder(Path(spec.output).expanduser().resolve())
+    output = OutputFolder(_resolved(spec.output))
     spec = _with_part_rows(spec, output)
     prompts = Prompts(spec)
     check_names(prompts.schema.names, spec.seed_column)
@@ -106,6 +107,11 @@ def _with_part_rows(spec: JobSpec, output: OutputFolder) -> JobSpec:
     if rows != begun and (warning := check_part_size(rows, spec.batch_sizes)):
         log.warning("%s", warning)
     return spec.model_copy(update={"rows_per_part": rows})
+
+
+def _resolved(output: str) -> str:
+    """The output's URL, or its path without links: the folder that a link names may change."""
+    return output if is_url(output) else str(Path(output).expanduser().resolve())
 
 
 def _check_budget(job: Job) -> None:

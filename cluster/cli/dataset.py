@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,8 +13,8 @@ from cluster.console import say
 def sheet(
     folder: OutputFolderArgument,
     target: Annotated[
-        Path | None,
-        typer.Option("--to", help="The PNG to write. Default: sheet.png in the folder."),
+        str | None,
+        typer.Option("--to", help="The PNG to write, a path or URL. Default: sheet.png there."),
     ] = None,
     rows: Annotated[int, typer.Option(help="Rows of each kind to show.", min=1, max=200)] = 12,
 ) -> None:

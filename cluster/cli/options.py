@@ -58,7 +58,9 @@ LogFormatOption = Annotated[
     typer.Option("--log-format", help="`json`: one object a line, with job, host and process."),
 ]
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Log every decision.")]
-OutputFolderArgument = Annotated[Path, typer.Argument(help="The output folder of a job.")]
+OutputFolderArgument = Annotated[
+    str, typer.Argument(help="The output of a job: a folder, or a URL as s3://BUCKET/FOLDER.")
+]
 
 
 JsonOption = Annotated[

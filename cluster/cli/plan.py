@@ -45,7 +45,7 @@ def plan(
         typer.Option("--profile", help="Measured seconds of the models: a CSV (docs/plan.md)."),
     ] = None,
     measured: Annotated[
-        Path | None,
+        str | None,
         typer.Option("--measured", help="The output of a job with these models: its seconds."),
     ] = None,
     prices: Annotated[

@@ -81,7 +81,7 @@ def run(
     with stopping() as stopped:
         with stopping_at_once():
             job = resolve(spec)
-        say(f"{job.spec.name}: {job.prompts.num_rows:,} prompts -> {job.output.path}")
+        say(f"{job.spec.name}: {job.prompts.num_rows:,} prompts -> {job.output.url}")
         for line in summary(job):
             say(line)
         with JobView(job.spec.name, console, lines_of_log()) as view:
@@ -94,16 +94,16 @@ def run(
                 drain_seconds=drain_seconds(),
                 attempt=attempt,
             )
-    output_there = open_output(job.output.path)
+    output_there = open_output(job.output.url)
     say(f"threshold: {output_there.threshold_line()}")
     say(f"spent: {output_there.spending_line()}")
     new = end.done_rows - end.resumed_rows
     say(
-        f"done: {end.done_rows:,} rows in {job.output.path} ({new:,} in this run, "
+        f"done: {end.done_rows:,} rows in {job.output.url} ({new:,} in this run, "
         f"{end.refined_rows:,} of them refined by the teacher; {end.failed_rows:,} failed), "
         f"{duration(end.elapsed_seconds)}"
     )
-    _finish(job.output.path, json_wanted, strict_rows and end.failed_rows > 0)
+    _finish(job.output.url, json_wanted, strict_rows and end.failed_rows > 0)
 
 
 def calibrate(
@@ -166,7 +166,9 @@ def calibrate(
 
 
 def retry(
-    folder: Annotated[Path, typer.Argument(help="The output folder of a job, or its job file.")],
+    output: Annotated[
+        str, typer.Argument(help="The output of a job, a folder or a URL; or its job file.")
+    ],
     run_for: ForOption = "",
     strict_rows: StrictRowsOption = False,
     address: AddressOption = None,
@@ -187,14 +189,15 @@ def retry(
     keep_stdout_for_json(json_wanted)
     log_to_console(verbose, log_format)
     # A job file, where the input is not any more where the output says, as in a submitted job.
-    given = spec_from(folder, None, None, None, None, None, run_for) if folder.is_file() else None
-    output = open_output(given.output if given else folder)
-    spec = given or output.spec
+    file = Path(output)
+    given = spec_from(file, None, None, None, None, None, run_for) if file.is_file() else None
+    before = open_output(given.output if given else output)
+    spec = given or before.spec
     attempt = this_attempt(run_for)
     identity = attempt.job_id or job_id(spec, attempt.run_for)
     name_job(identity)
     metrics = metrics_of(identity, attached=is_attached(address), port=metrics_port)
-    failed = output.progress().failed_rows
+    failed = before.progress().failed_rows
     with stopping() as stopped:
         with stopping_at_once():
             job = resolve(spec)
@@ -213,10 +216,10 @@ def retry(
             f"{end.parts_done:,} of {end.num_parts:,} parts are there; "
             "`bottega run` does the others"
         )
-    _finish(output.path, json_wanted, strict_rows and end.failed_rows > 0)
+    _finish(before.url, json_wanted, strict_rows and end.failed_rows > 0)
 
 
-def _finish(output: Path, as_json: bool, rows_failed: bool) -> None:
+def _finish(output: str, as_json: bool, rows_failed: bool) -> None:
     """Print the state of the job for a program, and exit as `--strict-rows` asks for."""
     from cluster.submission.find import find_job
 

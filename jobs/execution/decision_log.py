@@ -17,10 +17,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from enum import Enum
-from pathlib import Path
 from typing import Any
 
-from actors.errors import BottegaError
+from actors.errors import BottegaError, OutputFailedError
 from actors.redact import redact, redacted
 from jobs.execution import observers
 from jobs.execution.active_part import ActivePart
@@ -28,8 +27,7 @@ from jobs.execution.calls import Call, Instruction
 from jobs.execution.observers import JobEvent
 from jobs.execution.part_log import Decision, PartLog
 from jobs.execution.progress import Progress
-from jobs.output.atomic import write_whole
-from jobs.output.folder import DECISIONS
+from jobs.output.folder import DECISIONS, OutputFolder
 
 log = logging.getLogger("bottega.job")
 
@@ -73,7 +71,7 @@ class DecisionLog:
         self._closed.append(self._open.pop(label))
 
     @contextmanager
-    def written_on_error(self, folder: Path) -> Iterator[None]:
+    def written_on_error(self, folder: OutputFolder) -> Iterator[None]:
         """Write the log into `folder` if the block ends with an error that nobody foresaw."""
         try:
             yield
@@ -82,7 +80,7 @@ class DecisionLog:
         except Exception as error:
             try:
                 file = self.write(folder, error)
-            except OSError as second:
+            except OutputFailedError as second:
                 log.warning("the decisions before the error cannot be written: %s", second)
             else:
                 error.add_note(
@@ -92,8 +90,8 @@ class DecisionLog:
                 )
             raise
 
-    def write(self, folder: Path, error: BaseException) -> Path:
-        """Write the log; returns the file."""
+    def write(self, folder: OutputFolder, error: BaseException) -> str:
+        """Write the log; returns the file's name."""
         content = {
             "format": FORMAT,
             "error": redact(f"{type(error).__name__}: {error}"),
@@ -103,9 +101,8 @@ class DecisionLog:
                 for seconds, event in self._events
             ],
         }
-        file = folder / DECISIONS
-        write_whole(file, json.dumps(redacted(content), indent=1).encode() + b"\n")
-        return file
+        folder.put(DECISIONS, json.dumps(redacted(content), indent=1).encode() + b"\n")
+        return folder.storage.name_of(DECISIONS)
 
 
 def _part_as_json(part: PartLog) -> dict[str, Any]:

@@ -24,10 +24,11 @@ from jobs.identity import claim, continues, is_outdated, write_job
 from jobs.output.heartbeat import heartbeat
 from jobs.output.pages.dataset_card import card
 from jobs.output.pages.report import report
-from jobs.output.patience import patience_in_all, patiently
+from jobs.output.patience import patience_in_all
 from jobs.output.records import describe_calibration
 from jobs.output.status import Work
 from jobs.resolution import Job
+from jobs.storage.patience import patiently
 
 log = logging.getLogger("bottega.runner")
 
@@ -62,7 +63,7 @@ def run_job(
     if before is None or extend:
         job.prompts.check_ids()
     decisions = DecisionLog()
-    with _driving(job, "run", attempt) as status, decisions.written_on_error(job.output.path):
+    with _driving(job, "run", attempt) as status, decisions.written_on_error(job.output):
         if job.prompts.num_rows == 0 and before is None:
             write_job(job, NOTHING_TO_CALIBRATE)
         # An input without rows had nothing to calibrate on.
@@ -107,7 +108,7 @@ def retry_job(
     """
     continues(job)
     decisions = DecisionLog()
-    with _driving(job, "retry", attempt) as status, decisions.written_on_error(job.output.path):
+    with _driving(job, "retry", attempt) as status, decisions.written_on_error(job.output):
         runner = Runner(job, retry=True, decisions=decisions)
         if runner.todo:
             job.output.unfinish()
@@ -117,7 +118,7 @@ def retry_job(
         gone = runner.there - there.keys()
         if gone:
             raise OutputFailedError(
-                f"{_these(gone)} of {str(job.output.path)!r} disappeared while failed rows were "
+                f"{_these(gone)} of {job.output.url!r} disappeared while failed rows were "
                 "drawn again. Find what removes them; `bottega run` makes them again."
             )
         progress = runner.progress()
@@ -180,7 +181,7 @@ def _finish(job: Job, there: Records) -> None:
         job.output.unfinish()
         missing = [n for n in range(job.prompts.num_parts) if n not in there]
         raise OutputFailedError(
-            f"{_these(missing)} of {str(job.output.path)!r} disappeared after being written, again "
+            f"{_these(missing)} of {job.output.url!r} disappeared after being written, again "
             "and again. Find what removes them, and run the same command again: it goes on from "
             "the parts that are there."
         )
@@ -195,11 +196,11 @@ def _finish(job: Job, there: Records) -> None:
 @contextmanager
 def _driving(job: Job, work: Work, attempt: Attempt) -> Iterator[StatusReporter]:
     """Warn of other drivers, sweep the temporary files of dead ones, and keep the status."""
-    with heartbeat(job.output.path) as beating, reporting(job, work, attempt) as status:
+    with heartbeat(job.output) as beating, reporting(job, work, attempt) as status:
         for other in beating.others:
             log.warning(
                 "another run writes to %s too (%s). Both may go on, and the dataset will be right, "
-                "but the work is done twice: stop one of them.", job.output.path, other,
+                "but the work is done twice: stop one of them.", job.output.url, other,
             )  # fmt: skip
         job.output.sweep(beating.now)
         yield status

@@ -175,7 +175,8 @@ class Runner:
         except OutputFailedError as error:
             if self._away_since is None:
                 self._away_since = now
-                log.warning("the output folder is away (%s); the job waits for it", error.__cause__)
+                reason = str(error.__cause__ or error).rstrip(".")
+                log.warning("the output folder is away (%s); the job waits for it", reason)
             patience = patience_in_all(self.job.spec.stall_timeout_seconds)
             if now - self._away_since >= patience:
                 raise
@@ -211,7 +212,7 @@ class Runner:
             raise TooManyFailuresError(
                 f"{failed} of {rows} rows failed{refining}, and max_failed allows {shown}. "
                 "The log and the column `error` of the finished parts say why; mend the cause and "
-                f"draw them again with `bottega retry {self.job.output.path}`, or raise max_failed."
+                f"draw them again with `bottega retry {self.job.output.url}`, or raise max_failed."
             )
 
     def progress(self) -> Progress:
@@ -253,8 +254,8 @@ class Runner:
     # ---- parts
 
     def _start(self, part: Part, rules: Rules) -> None:
-        there = self.job.output.part_file(part.index)
-        kept = rows_to_keep(there) if self._retry else frozenset[int]()
+        output, index = self.job.output, part.index
+        kept = rows_to_keep(output, index) if self._retry else frozenset[int]()
         cascade = Cascade(len(part.prompts), rules, part.invalid_rows, kept)
         opened = self._open[part.index] = ActivePart(
             part, cascade, unrefinable_before=self._unrefinable_before.get(part.index, 0)
@@ -370,7 +371,7 @@ def _drawable_rows(job: Job, there: dict[int, dict[str, Any]]) -> dict[int, int]
     failed = [number for number, record in there.items() if record["failed"]]
     found, in_vain = {}, 0
     for part in job.prompts.parts(only=failed):
-        kept = rows_to_keep(job.output.part_file(part.index))
+        kept = rows_to_keep(job.output, part.index)
         rows = [row for row in range(len(part.prompts)) if row not in kept]
         drawable = sum(row not in part.invalid_rows for row in rows)
         in_vain += len(rows) - drawable

@@ -37,7 +37,6 @@ from jobs.output.status import (
 from jobs.output.status_file import read_state, write_status
 from jobs.resolution import Job
 from jobs.storage.storage import Storage
-from jobs.storage.storage_at import storage_at
 
 log = logging.getLogger("bottega.job")
 
@@ -69,7 +68,7 @@ class StatusReporter:
     """The status of one attempt; `reporting` makes one and writes it until the attempt ends."""
 
     def __init__(self, job: Job, work: Work, attempt: Attempt, now: Callable[[], datetime]) -> None:
-        self._output, self._storage, self._now = job.output, storage_at(job.output.path), now
+        self._output, self._storage, self._now = job.output, job.output.storage, now
         self._progress: Progress | None = None
         started = now()
         identity = attempt.job_id or job_id(job.spec, attempt.run_for)

@@ -9,6 +9,7 @@ from actors.errors import InputError
 from jobs.input.base import InputFile
 from jobs.input.parquet import ParquetFile
 from jobs.input.text import CsvFile, JsonLinesFile, TextFile
+from jobs.storage.urls import is_url
 
 SUFFIXES = {
     ".parquet": "parquet",
@@ -77,9 +78,12 @@ def open_file(file: Path, text_column: str) -> InputFile:
             return TextFile(file, text_column)
 
 
-def check_apart(pattern: str, output: Path) -> None:
+def check_apart(pattern: str, place: str) -> None:
     """Refuse an output inside the input, or an input inside the output. Raises InputError."""
-    output = output.expanduser().resolve()
+    if is_url(pattern) or is_url(place):
+        _check_urls_apart(pattern, place)
+        return
+    output = Path(place).expanduser().resolve()
     there = Path(pattern).expanduser().absolute()
     if there.exists():
         fixed, inside = there.resolve(), there.is_dir() and output.is_relative_to(there.resolve())
@@ -88,11 +92,33 @@ def check_apart(pattern: str, output: Path) -> None:
         magic = next((n for n, step in enumerate(steps) if has_magic(step)), len(steps))
         fixed = Path(*steps[:magic]).resolve()
         whole = fixed.joinpath(*steps[magic:])
-        part = output / "data" / "part-00000000.parquet"
+        parts = ("data/00000/part-00000000.parquet", "data/part-00000000.parquet")
         deep = "**" in steps and output.is_relative_to(fixed)
-        inside = deep or part.match(str(whole))
+        inside = deep or any((output / part).match(str(whole)) for part in parts)
     if inside or fixed.is_relative_to(output):
-        raise InputError(
-            f"output {str(output)!r} and input {pattern!r} lie one inside the other: the job would "
-            "read what it writes. Choose an output folder outside the input."
-        )
+        raise InputError(_one_inside_the_other(pattern, str(output)))
+
+
+def _check_urls_apart(pattern: str, place: str) -> None:
+    """The same for URLs; a folder and a URL are always apart."""
+    steps = pattern.rstrip("/").split("/")
+    fixed = steps[: next((n for n, step in enumerate(steps) if has_magic(step)), len(steps))]
+    output = place.rstrip("/").split("/")
+    shorter = min(len(fixed), len(output))
+    if fixed[:shorter] == output[:shorter] and not _is_beside(steps, fixed, output):
+        raise InputError(_one_inside_the_other(pattern, place))
+
+
+def _is_beside(steps: list[str], fixed: list[str], output: list[str]) -> bool:
+    """Whether a glob in a folder above the output takes files beside it only: no `**`, and its
+    steps end before an output's files begin."""
+    if fixed == steps or "**" in steps or len(output) < len(fixed):
+        return False
+    return len(steps) <= len(output) + 1
+
+
+def _one_inside_the_other(pattern: str, output: str) -> str:
+    return (
+        f"output {output!r} and input {pattern!r} lie one inside the other: the job would "
+        "read what it writes. Choose an output folder outside the input."
+    )

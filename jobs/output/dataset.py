@@ -36,11 +36,11 @@ class OutputProgress:
 
 
 class Output:
-    """The output of a job, by its folder; `open_output` makes one. Reads only when it is asked."""
+    """The output of a job, by its place; `open_output` makes one. Reads only when it is asked."""
 
     def __init__(self, folder: OutputFolder) -> None:
         self._folder = folder
-        self.path: Path = folder.path
+        self.url: str = folder.url
 
     @property
     def job(self) -> dict[str, Any]:
@@ -65,9 +65,10 @@ class Output:
         """The records of the finished parts, by part number, in order (docs/output.md)."""
         return self._folder.records()
 
-    def parts(self) -> dict[int, Path]:
-        """The Parquet files of the finished parts, by part number, in order."""
-        return {index: self._folder.part_file(index) for index in self.records()}
+    def parts(self) -> dict[int, str]:
+        """The Parquet files of the finished parts, paths or URLs, by part number, in order."""
+        name_of = self._folder.storage.name_of
+        return {index: name_of(self._folder.part_name(index)) for index in self.records()}
 
     def rows(self, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
         """The rows of the finished parts in input order, a row group in memory at a time.
@@ -76,8 +77,8 @@ class Output:
         row that failed. Raises OutputError for a part that cannot be read, or a column that is not
         there.
         """
-        for file in self.parts().values():
-            with open_part(file) as parquet:
+        for index in self.records():
+            with open_part(self._folder, index) as parquet:
                 _check_columns(columns, parquet.schema_arrow.names)
                 for batch in parquet.iter_batches(ROW_GROUP_ROWS, columns=columns):
                     yield from batch.to_pylist()
@@ -93,24 +94,24 @@ class Output:
             failed_rows=totals.failed,
             num_parts=-(-job["rows"] // job["identity"]["spec"]["rows_per_part"]),
             parts_done=len(records),
-            finished=(self.path / "_SUCCESS").is_file(),
+            finished=self._folder.is_finished,
         )
 
     def verify(self) -> Iterator[Problem]:
         """Check every byte; yields each problem with its place and the next step, or nothing."""
         return verify(self._folder)
 
-    def contact_sheet(self, target: str | Path | None = None, rows_each: int = 12) -> Path:
-        """Write a PNG of accepted pictures, and of refined ones before and after; returns its path.
+    def contact_sheet(self, target: str | Path | None = None, rows_each: int = 12) -> str:
+        """Write a PNG of accepted pictures, and of refined ones before and after; returns its name.
 
-        target: by default sheet.png in the folder.
+        target: a path or a URL; by default sheet.png in the output.
         """
-        return make_sheet(self._folder, Path(target or self.path / "sheet.png"), rows_each)
+        return make_sheet(self._folder, target, rows_each)
 
 
-def open_output(path: str | Path) -> Output:
-    """Open the output folder of a job that has run. Raises OutputError for any other folder."""
-    folder = OutputFolder(path)
+def open_output(place: str | Path) -> Output:
+    """Open the output of a job that has run, by its path or URL. Raises OutputError for others."""
+    folder = OutputFolder(place)
     folder.require_job()
     return Output(folder)
 

@@ -1,16 +1,17 @@
-"""The output folder: its files, and which parts are there.
+"""The output: its files, and which parts are there, in a folder or below a URL.
 
     out/
-      job.json                     the resolved job, its threshold, versions
-      data/part-00000000.parquet   rows in input order; nothing in it depends on time or place
-      records/part-00000000.json   written last: this makes the part count
-      timeline.jsonl               how many actors each pool had, since when, and why
-      status.json                  how the job stands, and when its driver was last heard of
-      README.md, report.html       a dataset card, and a page for people
-      _SUCCESS                     the sign that every part is there
+      job.json                           the resolved job, its threshold, versions
+      data/00000/part-00000000.parquet   rows in input order; nothing in it depends on time or place
+      records/00000/part-00000000.json   written last: this makes the part count
+      timeline.jsonl                     how many actors each pool had, since when, and why
+      status.json                        how the job stands, and when its driver was last heard of
+      README.md, report.html             a dataset card, and a page for people
+      _SUCCESS                           the sign that every part is there
 
-`jobs.output.writer` writes parts and their records. A reader that follows the records never sees
-half a part.
+A folder of `data` and `records` has a thousand parts. (Before format 4 of job.json they had no such
+folders; an output keeps the layout with which it began.) `jobs.output.writer` writes parts and
+their records. A reader that follows the records never sees half a part.
 """
 
 from __future__ import annotations
@@ -18,21 +19,26 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from actors.errors import OutputError
+from actors.errors import MissingError, OutputError, OutputFailedError, StorageError
 from actors.redact import redact, redacted
-from jobs.output.atomic import failing_in, is_stray, temporary_files, write_first, write_whole
-from jobs.output.job_file import parse_job
-from jobs.output.records import read_record
+from jobs.output.failing import failing_in
+from jobs.output.job_file import FIRST_FORMAT_WITH_FOLDERS, FORMAT, format_of, parse_job
+from jobs.output.record_index import by_folder, pack_records, read_records
+from jobs.output.timeline import TimelineFile
 from jobs.spec.job_spec import JobSpec, make_spec
+from jobs.storage.local import LocalStorage
+from jobs.storage.storage import Entry, Storage
+from jobs.storage.storage_at import storage_at
 
 log = logging.getLogger("bottega.parts")
+
+JOB = "job.json"
+SUCCESS = "_SUCCESS"
 
 DECISIONS = "decisions.json"
 """Left by a run that ended with an unforeseen error (jobs/execution/decision_log.py)."""
@@ -43,94 +49,151 @@ STATUS = "status.json"
 DRIVERS = ".drivers"
 """The folder of the heartbeats of running drivers (jobs/output/heartbeat.py)."""
 
+PARTS_PER_FOLDER = 1000
+"""The hub allows 10,000 files a folder, and object stores list 1,000 names at a time."""
 
-RECORD_READERS = 16
-"""Records are read so many at a time: on a network's disk each takes a millisecond or more."""
+SEEN_BEFORE_JOB = 100
+"""Names looked at, of a place without a job.json, to find one that is not ours."""
 
 
 class OutputFolder:
-    """An output folder, by its path. Creating the object touches nothing."""
+    """An output, by its path or URL. Creating the object touches nothing."""
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path).expanduser()
-
-    def part_file(self, index: int) -> Path:
-        """The file of a part's rows."""
-        return self.path / "data" / f"part-{index:08d}.parquet"
-
-    def record_file(self, index: int) -> Path:
-        """The file of a part's record."""
-        return self.path / "records" / f"part-{index:08d}.json"
+    def __init__(self, place: str | Path | Storage) -> None:
+        self.storage = place if isinstance(place, Storage) else storage_at(place)
+        self.url = self.storage.url
+        """A path of this machine, or a URL: for people and for other programs."""
+        self._format: int | None = None
+        """Of the job.json that is there; None until it has been read."""
+        self._timeline = TimelineFile(self.storage)
 
     @property
-    def job_file(self) -> Path:
-        """The file of the resolved job."""
-        return self.path / "job.json"
+    def path(self) -> Path:
+        """The folder of a local output. Raises OutputError for another one."""
+        if not isinstance(self.storage, LocalStorage):
+            raise OutputError(f"{self.url} is no folder of this machine. Copy it to one first.")
+        return self.storage.folder
+
+    def part_name(self, index: int) -> str:
+        """The file of a part's rows, relative to the output."""
+        return f"data/{self._folder(index)}part-{index:08d}.parquet"
+
+    def record_name(self, index: int) -> str:
+        """The file of a part's record, relative to the output."""
+        return f"records/{self._folder(index)}part-{index:08d}.json"
+
+    def _folder(self, index: int) -> str:
+        return "" if self.is_flat else f"{index // PARTS_PER_FOLDER:05d}/"
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether all parts lie in one folder, as in outputs of earlier versions."""
+        return self.format < FIRST_FORMAT_WITH_FOLDERS
+
+    @property
+    def format(self) -> int:
+        """The format of job.json, which an output keeps; the newest before the first run."""
+        if self._format is None:
+            self._read_job_file()  # remembers it
+        return FORMAT if self._format is None else self._format
 
     def claim(self) -> None:
-        """Refuse a folder that holds something and is not ours; touches nothing."""
-        with failing_in(self.path):
-            if self.path.exists() and not self.path.is_dir():
-                raise OutputError(f"output {str(self.path)!r} is a file. Choose a folder.")
-            holds = {file.name for file in self.path.iterdir()} if self.path.is_dir() else set()
-            # A driver that was killed before its job.json was whole leaves only these.
-            ours = {DRIVERS, STATUS, *(file.name for file in temporary_files(self.path))}
-        if holds - ours and self.job_file.name not in holds:
+        """Refuse a place that holds something and is not ours; touches nothing."""
+        if isinstance(self.storage, LocalStorage) and self.storage.folder.is_file():
+            raise OutputError(f"output {self.url!r} is a file. Choose a folder.")
+        try:
+            if self.storage.find(JOB):
+                return
+            holds = {entry.path for entry in self.storage.entries(most=SEEN_BEFORE_JOB)}
+        except StorageError as error:
+            raise OutputError(f"output {error.where!r} {error.what}.") from error
+        # A driver that was killed before its job.json was whole leaves only these.
+        ours = {name for name in holds if name == STATUS or name.startswith(f"{DRIVERS}/")}
+        if holds - ours:
             raise OutputError(
-                f"output {str(self.path)!r} is not empty and has no job.json, so it is not ours to "
+                f"output {self.url!r} is not empty and has no job.json, so it is not ours to "
                 "write to. Choose a new folder."
             )
 
     def read_job(self) -> dict[str, Any] | None:
         """job.json, or None before the first run."""
-        with failing_in(self.path):
-            content = self.job_file.read_bytes() if self.job_file.is_file() else None
-        return None if content is None else parse_job(content, self.job_file)
+        content = self._read_job_file()
+        return None if content is None else parse_job(content, self.storage.name_of(JOB))
+
+    def _read_job_file(self) -> bytes | None:
+        try:
+            with failing_in(self.storage):
+                content = self.storage.get(JOB)
+        except OutputFailedError as error:
+            if isinstance(error.__cause__, MissingError):
+                return None
+            raise
+        self._format = format_of(content)
+        return content
 
     def require_job(self) -> dict[str, Any]:
         """job.json. Raises OutputError for a folder without one."""
         job = self.read_job()
         if job is None:
             raise OutputError(
-                f"{str(self.path)!r} has no job.json, so it is no output of ours. Give the output "
+                f"{self.url!r} has no job.json, so it is no output of ours. Give the output "
                 "folder of a job that has run."
             )
         return job
 
     def read_spec(self) -> JobSpec:
         """The job of this folder, to be resolved again. Raises a UserError."""
-        fields = {**self.require_job()["spec"], "output": str(self.path)}
-        return make_spec(fields, where=str(self.job_file))
+        fields = {**self.require_job()["spec"], "output": self.url}
+        return make_spec(fields, where=self.storage.name_of(JOB))
 
     def write_job(self, job: Mapping[str, Any], replace: bool) -> None:
         """Put job.json in place, in one step.
 
         Without `replace` the first of several drivers wins: they must not disagree on a threshold.
+        A nonce tells their files apart, where an object store's answer is lost.
         """
-        content = json.dumps(redacted(job), indent=2, sort_keys=True).encode() + b"\n"
-        with failing_in(self.path):
-            (write_whole if replace else write_first)(self.job_file, content)
-
-    @property
-    def timeline_file(self) -> Path:
-        """The file of every change of the pools' sizes, in JSON Lines."""
-        return self.path / "timeline.jsonl"
+        written = {**redacted(job), "nonce": os.urandom(8).hex()}
+        content = json.dumps(written, indent=2, sort_keys=True).encode() + b"\n"
+        with failing_in(self.storage):
+            if replace:
+                self.storage.put(JOB, content)
+            else:
+                self.storage.put_new(JOB, content)
+        self._format = None
 
     def add_to_timeline(self, entry: Mapping[str, Any]) -> None:
         """Add an event, with the time of day; a resumed run adds to the same file."""
-        stamped = {"time": datetime.now(UTC).isoformat(timespec="seconds"), **entry}
-        with failing_in(self.path), self.timeline_file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(redacted(stamped)) + "\n")
+        with failing_in(self.storage):
+            self._timeline.add(entry)
+
+    def flush_timeline(self) -> None:
+        """Write what an object store's timeline still waits with."""
+        with failing_in(self.storage):
+            self._timeline.flush()
 
     def check_there(self) -> None:
         """Raise OutputFailedError when job.json is gone: the folder was removed or replaced."""
-        with failing_in(self.path):
-            self.job_file.stat()
+        with failing_in(self.storage):
+            if self.storage.find(JOB) is None:
+                raise StorageError(
+                    self.url, "is gone. Bring it back, or mount its disk again", passing=True
+                )
+
+    def put(self, name: str, content: bytes) -> None:
+        """Put a file of the output in place whole."""
+        with failing_in(self.storage):
+            self.storage.put(name, content)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the sign that every part is there is there."""
+        with failing_in(self.storage):
+            return self.storage.find(SUCCESS) is not None
 
     def unfinish(self) -> None:
         """Remove `_SUCCESS`, because parts are missing."""
-        with failing_in(self.path):
-            (self.path / "_SUCCESS").unlink(missing_ok=True)
+        with failing_in(self.storage):
+            self.storage.delete([SUCCESS])
 
     def finish(self, pages: Mapping[str, str]) -> None:
         """Write the pages of a complete dataset, and last `_SUCCESS`, as other programs expect.
@@ -138,26 +201,27 @@ class OutputFolder:
         Only Markdown is redacted: a page in HTML shows prompts, which are the user's data, and the
         rest of it comes from job.json, which has no secrets.
         """
-        with failing_in(self.path):
+        with failing_in(self.storage):
             for name, page in pages.items():
                 clean = redact(page) if name.endswith(".md") else page
-                write_whole(self.path / name, clean.encode(errors="replace"))
+                self.storage.put(name, clean.encode(errors="replace"))
             # Of an earlier run that ended with an error: the job has ended well since.
-            (self.path / DECISIONS).unlink(missing_ok=True)
-            write_whole(self.path / "_SUCCESS", b"")
+            self.storage.delete([DECISIONS])
+            self.storage.put(SUCCESS, b"")
 
     def sweep(self, now: float) -> None:
-        """Remove the temporary files of dead writers. `now`: seconds, by the disk's clock."""
-        with failing_in(self.path):
-            for file in temporary_files(self.path):
-                if is_stray(file, now):
-                    log.info("removing %s: the process that wrote it is gone", file)
-                    file.unlink(missing_ok=True)
+        """Remove the temporary files of dead writers. `now`: seconds, by the storage's clock."""
+        with failing_in(self.storage):
+            for name in self.storage.strays(now):
+                log.info(
+                    "removing %s: the process that wrote it is gone", self.storage.name_of(name)
+                )
+                self.storage.delete([name])
 
-    def record_files(self) -> list[Path]:
-        """The records that are there, good or not, by part number."""
-        with failing_in(self.path):
-            return sorted((self.path / "records").glob("part-*.json"))
+    def record_entries(self) -> list[Entry]:
+        """The files below `records/`, good or not, by name."""
+        with failing_in(self.storage):
+            return self.storage.entries("records")
 
     def records(self) -> dict[int, dict[str, Any]]:
         """The records of the finished parts, by part number.
@@ -165,53 +229,44 @@ class OutputFolder:
         A record that is broken, or whose part is not there whole, is logged and does not count:
         the next run redoes the part.
         """
-        files = self.record_files()
-        if not files:
-            return {}
-        with ThreadPoolExecutor(RECORD_READERS) as readers:
-            read = list(zip(files, readers.map(_read, files), strict=True))
-        # Listed after the records were read: a part comes before its record.
-        with failing_in(self.path):
-            sizes = self._part_sizes()
+        with failing_in(self.storage), ThreadPoolExecutor(1) as beside:
+            parts_listed = beside.submit(self.storage.entries, "data")
+            read = read_records(self.storage, self.storage.entries("records"))
+            sizes = {entry.path: entry.size for entry in parts_listed.result()}
         found: dict[int, dict[str, Any]] = {}
-        for file, record in read:
+        for name, record in read.items():
             if isinstance(record, dict):
-                name = self.part_file(record["part"]).name
-                wrong = _wrong_size(name, record["bytes"], sizes)
+                wrong = self._misplaced(name, record) or self._wrong_size(record, sizes)
                 if wrong is None:
                     found[record["part"]] = record
                     continue
             else:
                 wrong = record
-            log.warning("%s does not count: %s", file, wrong)
-        return found
+            log.warning("%s does not count: %s", self.storage.name_of(name), wrong)
+        return dict(sorted(found.items()))
 
-    def _part_sizes(self) -> dict[str, int]:
-        """Bytes of each file in `data/`, by name: one listing for all records."""
-        data = self.path / "data"
-        if not data.is_dir():
-            return {}
-        sizes = {}
-        with os.scandir(data) as entries:
-            for entry in entries:
-                # Temporary files of other writers go while they are looked at; so may a part.
-                if not entry.name.startswith("."):
-                    with suppress(FileNotFoundError):
-                        sizes[entry.name] = entry.stat().st_size
-        return sizes
+    def _misplaced(self, name: str, record: Mapping[str, Any]) -> ValueError | None:
+        wanted = self.record_name(record["part"])
+        return None if name == wanted else ValueError(f"its place is {wanted}")
 
+    def _wrong_size(self, record: Mapping[str, Any], sizes: Mapping[str, int]) -> ValueError | None:
+        name, written = self.part_name(record["part"]), record["bytes"]
+        size = sizes.get(name)
+        if size != written:
+            # The parts were listed while another driver may have written this one.
+            with failing_in(self.storage):
+                there = self.storage.find(name)
+            if there is None:
+                return ValueError(f"{name} is not there")
+            size = there.size
+        if size != written:
+            return ValueError(f"{name} has {size} bytes, and was written with {written}")
+        return None
 
-def _read(file: Path) -> dict[str, Any] | ValueError:
-    """A record, or the error that says what is wrong with it."""
-    try:
-        return read_record(file)
-    except ValueError as error:
-        return error
-
-
-def _wrong_size(name: str, written: int, sizes: Mapping[str, int]) -> ValueError | None:
-    if name not in sizes:
-        return ValueError(f"{name} is not there")
-    if sizes[name] != written:
-        return ValueError(f"{name} has {sizes[name]} bytes, and was written with {written}")
-    return None
+    def pack_records(self, parts: Iterable[int]) -> None:
+        """Pack the records of these parts' folders, so that the next start reads few files."""
+        if self.is_flat:
+            return
+        for folder in by_folder(map(self.record_name, parts)):
+            with failing_in(self.storage):
+                pack_records(self.storage, folder)

@@ -68,7 +68,7 @@ def rows_changed(
 
 def _part_changed(folder: OutputFolder, part: Part, rows: int) -> str | None:
     ours = our_columns(save_student=True)
-    with open_part(folder.part_file(part.index)) as file:
+    with open_part(folder, part.index) as file:
         had = [name for name in file.schema_arrow.names if name not in ours]
         before = file.read(columns=[*had, "seed"])
     has = [name for name in part.table.column_names if name not in ours]

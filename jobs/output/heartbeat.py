@@ -7,21 +7,22 @@ byte of the dataset depends on one: a driver that died and left its file blocks 
 
 from __future__ import annotations
 
-import errno
-import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from threading import Event, Thread
+from time import time
 
-from jobs.output.atomic import failing_in, owner_of, tag
-from jobs.output.folder import DRIVERS
+from actors.errors import StorageError
+from jobs.output.failing import failing_in
+from jobs.output.folder import DRIVERS, OutputFolder
+from jobs.storage.owner import owner_of, tag
+from jobs.storage.storage import Storage
 
-BEAT_SECONDS = 5.0
-"""Chosen: a touch of a file every 5 s is nothing to a disk."""
-STALE_SECONDS = 60.0
-"""A driver that was silent for this long counts as dead. Twelve beats, so that a slow network disk
+BEAT_SECONDS = 20.0
+"""Chosen: three small files a minute are nothing to a disk or a store."""
+STALE_SECONDS = 120.0
+"""A driver that was silent for this long counts as dead. Six beats, so that a slow network disk
 hides nobody; a mistake costs no more than a missing warning."""
 
 
@@ -39,64 +40,54 @@ class OtherDriver:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """others: the drivers that were here before us. now: seconds, by the disk's clock."""
+    """others: the drivers that were here before us. now: seconds, by the storage's clock."""
 
     others: list[OtherDriver]
     now: float
 
 
 @contextmanager
-def heartbeat(folder: Path) -> Iterator[Heartbeat]:
+def heartbeat(folder: OutputFolder) -> Iterator[Heartbeat]:
     """Make the output folder, and keep a heartbeat in it while the block runs.
 
     Raises OutputFailedError for a folder that cannot be made or written to.
     """
-    mine = folder / DRIVERS / tag()
-    with failing_in(folder):
-        _make(mine)
-        # Heartbeats of other hosts are compared with the disk's clock, not with ours.
-        now = mine.stat().st_mtime
-        others = _others(mine, now)
+    storage, mine = folder.storage, f"{DRIVERS}/{tag()}"
+    with failing_in(storage):
+        storage.create()
+        storage.put(mine, b"")
+        heard = {entry.path: entry.modified for entry in storage.entries(DRIVERS)}
+        # Heartbeats of other hosts are compared with the storage's clock, not with ours.
+        now = heard.get(mine, time())
+        others = _others(storage, {n: now - beat for n, beat in heard.items() if n != mine})
     ended = Event()
-    beating = Thread(target=_beat, args=(mine, ended), name="heartbeat", daemon=True)
+    beating = Thread(target=_beat, args=(storage, mine, ended), name="heartbeat", daemon=True)
     beating.start()
     try:
         yield Heartbeat(others, now)
     finally:
         ended.set()
         beating.join()
-        with suppress(OSError):
-            mine.unlink(missing_ok=True)
-            mine.parent.rmdir()
+        with suppress(StorageError):
+            storage.delete([mine])
 
 
-def _make(mine: Path) -> None:
-    """Make our file; a driver that ends meanwhile may remove the folder between the two steps."""
-    for _ in range(3):
-        mine.parent.mkdir(parents=True, exist_ok=True)
-        with suppress(FileNotFoundError):
-            mine.touch()
-            return
-    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(mine.parent))
-
-
-def _others(mine: Path, now: float) -> list[OtherDriver]:
+def _others(storage: Storage, silent: Mapping[str, float]) -> list[OtherDriver]:
+    """Those of other drivers, and none of dead ones. silent: seconds since each file's beat."""
     found = []
-    for file in sorted(mine.parent.iterdir()):
-        owner = owner_of(file)
-        if file == mine or owner is None:
+    for name, seconds in sorted(silent.items()):
+        owner = owner_of(name)
+        if owner is None:
             continue
-        with suppress(FileNotFoundError):
-            silent = max(0.0, now - file.stat().st_mtime)
-            if owner.is_dead or silent > STALE_SECONDS:
-                file.unlink()
-            else:
-                found.append(OtherDriver(owner.host, owner.pid, silent))
+        if owner.is_dead or seconds > STALE_SECONDS:
+            storage.delete([name])
+        else:
+            found.append(OtherDriver(owner.host, owner.pid, max(0.0, seconds)))
     return found
 
 
-def _beat(mine: Path, ended: Event) -> None:
+def _beat(storage: Storage, mine: str, ended: Event) -> None:
     while not ended.wait(BEAT_SECONDS):
         # The runner raises for a failing disk; here a lost beat only hides us from other drivers.
-        with suppress(OSError):
-            mine.touch()
+        with suppress(StorageError):
+            storage.put(mine, b"")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from math import inf, isnan
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
@@ -25,16 +24,21 @@ from jobs.spec.threshold import (
     threshold_for,
 )
 
-FORMAT = 3
+FORMAT = 4
 """The format of job.json that this version writes; a file without the field has format 1.
 
 It rises when an older version would misread the file. A new field of the job file with a default is
 no reason: an older job.json takes the default. Since format 2 `calibration_rows` may be null, for a
 sample by the job's size. `jobs.spec.sample` chooses its rows, and `calibration.seconds_per_row` has
 medians of warm actors' calls. Since format 3 a row without an id, among rows that have one, has a
-seed that no id gives, and parts have other row groups and pages: the same rows make other bytes. Of
-all formats the threshold follows from the scores in the file.
+seed that no id gives, and parts have other row groups and pages: the same rows make other bytes.
+Since format 4 parts lie in folders of a thousand: an older version would not find them. Of all
+formats the threshold follows from the scores in the file. An output keeps its format.
 """
+
+FIRST_FORMAT_WITH_FOLDERS = 4
+FIRST_FORMAT_WITHOUT_SAMPLE = 2
+"""An output of format 1 that is continued gets this one: its default sample is written out."""
 
 FORMAT_1_SAMPLE = 256
 """`calibration_rows` in a file of format 1 whose job file did not say how many."""
@@ -130,7 +134,16 @@ JOB_FIELDS = tuple(_JobFile.model_fields)
 """The fields without which a run cannot continue from a job.json."""
 
 
-def parse_job(content: bytes, file: Path) -> dict[str, Any]:
+def format_of(content: bytes) -> int:
+    """The format of a job.json; that of this version where it does not say it well."""
+    try:
+        written = json.loads(content).get("format", 1)
+    except (ValueError, RecursionError, AttributeError):
+        return FORMAT
+    return written if type(written) is int else FORMAT
+
+
+def parse_job(content: bytes, file: str) -> dict[str, Any]:
     """The job in the content of job.json. Raises OutputError that names `file` for a broken one."""
     try:
         job = json.loads(content, parse_constant=_refuse_constant)

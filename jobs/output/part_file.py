@@ -4,24 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from actors.errors import OutputError
+from actors.errors import MissingError, OutputError, StorageError
+from jobs.output.folder import OutputFolder
 
 
 @contextmanager
-def open_part(file: Path) -> Iterator[pq.ParquetFile]:
-    """The part's Parquet file. Errors of the disk, of Parquet and of pictures, also those that the
-    block meets, become an OutputError that names the file."""
+def open_part(folder: OutputFolder, index: int) -> Iterator[pq.ParquetFile]:
+    """The Parquet file of a part. Errors of the storage, of Parquet and of pictures, also those
+    that the block meets, become an OutputError that names the file."""
+    storage, name = folder.storage, folder.part_name(index)
     try:
-        with pq.ParquetFile(file) as parquet:
+        entry = storage.find(name)
+        if entry is None:
+            raise MissingError(storage.name_of(name), "is not there")
+        # pre_buffer: a row group is one request of an object store instead of one a column.
+        with storage.open(entry) as file, pq.ParquetFile(file, pre_buffer=True) as parquet:
             yield parquet
     # Pillow raises a SyntaxError for a PNG that is broken in the middle.
-    except (pa.ArrowException, OSError, SyntaxError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
+    except (pa.ArrowException, OSError, SyntaxError, StorageError) as error:
+        reason = getattr(error, "what", None)
+        reason = reason or next(iter(str(error).splitlines()), type(error).__name__)
         raise OutputError(
-            f"{file} cannot be read ({reason}). `bottega verify` says what to do about it."
+            f"{storage.name_of(name)} cannot be read ({reason}). `bottega verify` says what to do "
+            "about it."
         ) from error

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from math import isinf
-from pathlib import Path
 from typing import Any
 
 from jobs.spec.sample import refined_interval
@@ -51,11 +50,14 @@ def describe_calibration(calibration: dict[str, Any], num_rows: int) -> str:
     return f"{found}; measured in {calibration['wall_seconds']:.0f} s, with the start of the actors"
 
 
-def read_record(file: Path) -> dict[str, Any]:
-    """A part's record. Raises ValueError, with the reason, for a file that is none."""
+def parse_record(content: bytes, file: str) -> dict[str, Any]:
+    """A part's record, of the content of a file. Raises ValueError, with the reason, for none.
+
+    file: its name, without its folder.
+    """
     try:
-        record = json.loads(file.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
+        record = json.loads(content)
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"it cannot be read ({error})") from error
     if not isinstance(record, dict):
         raise ValueError("it is not a record")
@@ -64,7 +66,7 @@ def read_record(file: Path) -> dict[str, Any]:
         value = record.get(name)
         if type(value) is not kind or (isinstance(value, int) and not 0 <= value <= MOST):
             raise ValueError(f"its {name!r} is {_short(value)}")
-    if file.name != f"part-{record['part']:08d}.json":
+    if file != f"part-{record['part']:08d}.json":
         raise ValueError(f"it is of part {record['part']}")
     if not re.fullmatch("[0-9a-f]{64}", record["sha256"]):
         raise ValueError(f"its 'sha256' is {_short(record['sha256'])}")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from jobs.output.columns import ROW_GROUP_BYTES, ROW_GROUP_ROWS, RowResult, our_columns
+from jobs.output.folder import OutputFolder
+from jobs.output.part_file import open_part
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +49,10 @@ def in_row_groups(rows: Iterable[Row], given: pa.Table) -> Iterator[RowGroup]:
         yield RowGroup(first, group, given.slice(first, len(group)))
 
 
-def kept_rows(file: Path, save_student: bool) -> Iterator[Row]:
+def kept_rows(folder: OutputFolder, index: int, save_student: bool) -> Iterator[Row]:
     """The rows of an existing part, read row group by row group."""
     columns = list(our_columns(save_student))
-    with pq.ParquetFile(file) as parquet:
+    with open_part(folder, index) as parquet:
         for number in range(parquet.num_row_groups):
             table = parquet.read_row_group(number, columns=columns).combine_chunks()
             pictures = {

@@ -6,26 +6,27 @@ line, with the next step.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from io import BytesIO
 from itertools import count
-from pathlib import Path
 from time import time
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from actors.errors import MissingError, StorageError
 from actors.picture_files import PILLOW_ERRORS, open_picture
 from actors.seeds import nameless_row_seed, row_seed
-from jobs.output.atomic import is_stray, temporary_files
 from jobs.output.columns import IMAGE, ROW_GROUP_ROWS, our_columns
+from jobs.output.failing import failing_in
 from jobs.output.folder import OutputFolder
 from jobs.output.job_file import contradictions
-from jobs.output.records import UNREFINABLE, read_record
+from jobs.output.records import UNREFINABLE, parse_record
 from jobs.output.row_rules import RowRules
 
 REDO = "Remove its record and run the job again: the part is redone"
@@ -57,15 +58,15 @@ def verify(folder: OutputFolder) -> Iterator[Problem]:
         yield Problem("job.json", what, "Restore it from a copy, or put that value back")
     good: dict[int, dict[str, Any]] = {}
     broken: set[int] = set()
-    for file in folder.record_files():
-        try:
-            record = read_record(file)
-        except ValueError as error:
-            broken.add(int(number) if (number := file.stem[5:]).isdecimal() else -1)
-            yield Problem(f"records/{file.name}", f"{error}", RUN)
+    for name, record in _records(folder):
+        if isinstance(record, ValueError):
+            broken.add(_number(name))
+            yield Problem(name, f"{record}", RUN)
         else:
             good[record["part"]] = record
-    there = _part_numbers(folder)
+    with failing_in(folder.storage):
+        files = [entry.path for entry in folder.storage.entries("data")]
+    there = {number for name in files if folder.part_name(number := _number(name)) == name}
     rules = RowRules.of(job)
     # Not part by part: a job.json may be wrong about how many there are.
     for index in sorted(good.keys() | {n for n in there if n < num_parts}):
@@ -84,33 +85,41 @@ def verify(folder: OutputFolder) -> Iterator[Problem]:
         unmade = next(n for n in count() if n not in known)
         missing = f"{num_parts - len(known):,} of {num_parts:,} parts are not there"
         yield Problem(f"part {unmade}", f"{missing}, this one first", "Run the job again")
-    elif not (folder.path / "_SUCCESS").is_file():
+    elif not folder.is_finished:
         yield Problem("_SUCCESS", "it is not there: the job has not ended", "Run the job again")
-    yield from _strangers(folder, num_parts)
+    known_files = {folder.part_name(index) for index in there if index < num_parts or index in good}
+    yield from _strangers(folder, [name for name in files if name not in known_files])
 
 
-def _part_numbers(folder: OutputFolder) -> set[int]:
-    """The numbers of the parts' files that are there, with or without a record."""
-    found = (file.stem[5:] for file in (folder.path / "data").glob("part-*.parquet"))
-    numbers = {int(number) for number in found if number.isdecimal()}
-    return {number for number in numbers if folder.part_file(number).is_file()}
+def _records(folder: OutputFolder) -> Iterator[tuple[str, dict[str, Any] | ValueError]]:
+    """Each record by itself, not as the index has it, with its name; or what is wrong with it."""
+    names = [name for entry in folder.record_entries() if _number(name := entry.path) >= 0]
+    with failing_in(folder.storage):
+        contents = list(folder.storage.get_many(names))
+    for name, content in zip(names, contents, strict=True):
+        if isinstance(content, MissingError):
+            continue  # it went while others were read
+        try:
+            record = parse_record(content, name.rpartition("/")[2])
+        except ValueError as error:
+            yield name, error
+        else:
+            wanted = folder.record_name(record["part"])
+            yield name, record if name == wanted else ValueError(f"its place is {wanted}")
 
 
-def _strangers(folder: OutputFolder, num_parts: int) -> Iterator[Problem]:
-    known = {folder.part_file(index) for index in _part_numbers(folder) if index < num_parts}
-    for file in sorted((folder.path / "data").glob("[!.]*")):
-        # A part beyond the end that has a record is a problem of its record, yielded above.
-        if file not in known and not (folder.path / "records" / f"{file.stem}.json").is_file():
-            yield Problem(_name(folder, file), "it is no part of this job", "Remove it")
-    now = time()
-    for file in temporary_files(folder.path):
-        if is_stray(file, now):
-            dead = "a temporary file of a process that is gone"
-            yield Problem(_name(folder, file), dead, "Remove it, or run the job again")
+def _number(name: str) -> int:
+    """The number in the name of a part or of a record; -1 without one."""
+    found = re.fullmatch(r"(?:.*/)?part-(\d+)\.(?:parquet|json)", name)
+    return int(found[1]) if found else -1
 
 
-def _name(folder: OutputFolder, file: Path) -> str:
-    return file.relative_to(folder.path).as_posix()
+def _strangers(folder: OutputFolder, names: Iterable[str]) -> Iterator[Problem]:
+    for name in names:
+        yield Problem(name, "it is no part of this job", "Remove it")
+    for name in folder.storage.strays(time()):
+        dead = "a temporary file of a process that is gone"
+        yield Problem(name, dead, "Remove it, or run the job again")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,18 +134,18 @@ class _Check:
     rules: RowRules
 
     def problems(self) -> Iterator[Problem]:
-        file = self.folder.part_file(self.record["part"])
+        storage, file = self.folder.storage, self.folder.part_name(self.record["part"])
         for name, wanted in (("first_row", self.first), ("rows", self.rows)):
             if self.record[name] != wanted:
                 differs = f"its record says {name} {self.record[name]}, and the job {wanted}"
                 yield self._problem(differs, REDO)
         try:
-            content = file.read_bytes()
-        except FileNotFoundError:
+            content = storage.get(file)
+        except MissingError:
             yield self._problem("it has a record, and no file", RUN)
             return
-        except OSError as error:
-            yield self._problem(f"it cannot be read ({error.strerror})", "Check the disk")
+        except StorageError as error:
+            yield self._problem(f"it cannot be read: {error.where} {error.what}", "Try it again")
             return
         if len(content) != self.record["bytes"]:
             sizes = f"it has {len(content)} bytes, and was written with {self.record['bytes']}"

@@ -12,15 +12,14 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from actors.redact import redact, redacted
-from jobs.output.atomic import failing_in, write_whole, writing_whole
 from jobs.output.columns import IMAGE, RowResult, our_columns
+from jobs.output.failing import failing_in
 from jobs.output.folder import OutputFolder
 from jobs.output.part_file import open_part
 from jobs.output.row_groups import Row, in_row_groups, kept_rows
@@ -56,7 +55,7 @@ def write_part(
     def row_groups() -> Iterator[pa.Table]:
         rows = [_as_row(result, files) if result else None for result in results]
         if None in results:
-            kept = kept_rows(folder.part_file(index), save_student)
+            kept = kept_rows(folder, index, save_student)
             every: Iterable[Row] = (row or there for row, there in zip(rows, kept, strict=True))
         else:
             every = (row for row in rows if row)
@@ -66,7 +65,7 @@ def write_part(
             arrays = _our_arrays(group.rows, first, image_format, save_student)
             yield pa.table([*group.given.columns, *arrays.values()], schema=schema)
 
-    with failing_in(folder.path), writing_whole(folder.part_file(index)) as file:
+    with failing_in(folder.storage), folder.storage.writing(folder.part_name(index)) as file:
         content = write_parquet(file, schema, row_groups())
     record: dict[str, Any] = {
         "part": index,
@@ -77,8 +76,7 @@ def write_part(
         **{name: written[name] for name in COUNTS},
         **redacted(facts),
     }
-    with failing_in(folder.path):
-        write_whole(folder.record_file(index), json.dumps(record, indent=2).encode() + b"\n")
+    folder.put(folder.record_name(index), json.dumps(record, indent=2).encode() + b"\n")
     return record
 
 
@@ -107,9 +105,9 @@ def _as_row(result: RowResult, files: Sequence[pa.BinaryArray]) -> Row:
     return Row(result, file_of(result.image), file_of(result.student_image))
 
 
-def rows_to_keep(file: Path) -> frozenset[int]:
+def rows_to_keep(folder: OutputFolder, index: int) -> frozenset[int]:
     """The places, within a part, of the rows that did not fail. Raises OutputError."""
-    with open_part(file) as parquet:
+    with open_part(folder, index) as parquet:
         status = parquet.read(columns=["status"]).column(0).to_pylist()
     return frozenset(place for place, value in enumerate(status) if value == "ok")
 

@@ -100,7 +100,7 @@ def plan(
     prices: a CSV of gpu,per_hour. docs/plan.md has more of each. on_step: called with what is
     simulated next, for people who wait. Raises a UserError.
     """
-    times = stage_times(spec, as_planned(spec), _path(profile), _path(measured))
+    times = stage_times(spec, as_planned(spec), _path(profile), measured)
     table = read_prices(_path(prices))
     counts = read_gpus(str(USUAL_GPUS if gpus is None else gpus), usual=times.usual_gpu)
     question = ask(spec, times, counts, rows)

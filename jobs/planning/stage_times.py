@@ -19,7 +19,7 @@ from actors.refinement import Refinement
 from actors.settings import DiffusionSettings, ModelSettings, OracleSettings
 from actors.timed import timing_of
 from actors.timed_settings import ANY_GPU, TimedOracleSettings
-from jobs.output.folder import OutputFolder
+from jobs.output.folder import JOB, OutputFolder
 from jobs.output.records import DEVICES
 from jobs.spec.job_spec import JobSpec
 
@@ -75,7 +75,7 @@ def stage_times(
     spec: JobSpec,
     refinement: Refinement,
     profile: Path | None = None,
-    measured: Path | None = None,
+    measured: str | Path | None = None,
 ) -> StageTimes:
     """The times of a job's stages.
 
@@ -98,8 +98,8 @@ def stage_times(
             file_seconds_per_row=GREY_SECONDS_PER_PIXEL * spec.pixels,
             source="the job file's stand-ins",
         )
-    own = OutputFolder(Path(spec.output))
-    if own.job_file.is_file():
+    own = OutputFolder(spec.output)
+    if own.storage.find(JOB):
         return _from_records(spec, refinement, own)
     raise SpecError(
         "how long do these models take? Nothing says so yet. Give a table of measured seconds "
@@ -157,7 +157,7 @@ and of ten calls one that takes twice as long moves the mean by a tenth."""
 def _from_records(spec: JobSpec, refinement: Refinement, output: OutputFolder) -> StageTimes:
     """Mean seconds a row of each pool, as a curve with one point at its batch size."""
     before = output.require_job()
-    _check_same_models(spec.models, before, output.path)
+    _check_same_models(spec.models, before, output.url)
     records = list(output.records().values())
     rows = sum(record["rows"] for record in records)
     refined = sum(record["refined"] for record in records)
@@ -167,7 +167,7 @@ def _from_records(spec: JobSpec, refinement: Refinement, output: OutputFolder) -
     }
     if not refined:
         raise SpecError(
-            f"{str(output.path)!r} has {rows:,} finished rows and none of them refined: too little "
+            f"{output.url!r} has {rows:,} finished rows and none of them refined: too little "
             "to say how long a row takes. Let it run until a part with refined rows is done."
         )
     old = before["spec"]["models"]
@@ -190,7 +190,7 @@ def _from_records(spec: JobSpec, refinement: Refinement, output: OutputFolder) -
         oracle=timing("oracle", drawn + refined),
         teacher=timing("teacher", refined, refinement.steps / steps),
         teacher_alone=timing("teacher", refined, spec.models.teacher.steps / steps),
-        source=f"the records of {output.path} ({rows:,} rows, {refined:,} of them refined"
+        source=f"the records of {output.url} ({rows:,} rows, {refined:,} of them refined"
         f"{_how_sure(total('calls', 'teacher'))}){_made_on(records)}",
         file_seconds_per_row=seconds["files"] / rows,
         refined=refined / rows,
@@ -236,7 +236,7 @@ def _fingerprint(
     return reader.hash_files(loaded_files(folder, reader, settings.variant, replaced(settings)))
 
 
-def _check_same_models(models: ModelSettings, before: dict[str, Any], folder: Path) -> None:
+def _check_same_models(models: ModelSettings, before: dict[str, Any], folder: str) -> None:
     """Refuse records of other models. Raises SpecError."""
     reader = FileReader()
     for role, settings in models:

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential_jitter
 
-from actors.errors import BottegaError, StorageError
+from actors.errors import OutputFailedError, StorageError
 
 log = logging.getLogger("bottega.storage")
 
@@ -24,7 +24,8 @@ T = TypeVar("T")
 def patiently(
     do: Callable[[], T], seconds: float, sleep: Callable[[float], None] | None = None
 ) -> T:
-    """The result of `do`, tried again as long as it raises what may pass by itself.
+    """The result of `do`, tried again as long as it raises what may pass by itself: a StorageError
+    that says so, an error of another kind that one of those is the cause of, an OutputFailedError.
 
     seconds: the waits together; the error of the try after them is raised. sleep: `time.sleep`.
     """
@@ -39,7 +40,8 @@ def patiently(
         assert state.outcome is not None
         error = state.outcome.exception()
         assert error is not None
-        log.warning("%s: tried again in %.1f s", error.__cause__ or error, state.upcoming_sleep)
+        reason = str(error.__cause__ or error).rstrip(".")
+        log.warning("%s: tried again in %.1f s", reason, state.upcoming_sleep)
 
     waits = wait_exponential_jitter(
         initial=SHORTEST_WAIT_SECONDS, max=LONGEST_WAIT_SECONDS, jitter=SHORTEST_WAIT_SECONDS
@@ -57,4 +59,6 @@ def patiently(
 
 def _may_pass(error: BaseException) -> bool:
     found = error if isinstance(error, StorageError) else error.__cause__
-    return isinstance(found, StorageError) and found.passing and isinstance(error, BottegaError)
+    return isinstance(error, OutputFailedError) or (
+        isinstance(found, StorageError) and found.passing
+    )

@@ -10,6 +10,16 @@ from jobs.storage.storage import Storage
 from jobs.storage.urls import HUB, checked, is_url, scheme_of
 
 
+def file_at(place: str | Path) -> tuple[Storage, str]:
+    """The storage of the folder that a file lies in, and the file's name there."""
+    text = str(place)
+    if not is_url(text):
+        path = Path(place).expanduser().absolute()
+        return LocalStorage(path.parent), path.name
+    folder, _, name = checked(text).rpartition("/")
+    return storage_at(folder), name
+
+
 def storage_at(place: str | Path) -> Storage:
     """The storage at a path of this machine or at a URL; touches nothing.
 

@@ -170,7 +170,7 @@ def hashes(output: Path) -> dict[str, str]:
     """The parts of a dataset, by content."""
     return {
         file.name: sha256(file.read_bytes()).hexdigest()
-        for file in sorted((output / "data").glob("*.parquet"))
+        for file in sorted((output / "data").rglob("*.parquet"))
     }
 
 

@@ -227,12 +227,12 @@ def hashes(folder: Path) -> dict[str, str]:
     """The data files of an output folder, by content."""
     return {
         file.name: sha256(file.read_bytes()).hexdigest()
-        for file in sorted((folder / "data").glob("*.parquet"))
+        for file in sorted((folder / "data").rglob("*.parquet"))
     }
 
 
 def rows_of(folder: Path) -> list[dict[str, Any]]:
     """Every row of an output folder, in order."""
-    files = sorted((folder / "data").glob("*.parquet"))
+    files = sorted((folder / "data").rglob("*.parquet"))
     rows: list[dict[str, Any]] = pa.concat_tables([pq.read_table(f) for f in files]).to_pylist()
     return rows

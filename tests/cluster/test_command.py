@@ -31,6 +31,7 @@ from tests.cluster.conftest import (
     hashes,
     rows_of,
 )
+from tests.outputs import part_file, record_file
 from tests.stand_ins import STAND_INS
 
 ROOT = Path(__file__).parents[2]
@@ -183,7 +184,7 @@ def test_a_killed_driver_takes_its_ray_with_it_and_the_same_command_continues(
     file = job_file(tmp_path, input=job.spec.input, output=str(out.path), **SMALL_PARTS)
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen([*BOTTEGA, "run", str(file), "-v"], stdout=log, stderr=log)
-    while not out.record_file(0).exists():
+    while not record_file(out, 0).exists():
         assert process.poll() is None, (tmp_path / "log").read_text()
         time.sleep(0.05)
     # Ray's agents hold no model, and look for their node only once in a while.
@@ -195,12 +196,12 @@ def test_a_killed_driver_takes_its_ray_with_it_and_the_same_command_continues(
     process.kill()
     assert process.wait() == -signal.SIGKILL
     assert psutil.wait_procs(below, timeout=60)[1] == [], "a process holds memory or a GPU"
-    written = {n: out.part_file(n).stat().st_mtime_ns for n in out.records()}
+    written = {n: part_file(out, n).stat().st_mtime_ns for n in out.records()}
     assert 1 <= len(written) < 11, "killed too late to continue anything"
     again = bottega_here("run", file, "-v")
     assert again.returncode == 0, again.stdout + again.stderr
     assert f"continuing: {len(written)} of 11 parts are there" in again.stdout
-    assert {n: out.part_file(n).stat().st_mtime_ns for n in written} == written
+    assert {n: part_file(out, n).stat().st_mtime_ns for n in written} == written
     assert hashes(out.path) == hashes(job.output.path)
 
 

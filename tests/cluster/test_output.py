@@ -24,6 +24,7 @@ from jobs.output.writer import write_part
 from jobs.resolution import Job
 from tests.cluster.conftest import FIELDS, RunCommand, RunJob, bottega_in_process, hashes
 from tests.cluster.test_command import job_file
+from tests.outputs import part_file, record_file
 from tests.stand_ins import STAND_INS
 
 
@@ -34,7 +35,7 @@ def test_verify_finds_what_is_wrong_with_a_dataset(
     good = bottega_in_process("verify", tmp_path / "out")
     assert good.returncode == 0, good.stdout + good.stderr
     assert "all is well: 22 rows" in good.stdout
-    part = OutputFolder(tmp_path / "out").part_file(1)
+    part = part_file(OutputFolder(tmp_path / "out"), 1)
     part.write_bytes(part.read_bytes()[:-1])
     bad = bottega_in_process("verify", tmp_path / "out")
     assert bad.returncode == 1
@@ -55,7 +56,7 @@ def test_a_grown_input_extends_the_dataset_and_keeps_its_bytes(
     }
     pq.write_table(table.slice(0, 12), source)
     run_here(output=str(tmp_path / "out"), **fields)
-    first = OutputFolder(tmp_path / "out").part_file(0)
+    first = part_file(OutputFolder(tmp_path / "out"), 0)
     written = first.stat().st_mtime_ns
     pq.write_table(table, source)
     run_here(output=str(tmp_path / "out"), extend=True, **fields)
@@ -76,7 +77,7 @@ def test_a_retry_makes_failed_rows_as_if_they_had_never_failed(
     assert end.returncode == 0, end.stdout + end.stderr
     assert "2 rows had failed, 0 still do" in end.stdout
     assert hashes(folder.path) == hashes(job.output.path)
-    assert json.loads(folder.record_file(1).read_text())["failed"] == 0
+    assert json.loads(record_file(folder, 1).read_text())["failed"] == 0
 
 
 def with_failures(job: Job, folder: OutputFolder, index: int, failed: set[int]) -> None:
@@ -108,20 +109,20 @@ def test_a_folder_that_vanishes_ends_the_job_and_finished_parts_stay(
     copytree(job.output.path, out)
     folder = OutputFolder(out)
     for index in (1, 2):
-        folder.record_file(index).unlink()
-        folder.part_file(index).unlink()
+        record_file(folder, index).unlink()
+        part_file(folder, index).unlink()
 
     def vanish(_dispatcher: Any) -> None:
         if not away.exists():
             out.rename(away)
 
-    kept = folder.part_file(0).stat().st_mtime_ns
+    kept = part_file(folder, 0).stat().st_mtime_ns
     with pytest.raises(OutputFailedError, match=r"/out' is gone\. Bring it back"):
         run_here(watch=vanish, input=job.spec.input, output=str(out), **FIELDS)
     assert not out.exists()
     away.rename(out)
     run_here(input=job.spec.input, output=str(out), **FIELDS)
-    assert folder.part_file(0).stat().st_mtime_ns == kept
+    assert part_file(folder, 0).stat().st_mtime_ns == kept
     assert hashes(out) == hashes(job.output.path)
 
 
@@ -161,8 +162,8 @@ def test_a_full_disk_ends_the_job_in_a_sentence_and_with_room_it_goes_on(
     file = job_file(tmp_path, input=job.spec.input, output=str(tmp_path / "out"), **LARGE)
     (tmp_path / "out").mkdir()
     page = os.sysconf("SC_PAGE_SIZE")
-    sizes = sorted(job.output.part_file(n).stat().st_size for n in range(3))
-    room = sizes[-1] + job.output.job_file.stat().st_size + 5 * page
+    sizes = sorted(part_file(job.output, n).stat().st_size for n in range(3))
+    room = sizes[-1] + (job.output.path / "job.json").stat().st_size + 5 * page
     assert room < sizes[0] + sizes[1], "two parts would fit"
     alone = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
     end = subprocess.run(
@@ -174,11 +175,11 @@ def test_a_full_disk_ends_the_job_in_a_sentence_and_with_room_it_goes_on(
     assert "Traceback" not in end.stdout + end.stderr
     kept = OutputFolder(tmp_path / "kept")
     (first,) = kept.records()
-    written = kept.part_file(first).stat().st_mtime_ns
+    written = part_file(kept, first).stat().st_mtime_ns
     again = bottega_here("run", file, "--output", kept.path, "-v")
     assert again.returncode == 0, again.stdout + again.stderr
     assert "continuing: 1 of 3 parts are there" in again.stdout
-    assert kept.part_file(first).stat().st_mtime_ns == written
+    assert part_file(kept, first).stat().st_mtime_ns == written
     assert hashes(kept.path) == hashes(job.output.path)
 
 

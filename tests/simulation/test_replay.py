@@ -12,6 +12,7 @@ from actors.errors import StalledError
 from jobs.execution.calls import Call
 from jobs.execution.cascade import Cascade
 from jobs.execution.decision_log import DecisionLog
+from jobs.output.folder import OutputFolder
 from tests.simulation.fault_plans import make_fault_plan
 from tests.simulation.replay import read, replay
 from tests.simulation.trials import Trial
@@ -23,7 +24,8 @@ def log_of(seed: int, folder: Path) -> dict[str, Any]:
     trial = Trial(make_fault_plan(seed), None, lambda _: None)
     trial.decisions = DecisionLog()
     trial.run()
-    return read(trial.decisions.write(folder, ValueError("nothing happened")))
+    name = trial.decisions.write(OutputFolder(folder), ValueError("nothing happened"))
+    return read(Path(name))
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -70,7 +72,7 @@ def test_an_unforeseen_error_leaves_its_decisions_and_replays_as_it_was(
 
 def test_an_error_that_was_foreseen_leaves_none(tmp_path: Path) -> None:
     decisions = DecisionLog()
-    with pytest.raises(StalledError), decisions.written_on_error(tmp_path):
+    with pytest.raises(StalledError), decisions.written_on_error(OutputFolder(tmp_path)):
         raise StalledError("nothing came back")
     assert not list(tmp_path.iterdir())
 

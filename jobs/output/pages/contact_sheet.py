@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ from PIL import Image, ImageDraw, ImageFont
 
 from actors.errors import OutputError
 from actors.picture_files import PILLOW_ERRORS, open_picture
+from jobs.output.failing import failing_in
 from jobs.output.folder import OutputFolder
 from jobs.output.pages.totals import totals_of
 from jobs.output.part_file import open_part
+from jobs.storage.storage_at import file_at
 
 COLUMNS = 6
 CELL_PIXELS = 256
@@ -42,8 +45,10 @@ class _Tile:
     pictures: list[_Picture]
 
 
-def make_sheet(folder: OutputFolder, target: Path, rows_each: int = 12) -> Path:
-    """Write a PNG with up to `rows_each` accepted and as many refined rows; returns its path.
+def make_sheet(folder: OutputFolder, target: str | Path | None = None, rows_each: int = 12) -> str:
+    """Write a PNG with up to `rows_each` accepted and as many refined rows; returns its name.
+
+    target: a path or a URL; by default sheet.png in the output.
 
     Refined rows show before and after where the job kept the student's pictures (save_student).
     Raises OutputError for a folder without finished parts.
@@ -52,14 +57,14 @@ def make_sheet(folder: OutputFolder, target: Path, rows_each: int = 12) -> Path:
     records = folder.records()
     if job is None or not records:
         raise OutputError(
-            f"{str(folder.path)!r} has no finished part yet. Give the output folder of a job that "
+            f"{folder.url!r} has no finished part yet. Give the output folder of a job that "
             "has run."
         )
     prompt_column = job["identity"]["spec"]["prompt_column"]
     accepted: list[_Tile] = []
     refined: list[_Tile] = []
     for index in sorted(records):
-        _collect(folder.part_file(index), prompt_column, accepted, refined, rows_each)
+        _collect(folder, index, prompt_column, accepted, refined, rows_each)
         if len(accepted) >= rows_each and len(refined) >= rows_each:
             break
     totals = totals_of(records.values())
@@ -71,15 +76,24 @@ def make_sheet(folder: OutputFolder, target: Path, rows_each: int = 12) -> Path:
         ("Accepted from the student", accepted),
         ("Sent to the teacher: before and after", refined),
     ]
-    _draw(job["name"], facts, [section for section in sections if section[1]]).save(target, "PNG")
-    return target
+    buffer = BytesIO()
+    _draw(job["name"], facts, [section for section in sections if section[1]]).save(buffer, "PNG")
+    storage, name = (folder.storage, "sheet.png") if target is None else file_at(target)
+    with failing_in(storage):
+        storage.put(name, buffer.getvalue())
+    return storage.name_of(name)
 
 
 def _collect(
-    file: Path, prompt_column: str, accepted: list[_Tile], refined: list[_Tile], most: int
+    folder: OutputFolder,
+    index: int,
+    prompt_column: str,
+    accepted: list[_Tile],
+    refined: list[_Tile],
+    most: int,
 ) -> None:
     ours = ("source", "image", "student_image", "student_score", "teacher_score", "status")
-    with open_part(file) as parquet:
+    with open_part(folder, index) as parquet:
         columns = [name for name in (prompt_column, *ours) if name in parquet.schema_arrow.names]
         for batch in parquet.iter_batches(batch_size=64, columns=columns):
             for row in batch.to_pylist():

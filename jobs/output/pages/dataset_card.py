@@ -38,7 +38,7 @@ def card(folder: OutputFolder, records: Mapping[int, Mapping[str, Any]] | None =
             "---",
             "configs:",
             "- config_name: default",
-            "  data_files: data/*.parquet",
+            "  data_files: data/**/*.parquet",
             "---",
             f"# {_plain(spec.name)}",
             "",

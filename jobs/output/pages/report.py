@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
 from math import isfinite
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -133,14 +132,14 @@ def _scores(folder: OutputFolder, spec: JobSpec, parts: list[int]) -> _Scores:
     read = _Scores()
     wanted = max(1, min(len(parts), MOST_ROWS // spec.part_rows))
     for place in range(wanted if parts else 0):
-        file = folder.part_file(parts[len(parts) * place // wanted])
-        with open_part(file) as parquet:
+        index = parts[len(parts) * place // wanted]
+        with open_part(folder, index) as parquet:
             table = parquet.read(columns=["student_score", "teacher_score"])
             read.rows += table.num_rows
             read.student.append(_floats(table, "student_score"))
             read.teacher.append(_floats(table, "teacher_score"))
         if len(read.pairs) < MOST_PAIRS:
-            _collect_pairs(file, spec.prompt_column, read.pairs)
+            _collect_pairs(folder, index, spec.prompt_column, read.pairs)
     return read
 
 
@@ -149,9 +148,9 @@ def _floats(table: Any, column: str) -> NDArray[np.float32]:
     return values
 
 
-def _collect_pairs(file: Path, prompt_column: str, pairs: list[Pair]) -> None:
+def _collect_pairs(folder: OutputFolder, index: int, prompt_column: str, pairs: list[Pair]) -> None:
     """The first refined rows whose picture is the teacher's."""
-    with open_part(file) as parquet:
+    with open_part(folder, index) as parquet:
         ours = ("source", "image", "student_image", "student_score", "teacher_score")
         columns = [name for name in (prompt_column, *ours) if name in parquet.schema_arrow.names]
         for batch in parquet.iter_batches(ROW_GROUP_ROWS, columns=columns):

@@ -186,4 +186,4 @@ def write_prompts(file: Path, num_rows: int) -> Path:
 
 def bytes_of(job: Job) -> list[bytes]:
     """Every part of a dataset, in order."""
-    return [file.read_bytes() for file in sorted((job.output.path / "data").glob("*.parquet"))]
+    return [file.read_bytes() for file in sorted((job.output.path / "data").rglob("*.parquet"))]

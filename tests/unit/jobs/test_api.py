@@ -20,7 +20,15 @@ PAGE = (ROOT / "docs/python.md").read_text(encoding="utf-8")
 
 ERRORS = {
     *("BottegaError", "UserError", "SpecError", "InputError", "OutputError", "ModelError"),
-    *("ClusterError", "JobError", "TooManyFailuresError", "PoolFailedError", "OutputFailedError"),
+    *(
+        "ClusterError",
+        "JobError",
+        "MissingError",
+        "StorageError",
+        "TooManyFailuresError",
+        "PoolFailedError",
+        "OutputFailedError",
+    ),
     *("StalledError", "NoPlaceError", "InterruptedJobError"),
 }
 FUNCTIONS = {

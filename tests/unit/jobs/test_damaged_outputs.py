@@ -20,10 +20,11 @@ from jobs.output.dataset import open_output
 from jobs.output.job_file import FORMAT, MOST_ROWS, parse_job
 from jobs.output.pages.dataset_card import card
 from jobs.output.pages.report import report
-from jobs.output.records import read_record
+from jobs.output.records import parse_record
 from jobs.output.verify import verify
 from jobs.planning.stage_times import stage_times
 from jobs.resolution import Job
+from tests.outputs import job_file, record_file
 from tests.unit.jobs.local import REFINEMENT, LocalDispatcher, local_job, run, write_prompts
 
 Path_ = tuple[str | int, ...]
@@ -128,16 +129,16 @@ def test_no_damage_of_job_json_is_a_traceback(job: Job) -> None:
     refused = read = 0
     for path, damage, changed in damaged(written):
         content = json.dumps(changed).encode()
-        said = sentence(partial(parse_job, content, job.output.job_file))
+        said = sentence(partial(parse_job, content, job_file(job.output)))
         if said:
             refused += 1
-            assert str(job.output.job_file) in said, (path, damage)
+            assert str(job_file(job.output)) in said, (path, damage)
             assert len(said) < LONGEST, (path, damage)
         else:
             # Texts for people, and settings that change no byte, go through; a few are enough.
             read += 1
             if read % 40 == 0:
-                job.output.job_file.write_bytes(content)
+                job_file(job.output).write_bytes(content)
                 read_by_all(job)
     assert refused > 5 * read
 
@@ -155,7 +156,7 @@ def test_no_damage_of_job_json_is_a_traceback(job: Job) -> None:
     ],
 )
 def test_what_is_no_job_json_is_refused(job: Job, content: bytes, said: str) -> None:
-    job.output.job_file.write_bytes(content)
+    job_file(job.output).write_bytes(content)
     with pytest.raises(OutputError, match=said):
         open_output(job.output.path)
     with pytest.raises(OutputError, match=said):
@@ -187,20 +188,20 @@ def test_a_field_that_cannot_be_is_named(job: Job, path: str, value: Any, said: 
 
 
 def change(job: Job, path: str, value: Any) -> None:
-    written = json.loads(job.output.job_file.read_text())
+    written = json.loads(job_file(job.output).read_text())
     *above, last = path.split(".")
     at = written
     for name in above:
         at = at[name]
     at[last] = value
-    job.output.job_file.write_text(json.dumps(written))
+    job_file(job.output).write_text(json.dumps(written))
 
 
 def test_a_threshold_that_its_scores_do_not_make_is_refused(job: Job) -> None:
     """Half of a job at one threshold and half at another is no dataset of either."""
     written = job.output.require_job()
     true = written["threshold"]
-    job.output.record_file(1).unlink()
+    record_file(job.output, 1).unlink()
     for path in ("threshold", "calibration.threshold"):
         change(job, path, "0.7")
     dispatcher = LocalDispatcher(job)
@@ -239,7 +240,7 @@ def test_parts_made_by_another_threshold_are_found(tmp_path: Path) -> None:
     job, other = local_job(source, tmp_path / "out"), local_job(source, tmp_path / "other")
     run(job)
     run(local_job(source, tmp_path / "other", budget={"refine": 1}))
-    for made in ("data/part-00000001.parquet", "records/part-00000001.json"):
+    for made in (job.output.part_name(1), job.output.record_name(1)):
         (job.output.path / made).write_bytes((other.output.path / made).read_bytes())
     found = [str(problem) for problem in verify(job.output)]
     assert found
@@ -253,14 +254,14 @@ def test_a_job_of_a_million_million_rows_takes_no_memory(job: Job) -> None:
 
 
 def test_no_damage_of_a_record_is_a_traceback(job: Job) -> None:
-    file = job.output.record_file(1)
+    file = record_file(job.output, 1)
     written = {**json.loads(file.read_text()), "seconds": {"student": 1.0}}
     counted = 0
     for _, _, changed in damaged(written):
         file.write_text(json.dumps(changed))
         counts = False
         with suppress(ValueError):
-            counts = bool(read_record(file))
+            counts = bool(parse_record(file.read_bytes(), file.name))
         counted += counts
         if counts and counted % 4 == 0:
             read_by_all(job)

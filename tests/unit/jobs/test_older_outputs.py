@@ -16,6 +16,7 @@ from jobs.output.dataset import open_output
 from jobs.output.job_file import FORMAT
 from jobs.output.verify import verify
 from jobs.resolution import Job
+from tests.outputs import job_file, record_file
 from tests.unit.jobs.local import LocalDispatcher, bytes_of, local_job, retry, run, write_prompts
 
 OUTPUTS = Path(__file__).parents[2] / "data/outputs"
@@ -46,7 +47,7 @@ def job(request: pytest.FixtureRequest, tmp_path: Path) -> Job:
 
 def tables_of(job: Job) -> list[pa.Table]:
     """Every part of a dataset, in order, as a reader has it."""
-    return [pq.read_table(file) for file in sorted((job.output.path / "data").glob("*.parquet"))]
+    return [pq.read_table(file) for file in sorted((job.output.path / "data").rglob("*.parquet"))]
 
 
 def fields_of(job: Job) -> dict[str, Any]:
@@ -63,12 +64,12 @@ def test_an_older_output_has_nothing_left_to_do(job: Job) -> None:
     assert run(job, dispatcher).resumed_rows == 10
     assert dispatcher.drawn == []
     assert bytes_of(job) == before
-    assert json.loads(job.output.job_file.read_text())["format"] == FORMAT
+    assert json.loads(job_file(job.output).read_text())["format"] == 2
 
 
 def test_an_older_output_goes_on_where_it_stopped(job: Job) -> None:
     before, others = tables_of(job), bytes_of(job)[1:]
-    job.output.record_file(0).unlink()
+    record_file(job.output, 0).unlink()
     run(job)
     assert bytes_of(job)[1:] == others
     # Since format 3 the same rows make other pages.
@@ -96,10 +97,10 @@ def test_failed_rows_of_an_older_output_are_drawn_again(job: Job) -> None:
 
 def test_a_field_that_an_older_version_did_not_know_has_its_default(job: Job) -> None:
     """As `draws` was such a field once, and `vae_tiling` in the models."""
-    written = json.loads(job.output.job_file.read_text())
+    written = json.loads(job_file(job.output).read_text())
     for spec in (written["spec"], written["identity"]["spec"]):
         del spec["draws"], spec["models"]["student"]["vae_tiling"]
-    job.output.job_file.write_text(json.dumps(written))
+    job_file(job.output).write_text(json.dumps(written))
     assert list(verify(job.output)) == []
     more = local_job(Path(job.spec.input), job.output.path, **fields_of(job), draws=2)
     with pytest.raises(OutputError, match="draws: was 1, is 2"):
@@ -112,29 +113,29 @@ def test_an_older_output_keeps_its_sample_though_the_default_is_another(job: Job
 
     The threshold stays the one that follows from the scores in the file: nothing is drawn for it.
     """
-    before, written = tables_of(job), json.loads(job.output.job_file.read_text())
+    before, written = tables_of(job), json.loads(job_file(job.output).read_text())
     for spec in (written["spec"], written["identity"]["spec"]):
         spec["calibration_rows"] = 256
-    job.output.job_file.write_text(json.dumps(written))
+    job_file(job.output).write_text(json.dumps(written))
     fields = {**fields_of(job), "calibration_rows": None}
     other = local_job(Path(job.spec.input), job.output.path, **{**fields, "calibration_rows": 64})
     with pytest.raises(OutputError, match="calibration_rows: was 256, is 64"):
         run(other)
     silent = local_job(Path(job.spec.input), job.output.path, **fields)
-    job.output.record_file(0).unlink()
+    record_file(job.output, 0).unlink()
     dispatcher = LocalDispatcher(silent)
     run(silent, dispatcher)
     assert dispatcher.drawn == [f"picture {n}" for n in range(4)]
     assert tables_of(silent) == before
     now = silent.output.require_job()
     assert now["calibration"] == written["calibration"]
-    assert (now["format"], now["spec"]["calibration_rows"]) == (FORMAT, None)
+    assert (now["format"], now["spec"]["calibration_rows"]) == (2, None)
     assert run(silent).resumed_rows == 10
     assert list(verify(silent.output)) == []
 
 
 def test_an_output_of_a_newer_version_is_refused(job: Job) -> None:
-    written = json.loads(job.output.job_file.read_text())
-    job.output.job_file.write_text(json.dumps({**written, "format": FORMAT + 1, "colour": "red"}))
+    written = json.loads(job_file(job.output).read_text())
+    job_file(job.output).write_text(json.dumps({**written, "format": FORMAT + 1, "colour": "red"}))
     with pytest.raises(OutputError, match=r"a newer version wrote it\. Use that version"):
         run(job)

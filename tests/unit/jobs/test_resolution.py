@@ -12,6 +12,7 @@ from actors.errors import SpecError
 from jobs.identity import continues, write_job
 from jobs.resolution import Job, resolve
 from jobs.spec.job_spec import make_spec
+from tests.outputs import job_file
 from tests.unit.jobs.local import write_prompts
 
 CALIBRATION: dict[str, Any] = {
@@ -31,10 +32,10 @@ def begin(job: Job, rows_per_part: int) -> None:
     """As a version began it that had another rule for this number."""
     job.output.path.mkdir()
     write_job(job, CALIBRATION)
-    written = json.loads(job.output.job_file.read_text())
+    written = json.loads(job_file(job.output).read_text())
     for spec in (written["spec"], written["identity"]["spec"]):
         spec["rows_per_part"] = rows_per_part
-    job.output.job_file.write_text(json.dumps(written))
+    job_file(job.output).write_text(json.dumps(written))
 
 
 def test_the_default_becomes_a_number_of_the_jobs_identity(tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from jobs.execution.calls import Call
 from jobs.execution.measurements import Measurements
 from jobs.execution.runner import Runner
 from jobs.execution.stages import Stage
-from jobs.output.records import DEVICES, read_record
+from jobs.output.records import DEVICES, parse_record
+from tests.outputs import record_file
 from tests.unit.jobs.local import LocalDispatcher, local_job, retry, run, write_prompts
 
 POOLS = {name: SimpleNamespace(size=1) for name in ROLES}
@@ -80,7 +81,7 @@ def test_a_run_knows_the_devices_of_the_records(tmp_path: Path) -> None:
     job = local_job(write_prompts(tmp_path / "p.csv", 12), tmp_path / "out")
     run(job)
     for part, device in enumerate((H200, A100)):
-        file = job.output.record_file(part)
+        file = record_file(job.output, part)
         record = {**json.loads(file.read_text()), DEVICES: {"student": [device]}}
         file.write_text(json.dumps(record))
     assert Runner(job)._devices_before == {"student": {H200, A100}}
@@ -89,10 +90,10 @@ def test_a_run_knows_the_devices_of_the_records(tmp_path: Path) -> None:
 def test_a_retry_keeps_the_devices_of_the_rows_that_it_keeps(tmp_path: Path) -> None:
     job = local_job(write_prompts(tmp_path / "p.csv", 4), tmp_path / "out", max_failed=0.9)
     run(job, LocalDispatcher(job, broken=frozenset({"picture 1"})))
-    file = job.output.record_file(0)
+    file = record_file(job.output, 0)
     file.write_text(json.dumps({**json.loads(file.read_text()), DEVICES: {"student": [A100]}}))
     assert retry(job).failed_rows == 0
-    assert read_record(file)[DEVICES] == {"student": [A100]}
+    assert parse_record(file.read_bytes(), file.name)[DEVICES] == {"student": [A100]}
 
 
 @pytest.mark.parametrize("devices", [["NVIDIA"], {"student": "NVIDIA"}, {"student": [1]}])
@@ -101,10 +102,10 @@ def test_a_record_with_other_devices_than_names_does_not_count(
 ) -> None:
     job = local_job(write_prompts(tmp_path / "p.csv", 4), tmp_path / "out")
     run(job)
-    file = job.output.record_file(0)
+    file = record_file(job.output, 0)
     file.write_text(json.dumps({**json.loads(file.read_text()), DEVICES: devices}))
     with pytest.raises(ValueError, match="its 'devices' is"):
-        read_record(file)
+        parse_record(file.read_bytes(), file.name)
 
 
 def test_the_kind_names_what_changes_bytes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -23,19 +24,19 @@ from jobs.execution.progress import Progress
 from jobs.execution.run import retry_job, run_job
 from jobs.execution.runner import Runner
 from jobs.identity import write_job
-from jobs.output.atomic import temporary_files
 from jobs.output.folder import STATUS, OutputFolder
 from jobs.output.growth import rows_changed
 from jobs.output.heartbeat import heartbeat
 from jobs.output.verify import verify
 from jobs.resolution import Job
+from tests.outputs import job_file, part_file, record_file
 from tests.unit.jobs.local import LocalDispatcher, bytes_of, local_job, retry, run, write_prompts
 
 ROOT = Path(__file__).parents[4]
 
 
 def rows_of(folder: OutputFolder) -> list[dict[str, object]]:
-    files = sorted((folder.path / "data").glob("*.parquet"))
+    files = sorted((folder.path / "data").rglob("*.parquet"))
     rows: list[dict[str, object]] = pa.concat_tables(map(pq.read_table, files)).to_pylist()
     return rows
 
@@ -47,7 +48,7 @@ def test_a_broken_record_is_done_again_with_the_same_bytes(tmp_path: Path) -> No
     job = local_job(write_prompts(tmp_path / "p.csv", 10), tmp_path / "out")
     run(job)
     before = bytes_of(job)
-    job.output.record_file(1).write_text('{"part": 1, "ro')
+    record_file(job.output, 1).write_text('{"part": 1, "ro')
     dispatcher = LocalDispatcher(job)
     run(job, dispatcher)
     assert dispatcher.drawn == [f"picture {n}" for n in range(4, 8)]
@@ -58,7 +59,7 @@ def test_a_broken_record_is_done_again_with_the_same_bytes(tmp_path: Path) -> No
 def test_success_is_taken_away_while_parts_are_missing(tmp_path: Path) -> None:
     job = local_job(write_prompts(tmp_path / "p.csv", 10), tmp_path / "out", max_failed=0.0)
     run(job)
-    job.output.record_file(1).unlink()
+    record_file(job.output, 1).unlink()
     with pytest.raises(TooManyFailuresError, match="bottega retry"):
         run(job, LocalDispatcher(job, broken=frozenset({"picture 5"})))
     assert not (job.output.path / "_SUCCESS").exists()
@@ -161,7 +162,7 @@ def test_a_part_that_cannot_be_read_does_not_prove_that_the_input_grew(tmp_path:
     source = write_prompts(tmp_path / "p.csv", 10)
     job = local_job(source, tmp_path / "out")
     run(job)
-    file = job.output.part_file(0)
+    file = part_file(job.output, 0)
     file.write_bytes(b"x" * file.stat().st_size)
     write_prompts(source, 12)
     with pytest.raises(OutputError, match=r"part-00000000\.parquet cannot be read"):
@@ -292,13 +293,13 @@ def test_a_retry_makes_the_bytes_of_a_run_without_failures(tmp_path: Path) -> No
     job = local_job(source, tmp_path / "out", **fields)
     run(job, LocalDispatcher(job, broken=frozenset({"picture 1", "picture 2", "picture 9"})))
     assert [row["status"] for row in rows_of(job.output)].count("failed") == 3
-    quiet = job.output.record_file(1).read_bytes()
+    quiet = record_file(job.output, 1).read_bytes()
     dispatcher = LocalDispatcher(job)
     end = retry(job, dispatcher)
     assert dispatcher.drawn == ["picture 1", "picture 2", "picture 9"]
     assert end.failed_rows == 0
     assert bytes_of(job) == bytes_of(undisturbed)
-    assert job.output.record_file(1).read_bytes() == quiet
+    assert record_file(job.output, 1).read_bytes() == quiet
     assert list(verify(job.output)) == []
 
 
@@ -328,13 +329,13 @@ def test_rows_that_cannot_be_drawn_load_no_model_and_write_no_part(
     source.write_text("\n".join(["id,prompt", *(f"{n},{p}" for n, p in enumerate(prompts)), ""]))
     job = local_job(source, tmp_path / "out", max_failed=0.9, rows_per_part=3)
     run(job, LocalDispatcher(job, broken=frozenset({"picture 6"})))
-    quiet = job.output.record_file(0).stat().st_mtime_ns
+    quiet = record_file(job.output, 0).stat().st_mtime_ns
     dispatcher = LocalDispatcher(job)
     with caplog.at_level("INFO"):
         end = retry(job, dispatcher)
     assert dispatcher.drawn == ["picture 6"]
     assert (end.done_rows, end.resumed_rows, end.num_rows, end.failed_rows) == (7, 6, 7, 2)
-    assert job.output.record_file(0).stat().st_mtime_ns == quiet
+    assert record_file(job.output, 0).stat().st_mtime_ns == quiet
     assert "2 failed rows cannot be drawn" in caplog.text
     assert "1 failed rows of 1 parts are drawn again" in caplog.text
     assert retry_job(job, lambda: pytest.fail("nothing can be drawn")).failed_rows == 2
@@ -379,7 +380,7 @@ def test_a_row_without_a_teachers_picture_keeps_the_students_and_is_counted(
     record = job.output.records()[0]
     assert (record["failed"], record["kept_after_failed_refinement"]) == (0, 2)
     assert list(verify(job.output)) == []
-    file = job.output.record_file(0)
+    file = record_file(job.output, 0)
     for says, wrong in ((1, "it has 2 for kept_after_failed_refinement"), (0, "was not refined")):
         file.write_text(json.dumps({**record, "kept_after_failed_refinement": says}))
         assert any(wrong in problem.what for problem in verify(job.output))
@@ -430,7 +431,7 @@ def test_of_two_thresholds_the_first_is_everybodys(tmp_path: Path) -> None:
     source = write_prompts(tmp_path / "p.csv", 10)
     job = local_job(source, tmp_path / "out")
     first, second = ({**NOTHING_TO_CALIBRATE, "threshold": text} for text in ("0.25", "0.75"))
-    with heartbeat(job.output.path):
+    with heartbeat(job.output):
         write_job(job, first)
         write_job(job, second)
     assert job.output.require_job()["threshold"] == "0.25"
@@ -473,7 +474,7 @@ def test_a_disk_that_is_full_ends_the_job_in_a_sentence_and_finished_parts_stay(
     ), ended.stderr
     job = local_job(source, tmp_path / "out")
     assert sorted(job.output.records()) == [0, 1]
-    assert temporary_files(job.output.path) == []
+    assert job.output.storage.strays(time.time() + 1e6) == []
     dispatcher = LocalDispatcher(job)
     run(job, dispatcher)
     assert len(dispatcher.drawn) == 1
@@ -483,7 +484,7 @@ def test_a_disk_that_is_full_ends_the_job_in_a_sentence_and_finished_parts_stay(
 SMALL_DISK = """
 mount -t tmpfs -o size="$ROOM" tmpfs "$2"
 "$0" -c "$SCRIPT" "$1" "$2"
-ls "$2/records" "$2/data"
+ls "$2"/records/* "$2"/data/*
 mount -o remount,size=16m "$2"
 "$0" -c "$SCRIPT" "$1" "$2"
 cp -r "$2" "$3"
@@ -508,13 +509,13 @@ def test_a_small_file_system_fills_up_and_with_room_the_job_goes_on(tmp_path: Pa
     (tmp_path / "out").mkdir()
     page = os.sysconf("SC_PAGE_SIZE")
     first = (
-        undisturbed.output.job_file,
-        undisturbed.output.part_file(0),
-        undisturbed.output.record_file(0),
+        job_file(undisturbed.output),
+        part_file(undisturbed.output, 0),
+        record_file(undisturbed.output, 0),
         undisturbed.output.path / STATUS,
     )
     pages = 1 + sum(-(-file.stat().st_size // page) for file in first)
-    assert undisturbed.output.part_file(1).stat().st_size > page, (
+    assert part_file(undisturbed.output, 1).stat().st_size > page, (
         "the page to spare would do for it"
     )
     alone = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
@@ -564,7 +565,7 @@ def test_a_folder_that_is_away_for_a_while_is_waited_for(
 
     run(job, Away(job))
     assert left == [0]
-    assert "the output folder is away ([Errno 2] No such file" in caplog.text
+    assert "is gone. Bring it back, or mount its disk again); the job waits" in caplog.text
     assert "the output folder is back after" in caplog.text
     assert bytes_of(job) == bytes_of(undisturbed)
 
@@ -643,7 +644,7 @@ class Removing(LocalDispatcher):
     def wait(self, timeout_seconds: float) -> Any:
         events = super().wait(timeout_seconds)
         data = self.job.output.path / "data"
-        if self.left and self.sent >= self.every and any(data.glob("*.parquet")):
+        if self.left and self.sent >= self.every and any(data.rglob("*.parquet")):
             self.left, self.sent = self.left - 1, 0
             rmtree(data)
         return events
@@ -688,7 +689,7 @@ def test_parts_that_disappear_during_a_retry_are_no_success(tmp_path: Path) -> N
 
     class RemovingTheFirst(LocalDispatcher):
         def send(self, owner: Any, call: Any) -> None:
-            job.output.part_file(0).unlink(missing_ok=True)
+            part_file(job.output, 0).unlink(missing_ok=True)
             super().send(owner, call)
 
     with pytest.raises(OutputFailedError, match=r"part 0 of .* disappeared while failed rows"):

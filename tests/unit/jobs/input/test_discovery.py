@@ -164,7 +164,7 @@ def test_an_output_inside_the_input_is_refused(
     (tmp_path / "link").symlink_to(tmp_path / "in")
     (tmp_path / "in/p.csv").write_text("prompt\nx\n")
     with pytest.raises(InputError, match="one inside the other"):
-        check_apart(str(tmp_path / given_input), tmp_path / output)
+        check_apart(str(tmp_path / given_input), str(tmp_path / output))
 
 
 @pytest.mark.parametrize(
@@ -176,4 +176,4 @@ def test_an_output_beside_the_input_is_accepted(
 ) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in/p.csv").write_text("prompt\nx\n")
-    check_apart(str(tmp_path / given_input), tmp_path / output)
+    check_apart(str(tmp_path / given_input), str(tmp_path / output))

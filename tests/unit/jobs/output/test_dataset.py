@@ -41,12 +41,12 @@ def test_rows_come_in_input_order_with_pictures_and_reasons(output: Output) -> N
 
 def test_parts_records_and_job_are_those_of_the_folder(output: Output, done: Job) -> None:
     assert list(output.parts()) == list(output.records()) == [0, 1, 2]
-    assert output.parts()[2] == output.path / "data/part-00000002.parquet"
+    assert output.parts()[2] == f"{output.url}/data/00000/part-00000002.parquet"
     assert [record["rows"] for record in output.records().values()] == [4, 4, 2]
     assert output.job == done.output.read_job()
     assert f"{float(output.job['threshold']):.4g} refines" in output.threshold_line()
     assert output.spec.prompt_column == "prompt"
-    assert output.spec.output == str(output.path)
+    assert output.spec.output == output.url
 
 
 def test_progress_goes_by_the_records(output: Output) -> None:
@@ -56,8 +56,8 @@ def test_progress_goes_by_the_records(output: Output) -> None:
         parts_done=3, finished=True,
     )  # fmt: skip
     assert 0 < whole.refined_rows < 10
-    (output.path / "records/part-00000001.json").unlink()
-    (output.path / "_SUCCESS").unlink()
+    Path(output.url, "records/00000/part-00000001.json").unlink()
+    Path(output.url, "_SUCCESS").unlink()
     part = output.progress()
     assert (part.done_rows, part.failed_rows, part.parts_done, part.finished) == (6, 0, 2, False)
     assert len(list(output.rows())) == 6, "a part without a record does not count"
@@ -65,7 +65,7 @@ def test_progress_goes_by_the_records(output: Output) -> None:
 
 def test_verify_finds_what_is_wrong(output: Output) -> None:
     assert list(output.verify()) == []
-    output.parts()[1].unlink()
+    Path(output.parts()[1]).unlink()
     (problem,) = output.verify()
     assert problem.where == "part 1"
 
@@ -73,8 +73,8 @@ def test_verify_finds_what_is_wrong(output: Output) -> None:
 def test_a_contact_sheet_goes_into_the_folder_or_where_it_is_said(
     output: Output, tmp_path: Path
 ) -> None:
-    assert output.contact_sheet() == output.path / "sheet.png"
-    assert output.contact_sheet(str(tmp_path / "mine.png"), rows_each=1).is_file()
+    assert output.contact_sheet() == f"{output.url}/sheet.png"
+    assert Path(output.contact_sheet(tmp_path / "mine.png", rows_each=1)).is_file()
 
 
 def test_another_folder_and_another_column_are_refused(output: Output, tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_another_folder_and_another_column_are_refused(output: Output, tmp_path:
 
 
 def test_a_part_that_cannot_be_read_is_refused_with_the_next_step(output: Output) -> None:
-    file = output.parts()[0]
+    file = Path(output.parts()[0])
     file.write_bytes(b"x" * file.stat().st_size)
     said = r"cannot be read .*`bottega verify` says"
     with pytest.raises(OutputError, match=said):
@@ -93,4 +93,4 @@ def test_a_part_that_cannot_be_read_is_refused_with_the_next_step(output: Output
     with pytest.raises(OutputError, match=said):
         output.contact_sheet()
     with pytest.raises(OutputError, match=said):
-        report(OutputFolder(output.path))
+        report(OutputFolder(output.url))

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from actors.errors import OutputError
-from jobs.output.atomic import tag
 from jobs.output.folder import OutputFolder
 from jobs.spec.job_spec import make_spec
+from jobs.storage.owner import tag
 from tests.unit.jobs.job_files import job_file
 
 
@@ -29,22 +27,6 @@ def test_what_a_killed_driver_left_does_not_lock_its_folder(tmp_path: Path) -> N
     (tmp_path / "thesis.txt").touch()
     with pytest.raises(OutputError, match="not ours"):
         folder.claim()
-
-
-def test_files_that_go_while_the_folder_is_listed_are_not_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Another driver writes there: its temporary files are renamed, its broken parts redone."""
-    folder = OutputFolder(tmp_path)
-    for place in ("data", "records"):
-        (tmp_path / place).mkdir()
-    folder.record_file(0).write_text("{}")
-    folder.part_file(0).write_bytes(b"x")
-    names = (".part-1.tmp", "part-gone.parquet", folder.part_file(0).name)
-    listed = [SimpleNamespace(name=name, stat=(tmp_path / "data" / name).stat) for name in names]
-    monkeypatch.setattr("os.scandir", lambda _path: nullcontext(listed))
-    assert folder._part_sizes() == {folder.part_file(0).name: 1}
-    assert folder.records() == {}
 
 
 def test_a_moved_folder_gives_its_job_back_with_its_new_place(tmp_path: Path) -> None:

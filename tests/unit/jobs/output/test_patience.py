@@ -11,13 +11,9 @@ import pytest
 from actors.errors import OutputFailedError
 from jobs.output.columns import RowResult
 from jobs.output.folder import OutputFolder
-from jobs.output.patience import (
-    LONGEST_WAIT_SECONDS,
-    PATIENCE_SECONDS,
-    commit_part,
-    patience_of_try,
-    patiently,
-)
+from jobs.output.patience import PATIENCE_SECONDS, commit_part, patience_of_try
+from jobs.storage.patience import LONGEST_WAIT_SECONDS, patiently
+from tests.outputs import part_file
 
 
 class Clock:
@@ -43,12 +39,12 @@ def test_a_disk_that_is_away_for_fifteen_seconds_is_waited_for_and_the_log_says_
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     clock = Clock(back=15.0)
-    with caplog.at_level(logging.WARNING, "bottega.parts"):
+    with caplog.at_level(logging.WARNING, "bottega.storage"):
         assert patiently(clock.do, PATIENCE_SECONDS, clock.sleep) == "written"
     assert 4 <= len(clock.waits) <= 6
     assert clock.waits == sorted(clock.waits)
     assert len(caplog.messages) == len(clock.waits)
-    assert "the output folder is gone.: tried again in" in caplog.messages[0]
+    assert "the output folder is gone: tried again in" in caplog.messages[0]
 
 
 def test_after_the_patience_the_last_error_is_raised() -> None:
@@ -95,4 +91,4 @@ def test_a_part_is_not_written_below_the_mount_point_of_a_disk_that_is_away(
 
     record = commit_part(60.0, folder, *part, sleep=mounted)
     assert record["rows"] == 1
-    assert folder.part_file(0).exists()
+    assert part_file(folder, 0).exists()

@@ -20,6 +20,7 @@ from jobs.output.pages.contact_sheet import make_sheet
 from jobs.output.verify import verify
 from jobs.output.writer import write_parquet
 from jobs.resolution import Job
+from tests.outputs import part_file, record_file
 from tests.unit.jobs.local import LocalDispatcher, local_job, run, write_prompts
 
 
@@ -49,7 +50,7 @@ EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n"
 
 def rewrite(folder: OutputFolder, index: int, change: Callable[[pa.Table], pa.Table]) -> None:
     """Another table in a part's place, with a record that fits its bytes."""
-    file = folder.part_file(index)
+    file = part_file(folder, index)
     table = change(pq.ParquetFile(file).read())
     groups = (table.slice(first, ROW_GROUP_ROWS) for first in range(0, len(table), ROW_GROUP_ROWS))
     with file.open("wb") as opened:
@@ -58,7 +59,7 @@ def rewrite(folder: OutputFolder, index: int, change: Callable[[pa.Table], pa.Ta
 
 
 def rewrite_record(folder: OutputFolder, index: int, **fields: Any) -> None:
-    file = folder.record_file(index)
+    file = record_file(folder, index)
     file.write_text(json.dumps({**json.loads(file.read_text()), **fields}))
 
 
@@ -74,24 +75,24 @@ def test_a_whole_dataset_has_no_problem(folder: OutputFolder) -> None:
 
 
 def test_a_truncated_part_is_found(folder: OutputFolder) -> None:
-    whole = folder.part_file(1).read_bytes()
-    folder.part_file(1).write_bytes(whole[:-1])
+    whole = part_file(folder, 1).read_bytes()
+    part_file(folder, 1).write_bytes(whole[:-1])
     (found,) = problems(folder)
     assert found.startswith(f"part 1: it has {len(whole) - 1} bytes, and was written with")
     assert found.endswith("Run the job again: the part is done anew.")
 
 
 def test_a_flipped_bit_is_found(folder: OutputFolder) -> None:
-    content = bytearray(folder.part_file(1).read_bytes())
+    content = bytearray(part_file(folder, 1).read_bytes())
     content[len(content) // 2] ^= 1
-    folder.part_file(1).write_bytes(content)
+    part_file(folder, 1).write_bytes(content)
     (found,) = problems(folder)
     assert "part 1: its bytes are not those that were written (sha256)" in found
 
 
 def test_a_record_without_its_part_and_a_part_without_its_record(folder: OutputFolder) -> None:
-    folder.part_file(0).unlink()
-    folder.record_file(1).unlink()
+    part_file(folder, 0).unlink()
+    record_file(folder, 1).unlink()
     zero, one = problems(folder)
     assert zero.startswith("part 0: it has a record, and no file")
     assert one.startswith("part 1: it has no record, so it does not count")
@@ -99,8 +100,8 @@ def test_a_record_without_its_part_and_a_part_without_its_record(folder: OutputF
 
 def test_parts_that_were_never_made_are_counted(folder: OutputFolder) -> None:
     for index in (1, 2):
-        folder.part_file(index).unlink()
-        folder.record_file(index).unlink()
+        part_file(folder, index).unlink()
+        record_file(folder, index).unlink()
     assert problems(folder) == [
         "part 1: 2 of 3 parts are not there, this one first. Run the job again."
     ]
@@ -119,16 +120,16 @@ def test_parts_that_were_never_made_are_counted(folder: OutputFolder) -> None:
 def test_a_broken_record_is_one_problem_and_its_part_does_not_count(
     folder: OutputFolder, content: bytes, said: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    folder.record_file(1).write_bytes(content)
+    record_file(folder, 1).write_bytes(content)
     (found,) = problems(folder)
-    assert found.startswith("records/part-00000001.json: ")
+    assert found.startswith("records/00000/part-00000001.json: ")
     assert said in found
     assert sorted(folder.records()) == [0, 2]
     assert "part-00000001.json does not count" in caplog.text
 
 
 def test_a_record_of_another_part_does_not_count(folder: OutputFolder) -> None:
-    folder.record_file(1).write_bytes(folder.record_file(0).read_bytes())
+    record_file(folder, 1).write_bytes(record_file(folder, 0).read_bytes())
     (found,) = problems(folder)
     assert "it is of part 0" in found
     assert sorted(folder.records()) == [0, 2]
@@ -240,8 +241,8 @@ def test_a_truncated_picture_is_found(folder: OutputFolder) -> None:
 
 
 def test_strangers_and_strays_are_found(folder: OutputFolder) -> None:
-    copy = folder.part_file(0).read_bytes()
-    folder.part_file(9).write_bytes(copy)
+    copy = part_file(folder, 0).read_bytes()
+    part_file(folder, 9).write_bytes(copy)
     (folder.path / "data/thesis.parquet").touch()
     (folder.path / "data/.part-00000001.parquet.gone-host.1.0123abcd").touch()
     found = problems(folder)
@@ -276,6 +277,9 @@ def test_rows_without_an_id_are_well_also_as_an_older_version_seeded_them(tmp_pa
     )
     file = job.output.path / "job.json"
     written = json.loads(file.read_text())
+    assert any("its seed is not that of None" in text for text in problems(job.output))
+    for name in (job.output.part_name(0), job.output.record_name(0)):
+        (job.output.path / name).rename(job.output.path / name.replace("00000/", ""))
     file.write_text(json.dumps({**written, "format": 2}))
     assert problems(job.output) == []
     file.write_text(json.dumps({**written, "format": 3}))

@@ -23,6 +23,7 @@ from jobs.output.pages.contact_sheet import make_sheet
 from jobs.output.writer import Hashed, write_part
 from jobs.spec.job_spec import make_spec
 from jobs.spec.picture_formats import PNG
+from tests.outputs import part_file
 from tests.unit.jobs.job_files import job_file
 
 PICTURES = np.random.default_rng(0).integers(0, 255, (3, 16, 24, 3), dtype=np.uint8)
@@ -54,7 +55,7 @@ def write(folder: OutputFolder, seconds: float = 1.0) -> dict[str, object]:
 def test_a_part_has_the_inputs_columns_and_ours(tmp_path: Path) -> None:
     folder = OutputFolder(tmp_path)
     record = write(folder)
-    table = pq.read_table(folder.part_file(0))
+    table = pq.read_table(part_file(folder, 0))
     assert table.column_names == [
         *["id", "prompt", "image", "seed", "student_score", "teacher_score", "source", "nfe"],
         *["truncated", "status", "error"],
@@ -71,9 +72,9 @@ def test_a_part_has_the_inputs_columns_and_ours(tmp_path: Path) -> None:
 def test_a_part_written_twice_has_the_same_bytes_and_another_record(tmp_path: Path) -> None:
     folder = OutputFolder(tmp_path)
     first = write(folder, seconds=1.0)
-    content = folder.part_file(0).read_bytes()
+    content = part_file(folder, 0).read_bytes()
     second = write(folder, seconds=2.0)
-    assert folder.part_file(0).read_bytes() == content
+    assert part_file(folder, 0).read_bytes() == content
     assert first["sha256"] == second["sha256"]
     assert first != second
 
@@ -81,10 +82,10 @@ def test_a_part_written_twice_has_the_same_bytes_and_another_record(tmp_path: Pa
 def test_a_record_without_its_whole_part_does_not_count(tmp_path: Path) -> None:
     folder = OutputFolder(tmp_path)
     write(folder)
-    whole = folder.part_file(0).read_bytes()
-    folder.part_file(0).write_bytes(whole[:-1])
+    whole = part_file(folder, 0).read_bytes()
+    part_file(folder, 0).write_bytes(whole[:-1])
     assert folder.records() == {}
-    folder.part_file(0).unlink()
+    part_file(folder, 0).unlink()
     assert folder.records() == {}
 
 
@@ -95,7 +96,7 @@ def test_the_inputs_own_features_for_datasets_are_kept(tmp_path: Path) -> None:
     files, _ = encode([(0, row) for row in range(3)], PNG, PICTURES)
     folder = OutputFolder(tmp_path)
     write_part(folder, 0, 0, table, [result(n) for n in range(3)], "png", True, {}, files)
-    written = pq.read_schema(folder.part_file(0)).metadata
+    written = pq.read_schema(part_file(folder, 0)).metadata
     assert set(json.loads(written[b"huggingface"])["info"]["features"]) == {
         *("photo", "image", "student_image"),
     }
@@ -135,8 +136,8 @@ def test_a_part_is_written_without_a_copy_of_its_pictures(
     record = write_part(folder, 0, 0, table, results, "png", False, {}, files)
     # Parquet holds a page or two, of 1 MB each.
     assert max(held) < 0.15 * num_rows * len(picture)
-    assert record["bytes"] == folder.part_file(0).stat().st_size > num_rows * len(picture)
-    with pq.ParquetFile(folder.part_file(0)) as parquet:
+    assert record["bytes"] == part_file(folder, 0).stat().st_size > num_rows * len(picture)
+    with pq.ParquetFile(part_file(folder, 0)) as parquet:
         assert parquet.num_row_groups == 10
         paths = [image["path"] for image in parquet.read()["image"].to_pylist()]
     assert paths == [f"{row:012d}.png" for row in range(num_rows)]
@@ -152,7 +153,7 @@ def test_row_groups_end_by_bytes_too_also_those_of_the_inputs_columns(
     folder = OutputFolder(tmp_path)
     results = [result(row) for row in range(len(sizes))]
     write_part(folder, 0, 0, table, results, "png", False, {}, files)
-    with pq.ParquetFile(folder.part_file(0)) as parquet:
+    with pq.ParquetFile(part_file(folder, 0)) as parquet:
         groups = [parquet.metadata.row_group(n).num_rows for n in range(parquet.num_row_groups)]
         assert parquet.read()["image"].to_pylist() == [
             {"bytes": bytes(size), "path": f"{row:012d}.png"} for row, size in enumerate(sizes)
@@ -172,7 +173,7 @@ def test_the_bytes_do_not_depend_on_which_calls_made_the_files(tmp_path: Path) -
         folder = OutputFolder(tmp_path / str(size))
         folder.path.mkdir()
         write_part(folder, 0, 0, table, results, "png", False, {}, *calls)
-        contents.append(folder.part_file(0).read_bytes())
+        contents.append(part_file(folder, 0).read_bytes())
     assert contents[0] == contents[1] == contents[2]
 
 
@@ -188,8 +189,8 @@ def test_a_change_of_one_picture_leaves_most_pages_as_they_were(tmp_path: Path) 
         files = pa.array([first, *pictures[1:]], pa.binary())
         results = [result(row) for row in range(100)]
         write_part(folder, 0, 0, table, results, "png", False, {}, files)
-        parts.append(folder.part_file(0))
-        image = pq.ParquetFile(folder.part_file(0)).metadata.row_group(0).column(1)
+        parts.append(part_file(folder, 0))
+        image = pq.ParquetFile(part_file(folder, 0)).metadata.row_group(0).column(1)
         assert (image.has_offset_index, image.statistics) == (True, None)
     pages = [_pages(file) for file in parts]
     assert len(pages[0]) > 4
@@ -224,7 +225,7 @@ def test_a_disk_that_fills_up_on_the_way_is_told_as_such(
 def test_the_metadata_names_our_columns_of_pictures_for_datasets(tmp_path: Path) -> None:
     folder = OutputFolder(tmp_path)
     write(folder)
-    metadata = pq.read_schema(folder.part_file(0)).metadata
+    metadata = pq.read_schema(part_file(folder, 0)).metadata
     features = json.loads(metadata[b"huggingface"])["info"]["features"]
     assert features == {"image": {"_type": "Image"}}
 
@@ -248,7 +249,7 @@ def test_nothing_in_the_output_carries_a_secret(
     for file in (f for f in folder.path.rglob("*") if f.is_file()):
         for leak in (b"wJalr", secret.encode()):
             assert leak not in file.read_bytes(), file
-    errors = pq.read_table(folder.part_file(0))["error"].to_pylist()
+    errors = pq.read_table(part_file(folder, 0))["error"].to_pylist()
     assert errors == [None, "no s3://***@bucket/p", "401 ***"]
 
 
@@ -271,10 +272,11 @@ def test_names_from_the_input_never_become_paths(tmp_path: Path) -> None:
     outside = {p for p in tmp_path.rglob("*") if not p.is_relative_to(folder.path)}
     assert outside == before
     assert {p.relative_to(folder.path).as_posix() for p in folder.path.rglob("*")} == {
-        *["data", "data/part-00000000.parquet", "records", "records/part-00000000.json"],
+        *["data", "data/00000", folder.part_name(0)],
+        *["records", "records/00000", folder.record_name(0)],
         *["job.json", "README.md", "_SUCCESS", "sheet.png"],
     }
-    stored = pq.read_table(folder.part_file(0))
+    stored = pq.read_table(part_file(folder, 0))
     assert stored["id"].to_pylist() == NASTY
     for column in ("image", "student_image"):
         for path in (value["path"] for value in stored[column].to_pylist()):
@@ -288,5 +290,5 @@ def test_metadata_that_nobody_can_read_is_none(tmp_path: Path, said: str) -> Non
     files, _ = encode([(0, row) for row in range(3)], PNG, PICTURES)
     results = [result(row) for row in range(3)]
     write_part(folder, 0, 0, table, results, "png", False, {}, files)
-    metadata = pq.read_schema(folder.part_file(0)).metadata
+    metadata = pq.read_schema(part_file(folder, 0)).metadata
     assert json.loads(metadata[b"huggingface"])["info"]["features"] == {"image": {"_type": "Image"}}

@@ -100,11 +100,11 @@ def write_job(
         "seconds": {"student": 50.0, "oracle": 12.5, "teacher": 100.0, "files": 2.0},
         **fields,
     }  # fmt: skip
-    (folder / "records").mkdir(parents=True)
-    (folder / "data").mkdir()
-    (folder / "data/part-00000000.parquet").write_bytes(b"x")
+    (folder / "records/00000").mkdir(parents=True)
+    (folder / "data/00000").mkdir(parents=True)
+    (folder / "data/00000/part-00000000.parquet").write_bytes(b"x")
     (folder / "job.json").write_text(json.dumps(written))
-    (folder / "records/part-00000000.json").write_text(json.dumps(record))
+    (folder / "records/00000/part-00000000.json").write_text(json.dumps(record))
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import pickle
-import subprocess
-import sys
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,14 +14,7 @@ from actors.errors import MissingError, StorageError
 from jobs.storage.local import STRAY_SECONDS, LocalStorage
 from jobs.storage.owner import owner_of, tag
 from tests.storage.contract import StorageContract
-
-
-def dead_tag() -> str:
-    """The tag of a process of this host that has ended."""
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    host, _, chance = tag().rsplit(".", 2)
-    return f"{host}.{ended.pid}.{chance}"
+from tests.storage.tags import dead_tag
 
 
 class TestLocal(StorageContract):
@@ -125,3 +118,16 @@ def test_its_errors_survive_pickling() -> None:
     for error in (StorageError("/a", "is full", passing=True), MissingError("/a", "is not there")):
         copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
         assert (type(copy), str(copy), copy.passing) == (type(error), str(error), error.passing)
+
+
+def test_files_that_go_while_a_folder_is_listed_are_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another driver writes there: its temporary files are renamed, its broken parts redone."""
+    (tmp_path / "part-1").write_bytes(b"x")
+    names = (f".part-1.{tag()}", "part-gone", "part-1")
+    listed = [
+        SimpleNamespace(name=name, is_dir=bool, stat=(tmp_path / name).stat) for name in names
+    ]
+    monkeypatch.setattr("os.scandir", lambda _path: nullcontext(listed))
+    assert [entry.path for entry in LocalStorage(tmp_path).entries()] == ["part-1"]
