@@ -14,6 +14,7 @@ from cluster.cli.environment import name_variables
 from cluster.cli.init import init
 from cluster.cli.jobs import cancel, list_, logs, status, wait
 from cluster.cli.plan import plan
+from cluster.cli.publish import publish
 from cluster.cli.run import calibrate, retry, run
 from cluster.cli.submit import submit
 
@@ -30,6 +31,7 @@ for verb in (
     plan,
     sheet,
     verify,
+    publish,
     retry,
     submit,
     status,

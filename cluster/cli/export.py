@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -119,3 +119,41 @@ def kubernetes(
     for note in made.notes:
         say(note, errors)
     sys.stdout.write(made.as_yaml())
+
+
+OutputArgument = Annotated[str, typer.Argument(help="The output of a finished job: path or URL.")]
+TargetArgument = Annotated[str, typer.Argument(help="Where the files go: a folder or a URL.")]
+
+
+@app.command()
+def webdataset(
+    folder: OutputArgument,
+    target: TargetArgument,
+    shard_size: Annotated[
+        float, typer.Option("--shard-gb", help="Of a tar, about, in GB.", min=0.001, max=100)
+    ] = 1.0,
+) -> None:
+    """Write a dataset as a WebDataset: tars with a picture and a JSON file for each row."""
+    _export("webdataset", folder, target, round(shard_size * 1e9))
+
+
+@app.command()
+def metadata(folder: OutputArgument, target: TargetArgument) -> None:
+    """Write a dataset's columns without its pictures, as Parquet."""
+    _export("metadata", folder, target, 0)
+
+
+def _export(form: Literal["webdataset", "metadata"], folder: str, target: str, size: int) -> None:
+    from jobs import open_output
+
+    files = made = samples = without = num_bytes = 0
+    with errors.status("reading the records") as status:
+        for shard in open_output(folder).export(form, target, size, status.update):
+            files, made = files + 1, made + shard.made
+            samples, without = samples + shard.samples, without + shard.without_picture
+            num_bytes += shard.num_bytes
+    left_out = f"; {without:,} rows have no picture and are left out" if without else ""
+    say(
+        f"{samples:,} rows in {files:,} files, {num_bytes / 1e6:,.1f} MB, in {target}: {made:,} "
+        f"made now{left_out}"
+    )

@@ -5,13 +5,16 @@ It goes by the records, so what it gives is whole at any time, also while a job 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from actors.errors import OutputError
 from jobs.output.columns import ROW_GROUP_ROWS
+from jobs.output.export.export import ExportedShard, export
+from jobs.output.export.publish import Publication, prepare
+from jobs.output.export.shards import SHARD_BYTES
 from jobs.output.folder import OutputFolder
 from jobs.output.pages.contact_sheet import make_sheet
 from jobs.output.pages.totals import totals_of
@@ -20,6 +23,7 @@ from jobs.output.records import describe_calibration
 from jobs.output.spending import describe_spending
 from jobs.output.verify import Problem, verify
 from jobs.spec.job_spec import JobSpec
+from jobs.storage.storage_at import storage_at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +111,28 @@ class Output:
         target: a path or a URL; by default sheet.png in the output.
         """
         return make_sheet(self._folder, target, rows_each)
+
+    def export(
+        self,
+        form: Literal["webdataset", "metadata"],
+        target: str | Path,
+        shard_bytes: int = SHARD_BYTES,
+        on_step: Callable[[str], None] = lambda step: None,
+    ) -> Iterator[ExportedShard]:
+        """Write the complete dataset in the form of another tool; yields each file of it.
+
+        form: `webdataset`, tars of pictures and JSON, of some `shard_bytes`; or `metadata`, Parquet
+        without the pictures. target: a path or a URL. An export that was interrupted goes on.
+        on_step: called with what is made next. Raises OutputError or StorageError.
+        """
+        return export(self._folder, storage_at(target), form, shard_bytes, on_step)
+
+    def publication(self, licence: str | None = None) -> Publication:
+        """The complete dataset with a public card, ready for `publication(...).send_to(place)`.
+
+        licence: as the hub names it; by default the strictest of the models'. Sends nothing.
+        """
+        return prepare(self._folder, licence)
 
 
 def open_output(place: str | Path) -> Output:

@@ -13,16 +13,20 @@ from jobs.output.folder import OutputFolder
 
 
 @contextmanager
-def open_part(folder: OutputFolder, index: int) -> Iterator[pq.ParquetFile]:
+def open_part(folder: OutputFolder, index: int, check: bool = False) -> Iterator[pq.ParquetFile]:
     """The Parquet file of a part. Errors of the storage, of Parquet and of pictures, also those
-    that the block meets, become an OutputError that names the file."""
+    that the block meets, become an OutputError that names the file.
+
+    check: whether the checksum of each page is compared when it is read.
+    """
     storage, name = folder.storage, folder.part_name(index)
     try:
         entry = storage.find(name)
         if entry is None:
             raise MissingError(storage.name_of(name), "is not there")
         # pre_buffer: a row group is one request of an object store instead of one a column.
-        with storage.open(entry) as file, pq.ParquetFile(file, pre_buffer=True) as parquet:
+        options = {"pre_buffer": True, "page_checksum_verification": check}
+        with storage.open(entry) as file, pq.ParquetFile(file, **options) as parquet:
             yield parquet
     # Pillow raises a SyntaxError for a PNG that is broken in the middle.
     except (pa.ArrowException, OSError, SyntaxError, StorageError) as error:

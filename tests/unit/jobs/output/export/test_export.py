@@ -1,0 +1,153 @@
+"""Exports: every row is in them, twice the same bytes, and an interrupted one goes on."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from actors.errors import OutputError
+from jobs.output.dataset import Output, open_output
+from jobs.output.export.shards import cut
+from jobs.storage.local import LocalStorage
+from jobs.storage.object_store import ObjectStorage
+from tests.unit.jobs.local import LocalDispatcher, local_job, run, write_prompts
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Output:
+    """Ten rows in parts of 4, 4 and 2, of which row 5 failed."""
+    source = write_prompts(tmp_path / "p.csv", 10)
+    job = local_job(source, tmp_path / "out", max_failed=0.5)
+    run(job, LocalDispatcher(job, broken=frozenset({"picture 5"})))
+    return open_output(tmp_path / "out")
+
+
+def made(output: Output, target: Path, **options: Any) -> list[bool]:
+    return [shard.made for shard in output.export("webdataset", target, **options)]
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {
+        file.relative_to(folder).as_posix(): file.read_bytes()
+        for file in folder.rglob("*")
+        if file.is_file()
+    }
+
+
+def test_every_picture_and_every_value_is_in_the_tars(output: Output, tmp_path: Path) -> None:
+    found = list(output.export("webdataset", tmp_path / "web"))
+    assert [(shard.samples, shard.without_picture, shard.made) for shard in found] == [(9, 1, True)]
+    with tarfile.open(tmp_path / "web/data-000000.tar") as tar:
+        files = {head.name: tar.extractfile(head).read() for head in tar}  # type: ignore[union-attr]
+        assert {(head.mtime, head.uid, head.mode) for head in tar} == {(0, 0, 0o644)}
+    for number, row in enumerate(output.rows()):
+        key = f"{number:012d}"
+        if row["image"] is None:
+            assert not any(name.startswith(key) for name in files)
+            continue
+        assert files.pop(f"{key}.png") == row["image"]["bytes"]
+        if row["student_image"]:
+            assert files.pop(f"{key}.student_image.png") == row["student_image"]["bytes"]
+        values = {name: value for name, value in row.items() if not name.endswith("image")}
+        assert json.loads(files.pop(f"{key}.json")) == values
+    assert files == {}
+
+
+def test_an_export_twice_has_the_same_bytes_and_makes_nothing_the_second_time(
+    output: Output, tmp_path: Path
+) -> None:
+    assert made(output, tmp_path / "one", shard_bytes=1) == [True, True, True]
+    before = content(tmp_path / "one")
+    assert made(output, tmp_path / "one", shard_bytes=1) == [False, False, False]
+    assert made(output, tmp_path / "two", shard_bytes=1) == [True, True, True]
+    assert content(tmp_path / "one") == before == content(tmp_path / "two")
+
+
+def test_an_interrupted_export_goes_on(output: Output, tmp_path: Path) -> None:
+    shards = output.export("webdataset", tmp_path / "web", shard_bytes=1)
+    assert next(shards).made
+    shards.close()  # type: ignore[attr-defined]
+    (tmp_path / "web/data-000001.tar").write_bytes(b"half of a tar that no entry names")
+    assert made(output, tmp_path / "web", shard_bytes=1) == [False, True, True]
+    (tmp_path / "web/data-000002.tar").write_bytes(b"short")
+    assert made(output, tmp_path / "web", shard_bytes=1) == [False, False, True]
+
+
+def test_shards_of_a_changed_dataset_are_made_anew(output: Output, tmp_path: Path) -> None:
+    made(output, tmp_path / "web", shard_bytes=1)
+    record = next((tmp_path / "out/records").rglob("part-00000001.json"))
+    changed = json.loads(record.read_text()) | {"sha256": "0" * 64}
+    record.write_text(json.dumps(changed))
+    for index in (tmp_path / "out/records").rglob("index*"):
+        index.unlink()
+    assert made(output, tmp_path / "web", shard_bytes=1) == [False, True, False]
+    # Cut anew, what is no longer a shard is removed.
+    assert made(output, tmp_path / "web") == [True]
+    assert {name for name in content(tmp_path / "web") if name.endswith(".tar")} == {
+        "data-000000.tar"
+    }
+
+
+def test_metadata_has_every_column_but_the_pictures(output: Output, tmp_path: Path) -> None:
+    (shard,) = output.export("metadata", tmp_path / "meta")
+    table = pq.read_table(tmp_path / "meta" / shard.name)
+    rows = [
+        {name: value for name, value in row.items() if not name.endswith("image")}
+        for row in output.rows()
+    ]
+    keys = [f"{number:012d}" for number in range(10)]
+    assert table.to_pylist() == [{"key": key, **row} for key, row in zip(keys, rows, strict=True)]
+    first = content(tmp_path / "meta")
+    list(output.export("metadata", tmp_path / "again"))
+    assert content(tmp_path / "again") == first
+
+
+def test_an_export_goes_to_an_object_store_as_to_a_folder(output: Output, tmp_path: Path) -> None:
+    from jobs.output.export.export import export
+
+    folder, bucket = LocalStorage(tmp_path / "web"), ObjectStorage("memory://export")
+    for target in (folder, bucket):
+        list(export(output._folder, target, "webdataset"))
+    names = [entry.path for entry in folder.entries()]
+    assert [entry.path for entry in bucket.entries()] == names
+    assert [bucket.get(name) for name in names] == [folder.get(name) for name in names]
+
+
+def test_a_damaged_part_is_not_exported(output: Output, tmp_path: Path) -> None:
+    part = next((tmp_path / "out/data").rglob("part-00000001.parquet"))
+    damaged = bytearray(part.read_bytes())
+    place = damaged.index(b"IDAT")
+    damaged[place + 4] ^= 1
+    part.write_bytes(damaged)
+    with pytest.raises(OutputError, match=r"part-00000001.parquet cannot be read .*verify"):
+        made(output, tmp_path / "web")
+    assert not list((tmp_path / "web").rglob("*.tar"))
+
+
+def test_what_is_not_whole_or_not_ours_is_refused(output: Output, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/notes.txt").write_text("mine")
+    with pytest.raises(OutputError, match=r"is not empty and has no export\.json"):
+        made(output, tmp_path / "other")
+    made(output, tmp_path / "web")
+    with pytest.raises(OutputError, match="another form of this one"):
+        list(output.export("metadata", tmp_path / "web"))
+    next((tmp_path / "out/data").rglob("part-00000002.parquet")).unlink()
+    with pytest.raises(OutputError, match=r"has 8 of 10 rows\. Run its job to the end first"):
+        made(output, tmp_path / "new")
+
+
+def test_parts_fill_shards_and_none_is_cut() -> None:
+    records = {
+        n: {"bytes": size, "rows": 1, "sha256": str(n)}
+        for n, size in enumerate([4, 4, 9, 20, 1, 1])
+    }
+    shards = cut(records, "data-{}.tar", 10)
+    assert [shard.parts for shard in shards] == [(0, 1), (2,), (3,), (4, 5)]
+    assert [shard.name for shard in shards[:2]] == ["data-000000.tar", "data-000001.tar"]
+    assert len({shard.source for shard in shards}) == 4
