@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
+from actors.errors import OutputError
 from cluster.console import errors, say
 from cluster.kubernetes.cron_job import KUBECTL_IMAGE
 from cluster.kubernetes.names import MOST_NAMESPACE
@@ -23,18 +25,121 @@ JobFileArgument = Annotated[Path, typer.Argument(help="A job file (docs/job-file
 ScheduleOption = Annotated[
     str, typer.Option("--cron", help='When: five fields of cron, as "0 3 * * *".')
 ]
+NIGHTLY = "0 3 * * *"
+TimeZoneOption = Annotated[
+    str, typer.Option("--time-zone", help="Of --cron: an IANA name, as Europe/Zurich.")
+]
+SubmitOption = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        help="A cluster's, http://head:8265, to submit to. Without: the job runs on this machine.",
+    ),
+]
+ExtendOption = Annotated[
+    bool, typer.Option("--extend", help="Go on with an input that only grew at its end.")
+]
+
+
+class Missed(StrEnum):
+    """What becomes of runs whose time passed while nobody could start them."""
+
+    SKIP = "skip"
+    ONCE = "once"
 
 
 @app.command()
-def cron(job_file: JobFileArgument, schedule: ScheduleOption = "0 3 * * *") -> None:
-    """Print a line for `crontab -e` that runs a job, one run at a time."""
+def cron(
+    job_file: JobFileArgument,
+    schedule: ScheduleOption = NIGHTLY,
+    address: SubmitOption = None,
+    extend: ExtendOption = False,
+) -> None:
+    """Print a line for `crontab -e` that runs a job for each date, one run at a time."""
     from cluster.exports.command import command_of
     from cluster.exports.cron import crontab_line
-    from jobs import load_spec
+    from cluster.exports.job_file import check_job_file
 
-    load_spec(job_file)
+    check_job_file(job_file)
     log = job_file.resolve().with_suffix(".log")
-    sys.stdout.write(crontab_line(command_of(job_file), schedule, log) + "\n")
+    command = command_of(job_file, address, extend)
+    _say_note(job_file, extend)
+    sys.stdout.write(crontab_line(command, schedule, log) + "\n")
+
+
+@app.command()
+def systemd(
+    job_file: JobFileArgument,
+    schedule: ScheduleOption = NIGHTLY,
+    time_zone: TimeZoneOption = "UTC",
+    address: SubmitOption = None,
+    extend: ExtendOption = False,
+    missed: Annotated[
+        Missed, typer.Option("--missed", help="A run whose time passed while the machine was off.")
+    ] = Missed.SKIP,
+    folder: Annotated[
+        Path | None, typer.Option("--to", help="Write both files here, as /etc/systemd/system.")
+    ] = None,
+) -> None:
+    """Print a systemd service and timer that run a job for each date, one run at a time."""
+    from cluster.exports import systemd as units
+    from cluster.exports.command import command_of
+    from cluster.exports.job_file import check_job_file
+
+    name = units.unit_name(check_job_file(job_file).name)
+    service = units.service(name, command_of(job_file, address, extend))
+    timer = units.timer(name, schedule, time_zone, missed is Missed.ONCE)
+    _say_note(job_file, extend)
+    if folder is None:
+        sys.stdout.write(f"{service}\n{timer}")
+        return
+    try:
+        for ending, text in (("service", service), ("timer", timer)):
+            (folder / f"{name}.{ending}").write_text(text, encoding="utf-8")
+            say(str(folder / f"{name}.{ending}"))
+    except OSError as error:
+        raise OutputError(f"cannot write to {str(folder)!r}: {error.strerror}.") from error
+    say(f"then: systemctl daemon-reload && systemctl enable --now {name}.timer", errors)
+
+
+@app.command()
+def airflow(
+    job_file: JobFileArgument,
+    address: Annotated[str, typer.Option("--address", help="The cluster's: http://head:8265.")],
+    schedule: ScheduleOption = NIGHTLY,
+    time_zone: TimeZoneOption = "UTC",
+    extend: ExtendOption = False,
+    timeout: Annotated[
+        str, typer.Option("--timeout", help="Of one try of the task, as 90m or 12h.")
+    ] = "24h",
+) -> None:
+    """Print an Airflow DAG that submits a job for each date and waits for its end."""
+    from datetime import date
+
+    from cluster.exports.airflow import dag
+    from cluster.exports.command import command_of
+    from cluster.exports.job_file import check_job_file
+    from jobs.planning.prices import read_duration
+
+    spec = check_job_file(job_file)
+    _say_note(job_file, extend)
+    sys.stdout.write(
+        dag(
+            spec.name,
+            command_of(job_file, address, extend),
+            schedule=schedule,
+            time_zone=time_zone,
+            timeout_seconds=round(read_duration(timeout, "--timeout")),
+            year=date.today().year,
+        )
+    )
+
+
+def _say_note(job_file: Path, extend: bool) -> None:
+    from cluster.exports.command import note_of
+
+    if note := note_of(job_file, extend):
+        say(note, errors)
 
 
 @app.command()
@@ -59,7 +164,7 @@ def kubernetes(
     schedule: Annotated[
         str | None, typer.Option("--cron", help='A CronJob, as "0 3 * * *": a run for each date.')
     ] = None,
-    time_zone: Annotated[str, typer.Option(help="Of --cron, as Europe/Zurich.")] = "UTC",
+    time_zone: TimeZoneOption = "UTC",
     secret: Annotated[
         list[str] | None,
         typer.Option("--secret", help="A Secret that becomes environment variables."),

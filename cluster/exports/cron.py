@@ -14,11 +14,12 @@ def crontab_line(command: JobCommand, schedule: str, log: Path) -> str:
     """The line, for `crontab -e`. Raises SpecError.
 
     log: the file that gets the command's output. `flock` keeps two runs apart: one that begins
-    while the one before it still runs ends with 0 at once.
+    while the one before it still runs ends with 0 at once, and is left out.
     """
     check_schedule(schedule)
     lock = shlex.quote(f"{log}.lock")
-    once = f"flock --nonblock --conflict-exit-code 0 {lock} {command.shell_line}"
+    line = command.shell_line('"$(date +%F)"')
+    once = f"flock --nonblock --conflict-exit-code 0 {lock} {line}"
     line = f"cd {shlex.quote(str(command.folder))} && {once} >> {shlex.quote(str(log))} 2>&1"
     if "\n" in line:
         raise SpecError("a line of a crontab has no room for a path with a line break in it.")
