@@ -50,6 +50,8 @@ class ActorPools(Mapping[str, Pool]):
         """The devices that the job was planned for; None if it needs no places."""
         self.now_had: Capacity | None = None
         """The part of them that can be had now, where that is not the same."""
+        self.is_dealt = False
+        """Whether `now_had` is this job's share: other jobs give it up, if it is not free yet."""
         self._balanced = capacity is not None
         self.load_seconds: dict[str, float] = {}
         """Smoothed, by pool; of those of which an actor has loaded."""
@@ -141,6 +143,8 @@ class ActorPools(Mapping[str, Pool]):
             return
         if self.now_had is None and any(self._pools[name].size for name in wanted):
             return  # its actors are on their way
+        if self.is_dealt and any(self._pools[name].num_waiting for name in without):
+            return  # so are these, or `Places` finds that they wait in vain
         sizes = {name: int(name in without) for name in self._pools}
         for name, size in self.sizes.items():
             if name not in without:

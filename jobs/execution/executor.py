@@ -151,11 +151,15 @@ class ClusterView:
     """The cluster at one moment: what it has, what of it is free, and who has no place in it.
 
     `waiting`: of the actors that were asked for, those for which no node has had room so far.
+    `share`: the GPUs that are this job's, where other jobs run on the cluster; None without them.
+    `neighbours`: those jobs, for people.
     """
 
     have: Resources
     free: Resources
     waiting: frozenset[Handle] = frozenset()
+    share: int | None = None
+    neighbours: str = ""
 
 
 class Executor(Protocol):
@@ -181,6 +185,14 @@ class Executor(Protocol):
 
         None: the cluster has room for all that fits, and stays as it is.
         """
+        ...
+
+    def holds(self, gpus: int) -> None:
+        """The job's actors have so many GPUs now: the other jobs on the cluster learn it."""
+        ...
+
+    def has_news(self) -> bool:
+        """Whether jobs came to the cluster or went, since this was asked last."""
         ...
 
     def start_actor(self, pool: str) -> tuple[Handle, Ref]:

@@ -11,7 +11,9 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from math import inf
 from time import sleep
+from typing import TYPE_CHECKING
 
 from actors.errors import ClusterError, InterruptedJobError, NoPlaceError
 from jobs.execution.calibration import TableRow, score, table
@@ -24,15 +26,22 @@ from jobs.execution.run import FIRST, retry_job, run_job
 from jobs.execution.status_reporter import Attempt
 from jobs.resolution import Job
 from jobs.scaling.device import DeviceChoice, choose_device
-from jobs.scaling.initial_sizes import PoolPlans, guess_loads, plan_pools
+from jobs.scaling.initial_sizes import PoolPlans, guess_loads, limits, plan_pools, sizes_on
+from jobs.scaling.shares import RunningJob, is_shared, within
 from jobs.spec.threshold import threshold_for
+
+if TYPE_CHECKING:
+    from jobs.execution.neighbours import Neighbours
 
 log = logging.getLogger("bottega.runner")
 
 
 def pools_for(job: Job, have: Resources) -> PoolPlans:
     """The pools that the job begins with on these resources."""
-    return plan_pools(job.spec.pools, have.cpus, have.gpus, have.labelled_gpus, guess_loads(job))
+    gpus = have.gpus
+    if job.spec.max_gpus is not None and not have.labelled_gpus:
+        gpus = min(gpus, job.spec.max_gpus)
+    return plan_pools(job.spec.pools, have.cpus, gpus, have.labelled_gpus, guess_loads(job))
 
 
 JOIN_SECONDS = 0.5
@@ -51,12 +60,23 @@ def make_dispatcher(
     have: Resources,
     should_stop: Callable[[], bool] = never,
     drain_seconds: float = DRAIN_SECONDS,
+    share: int | None = None,
 ) -> Dispatcher:
-    """The dispatcher of these pools, whichever executor carries it out."""
-    return Dispatcher(
+    """The dispatcher of these pools, whichever executor carries it out.
+
+    share: the GPUs that are this job's, where other jobs run on the cluster.
+    """
+    sizes, now_had = plans.sizes, None
+    if plans.capacity is not None and is_shared(plans.capacity):
+        most = min(job.spec.max_gpus or inf, inf if share is None else share)
+        if most < plans.capacity.count:
+            now_had = within(plans.capacity, most)
+            sizes = sizes_on(now_had, job.spec.pools, guess_loads(job))
+            log.info("%d of %d GPUs are this job's", now_had.count, plans.capacity.count)
+    dispatcher = Dispatcher(
         job,
         executor,
-        plans.sizes,
+        sizes,
         task_slots=have.file_slots,
         object_store_bytes=have.object_store_bytes,
         should_stop=should_stop,
@@ -64,6 +84,8 @@ def make_dispatcher(
         places=plans.places,
         drain_seconds=drain_seconds,
     )
+    dispatcher.pools.now_had, dispatcher.pools.is_dealt = now_had, now_had is not None
+    return dispatcher
 
 
 def dispatcher_on_ray(
@@ -71,12 +93,41 @@ def dispatcher_on_ray(
     have: Resources,
     should_stop: Callable[[], bool] = never,
     drain_seconds: float = DRAIN_SECONDS,
+    neighbours: Neighbours | None = None,
 ) -> Dispatcher:
-    """The job's dispatcher on the Ray that this process is connected to."""
+    """The job's dispatcher on the Ray that this process is connected to.
+
+    neighbours: the way to the other jobs on the cluster, which the caller has joined.
+    """
     from jobs.execution.ray_executor import RayExecutor
 
     plans = pools_for(job, have)
-    return make_dispatcher(job, RayExecutor(job, plans), plans, have, should_stop, drain_seconds)
+    executor = RayExecutor(job, plans, neighbours)
+    share = neighbours.share(have.gpus) if neighbours else None
+    return make_dispatcher(job, executor, plans, have, should_stop, drain_seconds, share)
+
+
+def neighbours_of(job: Job, have: Resources) -> Neighbours | None:
+    """The way to the other jobs on the cluster; None where GPUs are not shared with any.
+
+    An autoscaler's cluster grows for each of its jobs, and on cores Ray's queue does.
+    """
+    from jobs.execution.neighbours import Neighbours
+
+    plans = pools_for(job, have)
+    devices = plans.capacity or plans.places
+    if have.alone or devices is None or not is_shared(devices):
+        return None
+    bounds = {name: limits(pool) for name, pool in job.spec.pools.by_name.items()}
+    wants = least = devices.needed_for(plans.sizes)
+    if plans.capacity is not None:
+        most = {name: most for name, (_, most) in bounds.items()}
+        endless = max(most.values()) >= devices.count
+        wants = devices.count if endless else min(devices.count, devices.needed_for(most))
+        wants, least = min(wants, job.spec.max_gpus or wants), 1
+    return Neighbours(
+        RunningJob(name=job.spec.name, wants=wants, priority=job.spec.priority, least=least)
+    )
 
 
 def with_its_devices(job: Job, have: Resources, should_stop: Callable[[], bool]) -> Resources:
@@ -221,6 +272,9 @@ def _on_ray(
         def make() -> Dispatcher:
             have = stack.enter_context(session) if session else Resources.of_ray()
             have = with_its_devices(job, have, should_stop)
-            return dispatcher_on_ray(job, have, should_stop, drain_seconds)
+            if neighbours := neighbours_of(job, have):
+                neighbours.join()
+                stack.callback(neighbours.leave)
+            return dispatcher_on_ray(job, have, should_stop, drain_seconds, neighbours)
 
         yield make

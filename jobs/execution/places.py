@@ -2,14 +2,16 @@
 
 The executor's look at the cluster -> `jobs.scaling.places` -> the pools' capacity and sizes
 
-An actor that waits too long for its place shows that there is none: the pools go on with the places
-that they hold. Devices that stay free for a while are had again.
+An actor that waits too long for its place shows that there is none: the pools go on with the
+places that they hold. Devices that stay free for a while are had again. Where other jobs run on the
+cluster, each has its share of the GPUs (`jobs.scaling.shares`), and gives up what is more.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from math import inf
 
 from actors.errors import NoPlaceError
@@ -28,6 +30,7 @@ from jobs.scaling.places import (
     sizes_with_room,
     waiting_text,
 )
+from jobs.scaling.shares import is_shared, sizes_within, within
 
 log = logging.getLogger("bottega.dispatcher")
 
@@ -61,6 +64,10 @@ SHOWN_SECONDS = 5.0
 
 LOG_SECONDS = 60.0
 """Between two lines of the log that say what the job waits for, unless it is news."""
+
+
+UNBOUNDED = 10**9
+"""Devices: more than any cluster has."""
 
 
 class Places:
@@ -104,7 +111,7 @@ class Places:
         """
         now, pools = self._executor.now(), self._pools
         devices = pools.devices
-        if now < self._next_look or devices is None:
+        if devices is None or (now < self._next_look and not self._executor.has_news()):
             return self.have
         unloaded = pools.unloaded()
         view = self._executor.look([actor.handle for actor in unloaded])
@@ -124,11 +131,17 @@ class Places:
         }
         if self._has_tried and not unloaded:
             self._has_tried, self._steady_seconds = False, STEADY_SECONDS
-        if not any(pool.num_leaving for pool in pools.values()):
+        self._executor.holds(
+            devices.needed_for({name: pool.num_placed for name, pool in pools.items()})
+        )
+        ours = self._ours(devices, view)
+        pools.is_dealt = view.share is not None and pools.capacity is not None
+        leaving = any(pool.num_leaving for pool in pools.values())
+        if not leaving and not self._gives_up(devices, ours, view):
             if self._gets_no_place(devices, now):
                 self._go_on_with_what_is_held(devices)
             if not devices.elastic or pools.now_had is not None:
-                self._have_again(devices, view, now)
+                self._have_again(devices, ours, view, now)
         self._say(devices, view, now)
         missing = self._waits_since or pools.now_had is not None or unloaded
         self._next_look = now + (LOOK_SECONDS if missing else CALM_LOOK_SECONDS)
@@ -163,6 +176,35 @@ class Places:
         longest = max((now - since for since in self._waits_since.values()), default=0.0)
         return longest >= PLACE_SECONDS
 
+    def _ours(self, devices: Capacity, view: ClusterView) -> Capacity:
+        """The devices that are this job's, of those of the whole cluster; they may be more than it
+        was planned for, where nodes joined."""
+        if self._pools.capacity is None or not is_shared(devices):
+            return _without_bounds(devices)
+        if view.share is None and self._job.spec.max_gpus is None:
+            return _without_bounds(devices)
+        most = self._job.spec.max_gpus or inf
+        if view.share is not None:
+            most = min(most, view.share)
+        if most < devices.count or len(devices.devices) > 1:
+            return within(devices, most)
+        return _without_bounds(devices, most)
+
+    def _gives_up(self, devices: Capacity, ours: Capacity, view: ClusterView) -> bool:
+        """Whether the job has more than its share, and so gives the rest to the others."""
+        pools = self._pools
+        had = pools.now_had or devices
+        if all(has.has_at_most(may) for has, may in zip(had.devices, ours.devices, strict=True)):
+            return False
+        now_had = lesser(had, ours)
+        queued = {name: sum(self._calls_of(name)) for name in pools}
+        sizes = sizes_within(now_had, pools.sizes, queued)
+        pools.now_had, self._free_since, self._could = now_had, None, None
+        self._has_tried = False
+        shared = f", shared with {view.neighbours}" if view.neighbours else ""
+        self._resize(sizes, f"{now_had.count} {devices.unit}s are this job's{shared}")
+        return True
+
     def _go_on_with_what_is_held(self, devices: Capacity) -> None:
         pools = self._pools
         held = {name: pool.num_placed for name, pool in pools.items()}
@@ -185,11 +227,17 @@ class Places:
         self._has_tried = False
         self._resize(sizes, "an actor got no place in the cluster")
 
-    def _have_again(self, devices: Capacity, view: ClusterView, now: float) -> None:
-        """Take devices that were free for a while, and those of nodes that joined."""
+    def _have_again(self, devices: Capacity, ours: Capacity, view: ClusterView, now: float) -> None:
+        """Take devices that were free for a while, and those of nodes that joined.
+
+        Those of its share a job takes at once, unless it did so in vain: nobody else takes them.
+        """
         pools = self._pools
         held = {name: pool.num_placed for name, pool in pools.items()}
         could = capacity_of(devices, held, self._by_group(view.free), self._by_group(view.have))
+        is_dealt = pools.is_dealt and self._steady_seconds == STEADY_SECONDS
+        # What others hold of a share they give up: Ray's queue is the place to wait for it.
+        could = ours if is_dealt else lesser(could, ours)
         if self._could is not None:
             could = lesser(self._could, could)
         had = pools.now_had or devices
@@ -199,7 +247,7 @@ class Places:
         self._could = could
         if self._free_since is None:
             self._free_since = now
-        if now - self._free_since < self._steady_seconds:
+        if now - self._free_since < (0.0 if is_dealt else self._steady_seconds):
             return
         self._free_since = self._could = None
         whole = all(
@@ -261,3 +309,10 @@ class Places:
         if self.waiting != said and (not said or not self.waiting or now - when > LOG_SECONDS):
             self._logged = self.waiting, now
             log.warning("%s", self.waiting or "the job has the places that it asked for")
+
+
+def _without_bounds(devices: Capacity, most: float = inf) -> Capacity:
+    """The same groups of devices, of any number up to `most`: nodes may join."""
+    count = int(min(most, UNBOUNDED))
+    groups = tuple(replace(group, count=count, volume=inf) for group in devices.devices)
+    return replace(devices, devices=groups)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic, sleep
 from typing import Any, NamedTuple, NoReturn
 
@@ -21,6 +21,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from actors.actor_classes import actor_classes
 from actors.errors import JobError
 from jobs.execution.executor import ClusterView, Completion, Task
+from jobs.execution.neighbours import Neighbours
 from jobs.execution.node_requester import JobsRequest
 from jobs.execution.ray_errors import task_error
 from jobs.execution.resources import Resources
@@ -63,7 +64,9 @@ class _Submitted(NamedTuple):
 class RayExecutor:
     """See `jobs.execution.executor.Executor`. Ray runs already."""
 
-    def __init__(self, job: Job, plans: PoolPlans) -> None:
+    def __init__(self, job: Job, plans: PoolPlans, neighbours: Neighbours | None = None) -> None:
+        """`neighbours`: the way to the other jobs on the cluster; None where there are none."""
+        self._neighbours = neighbours
         models = job.spec.models
         kinds = actor_classes(models)
         self._job, self._plans = job, plans
@@ -130,7 +133,20 @@ class RayExecutor:
         # There is no public way that works without the dashboard.
         known = _pending_actors() if ids else {}
         waiting = {actor for name, actor in ids.items() if name in known and not known[name]}
-        return ClusterView(Resources.of_ray(), Resources.free_in_ray(), frozenset(waiting))
+        have, free = Resources.of_ray(), Resources.free_in_ray()
+        if self._neighbours is None:
+            return ClusterView(have, free, frozenset(waiting))
+        share = self._neighbours.share(have.gpus)
+        return ClusterView(have, free, frozenset(waiting), share, str(self._neighbours))
+
+    def holds(self, gpus: int) -> None:
+        """The next renewal tells it."""
+        if self._neighbours is not None:
+            self._neighbours.job = replace(self._neighbours.job, holds=gpus)
+
+    def has_news(self) -> bool:
+        """Of the answers so far."""
+        return self._neighbours is not None and self._neighbours.has_news()
 
     def start_actor(self, pool: str) -> tuple[RayActor, ObjectRef[Any]]:
         """Start an actor; Ray queues it until a node has room."""
@@ -192,6 +208,8 @@ class RayExecutor:
         """
         self._check_ray()
         self._request.renew()
+        if self._neighbours is not None:
+            self._neighbours.renew()
         if not self._waiting:
             sleep(timeout_seconds)  # Ray, asked to wait for nothing, comes back at once
             return []

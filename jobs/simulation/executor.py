@@ -129,6 +129,13 @@ class SimulatedExecutor:
         """None: every actor has a place."""
         return None
 
+    def holds(self, gpus: int) -> None:
+        """Does nothing: nobody else is told."""
+
+    def has_news(self) -> bool:
+        """No: nobody else is on this cluster."""
+        return False
+
     def start_actor(self, pool: str) -> tuple[SimulatedActor, object]:
         """Start an actor on the node with the fewest actors."""
         node = min(sorted(self.nodes), key=lambda node: self._actors_on[node])

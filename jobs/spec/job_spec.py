@@ -212,6 +212,20 @@ class JobSpec(Settings):
         "Default: 10 times its pool's slowest call so far, at least 60, at most half of "
         "`stall_timeout_seconds`.",
     )
+    max_gpus: int | None = Field(
+        default=None,
+        ge=1,
+        le=1_000_000,
+        description="No more GPUs than this, for pools without `size`. Default: all that the "
+        "cluster has, less those of other jobs (docs/cluster.md).",
+    )
+    priority: int = Field(
+        default=0,
+        ge=-1000,
+        le=1000,
+        description="Of several jobs on a cluster, those with a higher one have GPUs first; equal "
+        "ones share them evenly.",
+    )
     pools: PoolsSettings = Field(
         default_factory=PoolsSettings, description="Sizes and needs of the three actor pools."
     )
@@ -363,6 +377,8 @@ NOT_IN_THE_BYTES = frozenset(
         "max_failed",
         "stall_timeout_seconds",
         "place_timeout_seconds",
+        "max_gpus",
+        "priority",
         "call_timeout_seconds",
     }
 )

@@ -13,9 +13,10 @@ FULL = 1e-9
 
 @dataclass(eq=False)
 class Others:
-    """Somebody else's whole GPUs: `wanted` more of them, and those that they have."""
+    """Somebody else's GPUs: `wanted` more of them, and those that they have; of each `share`."""
 
     wanted: int
+    share: float = 1.0
     gpus: list[int] = field(default_factory=list)
 
 
@@ -53,7 +54,9 @@ class SharedGpus:
         """They give back what they have, and want nothing."""
         if others in self.waiting:
             self.waiting.remove(others)
-        self.room |= {gpu: 1.0 for gpu in others.gpus if gpu in self.room}
+        for gpu in others.gpus:
+            if gpu in self.room:
+                self.room[gpu] += others.share
         others.gpus.clear()
         self._serve()
 
@@ -65,8 +68,8 @@ class SharedGpus:
         for who in list(self.waiting):
             if isinstance(who, Others):
                 for gpu, room in self.room.items():
-                    if who.wanted and room > 1 - FULL:
-                        self.room[gpu] = 0.0
+                    if who.wanted and room > who.share - FULL:
+                        self.room[gpu] -= who.share
                         who.gpus.append(gpu)
                         who.wanted -= 1
                 if not who.wanted:
