@@ -6,13 +6,13 @@ and its neighbours go on.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+import logging
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from io import BytesIO
-from itertools import count
-from math import inf
+from itertools import accumulate, count
 from typing import Any
 
 import pyarrow as pa
@@ -35,9 +35,18 @@ from jobs.input.validate import (
 from jobs.spec.job_spec import JobSpec
 from jobs.spec.sample import sample_rows
 
+log = logging.getLogger("bottega.job")
+
 MAX_PART_BYTES = 2**30
 """Of the input's own columns in a part. Half of 2 GiB, where Arrow's text columns overflow."""
 
+
+MAX_SAMPLE_BYTES = 2**30
+"""Of the calibration's sample, with its pictures: 8,192 of them with 1 MB each would be 8 GB in the
+driver. Chosen: as much as of a part."""
+
+PROBED_ROWS = 64
+"""Of a sample whose pictures are weighed first; it always has so many."""
 
 SEEK_ROWS = 2**16
 """Rows between two parts that are read through rather than skipped: about 20 ms of short prompts,
@@ -173,7 +182,6 @@ class Prompts:
         behind them.
         """
         size, wanted = self.spec.part_rows, iter(count() if only is None else only)
-        far = max(1, SEEK_ROWS // size) if all(r.can_seek for r in self._readers) else inf
         following = next(wanted, None)
         while following is not None:
             index, waiting, rows, held = following, list[pa.RecordBatch](), 0, 0
@@ -192,12 +200,29 @@ class Prompts:
                         yield self._part(index, waiting)
                         following = next(wanted, None)
                     index, waiting, rows, held = index + 1, [], 0, 0
-                    if following is None or following - index > far:
+                    if following is None or self._pays_to_seek(index * size, following * size):
                         break
             else:
                 if rows and index == following:
                     yield self._part(index, waiting)
                 return
+
+    def _pays_to_seek(self, here: int, row: int) -> bool:
+        """Whether reading anew from the last entry before `row` leaves out enough rows.
+
+        Within one row group there is no entry, and reading anew would read it from its start.
+        """
+        if row - here <= SEEK_ROWS:
+            return False
+        return self._entries[bisect_right(self._entries, row) - 1] > here
+
+    @cached_property
+    def _entries(self) -> list[int]:
+        """The rows at which reading can begin: the first of each row group, or of all."""
+        starts = [0]
+        if all(reader.can_seek for reader in self._readers):
+            starts += accumulate(rows for rows, _ in self._group_sizes())
+        return starts
 
     def _cut(self, first_part: int, size: int) -> Iterator[pa.RecordBatch]:
         """The batches from a part on, cut where parts end."""
@@ -221,6 +246,25 @@ class Prompts:
             *(spec.id_column, spec.seed_column),
         )
         columns = list(dict.fromkeys(column for column in roles if column))
+        if spec.image_column and most > PROBED_ROWS:
+            most = self._fitting(most, columns)
+            wanted = sample_rows(self.num_rows, most, spec.seed)
+        return self._as_part(0, 0, self._picked(wanted, columns), wanted)
+
+    def _fitting(self, most: int, columns: list[str]) -> int:
+        """Rows of a sample whose pictures fit this process; it follows from the input alone."""
+        probed = self._picked(sample_rows(self.num_rows, PROBED_ROWS, self.spec.seed), columns)
+        fitting = max(PROBED_ROWS, int(MAX_SAMPLE_BYTES * PROBED_ROWS // probed.nbytes))
+        if fitting < most:
+            log.warning(
+                "calibration: a sample of %d rows, not %d: with its pictures, of %.2g MB each, it "
+                "lies in the driver's memory",
+                fitting, most, probed.nbytes / PROBED_ROWS / 1e6,
+            )  # fmt: skip
+        return min(most, fitting)
+
+    def _picked(self, wanted: Sequence[int], columns: list[str]) -> pa.Table:
+        """These rows, which are ascending, of these columns."""
         picked, first = [], 0
         for reader, size in zip(self._readers, self._rows_in_files, strict=True):
             begin, end = bisect_left(wanted, first), bisect_left(wanted, first + size)
@@ -229,7 +273,7 @@ class Prompts:
                 reader.check_unchanged()
                 picked += [self._plain(batch, columns) for batch in table.to_batches()]
             first += size
-        return self._as_part(0, 0, pa.Table.from_batches(picked), wanted)
+        return pa.Table.from_batches(picked)
 
     def check_ids(self) -> None:
         """Refuse an id that two rows have. Reads the id column through. Raises InputError."""

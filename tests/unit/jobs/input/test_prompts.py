@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from actors.errors import InputError
 from actors.seeds import MAX_SEED, row_seed
+from jobs.input.parquet import ParquetFile
 from jobs.input.prompts import Prompts
 from jobs.spec.job_spec import make_spec
 from jobs.spec.sample import sample_rows
@@ -139,6 +140,45 @@ def test_a_sample_has_a_row_of_each_stretch_and_keeps_its_seeds(tmp_path: Path) 
     (whole,) = prompts.parts()
     assert sample.seeds == [whole.seeds[row] for row in rows]
     assert read(tmp_path).sample(5000).prompts == whole.prompts
+
+
+@pytest.mark.parametrize(("group_rows", "times"), [(400_000, 1), (10_000, 3)])
+def test_a_huge_row_group_is_read_once_for_all_its_holes(
+    group_rows: int, times: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading anew would read it from its start each time; where groups are small it skips them."""
+    table = pa.table({"prompt": pa.array(range(400_000)).cast(pa.string())})
+    pq.write_table(table, tmp_path / "p.parquet", row_group_size=group_rows)
+    begun: list[int] = []
+    batches = ParquetFile.batches
+
+    def watched(self: ParquetFile, skip: int = 0, columns: Any = None) -> Any:
+        begun.append(skip)
+        return batches(self, skip, columns)
+
+    monkeypatch.setattr(ParquetFile, "batches", watched)
+    prompts = read(tmp_path / "p.parquet", rows_per_part=1000)
+    found = [part.prompts[0] for part in prompts.parts(only=[3, 150, 330])]
+    assert found == ["3000", "150000", "330000"]
+    assert begun == [3000, 150_000, 330_000][:times]
+
+
+def test_a_sample_of_pictures_is_as_large_as_fits_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """8,192 embedded pictures of 1 MB would be 8 GB in the driver."""
+    monkeypatch.setattr("jobs.input.prompts.MAX_SAMPLE_BYTES", 200 * 10_000)
+    table = pa.table({"prompt": ["a"] * 2000, "picture": [bytes(10_000)] * 2000})
+    pq.write_table(table, tmp_path / "p.parquet", row_group_size=100)
+    fields = {"task": "edit", "image_column": "picture", "edit": {"strength": 0.5}}
+    prompts = read(tmp_path / "p.parquet", **fields)
+    sample = prompts.sample(1000)
+    assert 190 <= len(sample.prompts) <= 200
+    assert f"a sample of {len(sample.prompts)} rows, not 1000" in caplog.text
+    assert sample.seeds == read(tmp_path / "p.parquet", **fields).sample(1000).seeds
+    assert len(prompts.sample(150).prompts) == 150
+    # Without pictures of its own a job's sample is as large as it was asked for.
+    assert len(read(tmp_path / "p.parquet").sample(1000).prompts) == 1000
 
 
 def test_ten_million_rows_are_read_in_constant_memory(tmp_path: Path) -> None:
