@@ -31,6 +31,22 @@ class Source(Settings):
     licence: str
 
 
+class Repository(Settings):
+    """The sizes of what a repository of the hub holds.
+
+    denoiser, text, vae, controlnet: parameters, in billions. bytes: of each in the files that are
+    fetched. gb: of a file that is no network. gated: whether the hub asks for consent first.
+    """
+
+    denoiser: float = 0.0
+    text: float = 0.0
+    vae: float = 0.0
+    controlnet: float = 0.0
+    bytes: int = 2
+    gb: float = 0.0
+    gated: bool = False
+
+
 class Published(Settings):
     """Published scores of a student's pictures: percentile -> score, of ImageReward-v1.0.
 
@@ -38,7 +54,7 @@ class Published(Settings):
     """
 
     steps: int
-    guidance: float
+    guidance: float | None = None
     prompts: str
     percentiles: dict[int, float]
 
@@ -50,7 +66,8 @@ OPTIONS = ("compile", "channels_last", "vae_slicing", "vae_tiling", "offload")
 class Preset(Settings):
     """A trio of models, how the teacher improves by default, and notes for people.
 
-    `instructed`: whether the prompts are instructions. `reasons`: why a setting has its value.
+    `unverified`: what its publishers' pages do not say. `instructed`: whether the prompts are
+    instructions. `reasons`: why a setting has its value.
     `left_off`: option -> why it is off, where it is. `tested`: how this trio was tested here.
     """
 
@@ -65,6 +82,7 @@ class Preset(Settings):
     reasons: dict[str, str] = Field(default_factory=dict)
     left_off: dict[str, str] = Field(default_factory=dict)
     published: Published | None = None
+    unverified: tuple[str, ...] = ()
     tested: str
 
     @model_validator(mode="after")
@@ -141,8 +159,18 @@ def _timed_zero() -> Preset:
 
 _FILE = yaml.safe_load(Path(__file__).with_name("presets.yaml").read_text(encoding="utf-8"))
 
-WEIGHTS_GB: dict[str, float] = _FILE["weights_gb"]
-"""By the path of a student or a teacher of a preset: GB of what an actor holds of it."""
+REPOSITORIES: dict[str, Repository] = {
+    name: Repository.model_validate(fields) for name, fields in _FILE["sizes"].items()
+}
+"""By hub id: every repository that a preset names."""
+
+WEIGHTS_GB: dict[str, float] = {
+    name: round(2 * (sizes.denoiser + sizes.text + sizes.vae), 1)
+    for name, sizes in REPOSITORIES.items()
+    if sizes.text
+}
+"""By the path of a student or a teacher of a preset: GB of what an actor holds of it, with two
+bytes a parameter. Manifests for Kubernetes ask for memory by them."""
 
 
 def _of_real_models() -> dict[str, Preset]:

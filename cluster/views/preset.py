@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from actors.models.presets import OPTIONS, Preset
+from actors.models.preset_sizes import download_gb, memory_gib, parameters
+from actors.models.presets import OPTIONS, REPOSITORIES, Preset
 from actors.settings import DiffusionSettings
 
 
@@ -13,9 +14,17 @@ def describe(preset: Preset) -> Iterator[str]:
     """Yield the lines that a person reads before choosing a preset."""
     yield preset.about
     for source in preset.sources:
-        yield f"{source.what}: {source.at} ({source.licence})"
+        gated = ", gated: the hub asks for consent first" if _is_gated(source.at) else ""
+        yield f"{source.what}: {source.at} ({source.licence}{gated})"
     for role, settings in (("student", preset.student), ("teacher", preset.teacher)):
         yield f"{role}: {_drawing(settings)}"
+        if settings.path in REPOSITORIES:
+            yield (
+                f"{role}: {parameters(settings):.1f} billion parameters, about "
+                f"{memory_gib(settings):.0f} GiB of GPU memory for a batch of {settings.batch_size}"
+            )
+    if preset.sources:
+        yield f"download: {download_gb(preset):.1f} GB, with the oracle's"
     how = preset.rollback or {}
     back = ", ".join(f"{name} {level:g}" for name, level in how.items())
     yield f"by default the teacher {preset.strategy}s" + (f", back to {back}" if back else "")
@@ -25,10 +34,17 @@ def describe(preset: Preset) -> Iterator[str]:
         scores = preset.published
         shown = ", ".join(f"{k} %: {score:.2f}" for k, score in scores.percentiles.items())
         yield (
-            f"published ImageReward percentiles of the student ({scores.steps} steps, guidance "
-            f"{scores.guidance:g}, prompts: {scores.prompts}): {shown}"
+            f"published ImageReward percentiles of the student ({scores.steps} steps, guidance: "
+            f"{'unstated' if scores.guidance is None else format(scores.guidance, 'g')}, prompts: "
+            f"{scores.prompts}): {shown}"
         )
+    for what in preset.unverified:
+        yield f"could not be verified: {what}"
     yield f"tested: {preset.tested}"
+
+
+def _is_gated(place: str) -> bool:
+    return place in REPOSITORIES and REPOSITORIES[place].gated
 
 
 def _drawing(settings: DiffusionSettings) -> str:
@@ -38,8 +54,8 @@ def _drawing(settings: DiffusionSettings) -> str:
         parts.append(f"image guidance {settings.image_guidance_scale:g}")
     if settings.prompt_tokens:
         parts.append(f"{settings.prompt_tokens} tokens of the prompt")
-    if settings.lora:
-        parts.append(f"LoRA {settings.lora.path}")
+    if settings.all_loras:
+        parts += [f"LoRA {lora.path}" for lora in settings.all_loras]
     if settings.denoiser:
         parts.append(f"network {settings.denoiser.path}")
     if settings.controlnet:

@@ -17,7 +17,8 @@ import diffusers
 
 from actors.models.families import FAMILIES, Family, Shape, family_of
 from actors.models.noise_levels import nearest_start, training_levels
-from actors.models.presets import CATALOGUE
+from actors.models.preset_sizes import download_gb, is_gated, memory_gib, parameters
+from actors.models.presets import CATALOGUE, Preset
 from actors.models.schedulers import CLASSES
 from actors.rollback import strength_for
 from actors.settings import DiffusionSettings
@@ -155,14 +156,28 @@ def _reached(kind: str, config: dict[str, Any], family: Family) -> Iterable[floa
 
 def presets() -> Iterable[str]:
     """A row for each preset."""
-    yield "| preset | what | student | teacher | by default |"
-    yield "|---|---|---|---|---|"
+    yield (
+        "| preset | what | student | teacher | by default | parameters, billions | download | "
+        "GPU memory | licences |"
+    )
+    yield "|---|---|---|---|---|---|---|---|---|"
     for name, preset in CATALOGUE.items():
         way = preset.strategy
         if preset.rollback:
             way += "".join(f", {kind} {level:g}" for kind, level in preset.rollback.items())
         sizes = f"{_sizes(preset.student)} | {_sizes(preset.teacher)}"
-        yield f"| `{name}` | {preset.about} | {sizes} | {way} |"
+        yield f"| `{name}` | {preset.about} | {sizes} | {way} | {_resources(preset)} |"
+
+
+def _resources(preset: Preset) -> str:
+    if not preset.sources:
+        return "— | — | — | —"
+    models = (preset.student, preset.teacher)
+    counts = " and ".join(f"{parameters(model):.1f}" for model in models)
+    memory = " and ".join(f"{memory_gib(model):.0f}" for model in models)
+    licences = "; ".join(dict.fromkeys(source.licence for source in preset.sources))
+    gated = "; gated" if is_gated(preset) else ""
+    return f"{counts} | {download_gb(preset):.0f} GB | {memory} GiB | {licences}{gated}"
 
 
 def _sizes(settings: DiffusionSettings) -> str:

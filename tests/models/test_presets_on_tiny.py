@@ -43,7 +43,8 @@ TINY = {
     "Efficient-Large-Model/Sana_": "sana",
     "Tongyi-MAI/Z-Image": "z-image",
     "Qwen/Qwen-Image/": "qwen-image",
-    "Qwen/Qwen-Image-Edit/": "qwen-image-edit",
+    "Qwen/Qwen-Image-2512/": "qwen-image",
+    "Qwen/Qwen-Image-Edit-2511/": "qwen-image-edit-plus",
     "timbrooks/": "instruct-pix2pix",
 }
 """By how a preset's path begins: which tiny pipeline is of its classes."""

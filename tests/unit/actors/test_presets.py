@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import diffusers
 import pytest
 import yaml
+from accelerate import init_empty_weights
 
 from actors.models import presets
-from actors.models.presets import CATALOGUE, OPTIONS, PRESETS, Preset
+from actors.models.preset_sizes import download_gb, is_gated, memory_gib
+from actors.models.presets import CATALOGUE, OPTIONS, PRESETS, REPOSITORIES, Preset
 from cluster.views.preset import describe
 from jobs.spec.job_spec import make_spec
 
@@ -23,7 +26,8 @@ def test_a_preset_says_where_from_and_under_which_licence(name: str) -> None:
     preset = CATALOGUE[name]
     places = {source.at for source in preset.sources}
     for settings in (preset.student, preset.teacher):
-        parts = [settings, settings.lora, settings.denoiser, settings.controlnet]
+        parts = [settings, settings.denoiser, settings.vae, settings.controlnet]
+        parts += settings.all_loras
         assert {part.path for part in parts if part} <= places
         assert settings.width
         assert settings.height
@@ -68,10 +72,8 @@ def test_published_percentiles_rise_and_belong_to_their_settings() -> None:
     for preset in found:
         scores = preset.published
         assert scores is not None
-        assert (scores.steps, scores.guidance) == (
-            preset.student.steps,
-            preset.student.guidance_scale,
-        )
+        assert scores.steps == preset.student.steps
+        assert scores.guidance in (None, preset.student.guidance_scale)
         assert list(scores.percentiles) == [10, 20, 30, 40, 50, 60, 70, 80, 90]
         values = list(scores.percentiles.values())
         assert values == sorted(values)
@@ -105,3 +107,61 @@ def test_a_preset_that_refines_says_how_far_back() -> None:
     fields = CATALOGUE["shapes"].model_dump()
     with pytest.raises(ValueError, match="how far back"):
         Preset.model_validate({**fields, "rollback": None})
+
+
+# ---- sizes
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_a_preset_says_how_large_it_is(name: str) -> None:
+    preset = CATALOGUE[name]
+    assert {source.at for source in preset.sources} <= REPOSITORIES.keys()
+    shown = "\n".join(describe(preset))
+    assert "billion parameters, about " in shown
+    assert "GiB of GPU memory for a batch of" in shown
+    assert f"download: {download_gb(preset):.1f} GB" in shown
+    assert ("gated: the hub asks for consent" in shown) == is_gated(preset)
+    assert all(f"could not be verified: {what}" in shown for what in preset.unverified)
+
+
+def test_a_file_that_two_models_share_is_fetched_once() -> None:
+    """LCM-LoRA and its teacher are one pipeline; of LCM-SDXL the UNet comes beside it."""
+    oracle, lora = 1.8, 0.1
+    assert download_gb(CATALOGUE["lcm-sd15"]) == pytest.approx(2.1 + lora + oracle, abs=0.1)
+    sdxl = 2 * (2.567 + 0.818 + 0.084)
+    assert download_gb(CATALOGUE["lcm-sdxl"]) == pytest.approx(sdxl + 2 * 2.567 + oracle)
+
+
+@pytest.mark.parametrize(
+    ("file", "model", "preset", "batch"),
+    [
+        ("1-sdxl-and-bits", "sdxl", "lcm-lora-sdxl", 4),
+        ("1-sdxl-and-bits", "sdxl", "lcm-lora-sdxl", 8),
+        ("2-sd15", "sd15", "lcm-sd15", 8),
+    ],
+)
+def test_the_arithmetic_of_memory_is_what_a_gpu_showed(
+    file: str, model: str, preset: str, batch: int
+) -> None:
+    """Of plain diffusers' teacher alone on the GPU; ours had the student's weights there too."""
+    results = ROOT / f"benchmarks/results/gpu/nvidia-h200/{file}.json"
+    (line,) = [
+        line
+        for line in json.loads(results.read_text())["lines"]
+        if line.get("what") == "teacher, plain diffusers"
+        and (line["model"], line["batch"]) == (model, batch)
+    ]
+    settings = CATALOGUE[preset].teacher.model_copy(update={"batch_size": batch})
+    assert memory_gib(settings) == pytest.approx(line["peak_gib"], rel=0.05)
+
+
+def test_sizes_are_those_of_the_classes() -> None:
+    """Of networks whose published configuration is their class's default."""
+    with init_empty_weights():
+        for kind, name in (
+            (diffusers.FluxTransformer2DModel, "black-forest-labs/FLUX.1-schnell"),
+            (diffusers.QwenImageTransformer2DModel, "Qwen/Qwen-Image"),
+            (diffusers.ZImageTransformer2DModel, "Tongyi-MAI/Z-Image"),
+        ):
+            count = sum(weight.numel() for weight in kind().parameters())
+            assert count / 1e9 == pytest.approx(REPOSITORIES[name].denoiser, abs=0.001)
