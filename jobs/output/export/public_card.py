@@ -54,7 +54,8 @@ def public_card(
     folder: OutputFolder, records: Mapping[int, Mapping[str, Any]], licence: str | None = None
 ) -> PublicCard:
     """The card of a complete dataset. licence: the hub's name of one; by default the strictest."""
-    job, spec = folder.require_job(), folder.read_spec()
+    job = folder.require_job()
+    spec = JobSpec.model_validate(job["spec"])
     licences = licences_of(job["spec"]["models"])
     proposed = strictest(licences)
     chosen = licence or proposed.hub_name

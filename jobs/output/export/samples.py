@@ -15,17 +15,21 @@ from actors.errors import OutputError
 from jobs.output.folder import OutputFolder
 from jobs.output.part_file import open_part
 
+IMAGE = "image"
+
 BATCH_ROWS = 100
 """Read at once: a row group, at most 100 MB."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A row. `key`: its number in the dataset, of twelve digits. `files`: by column, the bytes of
-    its pictures and the ending of their names. `values`: its other columns, as JSON has them."""
+    """A row. `key`: its number in the dataset, of twelve digits. `picture`: the bytes of its
+    picture, None where it failed, and `ending` that of its name. `values`: every column that holds
+    no files, as JSON has them."""
 
     key: str
-    files: dict[str, tuple[bytes, str]]
+    picture: bytes | None
+    ending: str
     values: dict[str, Any]
 
 
@@ -54,23 +58,16 @@ def open_checked(folder: OutputFolder, record: dict[str, Any]) -> Any:
 
 def samples_of(parquet: pq.ParquetFile, first_row: int) -> Iterator[Sample]:
     """The rows of a part, a row group in memory at a time."""
-    files = pictures_of(parquet.schema_arrow)
+    others = set(pictures_of(parquet.schema_arrow)) - {IMAGE}
+    columns = [name for name in parquet.schema_arrow.names if name not in others]
     number = first_row
-    for batch in parquet.iter_batches(BATCH_ROWS):
+    for batch in parquet.iter_batches(BATCH_ROWS, columns=columns):
         for row in batch.to_pylist():
-            found = {name: _file(row.pop(name)) for name in files}
+            image = row.pop(IMAGE) or {"bytes": None, "path": ""}
+            ending = PurePosixPath(image["path"]).suffix.lstrip(".")
             values = {name: as_json(value) for name, value in row.items()}
-            present = {name: file for name, file in found.items() if file is not None}
-            yield Sample(f"{number:012d}", present, values)
+            yield Sample(f"{number:012d}", image["bytes"], ending, values)
             number += 1
-
-
-def _file(value: Any) -> tuple[bytes, str] | None:
-    content, path = (value["bytes"], value["path"]) if isinstance(value, dict) else (value, None)
-    if content is None:
-        return None
-    ending = PurePosixPath(path or "").suffix.lstrip(".").lower()
-    return content, ending if ending.isalnum() else "bin"
 
 
 def as_json(value: Any) -> Any:

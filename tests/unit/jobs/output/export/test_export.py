@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from datasets import load_dataset
 
 from actors.errors import OutputError
 from jobs.output.dataset import Output, open_output
@@ -51,11 +52,22 @@ def test_every_picture_and_every_value_is_in_the_tars(output: Output, tmp_path: 
             assert not any(name.startswith(key) for name in files)
             continue
         assert files.pop(f"{key}.png") == row["image"]["bytes"]
-        if row["student_image"]:
-            assert files.pop(f"{key}.student_image.png") == row["student_image"]["bytes"]
         values = {name: value for name, value in row.items() if not name.endswith("image")}
         assert json.loads(files.pop(f"{key}.json")) == values
     assert files == {}
+
+
+def test_the_tars_are_a_webdataset_to_datasets(output: Output, tmp_path: Path) -> None:
+    list(output.export("webdataset", tmp_path / "web", shard_bytes=1))
+    data = load_dataset(
+        "webdataset",
+        data_files=str(tmp_path / "web/*.tar"),
+        split="train",
+        cache_dir=str(tmp_path / "cache"),
+    )
+    assert [row["__key__"] for row in data] == [f"{n:012d}" for n in range(10) if n != 5]
+    assert data[0]["png"].size == (8, 8)
+    assert data[0]["json"]["prompt"] == "picture 0"
 
 
 def test_an_export_twice_has_the_same_bytes_and_makes_nothing_the_second_time(

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from datasets import load_dataset
 from huggingface_hub import DatasetCard
 
 from actors.errors import OutputError, SpecError, StorageError
@@ -17,6 +18,10 @@ from actors.models.presets import CATALOGUE
 from jobs.output.dataset import Output, open_output
 from jobs.output.export.hub_repository import HubRepository
 from jobs.output.export.licences import UNKNOWN, ModelLicence, licences_of, public_name, strictest
+from jobs.output.export.publish import prepare
+from jobs.output.folder import OutputFolder
+from jobs.storage.local import LocalStorage
+from jobs.storage.object_store import ObjectStorage
 from tests.stand_in_hub import StandInHub, stand_in_hub
 from tests.unit.jobs.local import local_job, run, write_prompts
 
@@ -56,6 +61,19 @@ def test_a_dataset_on_the_hub_has_its_parts_and_its_card(output: Output, hub: St
     assert hub.commits[-1] == "The card"
     assert output.publication().send_to(PLACE) == 0
     assert hub.num_uploads == 3
+
+
+def test_a_dataset_in_an_object_store_is_published_from_there(
+    output: Output, hub: StandInHub, tmp_path: Path
+) -> None:
+    store = ObjectStorage("memory://to-be-published")
+    for entry in LocalStorage(output.url).entries():
+        store.put(entry.path, Path(output.url, entry.path).read_bytes())
+    publication = prepare(OutputFolder(store))
+    assert publication.card.text == output.publication().card.text
+    assert publication.send_to(PLACE) == 3
+    assert set(hashes(output)) < set(hub.repositories[NAME])
+    assert publication.send_to(str(tmp_path / "public")) == 3
 
 
 def test_a_publication_that_was_cut_short_goes_on(
@@ -143,11 +161,8 @@ def test_the_card_says_what_the_hub_asks_and_no_path(output: Output, tmp_path: P
 
 
 def test_a_folder_that_was_published_is_read_by_datasets(output: Output, tmp_path: Path) -> None:
-    datasets = pytest.importorskip("datasets")
     output.publication().send_to(str(tmp_path / "public"))
-    data = datasets.load_dataset(
-        str(tmp_path / "public"), split="train", cache_dir=str(tmp_path / "cache")
-    )
+    data = load_dataset(str(tmp_path / "public"), split="train", cache_dir=str(tmp_path / "cache"))
     assert data.num_rows == 10
     assert data[0]["image"].size == (8, 8)
 
