@@ -3,8 +3,8 @@
     000000000070.png       column `image`
     000000000070.json      every column that holds no files
 
-Every row has these two and no other, because readers want all samples alike. Names, order and heads of the tar depend on the rows alone, so a shard that is written twice has the
-same bytes.
+Every row has these two and no other, because readers want all samples alike. Names, order and heads
+of the tar depend on the rows alone, so a shard that is written twice has the same bytes.
 """
 
 from __future__ import annotations
