@@ -51,8 +51,10 @@ class Measurements:
         owner.seconds[name] += facts.seconds
         owner.calls[name] += 1
         if size := task.micro_batch_size:
+            # Rows in slots of their own have empty slots between them, which are computed too.
+            filled = facts.rows if task.slots is None else task.slots[-1] + 1
             # A student counts rows, of which each is drawn `draws` times; an oracle pictures.
-            pictures = facts.rows * (self._draws if stage is Stage.DRAW else 1)
+            pictures = filled * (self._draws if stage is Stage.DRAW else 1)
             owner.padded_rows[name] += ceil(pictures / size) * size
         if facts.device:
             self._note_device(name, facts.device)
