@@ -21,6 +21,7 @@ from jobs.output.job_file import (
 )
 from jobs.resolution import Job
 from jobs.spec.byte_fields import byte_fields, threads_of
+from jobs.storage.urls import is_url
 
 log = logging.getLogger("bottega.job")
 
@@ -44,7 +45,8 @@ def identity_of(job: Job) -> dict[str, Any]:
 def _written_spec(job: Job) -> dict[str, Any]:
     """The whole spec, with the input's absolute path: a retry may run in another folder."""
     spec = job.spec.model_dump(mode="json")
-    spec["input"] = str(Path(job.spec.input).expanduser().absolute())
+    if not is_url(job.spec.input):
+        spec["input"] = str(Path(job.spec.input).expanduser().absolute())
     return dict(redacted(spec))
 
 

@@ -19,7 +19,7 @@ from jobs.spec.job_spec import JobSpec, check_whole_gpus
 from jobs.spec.part_size import check_part_size
 from jobs.spec.sample import sample_size
 from jobs.spec.task import conditioning_of
-from jobs.storage.urls import is_url
+from jobs.storage.urls import HUB, checked, is_url
 
 log = logging.getLogger("bottega.job")
 
@@ -110,8 +110,18 @@ def _with_part_rows(spec: JobSpec, output: OutputFolder) -> JobSpec:
 
 
 def _resolved(output: str) -> str:
-    """The output's URL, or its path without links: the folder that a link names may change."""
-    return output if is_url(output) else str(Path(output).expanduser().resolve())
+    """The output's URL, or its path without links: the folder that a link names may change.
+
+    Raises SpecError for a URL that is no output.
+    """
+    if not is_url(output):
+        return str(Path(output).expanduser().resolve())
+    if checked(output).startswith(f"{HUB}://datasets/"):
+        raise SpecError(
+            f"output {output!r} is a repository of the hub, which takes finished datasets only. "
+            "Write to a folder or to a bucket (hf://buckets/ORG/NAME), and publish what came out."
+        )
+    return checked(output)
 
 
 def _check_budget(job: Job) -> None:

@@ -101,7 +101,7 @@ def _input(pattern: str, image_column: str | None, into: Path, sees: Sees) -> st
     path = Path(pattern).expanduser().absolute()
     if sees(path):
         return str(path)
-    files = [file.absolute() for file in find_files(pattern)]
+    files = [Path(str(file)) for file in find_files(pattern)]
     size = sum(file.stat().st_size for file in files)
     most = f"At most {MOST_BYTES / 1e6:.0f} MB travel with the job"
     where = "where every node sees them (an object store, or a folder that --shared names)"

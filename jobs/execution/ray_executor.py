@@ -86,10 +86,8 @@ class RayExecutor:
         self._encode: Any = ray.remote(encode).options(
             num_returns=2, scheduling_strategy="SPREAD", **options
         )
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        # The output folder is a path of the driver's machine.
         self._write: Any = ray.remote(commit_part).options(
-            scheduling_strategy=here, memory=_memory_of_a_commit(), **options
+            scheduling_strategy=_where_to_write(job), memory=_memory_of_a_commit(), **options
         )
         self._waiting: dict[ObjectRef[Any], _Submitted] = {}
         """By task reference, which is a call's last one."""
@@ -265,6 +263,13 @@ def dead_processes_of_ray() -> list[str]:
     if node is None:
         return []
     return [name for name, _ in node.dead_processes() if name in ("raylet", "gcs_server")]
+
+
+def _where_to_write(job: Job) -> Any:
+    """Any node writes to an object store; a folder may be one of the driver's machine alone."""
+    if job.spec.output_shared or not job.output.storage.is_local:
+        return "SPREAD"
+    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
 
 
 def _memory_of_a_commit() -> float:

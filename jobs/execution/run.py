@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -16,8 +16,9 @@ from actors.errors import OutputFailedError
 from jobs.execution.calibration import NOTHING_TO_CALIBRATE, calibrate
 from jobs.execution.decision_log import EVENT_KINDS, DecisionLog
 from jobs.execution.dispatcher import Dispatcher
-from jobs.execution.observers import Observer
+from jobs.execution.observers import Observer, PartCommitted
 from jobs.execution.progress import Progress
+from jobs.execution.record_packer import RecordPacker
 from jobs.execution.runner import Runner, finished_parts
 from jobs.execution.status_reporter import STATUS_KINDS, Attempt, StatusReporter, reporting
 from jobs.identity import claim, continues, is_outdated, write_job
@@ -69,6 +70,7 @@ def run_job(
         # An input without rows had nothing to calibrate on.
         known = before if before and before["rows"] else None
         runner = Runner(job, decisions=decisions)
+        packer = RecordPacker(job.output, runner.there)
         if runner.todo:
             job.output.unfinish()
         if known and is_outdated(known, job):
@@ -76,7 +78,7 @@ def run_job(
                 log.info("the input grew from %d to %d rows", known["rows"], job.prompts.num_rows)
             write_job(job, known["calibration"], replace=True)
         if runner.todo:
-            with _observed(status, make_dispatcher(), observers, decisions) as dispatcher:
+            with _observed(status, packer, make_dispatcher(), observers, decisions) as dispatcher:
                 if known is None:
                     calibration = calibrate(job, dispatcher, decisions).as_json()
                     patiently(
@@ -89,7 +91,7 @@ def run_job(
                 progress, there = _run_until_whole(job, runner, dispatcher, decisions)
         else:
             log.info("nothing to do: all %d parts are there", job.prompts.num_parts)
-            progress, there = runner.progress(), finished_parts(job)
+            progress, there = runner.progress(), _parts_there(job)
         status(progress)
         runner.check_failures()
         _finish(job, there)
@@ -110,11 +112,12 @@ def retry_job(
     decisions = DecisionLog()
     with _driving(job, "retry", attempt) as status, decisions.written_on_error(job.output):
         runner = Runner(job, retry=True, decisions=decisions)
+        packer = RecordPacker(job.output, runner.there)
         if runner.todo:
             job.output.unfinish()
-            with _observed(status, make_dispatcher(), observers, decisions) as dispatcher:
+            with _observed(status, packer, make_dispatcher(), observers, decisions) as dispatcher:
                 runner.run(dispatcher, job.rules(_threshold(job)))
-        there = finished_parts(job)
+        there = _parts_there(job)
         gone = runner.there - there.keys()
         if gone:
             raise OutputFailedError(
@@ -139,7 +142,7 @@ def _run_until_whole(
     """
     rules = job.rules(_threshold(job))
     runner.run(dispatcher, rules)
-    progress, there = runner.progress(), finished_parts(job)
+    progress, there = runner.progress(), _parts_there(job)
     for _ in range(MOST_ROUNDS):
         if len(there) == job.prompts.num_parts:
             break
@@ -148,8 +151,14 @@ def _run_until_whole(
             log.warning("%s disappeared and is made again", _these(again.todo))
             again.run(dispatcher, rules)
             progress = replace(again.progress(), resumed_rows=progress.resumed_rows)
-        there = finished_parts(job)
+        there = _parts_there(job)
     return progress, there
+
+
+def _parts_there(job: Job) -> Records:
+    """The records that are there; an output that is away for a while is waited for."""
+    patience = patience_in_all(job.spec.stall_timeout_seconds)
+    return patiently(partial(finished_parts, job), patience)
 
 
 def _these(parts: Collection[int]) -> str:
@@ -160,6 +169,7 @@ def _these(parts: Collection[int]) -> str:
 
 def _observed(
     status: StatusReporter,
+    packer: RecordPacker,
     dispatcher: Dispatcher,
     observers: Sequence[Observer],
     decisions: DecisionLog,
@@ -168,6 +178,7 @@ def _observed(
     decisions.now = dispatcher.executor.now
     dispatcher.observers.add(decisions, only=EVENT_KINDS)
     dispatcher.observers.add(status, only=STATUS_KINDS)
+    dispatcher.observers.add(packer, only=(PartCommitted,))
     dispatcher.observers.add(*observers)
     return dispatcher
 
@@ -191,6 +202,10 @@ def _finish(job: Job, there: Records) -> None:
         ),
         patience_in_all(job.spec.stall_timeout_seconds),
     )
+    try:
+        job.output.pack_records(there)
+    except OutputFailedError as error:
+        log.info("the records are not packed, which costs the next start time only: %s", error)
 
 
 @contextmanager
@@ -203,7 +218,11 @@ def _driving(job: Job, work: Work, attempt: Attempt) -> Iterator[StatusReporter]
                 "but the work is done twice: stop one of them.", job.output.url, other,
             )  # fmt: skip
         job.output.sweep(beating.now)
-        yield status
+        try:
+            yield status
+        finally:
+            with suppress(OutputFailedError):  # the runner raises for an output that fails
+                job.output.flush_timeline()
 
 
 def _threshold(job: Job) -> float:

@@ -11,11 +11,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from hashlib import blake2b
-from pathlib import Path
 
 import pyarrow as pa
 
-from actors.errors import InputError
+from actors.errors import InputError, StorageError
+from jobs.input.source import Source
 
 BATCH_ROWS = 1024
 """Chosen: a part of the default size is one batch; at 4 KiB a prompt it takes 4 MiB."""
@@ -31,9 +31,8 @@ END_BYTES = 2**20
 class InputFile(ABC):
     """One file of the input, as it was when this object was made."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Source) -> None:
         self.file = file
-        self._stamp = _stamp(file)
 
     @property
     @abstractmethod
@@ -74,8 +73,8 @@ class InputFile(ABC):
         of a large file that keeps its size.
         """
         digest = blake2b(digest_size=8)
-        with self.refusing(), self.file.open("rb") as content:
-            size = self.file.stat().st_size
+        with self.refusing(), self.file.open() as content:
+            size = self.file.size
             if size <= WHOLLY_HASHED_BYTES:
                 digest.update(content.read())
             else:
@@ -87,7 +86,11 @@ class InputFile(ABC):
 
     def check_unchanged(self) -> None:
         """Raises InputError if the file is no longer the one that was opened."""
-        if _stamp(self.file) != self._stamp:
+        try:
+            is_unchanged = self.file.is_unchanged()
+        except StorageError as error:
+            raise InputError(f"input {error.where} {error.what}.") from error
+        if not is_unchanged:
             raise InputError(
                 f"{self.file} changed while it was read: its size or modification time is another "
                 "than when the job began. Put it back as it was and run the same command again, "
@@ -102,6 +105,8 @@ class InputFile(ABC):
         """
         try:
             yield
+        except StorageError as error:
+            raise InputError(f"input {error.where} {error.what}.") from error
         except (pa.ArrowException, OSError) as error:
             self.check_unchanged()
             reason = str(error).splitlines()[0].rstrip(".")
@@ -122,12 +127,3 @@ def rows_among(
         if here := [row - first for row in rows[begin:end]]:
             yield batch.take(pa.array(here))
         first += batch.num_rows
-
-
-def _stamp(file: Path) -> tuple[int, int] | None:
-    """Size and modification time (ns); None for a file that is not there."""
-    try:
-        found = file.stat()
-    except OSError:
-        return None
-    return found.st_size, found.st_mtime_ns

@@ -9,7 +9,6 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,6 +16,7 @@ import pyarrow.parquet as pq
 from actors.errors import InputError
 from jobs.input.base import BATCH_BYTES, BATCH_ROWS, InputFile, rows_among
 from jobs.input.schema import cast_to, plain_schema
+from jobs.input.source import Source
 
 MAX_UNPACKED_BYTES = 2 * 2**30
 """The most that a row group may unpack to. Writers' defaults stay below a tenth of it."""
@@ -30,7 +30,7 @@ Seen: 33 kB of one letter unpack to 1 GiB, 30,000 times as much.
 class ParquetFile(InputFile):
     """A Parquet file. Opening it reads the footer alone."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Source) -> None:
         super().__init__(file)
         with self.refusing():
             with self._open() as opened:
@@ -123,7 +123,8 @@ class ParquetFile(InputFile):
 
     def _open(self) -> pq.ParquetFile:
         return pq.ParquetFile(
-            self.file,
+            self.file.for_arrow(),
+            pre_buffer=self.file.local_path is None,
             page_checksum_verification=True,
             # UUID and JSON keep their types.
             arrow_extensions_enabled=True,
@@ -141,7 +142,7 @@ class ParquetFile(InputFile):
                     f"{self.file}: row group {number} unpacks to {size:,} bytes, and "
                     f"{MAX_UNPACKED_BYTES:,} is the most. Write it with smaller row groups."
                 )
-        packed = self.file.stat().st_size
+        packed = self.file.size
         if sum(sizes) > max(FREELY_UNPACKED_BYTES, MAX_UNPACKING * packed):
             raise InputError(
                 f"{self.file} has {packed:,} bytes and unpacks to {sum(sizes):,}: more than "

@@ -290,7 +290,7 @@ class Prompts:
         return [
             {
                 "name": reader.file.name,
-                "bytes": reader.file.stat().st_size,
+                "bytes": reader.file.size,
                 "content": reader.content_hash,
             }
             for reader in self._readers

@@ -13,7 +13,6 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property, partial
 from itertools import islice
-from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import pyarrow as pa
@@ -21,6 +20,7 @@ import pyarrow as pa
 from actors.errors import InputError
 from jobs.input.base import BATCH_ROWS, InputFile
 from jobs.input.json_columns import JsonColumns
+from jobs.input.source import Source
 
 MAX_LINE_CHARS = 16 * 2**20
 """Chosen: four of the longest cells; a binary file without line ends is refused before it fills
@@ -36,7 +36,7 @@ T = TypeVar("T")
 class TextFile(InputFile):
     """A prompt on each line; empty lines at the file's end are no prompts."""
 
-    def __init__(self, file: Path, column: str) -> None:
+    def __init__(self, file: Source, column: str) -> None:
         super().__init__(file)
         self._schema = pa.schema([(column, pa.string())])
 
@@ -101,7 +101,7 @@ class CsvFile(InputFile):
     def _table(self) -> Iterator[list[str]]:
         """The header, then the rows, each with as many cells; skips empty lines."""
         csv.field_size_limit(MAX_CELL_CHARS)  # of the whole process; Python's default is 128 KiB
-        is_tsv = self.file.suffix.lower() == ".tsv"
+        is_tsv = self.file.suffix == ".tsv"
         reader = csv.reader(
             _lines(self),
             delimiter="\t" if is_tsv else ",",
@@ -273,13 +273,13 @@ def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
 def _lines(source: InputFile) -> Iterator[str]:
     """The lines of a UTF-8 file with their ends, without a byte order mark."""
     file = source.file
-    with source.refusing(), file.open("rb") as raw:
+    with source.refusing(), file.open() as raw:
         head = raw.read(4)
     if head[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in head[:2]:
         raise InputError(f"{file} is UTF-16 or UTF-32, not UTF-8. Save it as UTF-8.")
     with (
         source.refusing(),
-        file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as text,
+        file.open_text() as text,
     ):
         for number, line in enumerate(iter(partial(text.readline, MAX_LINE_CHARS + 1), ""), 1):
             if not line.isascii():
@@ -292,7 +292,7 @@ def _lines(source: InputFile) -> Iterator[str]:
             yield line
 
 
-def _check_utf8(file: Path, number: int, line: str) -> None:
+def _check_utf8(file: Source, number: int, line: str) -> None:
     try:
         line.encode()
     except UnicodeEncodeError as error:

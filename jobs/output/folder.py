@@ -24,7 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from actors.errors import MissingError, OutputError, OutputFailedError, StorageError
+from actors.errors import MissingError, OutputError, StorageError
 from actors.redact import redact, redacted
 from jobs.output.failing import failing_in
 from jobs.output.job_file import FIRST_FORMAT_WITH_FOLDERS, FORMAT, format_of, parse_job
@@ -121,13 +121,16 @@ class OutputFolder:
         return None if content is None else parse_job(content, self.storage.name_of(JOB))
 
     def _read_job_file(self) -> bytes | None:
-        try:
-            with failing_in(self.storage):
+        with failing_in(self.storage):
+            try:
                 content = self.storage.get(JOB)
-        except OutputFailedError as error:
-            if isinstance(error.__cause__, MissingError):
+            except MissingError:
                 return None
-            raise
+            except StorageError as error:
+                if error.passing:
+                    raise
+                # No such bucket, wrong credentials: the user's to mend, and nothing to wait for.
+                raise OutputError(f"output {self.url!r} {error.what}.") from error
         self._format = format_of(content)
         return content
 

@@ -33,6 +33,7 @@ from jobs.spec.picture_formats import (
 )
 from jobs.spec.strict_yaml import read_mapping
 from jobs.spec.task import Control, Edit, JobTask, check_task
+from jobs.storage.urls import checked, is_url
 
 
 class Budget(Settings):
@@ -120,7 +121,16 @@ class JobSpec(Settings):
     seed_column: str | None = Field(
         default=None, description="A column of seeds; a null is derived from `seed` and the id."
     )
-    output: Annotated[str, Field(min_length=1)] = Field(description="The folder of the dataset.")
+    output: Annotated[str, Field(min_length=1)] = Field(
+        description="The place of the dataset: a folder, or a URL as s3://BUCKET/FOLDER, gs://, "
+        "az:// or hf://buckets/ORG/NAME (docs/storage.md)."
+    )
+    output_shared: bool = Field(
+        default=False,
+        description="Whether every node sees the output's folder under the same path, as on a "
+        "network's disk. Then parts are written from any node, and not from the driver's alone. An "
+        "object store is shared anyway.",
+    )
     models: ModelSettings = Field(
         description="A preset's name; or `preset:` and what differs from it; or student, oracle "
         "and teacher each spelled out."
@@ -247,11 +257,14 @@ class JobSpec(Settings):
 
     @field_validator("input", "output")
     @classmethod
-    def _a_path_of_this_machine(cls, value: str) -> str:
+    def _a_path_or_a_url(cls, value: str) -> str:
         if "\0" in value:
             raise ValueError("a path has no NUL character")
-        if "://" in value:
-            raise ValueError("a URL, where a path of this machine is meant. Mount or copy it")
+        if is_url(value):
+            try:
+                return checked(value)
+            except SpecError as error:
+                raise ValueError(str(error).rstrip(".")) from None
         return value
 
     @field_validator("name")
@@ -372,6 +385,7 @@ NOT_IN_THE_BYTES = frozenset(
         "name",
         "input",
         "output",
+        "output_shared",
         "pools",
         "max_attempts",
         "max_failed",

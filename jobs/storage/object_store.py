@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import islice
 from tempfile import TemporaryFile
 from typing import Any, BinaryIO
@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 from actors.errors import MissingError, StorageError
 from jobs.storage.credentials import connection_of
 from jobs.storage.error_sentences import explained
+from jobs.storage.patience import patiently
 from jobs.storage.range_file import RangeFile
 from jobs.storage.storage import Entry, Storage
 from jobs.storage.urls import checked
@@ -35,6 +36,10 @@ RETRY: dict[str, Any] = {
 }
 """Within one call. Short, because what takes longer is waited for where it is said to the user
 (jobs/storage/patience.py); obstore's own defaults give up after 2 to 4 s of refused connections."""
+
+READ_PATIENCE_SECONDS = 300.0
+"""For a store that goes away while a file is read. As long as a commit waits for one; a row group
+that is read anew costs less than the job."""
 
 TIMEOUT = "120s"
 """Of one request. Chosen: a chunk of 64 MiB at half a megabyte a second."""
@@ -115,6 +120,9 @@ class ObjectStorage(Storage):
         """Ranges of the object, as long as it is the one that was listed."""
 
         def fetch(start: int, end: int) -> bytes:
+            return patiently(partial(fetch_once, start, end), READ_PATIENCE_SECONDS)
+
+        def fetch_once(start: int, end: int) -> bytes:
             with self._explaining(entry.path):
                 # radosgw answers 412 to a right If-Match, so the version is compared here.
                 answer = self._store.get(entry.path, options={"range": (start, end)})

@@ -24,9 +24,11 @@ TOKEN = "0123456789abcdef" * 4
 
 @dataclass(frozen=True)
 class Head:
-    """`address`: of the dashboard, with the Jobs API. `home`: of the user who started it."""
+    """`address`: of the dashboard, with the Jobs API. `ray_address`: for drivers here. `home`: of
+    the user who started it."""
 
     address: str
+    ray_address: str
     home: Path
     process: subprocess.Popen[bytes]
 
@@ -48,7 +50,7 @@ def head_in(home: Path) -> Iterator[Head]:
         )
     try:
         _wait_for(f"http://127.0.0.1:{dashboard}/api/version", process)
-        yield Head(f"http://127.0.0.1:{dashboard}", home, process)
+        yield Head(f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{port}", home, process)
     finally:
         below = psutil.Process(process.pid).children(recursive=True)
         for each in (*below, process):

@@ -12,9 +12,9 @@ ROOT = Path(__file__).parents[2]
 
 LAYERS = (
     "actors",
+    "jobs.storage",
     "jobs.spec",
     "jobs.job_id",
-    "jobs.storage",
     "jobs.input",
     "jobs.output",
     "jobs.rules",

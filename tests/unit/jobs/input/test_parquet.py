@@ -11,6 +11,7 @@ import pytest
 from actors.errors import InputError
 from jobs.input.base import BATCH_BYTES
 from jobs.input.parquet import ParquetFile
+from jobs.input.source import source_at
 from tests.unit.jobs.reading import only_part, read, refusal
 
 
@@ -55,7 +56,7 @@ def test_long_rows_are_read_few_at_a_time(tmp_path: Path) -> None:
     words = pa.array([f"{row}" for row in range(40)])
     long = pa.array([f"{row:04d}{text}" for row in range(40)])
     pq.write_table(pa.table({"prompt": words, "long": long}), file, use_dictionary=False)
-    reader = ParquetFile(file)
+    reader = ParquetFile(source_at(file))
     sizes = [batch.num_rows for batch in reader.batches()]
     assert sum(sizes) == 40
     assert max(sizes) * len(text) <= BATCH_BYTES
