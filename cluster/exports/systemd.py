@@ -76,18 +76,17 @@ WantedBy=timers.target
 def on_calendar(schedule: str) -> list[str]:
     """The schedule as calendar events of systemd: two where cron names days in two ways.
 
-    To cron a day counts if either the day of the month or the day of the week fits, where both are
-    named; to systemd both have to.
+    Where both the day of the month and that of the week are named, a day counts to cron if either
+    fits; if one of them begins with a star, or to systemd, both have to.
     """
     minute, hour, day, month, weekday = schedule.split()
     time = f"{_field(hour, 0)}:{_field(minute, 0)}:00"
     months = _field(_without_names(month), 1)
     days = _field(day, 1)
-    of_week = _weekdays(_without_names(weekday))
-    by_day, by_week = f"*-{months}-{days} {time}", f"{of_week} *-{months}-* {time}"
-    if weekday.startswith("*"):
-        return [by_day]
-    return [by_week] if day.startswith("*") else [by_day, by_week]
+    of_week = "" if weekday == "*" else f"{_weekdays(_without_names(weekday))} "
+    if day.startswith("*") or weekday.startswith("*"):
+        return [f"{of_week}*-{months}-{days} {time}"]
+    return [f"*-{months}-{days} {time}", f"{of_week}*-{months}-* {time}"]
 
 
 def _without_names(field: str) -> str:

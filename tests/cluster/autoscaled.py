@@ -1,11 +1,12 @@
-"""A Ray whose autoscaler starts pretended nodes here, a job on it, and who was there when.
+"""A Ray whose autoscaler starts pretended nodes here, two jobs submitted to it, who was there when.
 
 Run by test_autoscaling.py in namespaces of its own: an end of the process ends every node.
 
     python -m tests.cluster.autoscaled FOLDER
 
 writes one JSON object to FOLDER/found.json: `nodes`, a list of [seconds, students, teachers];
-`ended`, when the job had; `timeline`, as the job wrote it.
+`ended`, when the jobs had; by job `codes`, the exit code of `bottega wait`, and `timelines`, as the
+jobs wrote them.
 """
 
 from __future__ import annotations
@@ -31,8 +32,20 @@ RAY_FOLDER = "/dev/shm/ray"
 """A short name, as sockets need; and gone with the namespace."""
 
 GONE_AFTER_SECONDS = 90.0
-ROWS, QUIET_ROWS = 800, 350
-MOST = {"student": 1, "teacher": 4}
+ROWS, HALF = 480, 240
+MOST = {"student": 2, "teacher": 4}
+"""Nodes of the cluster."""
+
+DASHBOARD = "http://127.0.0.1:8265"
+
+REJECTED = {
+    "late": [[0, 0.02], [HALF, 0.9]],
+    "early": [[0, 0.9], [HALF, 0.02]],
+}
+"""By job, the rejected fraction from a row on: one job needs teachers when the other does not."""
+
+MOST_OF_A_JOB = {"student": 1, "teacher": 3}
+"""Actors. Together more teachers than the cluster has nodes for."""
 
 
 def cluster_config() -> dict[str, Any]:
@@ -79,14 +92,18 @@ def start_head(folder: Path) -> None:
     token.write_text("0" * 64)
     token.chmod(0o600)
     os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+    # A submitted job finds `bottega` as its head does.
+    os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     config = folder / "cluster.yaml"
     config.write_text(yaml.safe_dump(cluster_config()))
     subprocess.run(
         [
             *(Path(sys.executable).with_name("ray"), "start", "--head", "--port=6379"),
             *(f"--autoscaling-config={config}", "--node-ip-address=127.0.0.1"),
-            *("--num-cpus=2", "--num-gpus=0", "--include-dashboard=false", "--disable-usage-stats"),
+            *("--num-cpus=2", "--num-gpus=0", "--include-dashboard=true", "--disable-usage-stats"),
             *("--object-store-memory=200000000", f"--temp-dir={RAY_FOLDER}"),
+            # As a Ray that Bottega starts: else each file has a process of its own (session.py).
+            '--system-config={"idle_worker_killing_time_threshold_ms": 60000}',
         ],
         env=os.environ
         | {
@@ -101,17 +118,17 @@ def start_head(folder: Path) -> None:
     )
 
 
-def job_file(folder: Path) -> Path:
-    """Few rows are rejected at first, and nearly all later."""
+def job_file(folder: Path, name: str) -> Path:
+    """The job of a name in REJECTED."""
     rows = range(ROWS)
     table = pa.table({"prompt": [f"prompt {row}" for row in rows], "number": list(rows)})
     pq.write_table(table, folder / "prompts.parquet")
     small = {"steps": 1, "guidance_scale": 1.0, "batch_size": 8, "width": 8, "height": 8}
     fast = {"load_seconds": 0.5}
-    rejected = [[0, 0.02], [QUIET_ROWS, 0.9]]
     job = {
+        "name": name,
         "input": str(folder / "prompts.parquet"),
-        "output": str(folder / "out"),
+        "output": str(folder / name),
         "seed_column": "number",
         "rows_per_part": 64,
         "budget": {"threshold": 0.5},
@@ -119,15 +136,23 @@ def job_file(folder: Path) -> Path:
             "student": {**small, "timed": {"seconds": {8: 0.25}, **fast}},
             "oracle": {
                 "batch_size": 8,
-                "timed": {"seconds": {8: 0.01}, "rejected": rejected, **fast},
+                "timed": {"seconds": {8: 0.01}, "rejected": REJECTED[name], **fast},
             },
             "teacher": {**small, "timed": {"seconds": {8: 0.8}, **fast}},
         },
-        "pools": {"grow": True, **{name: {"max_size": most} for name, most in MOST.items()}},
+        "pools": {"grow": True, **{n: {"max_size": most} for n, most in MOST_OF_A_JOB.items()}},
     }
-    file = folder / "job.yaml"
+    file = folder / f"{name}.yaml"
     file.write_text(yaml.safe_dump(job))
     return file
+
+
+def bottega(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    """The command, to its end."""
+    return subprocess.run(
+        [Path(sys.executable).with_name("bottega"), *words, "--address", DASHBOARD],
+        stdout=subprocess.PIPE, stderr=sys.stderr, text=True, check=False,
+    )  # fmt: skip
 
 
 def main() -> None:
@@ -149,16 +174,21 @@ def main() -> None:
     with ray_session("127.0.0.1:6379"):
         watching = Thread(target=watch)
         watching.start()
-        command = [Path(sys.executable).with_name("bottega"), "run", job_file(folder)]
-        subprocess.run([*command, "--address", "127.0.0.1:6379"], check=True, stdout=sys.stderr)
+        submitted = {
+            name: bottega("submit", job_file(folder, name), "--shared", folder).stdout.strip()
+            for name in REJECTED
+        }
+        codes = {name: bottega("wait", job).returncode for name, job in submitted.items()}
         ended = monotonic() - begin
         while seen[-1][2] and monotonic() - begin < ended + GONE_AFTER_SECONDS:
             over.wait(0.5)
         over.set()
         watching.join()
-    lines = (folder / "out" / "timeline.jsonl").read_text().splitlines()
-    timeline = [json.loads(line) for line in lines]
-    found = {"nodes": seen, "ended": ended, "timeline": timeline}
+    timelines = {
+        name: [json.loads(line) for line in (folder / name / "timeline.jsonl").open()]
+        for name in submitted
+    }
+    found = {"nodes": seen, "ended": ended, "codes": codes, "timelines": timelines}
     (folder / "found.json").write_text(json.dumps(found))  # Ray itself writes to stdout
 
 

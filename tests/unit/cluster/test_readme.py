@@ -24,12 +24,9 @@ def test_every_command_is_documented_and_every_documented_command_exists() -> No
 
 
 def test_every_option_in_the_readme_exists() -> None:
-    options = {
-        option
-        for command in typer.main.get_command(app).commands.values()  # type: ignore[attr-defined]
-        for parameter in command.params
-        for option in parameter.opts
-    }
+    verbs = list(typer.main.get_command(app).commands.values())  # type: ignore[attr-defined]
+    verbs += [below for verb in verbs for below in getattr(verb, "commands", {}).values()]
+    options = {option for verb in verbs for each in verb.params for option in each.opts}
     assert set(re.findall(r"`?(--[a-z][a-z-]+)", README)) <= options
 
 

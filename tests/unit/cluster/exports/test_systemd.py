@@ -28,6 +28,8 @@ from cluster.exports.systemd import on_calendar, service, timer, unit_name
         ("0 3 * * mon-fri/2", ["Mon,Wed,Fri *-*-* 3:0:00"]),
         ("0 3 * * 5-7", ["Fri,Sat,Sun *-*-* 3:0:00"]),
         ("0 3 * * 0", ["Sun *-*-* 3:0:00"]),
+        ("0 3 */10 * 1", ["Mon *-*-1/10 3:0:00"]),
+        ("0 3 1-7 * */2", ["Sun,Tue,Thu,Sat *-*-1..7 3:0:00"]),
         # Either day counts, where both are named.
         ("0 3 13 * 5", ["*-*-13 3:0:00", "Fri *-*-* 3:0:00"]),
     ],

@@ -1,0 +1,108 @@
+"""Serves the schedules of a store: submits what is due, and follows it to its end."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import datetime
+
+from cluster.schedules.schedule import Schedule, due, duration, next_time
+from cluster.schedules.store import Run, RunState, Store, changed
+from cluster.schedules.submitting import Answer, Jobs
+
+log = logging.getLogger("bottega.schedule")
+
+LOOK_SECONDS = 30.0
+"""Between two looks at the store and at what runs: a schedule that is added is seen as soon."""
+
+ENDED = {state.value for state in RunState if not state.is_active}
+
+
+class Server:
+    """One step is `serve_once`; `serve` makes them until it is stopped."""
+
+    def __init__(self, store: Store, jobs: Jobs, now: Callable[[], datetime]) -> None:
+        self._store, self._jobs, self._now = store, jobs, now
+
+    def serve(self, wait: Callable[[float], bool]) -> None:
+        """Serve until `wait`, which takes the seconds to the next look, says that it is over."""
+        while True:
+            seconds = self.serve_once()
+            if wait(seconds):
+                return
+
+    def serve_once(self) -> float:
+        """Do what is to be done now; returns the seconds until something may be."""
+        for schedule in self._store.all():
+            self._note(schedule)
+        schedules = {schedule.name: schedule for schedule in self._store.all()}
+        for run in reversed(self._store.runs()):  # the oldest first
+            schedule = schedules[run.schedule]
+            if run.state is RunState.SUBMITTING:
+                self.submit(schedule, run)
+            elif run.state is RunState.RUNNING:
+                self._look(schedule, run)
+        now = self._now()
+        coming = [time for each in schedules.values() if (time := next_time(each, now))]
+        soonest = min(((time - now).total_seconds() for time in coming), default=LOOK_SECONDS)
+        return max(0.0, min(LOOK_SECONDS, soonest))
+
+    def _note(self, schedule: Schedule) -> None:
+        now = self._now()
+        found = due(schedule, now)
+        if found:
+            self._store.note_due(schedule, found, now)
+            for each in found:
+                what = each.skipped or "it is due"
+                log.info("%s, %s: %s", schedule.name, each.run_for, what)
+
+    def submit(self, schedule: Schedule, run: Run) -> None:
+        """Submit a run; one that was submitted already is attached to."""
+        if other := self._other_active(run):
+            reason = f"the run for {other.run_for} still goes on"
+            self._end(run, RunState.SKIPPED, reason)
+            return
+        answer = self._jobs.submit(schedule, run.run_for)
+        now = self._now()
+        if not answer.error:
+            run = changed(run, now, state=RunState.RUNNING, job=answer.job, reason=answer.reason)
+            self._store.update(run)
+            log.info("%s, %s: %s, %s", run.schedule, run.run_for, answer.job, answer.state)
+            self._take(run, answer)
+            return
+        late = (now - run.due_at).total_seconds()
+        if late > schedule.late_seconds:
+            reason = f"not submitted for {duration(late)}: {answer.error}"
+            self._end(run, RunState.FAILED, reason)
+            return
+        log.warning("%s, %s: not submitted yet: %s", run.schedule, run.run_for, answer.error)
+        if run.reason != answer.error:
+            self._store.update(changed(run, now, reason=answer.error))
+
+    def _other_active(self, run: Run) -> Run | None:
+        """A run of the same schedule that was submitted and goes on: runs do not overlap."""
+        return next(
+            (
+                other
+                for other in self._store.runs(run.schedule)
+                if other.run_for != run.run_for and other.state is RunState.RUNNING
+            ),
+            None,
+        )
+
+    def _look(self, schedule: Schedule, run: Run) -> None:
+        answer = self._jobs.look(schedule, run)
+        if answer.error:
+            log.warning("%s, %s: no answer: %s", run.schedule, run.run_for, answer.error)
+        else:
+            self._take(run, answer)
+
+    def _take(self, run: Run, answer: Answer) -> None:
+        """End the run if its job has ended."""
+        if answer.state in ENDED:
+            self._end(run, RunState(answer.state), answer.reason)
+
+    def _end(self, run: Run, state: RunState, reason: str) -> None:
+        self._store.update(changed(run, self._now(), state=state, reason=reason))
+        level = logging.INFO if state is RunState.SUCCEEDED else logging.WARNING
+        log.log(level, "%s, %s: %s (%s)", run.schedule, run.run_for, state, reason)

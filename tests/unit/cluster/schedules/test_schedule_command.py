@@ -1,0 +1,147 @@
+"""`bottega schedule`: its verbs, on a store of the test's own; what it starts is noted."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cluster import cli
+from cluster.schedules import submitting
+from cluster.schedules.store import Store
+
+JOB = {"name": "faces", "input": "in.csv", "output": "out/{date}", "models": "timed"}
+
+BOTTEGA = """\
+#!/bin/sh
+# Stands for the command: notes its folder and words, and answers as `submit --json` does.
+echo "$PWD: $*" >> "$NOTES/words"
+test -e "$NOTES/away" && { echo "bottega: no cluster there" >&2; exit 2; }
+echo '{"schema": 1, "id": "bottega-faces-1", "state": "running", "reason": "it starts"}'
+"""
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Command:
+    """Runs `bottega schedule`; the exit code, and both streams."""
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump(JOB))
+    (tmp_path / "bottega").write_text(BOTTEGA)
+    (tmp_path / "bottega").chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NOTES", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(submitting, "BOTTEGA", tmp_path / "bottega")
+
+    def bottega(verb: str, *words: str) -> tuple[int, str, str]:
+        options = ["--store", str(tmp_path / "store.sqlite")]
+        monkeypatch.setattr(sys, "argv", ["bottega", "schedule", verb, *words, *options])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        shown = capsys.readouterr()
+        assert "Traceback" not in shown.err
+        return int(caught.value.code or 0), shown.out, shown.err
+
+    return bottega
+
+
+NIGHTLY = ("nightly", "job.yaml", "--cron", "0 3 * * *", "--timezone", "Europe/Zurich")
+
+
+def as_json(run: Command, verb: str, *words: str) -> Any:
+    code, out, _ = run(verb, *words, "--json")
+    assert code == 0
+    return json.loads(out)
+
+
+def test_a_schedule_is_added_shown_suspended_resumed_and_removed(
+    run: Command, tmp_path: Path
+) -> None:
+    code, out, _ = run("add", *NIGHTLY, "--missed", "once", "--extend", "--shared", "/data")
+    assert code == 0
+    assert out.startswith("nightly: next at ")
+    assert " 03:00 CE" in out
+    (listed,) = as_json(run, "list")
+    shown = as_json(run, "show", "nightly")
+    assert listed == shown
+    assert shown["job_file"] == str(tmp_path / "job.yaml")
+    assert (shown["missed"], shown["late_seconds"]) == ("once", 3600.0)
+    assert shown["options"] == ["--extend", "--shared", "/data"]
+    assert shown["next_at"].endswith(("T01:00:00Z", "T02:00:00Z"))
+    assert run("suspend", "nightly")[1] == "nightly: suspended\n"
+    assert as_json(run, "show", "nightly")["next_at"] is None
+    assert run("resume", "nightly")[0] == 0
+    assert as_json(run, "show", "nightly")["next_at"] == shown["next_at"]
+    assert run("remove", "nightly")[0] == 0
+    assert as_json(run, "list") == []
+
+
+def test_a_trigger_submits_for_today_at_once_and_is_in_the_history(
+    run: Command, tmp_path: Path
+) -> None:
+    run("add", *NIGHTLY, "--extend", "--shared", "/data", "--address", "http://head:8265")
+    before = as_json(run, "show", "nightly")["next_at"]
+    code, out, _ = run("trigger", "nightly", "--for", "2026-11-23")
+    assert code == 0
+    assert out == "nightly, 2026-11-23: running bottega-faces-1 (it starts)\n"
+    (words,) = (tmp_path / "words").read_text().splitlines()
+    assert words == (
+        f"{tmp_path}: submit {tmp_path}/job.yaml --for 2026-11-23 --json --extend "
+        "--address http://head:8265 --shared /data"
+    )
+    (entry,) = as_json(run, "history", "nightly")
+    assert (entry["run_for"], entry["state"]) == ("2026-11-23", "running")
+    assert as_json(run, "show", "nightly")["next_at"] == before
+    assert run("history")[1] == out
+    # A look asks for the job by its id, on the same cluster.
+    store = Store(tmp_path / "store.sqlite")
+    submitting.CommandJobs().look(store.get("nightly"), store.runs()[0])
+    words = (tmp_path / "words").read_text().splitlines()[-1]
+    assert words == (f"{tmp_path}: status bottega-faces-1 --json --address http://head:8265")
+
+
+def test_a_trigger_without_a_cluster_says_so(run: Command, tmp_path: Path) -> None:
+    run("add", *NIGHTLY)
+    (tmp_path / "away").touch()
+    code, out, _ = run("trigger", "nightly", "--for", "2026-11-23")
+    assert code == 1
+    assert out == "nightly, 2026-11-23: submitting  (no cluster there)\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("x", "job.yaml", "--cron", "61 * * * *"), "is no schedule"),
+        (("x", "job.yaml", "--cron", "0 3 * * *", "--timezone", "Mars"), "is no time zone"),
+        (("x", "nothing.yaml", "--cron", "0 3 * * *"), "cannot read the job file"),
+        (("x", "job.yaml", "--cron", "0 3 * * *", "--late", "soon"), "--late"),
+        ((" ", "job.yaml", "--cron", "0 3 * * *"), "is no name"),
+    ],
+)
+def test_what_would_never_run_is_refused(words: tuple[str, ...], said: str, run: Command) -> None:
+    code, _, err = run("add", *words)
+    assert code == 2
+    assert said in err
+    assert as_json(run, "list") == []
+
+
+def test_a_job_without_a_date_is_noted(run: Command, tmp_path: Path) -> None:
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump({**JOB, "output": "out"}))
+    code, _, err = run("add", *NIGHTLY)
+    assert code == 0
+    assert "will find this job done" in err
+
+
+def test_a_name_that_is_not_there_is_a_sentence(run: Command) -> None:
+    for verb in ("show", "suspend", "resume", "trigger", "remove", "history"):
+        code, _, err = run(verb, "other")
+        assert code == 2
+        assert "there is no schedule 'other'" in err
