@@ -75,7 +75,7 @@ def test_the_driver_never_fetches_a_tensor(
 
 
 def test_datasets_shows_pictures(done: tuple[Job, Progress], tmp_path: Path) -> None:
-    files = str(done[0].output.path / "data/*.parquet")
+    files = str(done[0].output.path / "data/**/*.parquet")
     data = load_dataset("parquet", data_files=files, split="train", cache_dir=str(tmp_path))
     assert len(data) == 22
     assert data[0]["image"].size == (64, 64)
@@ -93,7 +93,7 @@ def test_a_finished_dataset_says_so_and_has_a_card(done: tuple[Job, Progress]) -
     folder = done[0].output.path
     assert (folder / "_SUCCESS").is_file()
     card = (folder / "README.md").read_text()
-    assert "data_files: data/*.parquet" in card
+    assert "data_files: data/**/*.parquet" in card
     assert "| rows | 22 |" in card
     assert "refine, strength 0.6, 3 steps" in card
     assert len(load_dataset(str(folder), split="train")) == 22
