@@ -350,7 +350,9 @@ class Prompts:
             seeds.append(seed or 0)
         images = None
         if spec.image_column:
-            images = RowImages(table.column(spec.image_column), folder_of(spec.input))
+            images = RowImages(
+                table.column(spec.image_column), folder_of(spec.input), spec.image_roots
+            )
             for row, problem in images.problems():
                 invalid_rows.setdefault(row, problem)
         targets = _texts(table, spec.target_column, invalid_rows) if spec.target_column else None

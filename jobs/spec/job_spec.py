@@ -101,7 +101,12 @@ class JobSpec(Settings):
     image_column: str | None = Field(
         default=None,
         description="With edit and control: the column of pictures. Bytes, Hugging Face's "
-        "structs, or paths, relative to the input's folder.",
+        "structs, or paths or URLs, relative to the input's place.",
+    )
+    image_roots: tuple[str, ...] = Field(
+        default=(),
+        description="The places, besides the input's own, that URLs in `image_column` may be "
+        "below: s3://BUCKET/FOLDER, https://HOST/FOLDER. No other address is asked.",
     )
     image_fit: Fit | None = Field(
         default=None,

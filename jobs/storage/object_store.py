@@ -221,6 +221,9 @@ def _store_at(url: str) -> Any:
 
     if url.startswith("memory://"):
         return obstore.store.MemoryStore()
+    if url.startswith(("https://", "http://")):
+        client: Any = {"timeout": TIMEOUT, "allow_http": url.startswith("http://")}
+        return obstore.store.HTTPStore.from_url(url, client_options=client, retry_config=RETRY)  # type: ignore[arg-type]
     where = connection_of(url)
     options: dict[str, Any] = {
         "config": where.config,
