@@ -61,8 +61,8 @@ DRAIN_SECONDS = 20.0
 after 30 s, and the actors and Ray take some to end."""
 
 MOST_COMMITS = 2
-"""At once. Each has its part in memory, on the node that has the disk. Chosen: with two, one makes
-its pages while the other waits for the disk, and more would wait for the same disk."""
+"""At once, for each node that may write. Each has its part in memory. Chosen: with two, one makes
+its pages while the other waits for the disk or the network, and more would wait for the same."""
 
 DRAWING = STAGES[Stage.DRAW].pool
 TAKING = [STAGES[stage].pool for stage in (Stage.SCORE_DRAWN, Stage.REFINE)]
@@ -78,13 +78,15 @@ class Dispatcher:
         executor: Executor,
         sizes: Mapping[str, int],
         task_slots: int,
+        num_nodes: int = 1,
         object_store_bytes: float = inf,
         should_stop: Callable[[], bool] = lambda: False,
         capacity: Capacity | None = None,
         places: Capacity | None = None,
         drain_seconds: float = DRAIN_SECONDS,
     ) -> None:
-        """`sizes`: actors of each pool. `task_slots`: file tasks that run at once.
+        """`sizes`: actors of each pool. `task_slots`: file tasks that run at once, of which each of
+        `num_nodes` may write MOST_COMMITS parts, where not the driver's node alone writes.
 
         The dispatcher calls `should_stop` at every `wait`. `capacity`: the devices that the actors
         share; None keeps the sizes as they are. `places`: the devices of the actors in that case.
@@ -103,6 +105,7 @@ class Dispatcher:
         self._should_stop = should_stop
         self._batch_sizes = {name: model.batch_size for name, model in job.spec.models}
         self._task_slots = task_slots
+        self._commit_slots = self._commits_on(num_nodes)
         self._queues = {name: CallQueue() for name in QUEUES}
         self._commits = CallQueue()
         """Those of the file tasks that commit."""
@@ -179,9 +182,13 @@ class Dispatcher:
         """Nodes came or went, and with them cores for files and room in the object store."""
         if now.file_slots != before.file_slots:
             self._task_slots = now.file_slots
+        self._commit_slots = self._commits_on(now.num_nodes)
         if now.object_store_bytes != before.object_store_bytes:
             self.budget.resize(now.object_store_bytes)
             self._warned_of_room = False
+
+    def _commits_on(self, num_nodes: int) -> int:
+        return MOST_COMMITS * (num_nodes if self.job.spec.is_written_from_any_node else 1)
 
     # ---- for the runner, the controller and the live view
 
@@ -249,7 +256,7 @@ class Dispatcher:
 
     def _file_queue(self) -> CallQueue:
         """The queue of the next file task: commits first, because they release a whole part."""
-        may_commit = self._commits and self._in_flight.commits < MOST_COMMITS
+        may_commit = self._commits and self._in_flight.commits < self._commit_slots
         return self._commits if may_commit else self._queues[FILE_POOL]
 
     def _task(self, queued: QueuedCall, micro_batch_size: int = 0) -> Task | None:

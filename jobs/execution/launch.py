@@ -78,6 +78,7 @@ def make_dispatcher(
         executor,
         sizes,
         task_slots=have.file_slots,
+        num_nodes=have.num_nodes,
         object_store_bytes=have.object_store_bytes,
         should_stop=should_stop,
         capacity=plans.capacity,

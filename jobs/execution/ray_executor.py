@@ -267,7 +267,7 @@ def dead_processes_of_ray() -> list[str]:
 
 def _where_to_write(job: Job) -> Any:
     """Any node writes to an object store; a folder may be one of the driver's machine alone."""
-    if job.spec.output_shared or not job.output.storage.is_local:
+    if job.spec.is_written_from_any_node:
         return "SPREAD"
     return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
 

@@ -333,8 +333,12 @@ def _simulate(question: Question, factor: float = 1.0) -> _Run:
     if oracle is None:
         question = replace(question, spec=_in_fractions(question))
     num_gpus, output = question.num_gpus, SimulatedOutput()
-    job = _job(question, output)
-    have = Resources(CORES_PER_GPU * num_gpus, num_gpus, STORE_BYTES_PER_GPU * num_gpus)
+    # Each GPU's machine writes parts: a plan does not know the driver's disk.
+    spec = question.spec.model_copy(update={"output_shared": True})
+    job = _job(replace(question, spec=spec), output)
+    have = Resources(
+        CORES_PER_GPU * num_gpus, num_gpus, STORE_BYTES_PER_GPU * num_gpus, num_nodes=num_gpus
+    )
     plans = pools_for(job, have)
     _check_room(plans, num_gpus)
     executor = PlannedExecutor(job, question.times, oracle, question.gpus, _shares(plans))

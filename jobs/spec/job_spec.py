@@ -372,6 +372,11 @@ class JobSpec(Settings):
         return PartSize(self.rows_per_part, stored, "set in the job file")
 
     @property
+    def is_written_from_any_node(self) -> bool:
+        """Whether parts are: to an object store, or a folder that every node has."""
+        return self.output_shared or "://" in self.output
+
+    @property
     def batch_sizes(self) -> dict[str, int]:
         """Of student and teacher."""
         return {
