@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from cluster.cli.options import OutputFolderArgument
-from cluster.console import say
+from cluster.cli.options import JsonOption, OutputFolderArgument
+from cluster.console import keep_stdout_for_json, print_json, say
+from jobs.output.status import SCHEMA
 
 
 def sheet(
@@ -17,23 +18,32 @@ def sheet(
         typer.Option("--to", help="The PNG to write, a path or URL. Default: sheet.png there."),
     ] = None,
     rows: Annotated[int, typer.Option(help="Rows of each kind to show.", min=1, max=200)] = 12,
+    json_wanted: JsonOption = False,
 ) -> None:
     """Make a contact sheet: accepted pictures, and refined ones before and after."""
     from jobs import open_output
 
-    say(f"contact sheet: {open_output(folder).contact_sheet(target, rows)}")
+    sheet = open_output(folder).contact_sheet(target, rows)
+    if json_wanted:
+        print_json({"schema": SCHEMA, "sheet": str(sheet)})
+    else:
+        say(f"contact sheet: {sheet}")
 
 
-def verify(folder: OutputFolderArgument) -> None:
+def verify(folder: OutputFolderArgument, json_wanted: JsonOption = False) -> None:
     """Check every part against its record, and every picture; exit code 1 if anything is wrong."""
     from jobs import open_output
 
+    keep_stdout_for_json(json_wanted)
     output = open_output(folder)
-    found = 0
+    found = []
     for problem in output.verify():
-        found += 1
-        say(str(problem))
+        found.append(str(problem))
+        say(found[-1])
+    if json_wanted:
+        rows = output.job["rows"]
+        print_json({"schema": SCHEMA, "ok": not found, "rows": rows, "problems": found})
     if found:
-        say(f"{found} wrong in {folder}")
+        say(f"{len(found)} wrong in {folder}")
         raise typer.Exit(1)
     say(f"all is well: {output.job['rows']:,} rows in {folder}")

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
 import typer
 
 from cluster.cli.options import ROWS_FAILED
 from cluster.console import errors, print_json, say
 from cluster.submission.connect import Connect
-from cluster.submission.find import FoundJob, find_job
-from cluster.submission.follow import WaitedTooLong, follow
+from cluster.submission.find import FoundJob
+from cluster.submission.follow import WaitedTooLong, Watch, follow
 from cluster.views.jobs import JobsView, describe
 from jobs.output.status import State
 
@@ -30,8 +29,7 @@ def follow_to_the_end(
     try:
         with JobsView(errors) as view:
             for job in jobs:
-                look = partial(find_job, job, connect.named, connect.cluster)
-                ended.append(follow(look, view, seconds))
+                ended.append(follow(Watch(job, connect), view, seconds))
     except WaitedTooLong:
         say(f"not ended within {timeout}; the job goes on", errors)
         raise typer.Exit(TIMED_OUT) from None

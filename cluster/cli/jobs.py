@@ -23,7 +23,7 @@ from cluster.console import console, errors, log_to_stderr, print_json, say
 from cluster.profiles import load_profile
 from cluster.submission.connect import Connect, connect_to
 from cluster.submission.find import FoundJob, find_job, list_jobs
-from cluster.submission.follow import WaitedTooLong, follow
+from cluster.submission.follow import WaitedTooLong, Watch, follow
 from cluster.submission.local_driver import stop_driver
 from cluster.submission.this_attempt import STOP_SECONDS
 from cluster.views.jobs import JobsView, describe, table
@@ -60,7 +60,7 @@ def status(
     if watch:
         try:
             with JobsView(console) as view:
-                found = follow(lambda: find_job(job, connect.named, connect.cluster), view)
+                found = follow(Watch(job, connect), view)
         except KeyboardInterrupt:
             raise typer.Exit(DETACHED) from None
     if json_wanted:
@@ -176,10 +176,7 @@ def _cancelled(job: str, now: bool, connect: Connect) -> FoundJob:
         say(f"{found.name}: nothing to cancel, it is {found.state}", errors)
         return found
     _stop(found, now, connect)
-
-    def look() -> FoundJob:
-        return find_job(job, connect.named, connect.cluster)
-
+    look = Watch(job, connect)
     try:
         with JobsView(errors) as view:
             found = follow(look, view, 2 * STOP_SECONDS)

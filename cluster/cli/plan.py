@@ -56,6 +56,7 @@ def plan(
     ] = False,
 ) -> None:
     """Say what a job will take, before anything starts: time, GPUs, pool sizes and cost."""
+    from cluster.profiles import load_profile
     from cluster.views.plan import show
     from jobs import plan as forecast
 
@@ -70,7 +71,7 @@ def plan(
             rows=rows,
             profile=profile,
             measured=measured,
-            prices=prices,
+            prices=prices or load_profile(None).prices,
             on_step=status.update,
         )
     if json_wanted:

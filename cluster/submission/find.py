@@ -150,6 +150,11 @@ def found_job(submissions: Iterable[Submission]) -> FoundJob:
     return FoundJob(latest.job_id, name, output, latest, state, found)
 
 
+def find_output(output: str) -> FoundJob:
+    """The job at an output, as it says itself. Raises NoSuchJobError."""
+    return _by_output(output, None)
+
+
 def _by_output(job: str, connect: Connect | None) -> FoundJob:
     output = absolute(job)
     state = state_of(output)

@@ -6,13 +6,37 @@ import logging
 import time
 from collections.abc import Callable
 
-from actors.errors import ClusterError
-from cluster.submission.find import FoundJob
+from actors.errors import ClusterError, NoSuchJobError
+from cluster.submission.connect import Connect
+from cluster.submission.find import FoundJob, find_job, find_output
 
 log = logging.getLogger("bottega.submit")
 
 LOOK_SECONDS = 2.0
 """Between two looks; the driver writes its status every 15 s, and Ray knows its end after one."""
+
+
+class Watch:
+    """Looks at a job each time that it is called. Once the cluster is gone, its output tells."""
+
+    def __init__(self, job: str, connect: Connect) -> None:
+        self._job, self._connect, self._output, self._is_alone = job, connect, "", False
+
+    def __call__(self) -> FoundJob:
+        """The job as it stands now."""
+        try:
+            found = find_job(self._job, self._connect.named, self._connect.cluster)
+        except (ClusterError, NoSuchJobError) as error:
+            if not self._output:
+                raise
+            if not self._is_alone:
+                log.warning("%s Until then the output tells how the job stands.", error)
+            self._is_alone = True
+            return find_output(self._output)
+        self._is_alone = False
+        if found.output_state is not None:
+            self._output = found.output
+        return found
 
 
 class WaitedTooLong(Exception):  # noqa: N818  no error of ours: the job goes on
@@ -26,15 +50,18 @@ def follow(
 ) -> FoundJob:
     """Look again and again until the job has ended; returns how it stands then.
 
-    show: called with each look. A cluster that does not respond for a while is asked again; once
-    the output says that the job is lost, it is. Raises WaitedTooLong.
+    show: called with each look. A cluster that does not respond is asked again. Raises
+    WaitedTooLong.
     """
+    said = ""
     until = None if timeout_seconds is None else time.monotonic() + timeout_seconds
     while True:
         try:
             found = look()
         except ClusterError as error:
-            log.warning("%s It is asked again.", error)
+            if str(error) != said:
+                log.warning("%s It is asked again.", error)
+            said = str(error)
         else:
             show(found)
             if not found.state.is_active:

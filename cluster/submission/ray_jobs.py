@@ -57,6 +57,7 @@ class RayJobs:
     """
 
     def __init__(self, address: str | None = None) -> None:
+        logging.getLogger("ray").setLevel(logging.WARNING)  # it tells of every package
         with _explained(address or DEFAULT_ADDRESS), _without_rays_variables():
             self.address = _dashboard(address or DEFAULT_ADDRESS)
             with users_token(self.address, _is_let_in):

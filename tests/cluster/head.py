@@ -36,7 +36,7 @@ class Head:
 @contextmanager
 def head_in(home: Path) -> Iterator[Head]:
     """Start a head with the home of a user of its own, and end all of its processes."""
-    (home / ".ray").mkdir()
+    (home / ".ray").mkdir(parents=True)
     (home / ".ray/auth_token").write_text(TOKEN)
     (home / ".ray/auth_token").chmod(0o600)
     port, dashboard, agent = _free_ports(3)

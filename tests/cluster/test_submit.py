@@ -17,8 +17,14 @@ import pytest
 import yaml
 
 from tests.cluster.conftest import FAST, hashes
-from tests.cluster.head import Head, environment_of
+from tests.cluster.head import Head, environment_of, head_in
 from tests.stand_ins import STAND_INS
+
+MODELS = {
+    role: {**model, "batch_size": 2, "timed": {**model["timed"], "seconds": {2: seconds}}}
+    for (role, model), seconds in zip(STAND_INS["models"].items(), (0.4, 0.05, 0.4), strict=True)
+}
+"""Stand-ins with batches of two rows."""
 
 BOTTEGA = str(Path(sys.executable).parent / "bottega")
 
@@ -48,7 +54,7 @@ def job_file(folder: Path, rows: int = 8, name: str = "job", **fields: Any) -> P
     prompts = "".join(f"a small red circle, number {n}\n" for n in range(rows))
     (folder / "prompts.txt").write_text(prompts)
     job = {
-        **FAST, "models": STAND_INS["models"], "budget": {"refine": 0.3}, "rows_per_part": 2,
+        **FAST, "models": MODELS, "budget": {"refine": 0.3}, "rows_per_part": 2,
         "input": "prompts.txt", "output": "out", "name": name, **fields,
     }  # fmt: skip
     file = folder / f"{name}.yaml"
@@ -254,3 +260,32 @@ def test_a_mistake_is_a_sentence_and_a_code(
     assert (end.returncode, end.stdout) == (code, "")
     assert error in end.stderr
     assert "Traceback" not in end.stderr
+
+
+def test_a_head_that_dies_loses_time_only(tmp_path: Path) -> None:
+    """A head of its own, since it is killed; the next one goes on from the output."""
+    (tmp_path / "job").mkdir()
+    file, out = job_file(tmp_path / "job", rows=16, name="headless"), tmp_path / "job/out"
+    with head_in(tmp_path / "first") as first:
+        client = subprocess.Popen(
+            [BOTTEGA, "submit", str(file), "--wait"], cwd=file.parent, env=user_of(first),
+            text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        wait_for(lambda: len(hashes(out)) > 0, "no part was written")
+    there = hashes(out)
+    long_ago = time.time() - 100
+    os.utime(out / "status.json", (long_ago, long_ago))
+    stdout, stderr = client.communicate(timeout=120)
+    assert client.returncode == 5, stderr
+    assert "the output tells how the job stands" in stderr
+    assert "headless: lost" in stderr
+    with head_in(tmp_path / "second") as second:
+        again = subprocess.run(
+            [BOTTEGA, "submit", str(file), "--wait"], cwd=file.parent, env=user_of(second),
+            text=True, capture_output=True, check=False, timeout=280,
+        )  # fmt: skip
+    assert again.returncode == 0, again.stderr
+    assert again.stdout == f"{stdout.strip()}.2\n", "a number that the new head knows nothing of"
+    assert "it goes on from its finished parts: lost" in again.stderr
+    assert hashes(out).items() >= there.items()
+    assert len(hashes(out)) == 8
