@@ -50,13 +50,15 @@ class Student:
         images: Sequence[bytes | str] | None = None,
         micro_batch_size: int | None = None,
         slots: Sequence[int] | None = None,
+        negatives: Sequence[str] | None = None,
     ) -> tuple[torch.Tensor, Pictures, CallFacts]:
         """Draw each prompt, as often as the `DrawPlan` says; a row's drawings are neighbours.
 
         seeds: the rows' seeds. images: the rows' own pictures, where the task has them.
         micro_batch_size: pictures computed together, `batch_size` unless the device has too little
         memory; the last bits of a picture may depend on it. slots: the rows' places in their batch,
-        ascending; 0, 1, 2 and on by default (`rows_by_slot`).
+        ascending; 0, 1, 2 and on by default (`rows_by_slot`). negatives: the rows' negative
+        prompts, where the job has them.
         Returns latents (rows * draws, channels, height, width) on the CPU, scaled as diffusers'
         pipelines return them; pictures (rows * draws, height, width, 3) uint8; facts.
         """
@@ -65,6 +67,7 @@ class Student:
         rows = rows_by_slot(len(prompts), slots)
         texts = [prompts[row] for row in rows for _ in range(draws)]
         noise = [stage_seed(seeds[row], name) for row in rows for name in _stages(draws)]
+        avoided = negatives and [negatives[row] for row in rows for _ in range(draws)]
         conditioning = self.draw_plan.conditioning
         own: Pictures | None = None
         failures: PermanentFailures = ()
@@ -72,7 +75,7 @@ class Student:
             own, failures = prepared(images, conditioning, *self.diffusion.size)
             own = own if slots is None else own[rows]
         latents = self.diffusion.draw_anew(
-            texts, noise, self.settings.steps, conditioning, own, micro_batch_size
+            texts, noise, self.settings.steps, conditioning, own, micro_batch_size, avoided
         )
         pictures = self.diffusion.decode(latents, micro_batch_size)
         not_finite = self.diffusion.not_finite(latents)

@@ -52,18 +52,21 @@ class Teacher:
         images: Sequence[bytes | str] | None = None,
         micro_batch_size: int | None = None,
         slots: Sequence[int] | None = None,
+        negatives: Sequence[str] | None = None,
     ) -> tuple[Pictures, CallFacts]:
         """Improve the student's picture of each prompt, as the `Refinement` says.
 
         starts: what the student's calls returned, each (rows, ...): latents or pictures, as
         `through` says; none for `regenerate`. picks: for each row, which of `starts` and which row
-        of it. seeds: the rows' seeds. images, micro_batch_size, slots: as for `Student.draw`.
+        of it. seeds: the rows' seeds. images, micro_batch_size, slots,
+        negatives: as for `Student.draw`.
         Returns pictures (rows, height, width, 3) uint8; facts.
         """
         start = perf_counter()
         rows = rows_by_slot(len(prompts), slots)
         texts = [prompts[row] for row in rows]
         noise = [stage_seed(seeds[row], "teacher") for row in rows]
+        avoided = negatives and [negatives[row] for row in rows]
         plan = self.refinement
         own: Pictures | None = None
         # A refined edit starts from the student's picture, which came from the row's own. Only an
@@ -80,7 +83,7 @@ class Teacher:
             own = own if slots is None else own[rows]
         if plan.strategy == "regenerate":
             latents = self.diffusion.draw_anew(
-                texts, noise, plan.steps, plan.conditioning, own, micro_batch_size
+                texts, noise, plan.steps, plan.conditioning, own, micro_batch_size, avoided
             )
         else:
             chosen = [starts[which][place] for which, place in picks]
@@ -93,6 +96,7 @@ class Teacher:
                 plan.steps,
                 micro_batch_size,
                 self.diffusion.conditions(plan.conditioning, own, micro_batch_size),
+                avoided,
             )
         pictures = self.diffusion.decode(latents, micro_batch_size)
         not_finite = self.diffusion.not_finite(latents)

@@ -121,6 +121,7 @@ class TimedStudent:
         images: Sequence[bytes | str] | None = None,
         micro_batch_size: int | None = None,
         slots: Sequence[int] | None = None,
+        negatives: Sequence[str] | None = None,
     ) -> tuple[Latents, Pictures, CallFacts]:
         """Grey pictures for each prompt, all of a row alike, and latents of zeros."""
         start, size = perf_counter(), micro_batch_size or self.settings.batch_size
@@ -158,6 +159,7 @@ class TimedTeacher:
         images: Sequence[bytes | str] | None = None,
         micro_batch_size: int | None = None,
         slots: Sequence[int] | None = None,
+        negatives: Sequence[str] | None = None,
     ) -> tuple[Pictures, CallFacts]:
         """A grey picture for each prompt. Raises ValueError for another row's latents."""
         start, size = perf_counter(), micro_batch_size or self.settings.batch_size

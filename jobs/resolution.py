@@ -24,6 +24,9 @@ from jobs.storage.urls import HUB, checked, is_url
 log = logging.getLogger("bottega.job")
 
 
+log = logging.getLogger("bottega.job")
+
+
 @dataclass(frozen=True)
 class Job:
     """A resolved job: everything that a run needs but the threshold."""
@@ -92,6 +95,8 @@ def resolve(spec: JobSpec) -> Job:
     job = Job(spec, prompts, output, refinement, fingerprints, weight_bytes)
     _check_budget(job)
     if files:
+        _check_negatives(job)
+    if files:
         check_edit(spec, files)
     return job
 
@@ -122,6 +127,23 @@ def _resolved(output: str) -> str:
             "Write to a folder or to a bucket (hf://buckets/ORG/NAME), and publish what came out."
         )
     return checked(output)
+
+
+def _check_negatives(job: Job) -> None:
+    """Refuse a negative prompt that no model reads, and log which ones do."""
+    spec = job.spec
+    if spec.negative_prompt is None and spec.negative_prompt_column is None:
+        return
+    models = {"student": spec.models.student, "teacher": spec.models.teacher}
+    readers = [role for role, model in models.items() if model.evaluations_per_step > 1]
+    if not readers:
+        name = "negative_prompt" if spec.negative_prompt is not None else "negative_prompt_column"
+        raise SpecError(
+            f"{name}: neither student nor teacher is guided away from anything: a negative prompt "
+            "is read with a guidance_scale above 1, by models that evaluate their network twice a "
+            "step. Leave it out."
+        )
+    log.info("the negative prompts are read by the %s", " and the ".join(readers))
 
 
 def _check_budget(job: Job) -> None:

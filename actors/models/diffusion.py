@@ -62,6 +62,10 @@ class Diffusion:
         self._draws = files.draws
         self.start_at: Callable[[float, int], Start] = cache(partial(start_of, files))
         """strength, steps -> where a refinement starts (`actors.models.noise_levels`)."""
+        passes = settings.guidance_passes or self.family.evaluations_per_step(
+            settings.guidance_scale, files.network
+        )
+        self._is_guided = passes > 1
         self._refining: Any = None
         self.denoiser = getattr(self.pipe, self.family.denoiser)
         self._evaluated_rows = self._computed_rows = 0
@@ -76,12 +80,14 @@ class Diffusion:
         steps: int,
         micro_batch_size: int | None = None,
         conditions: torch.Tensor | None = None,
+        negatives: Sequence[str] | None = None,
     ) -> torch.Tensor:
         """Draw from noise, `micro_batch_size` (the batch size by default) rows together.
 
         Returns latents: (rows, channels, height, width), on the device. `seeds` are the stage's
         own (`actors.seeds.stage_seed`), one a row. conditions: as `conditions` returns them, shown
-        to the network at every step.
+        to the network at every step. negatives: the rows' negative prompts, which a model without
+        guidance does not read; None: as the pipeline has them.
         """
         if not self._draws:
             raise ModelError(f"a {type(self.pipe).__name__} only refines: it needs a picture.")
@@ -92,6 +98,7 @@ class Diffusion:
         def batch(rows: slice, size: int) -> torch.Tensor:
             noise = generators(padded(seeds[rows], size))
             own = self._condition(self.pipe, conditions, rows, size)
+            own |= self._negatives(negatives, rows, size)
             return self._call(self.pipe, prompts[rows], noise, more | own)
 
         return self._in_batches(batch, len(prompts), micro_batch_size)
@@ -105,6 +112,7 @@ class Diffusion:
         steps: int,
         micro_batch_size: int | None = None,
         conditions: torch.Tensor | None = None,
+        negatives: Sequence[str] | None = None,
     ) -> torch.Tensor:
         """Noise `start` to `strength` and denoise from there in `steps` steps; see `draw`.
 
@@ -129,6 +137,7 @@ class Diffusion:
             else:
                 more = {"image": image, **skipping}
             own = self._condition(pipe, conditions, rows, size)
+            own |= self._negatives(negatives, rows, size)
             return self._call(pipe, prompts[rows], noise, more | own)
 
         return self._in_batches(batch, len(prompts), micro_batch_size)
@@ -141,6 +150,7 @@ class Diffusion:
         conditioning: Conditioning | None,
         pictures: Pictures | None,
         micro_batch_size: int | None = None,
+        negatives: Sequence[str] | None = None,
     ) -> torch.Tensor:
         """Draw as the task wants it: from noise, or from the rows' own pictures; see `draw`.
 
@@ -148,15 +158,23 @@ class Diffusion:
         are as many prompts for each as the row has drawings.
         """
         if conditioning is None:
-            return self.draw(prompts, seeds, steps, micro_batch_size)
+            return self.draw(prompts, seeds, steps, micro_batch_size, negatives=negatives)
         assert pictures is not None, f"task {conditioning.task} without pictures"
         draws = len(prompts) // len(pictures)
         conditions = self.conditions(conditioning, pictures, micro_batch_size)
         if conditions is not None:
             shown = conditions.repeat_interleave(draws, dim=0)
-            return self.draw(prompts, seeds, steps, micro_batch_size, shown)
+            return self.draw(prompts, seeds, steps, micro_batch_size, shown, negatives)
         start = self.encode(pictures, micro_batch_size).repeat_interleave(draws, dim=0)
-        return self.refine(prompts, seeds, start, conditioning.strength, steps, micro_batch_size)
+        return self.refine(
+            prompts,
+            seeds,
+            start,
+            conditioning.strength,
+            steps,
+            micro_batch_size,
+            negatives=negatives,
+        )
 
     def conditions(
         self,
@@ -188,6 +206,11 @@ class Diffusion:
     def size(self) -> tuple[int, int]:
         """Width and height of a picture, in pixels."""
         return self.shape.width, self.shape.height
+
+    def _negatives(self, negatives: Sequence[str] | None, rows: slice, size: int) -> dict[str, Any]:
+        if negatives is None or not self._is_guided:
+            return {}
+        return {"negative_prompt": padded(negatives[rows], size)}
 
     def _condition(
         self, pipe: Any, conditions: torch.Tensor | None, rows: slice, size: int

@@ -133,6 +133,14 @@ class Task:
         return texts if draws == 1 else [text for text in texts for _ in range(draws)]
 
     @property
+    def negatives(self) -> list[str] | None:
+        """The rows' negative prompts, where the job has them and the stage draws."""
+        negatives = self.owner.part.negatives
+        if negatives is None or not STAGES[self.call.stage].takes_images:
+            return None
+        return [negatives[row] for row in self.call.rows]
+
+    @property
     def images(self) -> list[Any] | None:
         """The rows' own pictures, for the stages that take them: bytes of files, or paths."""
         images = self.owner.part.images

@@ -170,6 +170,8 @@ class RayExecutor:
         options: dict[str, Any] = {"micro_batch_size": task.micro_batch_size}
         if (images := task.images) is not None:
             options["images"] = images
+        if (negatives := task.negatives) is not None:
+            options["negatives"] = negatives
         if (slots := task.slots) is not None:
             options["slots"] = slots
         refs = method.remote(*task.arguments, *inputs, **options)

@@ -58,7 +58,8 @@ class StageInfo:
     `slots_of`: the stage in whose batches its rows have their slots; None where neighbours cannot
     matter. `scored_by`: the stage that scores its pictures. `gives_scores`: whether its value is
     scores. `rejected_only`: whether accepted rows skip it. `scores_each_draw`: whether it takes
-    every drawing of a row. `method`, `arguments`, `takes_images`: how an actor is called.
+    every drawing of a row. `method`, `arguments`, `takes_images`: how an actor is called
+    (where it takes the rows' images, it takes their negative prompts too).
     """
 
     pool: str

@@ -60,6 +60,7 @@ class Part:
     table: the input's own columns. invalid_rows: rows that fail without being drawn, by their place
     in the part, with the reason. images: the rows' own pictures, where the task has them.
     targets: the texts that the oracle scores against, where they are not the prompts.
+    negatives: the rows' negative prompts, where the job has them.
     """
 
     index: int
@@ -70,6 +71,7 @@ class Part:
     invalid_rows: dict[int, str]
     images: RowImages | None = None
     targets: Sequence[str] | None = None
+    negatives: Sequence[str] | None = None
 
 
 class Prompts:
@@ -85,7 +87,8 @@ class Prompts:
 
     def _check_columns(self) -> None:
         spec, name = self.spec, self._readers[0].file
-        for role in ("prompt_column", "image_column", "target_column", "id_column", "seed_column"):
+        roles = ("prompt", "negative_prompt", "image", "target", "id", "seed")
+        for role in (f"{name}_column" for name in roles):
             column = getattr(spec, role)
             if column is not None and column not in self.schema.names:
                 raise InputError(
@@ -94,6 +97,7 @@ class Prompts:
                 )
         self._check_kind("prompt_column", "text", is_text)
         self._check_kind("target_column", "text", is_text)
+        self._check_kind("negative_prompt_column", "text", is_text)
         self._check_kind("image_column", "bytes or paths of pictures", is_picture)
         self._check_kind(
             "id_column",
@@ -242,8 +246,8 @@ class Prompts:
         spec = self.spec
         wanted = sample_rows(self.num_rows, most, spec.seed)
         roles = (
-            *(spec.prompt_column, spec.image_column, spec.target_column),
-            *(spec.id_column, spec.seed_column),
+            *(spec.prompt_column, spec.negative_prompt_column),
+            *(spec.image_column, spec.target_column, spec.id_column, spec.seed_column),
         )
         columns = list(dict.fromkeys(column for column in roles if column))
         if spec.image_column and most > PROBED_ROWS:
@@ -356,7 +360,21 @@ class Prompts:
             for row, problem in images.problems():
                 invalid_rows.setdefault(row, problem)
         targets = _texts(table, spec.target_column, invalid_rows) if spec.target_column else None
-        return Part(index, first, table, prompts, seeds, invalid_rows, images, targets)
+        negatives = self._negatives(table, invalid_rows)
+        return Part(index, first, table, prompts, seeds, invalid_rows, images, targets, negatives)
+
+    def _negatives(self, table: pa.Table, invalid_rows: dict[int, str]) -> list[str] | None:
+        """The rows' negative prompts; a null in the column is the job's own."""
+        own, column = self.spec.negative_prompt, self.spec.negative_prompt_column
+        if column is None:
+            return None if own is None else [own] * table.num_rows
+        texts: list[str] = []
+        for row, text in enumerate(table.column(column).to_pylist()):
+            problem = problem_with_prompt(text) if text and text.strip() else None
+            if problem:
+                invalid_rows.setdefault(row, f"{column}: {problem}")
+            texts.append("" if problem else (own or "") if text is None else text)
+        return texts
 
 
 def _texts(table: pa.Table, column: str, invalid_rows: dict[int, str]) -> list[str]:

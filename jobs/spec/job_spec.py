@@ -93,6 +93,14 @@ class JobSpec(Settings):
         description="Prompts: a file, folder or glob of parquet, csv, tsv, jsonl or txt."
     )
     prompt_column: str = Field(default="prompt", description="The column with the prompts.")
+    negative_prompt: str | None = Field(
+        default=None,
+        description="What the pictures should not show. Read by student and teacher where they are "
+        "guided (`guidance_scale` above 1); distilled models mostly are not.",
+    )
+    negative_prompt_column: str | None = Field(
+        default=None, description="A column of negative prompts; a null is `negative_prompt`."
+    )
     task: JobTask = Field(
         default="generate",
         description="generate: a picture from each prompt. edit: each row's picture changed "

@@ -163,3 +163,25 @@ def test_edges_say_where_things_are(run_here: RunJob, tmp_path: Path) -> None:
 
     assert num_in_place(tmp_path / "led") >= 10
     assert num_in_place(tmp_path / "free") <= 4
+
+
+def test_a_negative_prompt_reaches_the_model_that_is_guided(
+    run_here: RunJob, tmp_path: Path
+) -> None:
+    """The embedded teacher is guided and its student is not."""
+    pq.write_table(pa.table({"prompt": CAPTIONS[:4]}), tmp_path / "rows.parquet")
+    made = {}
+    for name, fields in (("plain", {}), ("avoiding", {"negative_prompt": "a small red circle"})):
+        run_here(
+            input=str(tmp_path / "rows.parquet"),
+            output=str(tmp_path / name),
+            models={"preset": "shapes", "student": {"batch_size": 4}, "teacher": {"batch_size": 4}},
+            budget={"threshold": 1e9},
+            save_student=True,
+            teacher_steps=2,
+            **fields,
+        )
+        made[name] = rows_of(tmp_path / name)
+    for one, other in zip(made["plain"], made["avoiding"], strict=True):
+        assert one["student_image"]["bytes"] == other["student_image"]["bytes"]
+        assert one["image"]["bytes"] != other["image"]["bytes"]

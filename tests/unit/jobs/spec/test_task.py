@@ -123,3 +123,28 @@ def test_the_oracle_gets_the_target_and_the_models_get_the_instruction(tmp_path:
     texts = {stage: Task(owner, Call(stage, (0,))).arguments[0] for stage in actors}
     assert texts[Stage.DRAW] == texts[Stage.REFINE] == ["make it red"]
     assert texts[Stage.SCORE_DRAWN] == texts[Stage.SCORE_REFINED] == ["a red car"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "negatives"),
+    [
+        ({}, None),
+        ({"negative_prompt": "blurry"}, ["blurry", "blurry", "blurry"]),
+        ({"negative_prompt_column": "not"}, ["dark", "", ""]),
+        ({"negative_prompt_column": "not", "negative_prompt": "blurry"}, ["dark", "", "blurry"]),
+    ],
+)
+def test_a_rows_negative_prompt_is_its_own_or_the_jobs(
+    fields: dict[str, Any], negatives: list[str] | None, tmp_path: Path
+) -> None:
+    """A null is the job's; an empty text is the row's own."""
+    file = tmp_path / "p.jsonl"
+    file.write_text(
+        '{"prompt": "a", "not": "dark"}\n{"prompt": "b", "not": ""}\n{"prompt": "c", "not": null}\n'
+    )
+    part = only_part(file, **fields)
+    assert part.negatives == negatives
+    owner = ActivePart(part, Cascade(3, Rules(threshold=0.5, student_batch=3, teacher_batch=2)))
+    for stage, reads in ((Stage.DRAW, True), (Stage.REFINE, True), (Stage.SCORE_DRAWN, False)):
+        wanted = [negatives[2], negatives[0]] if negatives and reads else None
+        assert Task(owner, Call(stage, (2, 0))).negatives == wanted
