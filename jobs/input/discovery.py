@@ -2,80 +2,81 @@
 
 from __future__ import annotations
 
-from glob import glob, has_magic
-from pathlib import Path
+from glob import has_magic
+from pathlib import Path, PurePosixPath
 
 from actors.errors import InputError, MissingError, StorageError
+from jobs.input.arrow_file import ArrowFile
 from jobs.input.base import InputFile
+from jobs.input.formats import (
+    is_left_by_tools,
+    is_unread_data,
+    kind_of,
+    known,
+    natural,
+)
 from jobs.input.globs import fixed_part, matches
 from jobs.input.parquet import ParquetFile
 from jobs.input.source import Source, source_at
 from jobs.input.text import CsvFile, JsonLinesFile, TextFile
+from jobs.input.walk import each_once, files_below, files_of_glob, split_glob
 from jobs.storage.storage_at import storage_at
 from jobs.storage.urls import checked, is_url
 
-SUFFIXES = {
-    ".parquet": "parquet",
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".txt": "txt",
-}
+MOST_NAMED = 5
+"""Files in an error, which stays readable."""
 
 
 def find_files(pattern: str) -> list[Source]:
-    """The files of `input`: a file, a folder's files of one format, or a glob; sorted by name.
+    """The files of `input`: a file, a folder's or a glob's; each real file once, `p2` before `p10`.
 
-    In a folder only files with a known ending count (not `_SUCCESS`, not `README.md`).
-    Raises InputError if there are none, or of several formats.
+    Raises InputError if there are none, or of several formats, or if one looks like data and is
+    not read.
     """
-    if is_url(pattern):
-        try:
-            return _of_one_format(pattern, _find_objects(pattern))
-        except StorageError as error:
-            raise InputError(f"input {error.where} {error.what}.") from error
     try:
-        return _of_one_format(pattern, _find_files(pattern, Path(pattern).expanduser()))
+        found = _objects_at(pattern) if is_url(pattern) else _files_at(pattern)
+    except StorageError as error:  # of a local folder: it went while it was listed
+        raise InputError(f"input {error.where} {error.what}.") from error
     except (OSError, RuntimeError) as error:  # RuntimeError: `~user` of an unknown user
         reason = error.strerror if isinstance(error, OSError) else error
         raise InputError(f"input {pattern[:200]!r} cannot be looked for: {reason}.") from error
-    except StorageError as error:  # it went while the folder was listed
-        raise InputError(f"input {error.where} {error.what}.") from error
+    return _of_one_family(pattern, found)
 
 
-def _find_files(pattern: str, path: Path) -> list[Source]:
+def _files_at(pattern: str) -> list[Source]:
+    path = Path(pattern).expanduser()
+    if path.is_file():
+        return [_readable(pattern, source_at(path))]
     if path.is_dir():
-        found = [p for p in path.rglob("*") if p.is_file() and not _is_hidden(p.relative_to(path))]
-    elif has_magic(pattern) and not path.exists():
-        found = [p for p in map(Path, glob(str(path), recursive=True)) if p.is_file()]
-    elif path.is_file():
-        if path.suffix.lower() not in SUFFIXES:
-            raise InputError(f"input {pattern!r} ends in {path.suffix!r}; known: {_known()}.")
-        found = [path]
+        # The output of a job is read as the dataset that it is.
+        folder = path / "data" if _is_output(path) else path
+        names = [name for name in files_below(folder) if not is_left_by_tools(name)]
     else:
-        raise InputError(f"input {pattern!r} does not exist. Give a file, a folder or a glob.")
-    return [source_at(p) for p in sorted(found) if p.suffix.lower() in SUFFIXES]
+        folder, rest = split_glob(pattern)
+        if not rest or not folder.is_dir():
+            raise InputError(_not_there(pattern))
+        names = [name for name in files_of_glob(folder, rest) if not _is_left(name, rest)]
+    names = each_once(folder, _with_data(pattern, names))
+    return [source_at(folder / name) for name in names]
 
 
-def _find_objects(pattern: str) -> list[Source]:
+def _objects_at(pattern: str) -> list[Source]:
     """The same at a URL. A name that is no file's is a folder."""
     fixed, rest = fixed_part(pattern)
+    if not rest and (file := _object_at(pattern)):
+        return [_readable(pattern, file)]
+    storage = storage_at(checked(fixed))
+    entries = {entry.path: entry for entry in storage.entries()}
+    if not entries:
+        raise InputError(_not_there(pattern))
     if rest:
-        storage = storage_at(checked(fixed))
-        found = [Source(storage, entry) for entry in storage.entries() if matches(rest, entry.path)]
-    elif file := _object_at(pattern):
-        if file.suffix not in SUFFIXES:
-            raise InputError(f"input {pattern!r} ends in {file.suffix!r}; known: {_known()}.")
-        found = [file]
+        names = [name for name in entries if matches(rest, name) and not _is_left(name, rest)]
     else:
-        storage = storage_at(pattern)
-        entries = storage.entries()
-        if not entries:
-            raise InputError(f"input {pattern!r} does not exist. Give a file, a folder or a glob.")
-        visible = (entry for entry in entries if not _is_hidden(Path(entry.path)))
-        found = [Source(storage, entry) for entry in visible]
-    return [file for file in found if file.suffix in SUFFIXES]
+        names = [name for name in entries if not is_left_by_tools(name)]
+        if {"job.json"} <= entries.keys() and any(one.startswith("records/") for one in entries):
+            names = [name for name in names if name.startswith("data/")]
+    names = _with_data(pattern, sorted(names, key=natural))
+    return [Source(storage, entries[name]) for name in names]
 
 
 def _object_at(url: str) -> Source | None:
@@ -88,36 +89,77 @@ def _object_at(url: str) -> Source | None:
         return None
 
 
-def _of_one_format(pattern: str, files: list[Source]) -> list[Source]:
-    if not files:
-        raise InputError(f"input {pattern!r} has no file that ends in one of {_known()}.")
-    formats = sorted({file.suffix for file in files})
-    if len({SUFFIXES[suffix] for suffix in formats}) > 1:
+def _is_output(folder: Path) -> bool:
+    return (folder / "job.json").is_file() and (folder / "records").is_dir()
+
+
+def _is_left(name: str, pattern: str) -> bool:
+    """Whether a file that fits a glob is another program's, and the glob does not ask for it."""
+    says_so = any(step.startswith(("_", ".")) for step in pattern.split("/"))
+    return not says_so and is_left_by_tools(name)
+
+
+def _readable(pattern: str, file: Source) -> Source:
+    if file.kind is None:
+        ending = PurePosixPath(file.name).suffix
+        raise InputError(f"input {pattern!r} ends in {ending!r}; known: {known()}.")
+    return file
+
+
+def _with_data(pattern: str, names: list[str]) -> list[str]:
+    """The names of data; refuses what looks like data and is not read."""
+    unread = [name for name in names if is_unread_data(name)]
+    if unread:
+        shown = ", ".join(unread[:MOST_NAMED])
+        more = f" and {len(unread) - MOST_NAMED:,} more" if len(unread) > MOST_NAMED else ""
         raise InputError(
-            f"input {pattern!r} has files of several formats ({', '.join(formats)}). "
-            "Name one of them with a glob, such as 'prompts/*.parquet'."
+            f"input {pattern!r} has files that look like data and are not read: {shown}{more}. "
+            f"Convert them, or name what is meant with a glob. Read: {known()}."
+        )
+    return [name for name in names if kind_of(name)]
+
+
+def _of_one_family(pattern: str, files: list[Source]) -> list[Source]:
+    if not files:
+        raise InputError(
+            f"input {pattern!r} has no file that ends in one of {known()}.{_brackets(pattern)}"
+        )
+    first: dict[str, Source] = {}
+    for file in files:
+        assert file.kind is not None
+        first.setdefault(file.kind.family, file)
+    if len(first) > 1:
+        shown = ", ".join(file.name for file in first.values())
+        raise InputError(
+            f"input {pattern!r} has files of several formats, such as {shown}. Name those of one "
+            "with a glob, such as 'prompts/*.parquet'."
         )
     return files
 
 
-def _known() -> str:
-    return ", ".join(SUFFIXES)
+def _not_there(pattern: str) -> str:
+    return f"input {pattern!r} does not exist. Give a file, a folder or a glob.{_brackets(pattern)}"
 
 
-def _is_hidden(path: Path) -> bool:
-    return any(step.startswith(("_", ".")) for step in path.parts)
+def _brackets(pattern: str) -> str:
+    if "[" not in pattern:
+        return ""
+    return " In a glob [1] is any one of the characters in it; a bracket itself is written [[]."
 
 
 def open_file(file: Source, text_column: str) -> InputFile:
     """The reader for a file, by its ending. `text_column`: the name of a .txt file's column."""
-    match SUFFIXES[file.suffix]:
+    assert file.kind is not None, "find_files finds data alone"
+    match file.kind.family:
         case "parquet":
             return ParquetFile(file)
+        case "arrow":
+            return ArrowFile(file)
         case "csv":
             return CsvFile(file)
-        case "jsonl":
+        case "json":
             return JsonLinesFile(file)
-        case _:
+        case "txt":
             return TextFile(file, text_column)
 
 

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from actors.errors import InputError
 from jobs.input.base import BATCH_BYTES, BATCH_ROWS, InputFile, rows_among
+from jobs.input.disguise import undisguised
 from jobs.input.schema import cast_to, plain_schema
 from jobs.input.source import Source
 
@@ -32,7 +33,7 @@ class ParquetFile(InputFile):
 
     def __init__(self, file: Source) -> None:
         super().__init__(file)
-        with self.refusing():
+        with undisguised(file), self.refusing():
             with self._open() as opened:
                 footer, self._schema = opened.metadata, plain_schema(opened.schema_arrow)
             self._footer = footer

@@ -8,6 +8,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, TextIO
 
 from actors.errors import MissingError
+from jobs.input.formats import Kind, kind_of
+from jobs.input.unpacked import Unpacked
 from jobs.storage.local import LocalStorage
 from jobs.storage.storage import Entry, Storage
 from jobs.storage.storage_at import file_at
@@ -32,9 +34,9 @@ class Source:
         return PurePosixPath(self.entry.path).name
 
     @property
-    def suffix(self) -> str:
-        """The ending of its name, in lower case, with the dot."""
-        return PurePosixPath(self.entry.path).suffix.lower()
+    def kind(self) -> Kind | None:
+        """How it is read, by its name."""
+        return kind_of(self.name)
 
     @property
     def size(self) -> int:
@@ -53,8 +55,11 @@ class Source:
         return self.storage.open(self.entry) if path is None else path.open("rb")
 
     def open_text(self) -> TextIO:
-        """The lines of a UTF-8 file without a byte order mark; bytes that are none are kept."""
+        """The lines of a UTF-8 file without a byte order mark, unpacked; bytes that are none are
+        kept. Raises InputError for a file that unpacks to too much, when it is read."""
         buffered: Any = self.open()
+        if self.kind and self.kind.packing:
+            buffered = Unpacked(buffered, self.kind.packing, str(self), self.size)
         if not isinstance(buffered, io.BufferedIOBase):
             buffered = io.BufferedReader(buffered, LINE_BUFFER_BYTES)
         return io.TextIOWrapper(

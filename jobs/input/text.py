@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from actors.errors import InputError
 from jobs.input.base import BATCH_ROWS, InputFile
+from jobs.input.disguise import HEAD_BYTES, check_head
 from jobs.input.json_columns import JsonColumns
 from jobs.input.source import Source
 
@@ -29,6 +30,9 @@ MAX_CELL_CHARS = 4 * 2**20
 """A longer CSV cell is more likely a quote that is never closed than a prompt."""
 BATCH_CHARS = 16 * 2**20
 """Chosen: Python holds a batch in at most 64 MiB (4 bytes a character)."""
+
+MAX_ARRAY_CHARS = 2**27
+"""Of a JSON array, which has no lines to be read one by one. Chosen: its objects take a few GB."""
 
 T = TypeVar("T")
 
@@ -101,7 +105,7 @@ class CsvFile(InputFile):
     def _table(self) -> Iterator[list[str]]:
         """The header, then the rows, each with as many cells; skips empty lines."""
         csv.field_size_limit(MAX_CELL_CHARS)  # of the whole process; Python's default is 128 KiB
-        is_tsv = self.file.suffix == ".tsv"
+        is_tsv = self.file.kind is not None and self.file.kind.ending == ".tsv"
         reader = csv.reader(
             _lines(self),
             delimiter="\t" if is_tsv else ",",
@@ -201,7 +205,13 @@ class JsonLinesFile(InputFile):
         return columns
 
     def _objects(self) -> Iterator[tuple[int, int, dict[str, Any]]]:
-        """(line number, characters, object) of each line that is not empty."""
+        """(line number, characters, object) of each line that is not empty.
+
+        A file that ends in .json may hold an array; then its elements count as lines do.
+        """
+        if self.file.kind and self.file.kind.ending == ".json" and self._is_array:
+            yield from self._elements()
+            return
         for number, line in enumerate(_lines(self), 1):
             if line.isspace():
                 continue
@@ -218,6 +228,34 @@ class JsonLinesFile(InputFile):
                     'Write one object a line, such as {"prompt": "a red circle"}.'
                 )
             yield number, len(line), row
+
+    @cached_property
+    def _is_array(self) -> bool:
+        _check_head(self)
+        with self.refusing(), self.file.open_text() as text:
+            return text.read(HEAD_BYTES).lstrip().startswith("[")
+
+    def _elements(self) -> Iterator[tuple[int, int, dict[str, Any]]]:
+        """The same of an array, which is decoded at once."""
+        with self.refusing(), self.file.open_text() as opened:
+            text = opened.read(MAX_ARRAY_CHARS + 1)
+        if len(text) > MAX_ARRAY_CHARS:
+            raise InputError(
+                f"{self.file} is an array of more than {MAX_ARRAY_CHARS:,} characters, which does "
+                "not fit. Write it as JSON Lines: an object a line, in a file that ends in .jsonl."
+            )
+        _check_utf8(self.file, 1, text)
+        try:
+            rows = _decode(text)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{self.file} is no array of JSON: {error}.") from error
+        for number, row in enumerate(rows, 1):
+            if not isinstance(row, dict):
+                raise InputError(
+                    f"{self.file}: element {number} is a JSON {type(row).__name__}, not an object. "
+                    'An element is an object, such as {"prompt": "a red circle"}.'
+                )
+            yield number, len(text) // len(rows), row
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -273,14 +311,8 @@ def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
 def _lines(source: InputFile) -> Iterator[str]:
     """The lines of a UTF-8 file with their ends, without a byte order mark."""
     file = source.file
-    with source.refusing(), file.open() as raw:
-        head = raw.read(4)
-    if head[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in head[:2]:
-        raise InputError(f"{file} is UTF-16 or UTF-32, not UTF-8. Save it as UTF-8.")
-    with (
-        source.refusing(),
-        file.open_text() as text,
-    ):
+    _check_head(source)
+    with source.refusing(), file.open_text() as text:
         for number, line in enumerate(iter(partial(text.readline, MAX_LINE_CHARS + 1), ""), 1):
             if not line.isascii():
                 _check_utf8(file, number, line)
@@ -290,6 +322,16 @@ def _lines(source: InputFile) -> Iterator[str]:
                     "is the most. Is it a file of lines?"
                 )
             yield line
+
+
+def _check_head(source: InputFile) -> None:
+    """Refuse a file that is none of text, or none of its packing, by its first bytes."""
+    file = source.file
+    with source.refusing(), file.open() as raw:
+        head = raw.read(HEAD_BYTES)
+    check_head(file, head)
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in head[:2]:
+        raise InputError(f"{file} is UTF-16 or UTF-32, not UTF-8. Save it as UTF-8.")
 
 
 def _check_utf8(file: Source, number: int, line: str) -> None:

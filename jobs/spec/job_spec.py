@@ -90,7 +90,8 @@ class JobSpec(Settings):
         default="job", description="For people and logs; it changes no picture."
     )
     input: Annotated[str, Field(min_length=1)] = Field(
-        description="Prompts: a file, folder or glob of parquet, csv, tsv, jsonl or txt."
+        description="Prompts: a file, folder or glob of parquet, arrow, csv, tsv, jsonl, json or "
+        "txt (docs/input.md)."
     )
     prompt_column: str = Field(default="prompt", description="The column with the prompts.")
     negative_prompt: str | None = Field(
