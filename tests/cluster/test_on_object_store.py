@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
+from threading import Timer
 from typing import Any
 from uuid import uuid4
 
@@ -24,6 +25,7 @@ from jobs.storage.storage_at import storage_at
 from tests.cluster.conftest import CAPTIONS, FAST
 from tests.cluster.head import Head, environment_of, head_in
 from tests.servers.fixtures import object_store
+from tests.servers.flaky_proxy import FlakyProxy, flaky_proxy
 from tests.servers.object_store import ObjectStoreServer
 from tests.stand_ins import STAND_INS
 
@@ -31,10 +33,19 @@ __all__ = ["object_store"]
 
 BOTTEGA = str(Path(sys.executable).parent / "bottega")
 ROWS = 22
+AWAY_SECONDS = 6.0
+"""Less than a call is tried again by itself; tests/storage has the rest."""
 
 
 @pytest.fixture(scope="module")
-def bucket(object_store: ObjectStoreServer) -> Iterator[str]:
+def proxy(object_store: ObjectStoreServer) -> Iterator[FlakyProxy]:
+    """All requests of this file go through it: one in ten is answered with 503."""
+    with flaky_proxy(object_store.endpoint) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="module")
+def bucket(object_store: ObjectStoreServer, proxy: FlakyProxy) -> Iterator[str]:
     """A new bucket's URL; the credentials are in the environment of this process."""
     name = f"jobs-{uuid4().hex[:12]}"
     client: Any = object_store.client()
@@ -42,6 +53,7 @@ def bucket(object_store: ObjectStoreServer) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         for variable, value in object_store.environment.items():
             patch.setenv(variable, value)
+        patch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
         yield f"s3://{name}"
 
 
@@ -109,8 +121,14 @@ def wait_for_parts(url: str, count: int, process: subprocess.Popen[str]) -> None
         time.sleep(0.1)
 
 
+@pytest.mark.timeout(900)  # a minute alone, and ten starts of a process under load
 def test_a_job_on_an_object_store_is_the_job_in_a_folder_whatever_dies(
-    bottega: Bottega, head: Head, bucket: str, object_store: ObjectStoreServer, tmp_path: Path
+    bottega: Bottega,
+    head: Head,
+    bucket: str,
+    object_store: ObjectStoreServer,
+    proxy: FlakyProxy,
+    tmp_path: Path,
 ) -> None:
     put_prompts(f"{bucket}/in/part-0.parquet", 0, ROWS)
     source, out = f"{bucket}/in/*.parquet", f"{bucket}/out/first"
@@ -126,7 +144,11 @@ def test_a_job_on_an_object_store_is_the_job_in_a_folder_whatever_dies(
 
     # Two drivers at once, of which neither may spoil what the other does.
     both = [bottega(*run), bottega(*run)]
+    wait_for_parts(out, len(there) + 1, both[0])
+    proxy.is_away = True
+    Timer(AWAY_SECONDS, lambda: setattr(proxy, "is_away", False)).start()
     logs += [ended(process) for process in both]
+    assert proxy.failed > 10
     whole = parts_of(out)
     assert list(whole) == [f"data/00000/part-{n:08d}.parquet" for n in range(6)]
     assert {name: whole[name] for name in there} == there
