@@ -259,6 +259,6 @@ def _export(form: Literal["webdataset", "metadata"], folder: str, target: str, s
             num_bytes += shard.num_bytes
     left_out = f"; {without:,} rows have no picture and are left out" if without else ""
     say(
-        f"{samples:,} rows in {files:,} files, {num_bytes / 1e6:,.1f} MB, in {target}: {made:,} "
-        f"made now{left_out}"
+        f"{samples:,} rows in {files:,} file{'s' * (files != 1)}, {num_bytes / 1e6:,.1f} MB, in "
+        f"{target}: {made:,} made now{left_out}"
     )

@@ -1,6 +1,6 @@
 """Parquet files with every column but the pictures: for statistics, filters and joins.
 
-A column `key` has the row's number of twelve digits, as the names in a WebDataset have it.
+A column `__key__` has the row's number of twelve digits, as a WebDataset's readers call it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.output.export.samples import pictures_of
+
+KEY = "__key__"
 
 GROUP_ROWS = 65_536
 """Of a row group. Chosen: some 10 MB of prompts, and few groups for a whole shard."""
@@ -26,7 +28,7 @@ def without_pictures(parquet: pq.ParquetFile, first_row: int) -> Iterator[pa.Tab
         keys = pa.array([f"{row:012d}" for row in range(number, number + batch.num_rows)])
         number += batch.num_rows
         yield pa.table(
-            [keys, *batch.columns], names=["key", *batch.schema.names]
+            [keys, *batch.columns], names=[KEY, *batch.schema.names]
         ).replace_schema_metadata(None)
 
 

@@ -56,6 +56,8 @@ class Publication:
         record says; StorageError where the place fails: the same call goes on.
         """
         destination = destination_at(place, public)
+        if f"{destination.url}/".startswith(f"{self.folder.url}/"):
+            raise OutputError(f"{place!r} is the output itself, or in it. Choose another place.")
         there = destination.there()
         ours = {part.name for part in self.parts}
         if foreign := sorted(there.keys() - ours):

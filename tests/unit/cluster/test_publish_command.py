@@ -40,10 +40,10 @@ def bottega(
 def test_a_dataset_is_exported_once(bottega: Run, tmp_path: Path) -> None:
     code, shown = bottega("export", "webdataset", "out", "web")
     assert code == 0
-    assert "6 rows in 1 files" in shown
+    assert "6 rows in 1 file," in shown
     assert "1 made now" in shown
     assert "0 made now" in bottega("export", "webdataset", "out", "web")[1]
-    assert "6 rows in 1 files" in bottega("export", "metadata", "out", "meta")[1]
+    assert "6 rows in 1 file," in bottega("export", "metadata", "out", "meta")[1]
     assert {file.name for file in tmp_path.rglob("*-000000.*") if file.suffix != ".json"} == {
         *("data-000000.tar", "metadata-000000.parquet"),
     }

@@ -113,7 +113,9 @@ def test_metadata_has_every_column_but_the_pictures(output: Output, tmp_path: Pa
         for row in output.rows()
     ]
     keys = [f"{number:012d}" for number in range(10)]
-    assert table.to_pylist() == [{"key": key, **row} for key, row in zip(keys, rows, strict=True)]
+    assert table.to_pylist() == [
+        {"__key__": key, **row} for key, row in zip(keys, rows, strict=True)
+    ]
     first = content(tmp_path / "meta")
     list(output.export("metadata", tmp_path / "again"))
     assert content(tmp_path / "again") == first

@@ -90,6 +90,14 @@ def test_a_publication_that_was_cut_short_goes_on(
     assert set(hashes(output)) < set(hub.repositories[NAME])
 
 
+@pytest.mark.parametrize("below", ["", "/public"])
+def test_an_output_is_not_published_into_itself(output: Output, below: str) -> None:
+    before = Path(output.url, "README.md").read_bytes()
+    with pytest.raises(OutputError, match=r"is the output itself, or in it\. Choose another"):
+        output.publication().send_to(output.url + below)
+    assert Path(output.url, "README.md").read_bytes() == before
+
+
 def test_no_rights_and_no_answer_are_sentences(output: Output, hub: StandInHub) -> None:
     hub.denies = True
     with pytest.raises(StorageError, match=r"may not be written to .*\(403\)\. Set HF_TOKEN"):
