@@ -13,6 +13,7 @@ from actors.errors import InputError
 from actors.facts import PermanentFailures
 from actors.picture_files import FORMATS, PILLOW_ERRORS, open_picture
 from actors.refinement import Conditioning, Fit, Size
+from actors.settings import SquareFit
 
 Pictures = npt.NDArray[np.uint8]
 """(rows, height, width, 3), uint8 RGB."""
@@ -75,6 +76,27 @@ def resized(picture: Pictures, size: Size) -> Pictures:
         return picture
     image = Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS)
     return np.asarray(image, dtype=np.uint8)
+
+
+def squares(pictures: Pictures, fit: SquareFit) -> Pictures:
+    """Pictures (rows, height, width, 3) as squares (rows, side, side, 3), as `fit` says.
+
+    crop: the middle, as wide as the shorter side. pad: black on both sides, as wide as the longer
+    one. resize: distorted to the shorter side.
+    """
+    height, width = pictures.shape[1:3]
+    if height == width:
+        return pictures
+    short, long = sorted((height, width))
+    if fit == "resize":
+        return all_resized(pictures, (short, short))
+    if fit == "crop":
+        top, left = (height - short) // 2, (width - short) // 2
+        return np.ascontiguousarray(pictures[:, top : top + short, left : left + short])
+    whole = np.zeros((len(pictures), long, long, 3), np.uint8)
+    top, left = (long - height) // 2, (long - width) // 2
+    whole[:, top : top + height, left : left + width] = pictures
+    return whole
 
 
 def all_resized(pictures: Pictures, size: Size | None) -> Pictures:

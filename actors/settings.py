@@ -24,6 +24,8 @@ ALLOW_PICKLE = (
     "every machine of the job: only for files that you trust."
 )
 
+SquareFit = Literal["crop", "pad", "resize"]
+
 PLACES = frozenset({"path", "file", "revision", "allow_pickle", "timed"})
 """Fields with the place of a model's files, or its stand-in. An identity leaves them out: it has a
 hash of the content."""
@@ -272,6 +274,12 @@ class ScorerSettings(Settings):
     )
     allow_pickle: bool = Field(default=False, description=ALLOW_PICKLE)
     dtype: DType = Field(default="float32", description="Precision of the weights.")
+    fit: SquareFit | None = Field(
+        default=None,
+        description="How a picture that is not square becomes one, as the models see it. crop: its "
+        "middle alone counts; pad: black beside it; resize: it is distorted. Default: as the model "
+        "was published (docs/oracles.md).",
+    )
     options: dict[str, str | int | float | bool] = Field(
         default_factory=dict,
         description="For a class of your own: its keyword arguments. A secret (token, password, "

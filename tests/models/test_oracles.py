@@ -28,6 +28,7 @@ from transformers import (
 )
 
 from actors.errors import ModelError
+from actors.images import squares
 from actors.models.oracles import open_oracle
 from actors.models.oracles.clip import HEAD_LAYERS, Clip
 from actors.models.oracles.convert import convert, from_open_clip
@@ -333,3 +334,51 @@ def test_code_in_a_published_file_does_not_run(clip: Path, tmp_path: Path) -> No
     with pytest.raises(ModelError, match="cannot read tensors"):
         convert("hps-v2", tmp_path / "HPS_v2.pt", str(clip), tmp_path / "out")
     assert not (tmp_path / "trace").exists()
+
+
+# ---- pictures that are not square
+
+
+@pytest.mark.parametrize(("height", "width"), [(20, 40), (40, 20)])
+def test_a_square_is_made_in_three_ways(height: int, width: int) -> None:
+    rows = np.full((2, height, width, 3), 200, np.uint8)
+    middle = rows[:, height // 2 - 10 : height // 2 + 10, width // 2 - 10 : width // 2 + 10]
+    middle[:] = 90
+    assert (squares(rows, "crop") == 90).all()
+    padded = squares(rows, "pad")
+    assert padded.shape == (2, 40, 40, 3)
+    assert (padded[:, 0, 0] == 0).all()
+    inner = padded[:, 10:30] if width > height else padded[:, :, 10:30]
+    assert np.array_equal(inner, rows)
+    resized = squares(rows, "resize")
+    assert resized.shape == (2, 20, 20, 3)
+    assert resized[0, 10, 10, 0] < 100 < 190 < resized[0, 0, 0, 0], "all of it is there"
+    assert squares(middle, "pad") is middle
+
+
+@pytest.mark.parametrize(
+    ("fit", "sees_edges"), [(None, False), ("crop", False), ("pad", True), ("resize", True)]
+)
+def test_fit_says_whether_the_edges_of_a_wide_picture_count(
+    fit: str | None, sees_edges: bool, clip: Path
+) -> None:
+    wide = pictures(4, SIDE, 2 * SIDE)
+    other = wide.copy()
+    other[:, :, :4] = 255 - other[:, :, :4]
+    oracle = open_oracle(settings("clip-score", clip, fit=fit), CPU)
+    one, two = oracle.score(PROMPTS, wide), oracle.score(PROMPTS, other)
+    assert (one != two) == sees_edges
+    if fit:
+        plain = open_oracle(settings("clip-score", clip), CPU)
+        assert plain.score(PROMPTS, squares(wide, fit)) == one  # type: ignore[arg-type]
+
+
+def test_each_member_of_an_ensemble_has_its_own_fit(clip: Path) -> None:
+    wide = pictures(4, SIDE, 2 * SIDE)
+    one, other = (
+        MemberSettings(kind="clip-score", path=str(clip), fit=fit) for fit in ("pad", "crop")
+    )
+    both = OracleSettings(kind="ensemble", members=(one, other), batch_size=4)
+    each = [open_oracle(member, CPU).score(PROMPTS, wide) for member in (one, other)]
+    found = open_oracle(both, CPU).score(PROMPTS, wide)
+    assert found == pytest.approx([sum(row) for row in zip(*each, strict=True)])

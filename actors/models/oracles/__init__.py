@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from actors.settings import OracleSettings, ScorerSettings
+from actors.images import Pictures, squares
+from actors.settings import OracleSettings, ScorerSettings, SquareFit
 
 if TYPE_CHECKING:
     import torch
-
-    from actors.images import Pictures
 
 
 class Scorer(Protocol):
@@ -29,6 +28,11 @@ class Scorer(Protocol):
 
 def open_oracle(settings: ScorerSettings, device: torch.device) -> Scorer:
     """Load what the settings name. Raises ModelError."""
+    opened = _open(settings, device)
+    return opened if settings.fit is None else Fitted(opened, settings.fit)
+
+
+def _open(settings: ScorerSettings, device: torch.device) -> Scorer:
     match settings.kind:
         case "blip-itm":
             from actors.models.oracles.blip import Retrieval
@@ -56,6 +60,17 @@ def open_oracle(settings: ScorerSettings, device: torch.device) -> Scorer:
             from actors.models.oracles.own import OwnOracle
 
             return OwnOracle(settings)
+
+
+class Fitted:
+    """An oracle that is shown squares, made in the way that the job wants."""
+
+    def __init__(self, scorer: Scorer, fit: SquareFit) -> None:
+        self.scorer, self.fit = scorer, fit
+
+    def score(self, prompts: Sequence[str], pictures: Pictures) -> list[float]:
+        """See `Scorer`."""
+        return self.scorer.score(prompts, squares(pictures, self.fit))
 
 
 class Ensemble:
