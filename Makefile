@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 # Workers of `make test`: one for each core of the machines that CI has.
 WORKERS ?= 2
 
-.PHONY: demo test test-all lint clean train embedded chaos benchmarks ray-data-sweep
+.PHONY: demo test test-all lint clean test-airflow train embedded chaos benchmarks ray-data-sweep
 
 SECONDS ?= 600
 
@@ -68,10 +68,19 @@ chaos: $(STAMP)
 $(BIN)/promtool: | $(STAMP)
 	tests/cluster/get_prometheus.sh $(BIN)
 
+# The exported DAG in a real Airflow, in an environment of its own. Three minutes, and the installation.
+AIRFLOW := .airflow/bin/airflow
+test-airflow: $(STAMP) $(AIRFLOW)
+	$(BIN)/python -m tests.airflow $(AIRFLOW)
+
+$(AIRFLOW):
+	test -x .airflow/bin/python || $(PYTHON) -m venv .airflow
+	.airflow/bin/python -m pip install --quiet 'apache-airflow==3.3.2' apache-airflow-providers-standard
+
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[dev]' --constraint constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) out
+	rm -rf $(VENV) .airflow out

@@ -52,7 +52,8 @@ with DAG(
     )
 '''
 
-DATE = "{{ dag_run.run_after.astimezone(zone).date() }}"
+DATE = "{{ (dag_run.data_interval_end or dag_run.run_after).astimezone(zone).date() }}"
+"""The date of the run's time; of a run that a person made for another date, that one."""
 
 
 def dag(

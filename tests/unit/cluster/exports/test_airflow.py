@@ -29,7 +29,8 @@ def test_the_task_waits_for_the_job_and_is_tried_again() -> None:
     found = keywords(made())
     line = ast.literal_eval(found["bash_command"])
     assert line.startswith("/opt/bottega submit /jobs/faces.yaml --wait")
-    assert "--for '{{ dag_run.run_after.astimezone(zone).date() }}'" in line
+    date = "{{ (dag_run.data_interval_end or dag_run.run_after).astimezone(zone).date() }}"
+    assert f"--for '{date}'" in line
     assert ast.literal_eval(found["retries"]) > 0
     assert ast.literal_eval(found["max_active_runs"]) == 1
     assert ast.literal_eval(found["catchup"]) is False
