@@ -150,6 +150,20 @@ class DiffusionSettings(Settings):
         ge=0.0,
         description="Classifier-free guidance. Above 1 every step takes two network evaluations.",
     )
+    guidance_rescale: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="How much of the contrast that guidance adds is taken back (arXiv 2305.08891), "
+        "for Stable Diffusion and SDXL. Default: diffusers', 0.",
+    )
+    clip_skip: int | None = Field(
+        default=None,
+        ge=1,
+        le=11,
+        description="Layers of CLIP that are left out at its end, for SDXL and Stable Diffusion 3, "
+        "as diffusers counts them.",
+    )
     batch_size: int = Field(
         ge=1,
         le=1024,

@@ -323,6 +323,8 @@ class Diffusion:
             "max_area": self.shape.width * self.shape.height,
             "max_sequence_length": settings.prompt_tokens,
             "eta": settings.scheduler.eta if settings.scheduler else None,
+            "guidance_rescale": settings.guidance_rescale,
+            "clip_skip": settings.clip_skip,
         }
         known = signature(pipe.__call__).parameters
         arguments = {k: v for k, v in wanted.items() if v is not None and k in known}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,9 +13,16 @@ from actors.models.families import family_of
 from actors.models.file_reader import FileReader, read_config
 from actors.models.pipeline_files import PipelineFiles
 from actors.models.presets import CATALOGUE
-from actors.settings import DiffusionSettings
+from actors.settings import DiffusionSettings, TeacherSettings
 
 S = TypeVar("S", bound=DiffusionSettings)
+
+IN_THE_CALL = ("guidance_rescale", "clip_skip")
+"""Settings that only some pipelines' calls have."""
+
+CLIP_SKIP_FAILS = ("stable-diffusion", "instruct-pix2pix")
+"""Families whose pipelines ask for a part of the text encoder that transformers 5 took away (seen
+with diffusers 0.42.1 and transformers 5.23)."""
 
 Pipeline = PipelineFiles[DiffusionSettings]
 
@@ -29,6 +37,7 @@ def fitted(pipeline: PipelineFiles[S]) -> S:
     _check_image_guidance(pipeline)
     _check_compile(pipeline)
     _check_controlnet(pipeline)
+    _check_call(pipeline)
     from actors.models.scheduler_checks import check_scheduler  # imports torch
 
     check_scheduler(pipeline)
@@ -65,6 +74,32 @@ def _check_compile(pipeline: Pipeline) -> None:
             f"compile: the network of {pipeline.settings.path!r} ({family.name}) is given as many "
             "tokens as the prompt has, and would be compiled again for each length. Leave it out."
         )
+
+
+def _check_call(pipeline: Pipeline) -> None:
+    """Refuse arguments that a pipeline's call does not have; it would ignore them silently."""
+    settings, family = pipeline.settings, pipeline.family
+    names = [name for name in IN_THE_CALL if getattr(settings, name) is not None]
+    if not names:
+        return
+    if settings.clip_skip is not None and family.name in CLIP_SKIP_FAILS:
+        raise ModelError(
+            f"clip_skip: diffusers cannot leave out layers of {settings.path!r} ({family.name}) "
+            "with transformers 5. Leave it out."
+        )
+    import diffusers  # takes seconds, and few jobs have these
+
+    kinds = [pipeline.pipeline_class]
+    if isinstance(settings, TeacherSettings):
+        kinds += [kind for kind in family.image_to_image if kind not in kinds]
+    for kind in kinds:
+        known = signature(getattr(diffusers, kind).__call__).parameters
+        for name in names:
+            if name not in known:
+                raise ModelError(
+                    f"{name}: {kind} of diffusers, which {settings.path!r} needs, does not have "
+                    "it. Leave it out."
+                )
 
 
 def _check_controlnet(pipeline: Pipeline) -> None:
