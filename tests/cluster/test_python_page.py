@@ -32,7 +32,7 @@ def test_every_block_of_the_python_page_runs(
     assert len(rows) == 12
     for said in (
         "the teacher alone: ", "refine 100%: threshold inf", "of 12 rows, ", "12 rows, 0 failed",
-        "0 rows still fail", "12 of 12 rows in 2 of 2 parts", "/data/00000/part-00000000.parquet ",
+        "0 rows still fail", "12 of 12 rows in 1 of 1 parts", "/data/00000/part-00000000.parquet ",
         f"{rows[0]['prompt']} {rows[0]['source']} ", "sheet.png", "to be mended: ",
     ):  # fmt: skip
         assert any(said in line for line in lines), f"{said!r} is not in\n{shown.getvalue()}"
