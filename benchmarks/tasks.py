@@ -125,7 +125,7 @@ def measure(have: Resources, rows: list[Row], fields: dict[str, Any], folder: Pa
         verifier.is_scene(sight, row.scene)
         for sight, row in zip(sights, pictured, strict=bool(pictured))
     ]
-    records = [json.loads(file.read_text()) for file in (output / "records").iterdir()]
+    records = [json.loads(file.read_text()) for file in (output / "records").rglob("part-*.json")]
     spent = sum(
         seconds
         for record in records

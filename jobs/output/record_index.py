@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from actors.errors import MissingError
+from actors.gc_pause import gc_paused
 from jobs.output.records import parse_record
 from jobs.storage.storage import Entry, Storage
 
@@ -32,7 +33,9 @@ Read = dict[str, dict[str, Any] | ValueError]
 def read_records(storage: Storage, listed: Iterable[Entry]) -> Read:
     """The records among the files that were listed below `records/`, by name."""
     records, indices = _sorted_out(listed)
-    packed = _packed(storage, indices)
+    # 100,000 records take 2.5 s of a core, and 3.8 s with a collector that walks through them all.
+    with gc_paused():
+        packed = _packed(storage, indices)
     found: Read = {}
     single: list[Entry] = []
     for entry in records:
