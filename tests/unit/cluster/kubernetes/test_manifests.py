@@ -153,6 +153,29 @@ def test_groups_are_the_nodes_that_the_pools_look_for(export: Export) -> None:
         assert resources["limits"].get("nvidia.com/gpu") == gpus
 
 
+def test_an_object_store_needs_no_volume(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "job.yaml"
+    urls = {"input": "s3://bucket/in.parquet", "output": "s3://bucket/faces/{date}"}
+    file.write_text(yaml.safe_dump({**JOB, **urls}))
+    words = ["bottega", "export", "kubernetes", str(file), "--image", "i", "--for", "2026-11-23"]
+    monkeypatch.setattr(sys, "argv", words)
+    monkeypatch.setattr("cluster.kubernetes.manifests.plan", no_plan)
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    shown = capsys.readouterr()
+    assert caught.value.code in (0, None), shown.err
+    objects = list(yaml.safe_load_all(shown.out))
+    check(objects)
+    assert "persistentVolumeClaim" not in shown.out
+
+
+def no_plan(*_: Any, **__: Any) -> None:
+    """In place of the plan, which would ask the object store for the input."""
+    raise SpecError("nobody knows how long the models take")
+
+
 def test_without_growth_the_sizes_are_the_plans_and_so_is_the_deadline(export: Export) -> None:
     objects, said = export(STAND_INS, "--for", "2026-11-23", "--rows", "20000", "--gpus", "8")
     check(objects)
