@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
@@ -40,9 +42,12 @@ def head_in(home: Path) -> Iterator[Head]:
     (home / ".ray/auth_token").write_text(TOKEN)
     (home / ".ray/auth_token").chmod(0o600)
     port, dashboard, agent = _free_ports(3)
+    # A driver finds its Ray by a file in that folder: another Ray on this machine, in the usual
+    # one, would be taken for it. Its name is short, as the names of sockets have to be.
+    temporary = mkdtemp(prefix="ray-")
     command = yaml.safe_load(CONFIG.read_text())["head_start_ray_commands"][-1]
     own = f"--port={port} --dashboard-port={dashboard} --dashboard-agent-listen-port={agent} "
-    own += "--num-cpus=4 --object-store-memory=100000000 --block"
+    own += f"--num-cpus=4 --object-store-memory=100000000 --temp-dir={temporary} --block"
     command = re.sub(r"--autoscaling-config=\S+", own, command).replace("--port=6379", "")
     with (home / "log").open("wb") as log:
         process = subprocess.Popen(
@@ -57,6 +62,7 @@ def head_in(home: Path) -> Iterator[Head]:
             each.kill()
         process.wait()
         psutil.wait_procs(below, timeout=30)
+        rmtree(temporary, ignore_errors=True)
 
 
 def _free_ports(count: int) -> list[int]:
