@@ -27,6 +27,7 @@ import pytest
 import yaml
 
 from cluster.metrics.catalogue import METRICS
+from jobs import open_output
 from tests.stand_ins import STAND_INS
 from tests.unit.cluster.metrics.test_dashboard import FOLDER, names_of
 
@@ -226,7 +227,7 @@ def done(head: Head, tmp_path_factory: pytest.TempPathFactory) -> Done:
     ended = time.time()
     for server in head.scraped.values():
         until(lambda server=server: server.value(ENDED))
-    records = [json.loads(file.read_text()) for file in (folder / "out/records").iterdir()]
+    records = list(open_output(folder / "out").records().values())
     return Done([json.loads(line) for line in text.splitlines()], records, began, ended)
 
 
