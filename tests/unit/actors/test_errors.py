@@ -13,9 +13,13 @@ KINDS = [k for k in vars(errors).values() if isinstance(k, type) and issubclass(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_survives_the_way_between_processes(kind: type[errors.BottegaError]) -> None:
-    back = pickle.loads(pickle.dumps(kind("value, rule, next step")))  # noqa: S301
+    storage = issubclass(kind, errors.StorageError)
+    texts = ("s3://bucket/x", "is full") if storage else ("value, rule, next step",)
+    error = kind(*texts)
+    back = pickle.loads(pickle.dumps(error))  # noqa: S301
     assert type(back) is kind
-    assert str(back) == "value, rule, next step"
+    assert str(back) == str(error) == ("s3://bucket/x is full." if storage else texts[0])
+    assert vars(back) == vars(error)
 
 
 @pytest.mark.parametrize("kind", KINDS)
