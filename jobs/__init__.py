@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from actors.errors import (
         BottegaError,
+        CancelledJobError,
         ClusterError,
         InputError,
         InterruptedJobError,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
         MissingError,
         ModelError,
         NoPlaceError,
+        NoSuchJobError,
         OutputError,
         OutputFailedError,
         PoolFailedError,
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BottegaError",
+    "CancelledJobError",
     "ClusterError",
     "Forecast",
     "InputError",
@@ -55,6 +58,7 @@ __all__ = [
     "MissingError",
     "ModelError",
     "NoPlaceError",
+    "NoSuchJobError",
     "Output",
     "OutputError",
     "OutputFailedError",

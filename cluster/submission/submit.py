@@ -10,18 +10,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from actors.errors import ClusterError, InputError
+from actors.errors import ClusterError
 from cluster.submission.decision import Action, Decision, Request, Work, decide
 from cluster.submission.find import state_of
 from cluster.submission.this_attempt import LABEL
 from cluster.submission.travel import JOB_FILE, Luggage, Sees, pack
-from jobs.input.prompts import Prompts
+from jobs import JobSpec
+from jobs.held_job import differing_fields, input_differs
 from jobs.job_id import absolute, job_id
-from jobs.output.folder import OutputFolder
-from jobs.output.growth import files_changed
-from jobs.output.job_file import differences
-from jobs.spec.byte_fields import byte_fields
-from jobs.spec.job_spec import JobSpec
 
 if TYPE_CHECKING:
     from cluster.submission.ray_jobs import RayJobs
@@ -74,9 +70,13 @@ def submit(job: JobToSubmit, connect: Callable[[], RayJobs]) -> Submitted:
     """
     request = Request(job.id, job.work, job.extend)
     output = None if job.work == "calibrate" else state_of(job.output)
-    differs = _differing_fields(job.spec, job.output) if output else []
+    differs = differing_fields(job.spec, job.output) if output else []
     alone = decide(request, (), output, differs)
-    if alone.action is Action.DONE and not job.extend and (grew := _input_differs(job)):
+    if (
+        alone.action is Action.DONE
+        and not job.extend
+        and (grew := input_differs(job.spec, job.output))
+    ):
         return Submitted(Decision(Action.REFUSE, grew))
     if alone.action in (Action.DONE, Action.REFUSE):
         return Submitted(alone)
@@ -132,35 +132,3 @@ def _sees(jobs: RayJobs, shared: Sequence[str]) -> Sees:
         return lambda _path: True
     folders = [Path(folder).expanduser().absolute() for folder in shared]
     return lambda path: any(path.is_relative_to(folder) for folder in folders)
-
-
-def _differing_fields(spec: JobSpec, output: str) -> list[str]:
-    """The fields in which the job that the output holds is another one than this.
-
-    A field that the job file leaves open was filled in by the driver, which compares everything
-    when it begins (`jobs.identity`): the models by their files, too.
-    """
-    before = OutputFolder(output).read_job()
-    if before is None:
-        return []
-    return [
-        f"{path}: was {was!r}, is {now!r}"
-        for path, was, now in differences(before["identity"]["spec"], byte_fields(spec))
-        if now is not None
-    ]
-
-
-def _input_differs(job: JobToSubmit) -> str:
-    """Why a finished job is not done with the input as it is now; empty if it is, or if the input
-    cannot be seen from here."""
-    before = OutputFolder(job.output).read_job()
-    try:
-        files = Prompts(job.spec).describe_files()
-    except InputError:
-        return ""
-    if before is None or before["identity"]["input_files"] == files:
-        return ""
-    changed = files_changed(before["identity"]["input_files"], files)
-    if changed is None:
-        return "the job is done, and its input grew since. Add --extend, and it goes on with that."
-    return f"the output holds a job with another input: {changed}. Choose another output."

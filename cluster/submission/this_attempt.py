@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from jobs.job_id import PREFIX, split_attempt
 
 if TYPE_CHECKING:
-    from jobs.execution.status_reporter import Attempt
+    from jobs.execution.attempt import Attempt
 
 CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """Ray's: the metadata of the submission, for the driver."""
@@ -31,7 +31,7 @@ LABEL = "label."
 
 def this_attempt(run_for: str = "", environment: Mapping[str, str] = os.environ) -> Attempt:
     """The attempt that this process is; that of a person at a terminal has no submission."""
-    from jobs.execution.status_reporter import Attempt
+    from jobs.execution.attempt import Attempt
 
     metadata = _metadata(environment)
     submission = metadata.get("job_submission_id", "")
@@ -52,7 +52,7 @@ def drain_seconds(environment: Mapping[str, str] = os.environ) -> float:
 
     A third of what Ray waits before it kills: then the actors, the status and Ray have to end.
     """
-    from jobs.execution.dispatcher import DRAIN_SECONDS
+    from jobs.execution.attempt import DRAIN_SECONDS
 
     if not _metadata(environment):
         return DRAIN_SECONDS

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import actors.models
 from actors.settings import DiffusionSettings
-from jobs.resolution import Job
+from jobs import Job
 
 
 def summary(job: Job) -> Iterator[str]:

@@ -18,6 +18,7 @@ from actors.facts import CallFacts
 from actors.pool import PoolActor
 from jobs.execution.active_part import ActivePart, Ref, row_results
 from jobs.execution.actor_pools import ActorPools
+from jobs.execution.attempt import DRAIN_SECONDS
 from jobs.execution.call_queue import CallQueue, QueuedCall
 from jobs.execution.calls import Call, Done, Failed, Release
 from jobs.execution.executor import GONE, Completion, ErrorKind, Executor, Task
@@ -55,10 +56,6 @@ FILES_AHEAD = 4
 """File calls that may wait, for each student and file slot. Pixels wait with them, so no more rows
 are opened beyond; a student makes one such call a batch, so this is two batches of each, twice."""
 
-
-DRAIN_SECONDS = 20.0
-"""After a stop, the longest wait for the files of rows that are decided. Kubernetes kills a pod
-after 30 s, and the actors and Ray take some to end."""
 
 MOST_COMMITS = 2
 """At once, for each node that may write. Each has its part in memory. Chosen: with two, one makes

@@ -16,14 +16,14 @@ from time import sleep
 from typing import TYPE_CHECKING
 
 from actors.errors import ClusterError, InterruptedJobError, NoPlaceError
+from jobs.execution.attempt import DRAIN_SECONDS, Attempt
 from jobs.execution.calibration import TableRow, score, table
-from jobs.execution.dispatcher import DRAIN_SECONDS, Dispatcher
+from jobs.execution.dispatcher import Dispatcher
 from jobs.execution.executor import Executor
 from jobs.execution.observers import Observer
 from jobs.execution.progress import Progress
 from jobs.execution.resources import Resources
 from jobs.execution.run import FIRST, retry_job, run_job
-from jobs.execution.status_reporter import Attempt
 from jobs.resolution import Job
 from jobs.scaling.device import DeviceChoice, choose_device
 from jobs.scaling.initial_sizes import PoolPlans, guess_loads, limits, plan_pools, sizes_on

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from actors.errors import OutputFailedError
+from jobs.execution.attempt import Attempt
 from jobs.execution.calibration import NOTHING_TO_CALIBRATE, calibrate
 from jobs.execution.decision_log import EVENT_KINDS, DecisionLog
 from jobs.execution.dispatcher import Dispatcher
@@ -20,7 +21,7 @@ from jobs.execution.observers import Observer, PartCommitted
 from jobs.execution.progress import Progress
 from jobs.execution.record_packer import RecordPacker
 from jobs.execution.runner import Runner, finished_parts
-from jobs.execution.status_reporter import STATUS_KINDS, Attempt, StatusReporter, reporting
+from jobs.execution.status_reporter import STATUS_KINDS, StatusReporter, reporting
 from jobs.identity import claim, continues, is_outdated, write_job
 from jobs.output.heartbeat import heartbeat
 from jobs.output.pages.dataset_card import card

@@ -9,9 +9,9 @@ from __future__ import annotations
 import logging
 import os
 import platform
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from datetime import UTC, datetime
 from threading import Event, Thread
 
@@ -22,6 +22,7 @@ from actors.errors import (
     OutputFailedError,
     StorageError,
 )
+from jobs.execution.attempt import Attempt
 from jobs.execution.observers import JobEvent, Stopping
 from jobs.execution.progress import Progress
 from jobs.job_id import job_id
@@ -48,20 +49,6 @@ each time, so that a short job is seen as well."""
 
 STATUS_KINDS = (Progress, Stopping)
 """The kinds of events that change the status."""
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """Who runs the job. `number`: None for one more than the output's last of the same job.
-
-    `job_id`: empty for the id that follows from the job. `submission_id`: of a Ray job.
-    """
-
-    job_id: str = ""
-    number: int | None = None
-    submission_id: str = ""
-    run_for: str = ""
-    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 class StatusReporter:

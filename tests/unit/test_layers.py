@@ -17,6 +17,7 @@ LAYERS = (
     "jobs.job_id",
     "jobs.input",
     "jobs.output",
+    "jobs.held_job",
     "jobs.rules",
     "jobs.refinement",
     "jobs.resolution",

@@ -29,7 +29,8 @@ ERRORS = {
         "PoolFailedError",
         "OutputFailedError",
     ),
-    *("StalledError", "NoPlaceError", "InterruptedJobError"),
+    *("StalledError", "NoPlaceError", "InterruptedJobError", "CancelledJobError"),
+    "NoSuchJobError",
 }
 FUNCTIONS = {
     *("load_spec", "make_spec", "resolve", "calibrate", "plan", "run", "retry", "open_output"),
@@ -109,9 +110,16 @@ def test_no_module_takes_the_place_of_a_function() -> None:
     assert python(code) == "[]"
 
 
-PUBLIC = {"jobs.events", "jobs.job_id", "jobs.spec.strict_yaml"}
-"""Modules of `jobs` that the command uses beside the names of the API: events are public too, and
-the others are about a job file before it is a job."""
+PUBLIC = {
+    "jobs.events",
+    # A job file before it is a job, and beside the one that an output holds.
+    *("jobs.job_id", "jobs.held_job", "jobs.input.discovery", "jobs.planning.prices"),
+    *("jobs.spec.strict_yaml", "jobs.spec.changes", "jobs.spec.starter"),
+    # An output's state, which whoever watches a job reads; the driver says who it is.
+    *("jobs.output.status", "jobs.output.status_file", "jobs.storage.storage_at"),
+    *("jobs.execution.attempt", "jobs.execution.progress"),
+}
+"""Modules of `jobs` that the command uses beside the names of the API."""
 
 
 def test_the_command_uses_the_api_and_nothing_else_of_jobs() -> None:

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from cluster.submission.this_attempt import drain_seconds, this_attempt
-from jobs.execution.status_reporter import Attempt
+from jobs.execution.attempt import Attempt
 
 
 def submitted(submission_id: str, **more: str) -> dict[str, str]:

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from actors.errors import InterruptedJobError, TooManyFailuresError
+from jobs.execution.attempt import Attempt
 from jobs.execution.calls import Call
 from jobs.execution.run import run_job
 from jobs.execution.stages import FILE_POOL, STAGES, Stage
-from jobs.execution.status_reporter import Attempt
 from jobs.job_id import job_id
 from jobs.output.status import JobStatus, State
 from jobs.output.status_file import read_state
