@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
@@ -57,12 +57,18 @@ def head_in(home: Path) -> Iterator[Head]:
         _wait_for(f"http://127.0.0.1:{dashboard}/api/version", process)
         yield Head(f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{port}", home, process)
     finally:
-        below = psutil.Process(process.pid).children(recursive=True)
-        for each in (*below, process):
-            each.kill()
-        process.wait()
-        psutil.wait_procs(below, timeout=30)
+        kill_all(process)
         rmtree(temporary, ignore_errors=True)
+
+
+def kill_all(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process and all below it, of which some may end by themselves meanwhile."""
+    below = psutil.Process(process.pid).children(recursive=True)
+    for each in (*below, process):
+        with suppress(psutil.NoSuchProcess):
+            each.kill()
+    process.wait()
+    psutil.wait_procs(below, timeout=30)
 
 
 def _free_ports(count: int) -> list[int]:

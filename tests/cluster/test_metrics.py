@@ -20,7 +20,6 @@ from typing import Any
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
-import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -28,6 +27,7 @@ import yaml
 
 from cluster.metrics.catalogue import METRICS
 from jobs import open_output
+from tests.cluster.head import kill_all
 from tests.stand_ins import STAND_INS
 from tests.unit.cluster.metrics.test_dashboard import FOLDER, names_of
 
@@ -150,11 +150,7 @@ def running(command: list[Any], log: Path, environment: dict[str, str]) -> Itera
     try:
         yield
     finally:
-        below = psutil.Process(process.pid).children(recursive=True)
-        for each in (*below, process):
-            each.kill()
-        process.wait()
-        psutil.wait_procs(below, timeout=30)
+        kill_all(process)
 
 
 def until(is_so: Callable[[], object], seconds: float = 90.0) -> None:
