@@ -13,6 +13,7 @@ import socket
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import mkdtemp
 
 import pytest
 
@@ -57,11 +58,14 @@ def object_store_of_session(shared: Path) -> ObjectStoreServer:
     """The server of this test session. shared: a folder that all its workers have."""
     with (shared / "object-store.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # not inherited by children: Python opens files so
-        started, folder = shared / "object-store.txt", shared / "object-store"
+        started = shared / "object-store.txt"
         if not started.exists():
-            started.write_text(_start(folder), encoding="utf-8")
-        endpoint, key, secret = started.read_text(encoding="utf-8").split()
-    return ObjectStoreServer(endpoint, key, secret, folder)
+            # Not below `shared`: another session may clear that as soon as this one ends, and with
+            # it the numbers of the processes to stop.
+            folder = Path(mkdtemp(prefix="bottega-object-store-"))
+            started.write_text(f"{_start(folder).strip()} {folder}", encoding="utf-8")
+        endpoint, key, secret, folder_name = started.read_text(encoding="utf-8").split()
+    return ObjectStoreServer(endpoint, key, secret, Path(folder_name))
 
 
 def _start(folder: Path) -> str:
@@ -72,7 +76,7 @@ def _start(folder: Path) -> str:
                 f"Install it once with `sudo {SCRIPT} install` (Debian and Ubuntu; 25 s)."
             )
         subprocess.run([SCRIPT, "install"], check=True, timeout=600)
-    with (folder.parent / "object-store.log").open("w") as log:
+    with (folder / "start.log").open("w") as log:
         run = subprocess.run(
             [SCRIPT, "start", folder, str(free_port())],
             check=True, stdout=subprocess.PIPE, stderr=log, text=True, timeout=240,
