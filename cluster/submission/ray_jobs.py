@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import requests
+from ray._private.runtime_env import packaging
+from ray.dashboard.modules import dashboard_sdk
 from ray.dashboard.modules.job.pydantic_models import JobDetails
 from ray.dashboard.utils import ray_address_to_api_server_url
 from ray.exceptions import AuthenticationError, RayError
@@ -57,7 +59,8 @@ class RayJobs:
     """
 
     def __init__(self, address: str | None = None) -> None:
-        logging.getLogger("ray").setLevel(logging.WARNING)  # it tells of every package
+        for loud in (dashboard_sdk.logger, packaging.default_logger):  # they tell of every package
+            loud.setLevel(logging.WARNING)
         with _explained(address or DEFAULT_ADDRESS), _without_rays_variables():
             self.address = _dashboard(address or DEFAULT_ADDRESS)
             with users_token(self.address, _is_let_in):
