@@ -73,11 +73,6 @@ class PoolsSettings(Settings):
         description="Go on with a dataset on another kind of GPU, or of CPU, than it was begun on: "
         "the last bits of its rows then depend on who made them.",
     )
-    early_parts: bool = Field(
-        default=False,
-        description="Finish parts early, for somebody who reads them while the job runs. Without "
-        "it a short job may draw all rows before it refines, which ends the whole job earlier.",
-    )
     grow: bool = Field(
         default=False,
         description="The cluster has an autoscaler: ask it for nodes as they are needed, for at "

@@ -46,9 +46,8 @@ class ScalingInput:
     `rejected`: the fraction of rows. `rows_to_draw`: rows that no student has finished yet.
     `waiting`: rejected rows that wait for a teacher. `room`: how many more rows may wait before the
     students must pause. `draws`: pictures that the oracle scores of each drawn row.
-    `judged_soon`: some of the drawn rows have no score yet. `teachers_free_in`: seconds until each
-    teacher is idle, or has loaded. `students_free_in`: until each student has loaded; less than 0
-    is how long it has been at its present call. `early_parts`: parts should be finished early.
+    `teachers_free_in`: seconds until each teacher is idle, or has loaded; needed once everything is
+    drawn.
     """
 
     capacity: Capacity
@@ -61,9 +60,6 @@ class ScalingInput:
     room: float = inf
     draws: int = 1
     teachers_free_in: Sequence[float] = ()
-    students_free_in: Sequence[float] = ()
-    judged_soon: bool = False
-    early_parts: bool = False
 
     @property
     def sizes(self) -> dict[str, int]:

@@ -8,10 +8,7 @@ as long as it is neither empty nor full nobody idles, whatever the sizes, and th
     it is about to be full             the students will wait: fewer students, or let them wait
     everything is drawn                the students idle: their devices go to the teachers
 
-Where the rest of the job is short, and all that it will reject may wait, `look_ahead` takes each
-number of students to the job's end, up to drawing everything first. In a longer job, or where parts
-should be finished early, the pipeline is steady: at the first two limits, `pricing` prices the
-numbers of students that could be right to the end of the
+At the first two, `pricing` prices the numbers of students that could be right to the end of the
 job, in device-seconds: devices that idle, actors that load, the hand-over at the end. The cheapest
 is taken if it saves enough more than it costs. At the third, `end_game` deals out the waiting
 batches in whole: an actor that would load too long to help is not started. Where an autoscaler
@@ -23,7 +20,6 @@ from __future__ import annotations
 from jobs.scaling.decision import ScalingDecision, ScalingInput
 from jobs.scaling.elastic import as_needed, given_back
 from jobs.scaling.end_game import at_the_end
-from jobs.scaling.look_ahead import LookAhead, is_short
 from jobs.scaling.pricing import Pricing
 
 
@@ -31,7 +27,4 @@ def decide(inputs: ScalingInput) -> ScalingDecision:
     """The sizes from now on."""
     if inputs.capacity.elastic:
         return as_needed(inputs) if inputs.rows_to_draw > 0 else given_back(inputs)
-    if inputs.rows_to_draw <= 0:
-        return at_the_end(inputs)
-    short = is_short(inputs) and not inputs.early_parts
-    return LookAhead(inputs).decision() if short else Pricing(inputs).decision()
+    return Pricing(inputs).decision() if inputs.rows_to_draw > 0 else at_the_end(inputs)
