@@ -66,7 +66,12 @@ def our_way(rows: int, folder: Path) -> tuple[Job, WarmDispatcher]:
         plans = plan_pools(job.spec.pools, have.cpus, have.gpus, loads=guess_loads(job))
         executor = RayExecutor(job, plans)
         dispatcher = WarmDispatcher(
-            job, executor, plans.sizes, 2, have.object_store_bytes, capacity=plans.capacity
+            job,
+            executor,
+            plans.sizes,
+            2,
+            object_store_bytes=have.object_store_bytes,
+            capacity=plans.capacity,
         )
         run_job(job, lambda: dispatcher)
     return job, dispatcher

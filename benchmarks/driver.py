@@ -101,7 +101,11 @@ def make_dispatcher(job: Job, have: Resources, actors: int) -> TimedDispatcher:
     """A dispatcher of `actors` actors, whose sizes stay."""
     plans = make_plans(actors)
     return TimedDispatcher(
-        job, RayExecutor(job, plans), plans.sizes, TASK_SLOTS, have.object_store_bytes
+        job,
+        RayExecutor(job, plans),
+        plans.sizes,
+        TASK_SLOTS,
+        object_store_bytes=have.object_store_bytes,
     )
 
 

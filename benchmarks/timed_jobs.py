@@ -277,7 +277,12 @@ def on_ray(job: Job, have: Resources) -> Outcome:
     plans = _plans(job, have.gpus)
     executor = CountedOnRay(job, plans)
     dispatcher = WarmDispatcher(
-        job, executor, plans.sizes, TASK_SLOTS, have.object_store_bytes, capacity=plans.capacity
+        job,
+        executor,
+        plans.sizes,
+        TASK_SLOTS,
+        object_store_bytes=have.object_store_bytes,
+        capacity=plans.capacity,
     )
     run_job(job, lambda: dispatcher)
     lines = (job.output.path / "timeline.jsonl").read_text().splitlines()

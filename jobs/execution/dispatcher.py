@@ -75,6 +75,7 @@ class Dispatcher:
         executor: Executor,
         sizes: Mapping[str, int],
         task_slots: int,
+        *,
         num_nodes: int = 1,
         object_store_bytes: float = inf,
         should_stop: Callable[[], bool] = lambda: False,

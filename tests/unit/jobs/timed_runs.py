@@ -134,7 +134,12 @@ def timed_run(
     capacity = Capacity((Devices(gpus, frozenset(POOLS)),), shares)
     executor = TimedExecutor(durations, capacity, chance)
     with Dispatcher(
-        job, executor, plans.sizes, 10 * gpus, store_bytes, capacity=plans.capacity
+        job,
+        executor,
+        plans.sizes,
+        10 * gpus,
+        object_store_bytes=store_bytes,
+        capacity=plans.capacity,
     ) as dispatcher:
         dispatcher.observers.add(*observers)
         begun = len(executor.starts)

@@ -37,7 +37,9 @@ def drawn_on(device: str, found: Measurements, stage: Stage = Stage.DRAW) -> dic
         padded_rows=dict.fromkeys(ROLES, 0), smaller_batches={}, truncated=set(),
         devices={name: set() for name in ROLES},
     )  # fmt: skip
-    task: Any = SimpleNamespace(call=Call(stage, (0, 1)), owner=owner, micro_batch_size=2)
+    task: Any = SimpleNamespace(
+        call=Call(stage, (0, 1)), owner=owner, micro_batch_size=2, slots=None
+    )
     pools: Any = POOLS
     found.add(task, CallFacts(2, 1.0, device=device), pools)
     devices: dict[str, set[str]] = owner.devices
