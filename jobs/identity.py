@@ -100,7 +100,14 @@ def continues(job: Job, extend: bool = False) -> dict[str, Any] | None:
     if _had_the_default_sample(before) and job.spec.calibration_rows is None:
         identity["spec"]["calibration_rows"] = FORMAT_1_SAMPLE
     # Nobody chooses the refinement: where it differs, another version chose it by other rules.
-    chosen = {"refinement": before["refinement"]}, {"refinement": _about(job)["refinement"]}
+    # A version before these fields did not write what only the models' files say.
+    older = before["refinement"]
+    found = {
+        name: value
+        for name, value in _about(job)["refinement"].items()
+        if name in older or name not in _as_resolved(job)
+    }
+    chosen = {"refinement": older}, {"refinement": found}
     changed = _differences(before["identity"], identity) + _differences(*chosen)
     if changed:
         hint = "\nIf the input only grew, add --extend." if grown else ""

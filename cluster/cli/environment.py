@@ -15,7 +15,7 @@ def name_variables(command: Any, prefix: str = PREFIX) -> None:
         for name, below in command.commands.items():
             name_variables(below, f"{prefix}_{_upper(name)}")
     for parameter in command.params:
-        if isinstance(parameter, TyperOption) and parameter.expose_value:
+        if isinstance(parameter, TyperOption) and parameter.expose_value and not parameter.is_eager:
             parameter.envvar = f"{prefix}_{_upper(_long(parameter))}"
             parameter.show_envvar = False  # one rule, which docs/cluster.md has, for all of them
 

@@ -77,6 +77,10 @@ def submit(
     log_to_stderr()
     if retry and calibrate:
         raise SpecError("--retry and --calibrate are two jobs: submit one after the other.")
+    if (retry or calibrate) and (extend or (calibrate and strict_rows)):
+        work = "--retry" if retry else "--calibrate"
+        option = "--extend" if extend else "--strict-rows"
+        raise SpecError(f"{option} is for a run, and {work} is none. Leave one of them out.")
     known = load_profile(profile)
     if calibrate and output is None and job_file is None:
         output = "unused"

@@ -205,7 +205,7 @@ def decide(
             reason = f"another job, {status.id}, writes to the same output. Choose another one"
             return Decision(Action.REFUSE, reason)
         where = f"process {status.pid} on {status.host}, which is no job of this cluster"
-        return Decision(Action.ATTACH, f"it runs: {where}", status.submission_id)
+        return Decision(Action.ATTACH, f"it runs: {where}")
     if request.work == "retry":
         return _decide_retry(output, following)
     if output and output.finished and not request.extend:

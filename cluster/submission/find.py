@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from actors.errors import ClusterError, NoSuchJobError, SpecError
+from actors.errors import ClusterError, NoSuchJobError, OutputError, SpecError, StorageError
 from cluster.submission.decision import Standing, Submission, latest_of, standing
 from cluster.submission.this_attempt import LABEL
 from jobs.job_id import PREFIX, absolute, split_attempt
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
     from cluster.submission.ray_jobs import RayJobs
 
 Connect = Callable[[], "RayJobs"]
+
+log = logging.getLogger("bottega.submit")
+
+MOST_SAID = 300
+"""Characters of a warning about one output, of which a list may have many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +163,7 @@ def find_output(output: str) -> FoundJob:
 
 def _by_output(job: str, connect: Connect | None) -> FoundJob:
     output = absolute(job)
-    state = state_of(output)
+    state = read_state(storage_at(output))
     status = state.status if state else None
     submissions: list[Submission] = []
     # What has ended needs no cluster, which may be gone.
@@ -182,8 +188,15 @@ def _by_output(job: str, connect: Connect | None) -> FoundJob:
 
 
 def state_of(output: str) -> OutputState | None:
-    """The state of an output, by itself; None where none can be seen from here."""
-    return read_state(storage_at(output)) if output else None
+    """The state of an output, by itself; None where none can be seen from here: a job whose output
+    only the cluster may read can be listed, cancelled and waited for all the same."""
+    if not output:
+        return None
+    try:
+        return read_state(storage_at(output))
+    except (StorageError, OutputError) as error:
+        log.warning("%s", f"the state of {output} cannot be read here: {error}"[:MOST_SAID])
+        return None
 
 
 def list_jobs(jobs: RayJobs, ended: bool, labels: Mapping[str, str]) -> list[FoundJob]:

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from actors.errors import ClusterError, NoSuchJobError
+from actors.errors import ClusterError, NoSuchJobError, StorageError
 from cluster.submission.connect import Connect
 from cluster.submission.find import FoundJob, find_job, find_output
 
@@ -50,15 +50,17 @@ def follow(
 ) -> FoundJob:
     """Look again and again until the job has ended; returns how it stands then.
 
-    show: called with each look. A cluster that does not respond is asked again. Raises
-    WaitedTooLong.
+    show: called with each look. A cluster that does not respond is asked again, and a store that
+    is away for a while. Raises WaitedTooLong.
     """
     said = ""
     until = None if timeout_seconds is None else time.monotonic() + timeout_seconds
     while True:
         try:
             found = look()
-        except ClusterError as error:
+        except (ClusterError, StorageError) as error:
+            if isinstance(error, StorageError) and not error.passing:
+                raise
             if str(error) != said:
                 log.warning("%s It is asked again.", error)
             said = str(error)

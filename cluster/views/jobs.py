@@ -11,6 +11,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from cluster.console import say
+from cluster.printable import one_line
 from cluster.submission.find import FoundJob, iso
 from cluster.views.progress import PLAIN_SECONDS, duration, line, render
 from jobs import Progress
@@ -71,7 +73,9 @@ def table(jobs: Iterable[FoundJob]) -> Table:
                 f"{progress.rows_per_second:.2f}",
                 duration(progress.seconds_left) if job.state.is_active else "",
             ]
-        shown.add_row(Text(name), job.state.value, *cells, Text(job.standing.reason))
+        shown.add_row(
+            Text(one_line(name)), job.state.value, *cells, Text(one_line(job.standing.reason))
+        )
     return shown
 
 
@@ -107,5 +111,4 @@ class JobsView:
         if text != self._said or monotonic() >= self._next_line:
             self._said, self._next_line = text, monotonic() + PLAIN_SECONDS
             more = line(progress) if progress and job.state.is_active else job.standing.reason
-            shown = f"{text}  {more}".rstrip()
-            self._console.print(shown, soft_wrap=True, highlight=False, markup=False)
+            say(f"{text}  {more}".rstrip(), self._console)

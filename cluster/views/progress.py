@@ -13,6 +13,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from cluster.printable import one_line
 from jobs import Progress
 
 PLAIN_SECONDS = 10.0
@@ -84,7 +85,8 @@ def line(progress: Progress) -> str:
 
 
 def render(name: str, progress: Progress) -> RenderableType:
-    """The live table."""
+    """The live table. Its texts may be those of somebody else's output."""
+    name = one_line(name)
     pools = Table(box=None, pad_edge=False)
     for title in ("pool", "actors", "busy", "queued", "doing"):
         pools.add_column(title, justify="right" if title in ("busy", "queued") else "left")
@@ -94,13 +96,13 @@ def render(name: str, progress: Progress) -> RenderableType:
             doing = "waiting for a place"
         doing += f", {pool.leaving} leaving" if pool.leaving else ""
         pools.add_row(
-            pool.name,
+            Text(one_line(pool.name)),
             f"{pool.ready}/{pool.size}",
             str(pool.busy),
             str(pool.queued),
             doing,
         )
-    waiting = [Text(progress.waiting)] if progress.waiting else []
+    waiting = [Text(one_line(progress.waiting))] if progress.waiting else []
     if progress.calibrating:
         title = f"{name}: calibrating on a sample of {progress.num_rows:,} rows"
         return Group(Spinner("dots", Text(title)), pools, *waiting)
@@ -124,7 +126,7 @@ def render(name: str, progress: Progress) -> RenderableType:
         f"failed {progress.failed_rows:,}; {progress.rows_per_second:.2f} rows/s, "
         f"{duration(progress.elapsed_seconds)} so far, time left {duration(progress.seconds_left)}"
     )
-    balance = [Text(f"sizes: {progress.balance}")] if progress.balance else []
+    balance = [Text(one_line(f"sizes: {progress.balance}"))] if progress.balance else []
     return Group(head, bar, facts, pools, *waiting, *balance)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 
 from actors.errors import (
     BottegaError,
@@ -57,6 +57,8 @@ class StatusReporter:
     def __init__(self, job: Job, work: Work, attempt: Attempt, now: Callable[[], datetime]) -> None:
         self._output, self._storage, self._now = job.output, job.output.storage, now
         self._progress: Progress | None = None
+        # The heartbeat's thread and the driver's own both write: the later one is to be the newer.
+        self._writing = Lock()
         started = now()
         identity = attempt.job_id or job_id(job.spec, attempt.run_for)
         self._status = JobStatus(
@@ -90,7 +92,8 @@ class StatusReporter:
             if self._progress and not self._progress.calibrating:
                 # Where job.json is not, the disk is away, and its place is not to be written to.
                 self._output.check_there()
-            write_status(self._storage, self._now_status())
+            with self._writing:
+                write_status(self._storage, self._now_status())
         except (OutputFailedError, StorageError) as error:
             log.debug("the status is not written: %s", error)
 

@@ -14,11 +14,12 @@ import json
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from actors.errors import MissingError
 from actors.gc_pause import gc_paused
-from jobs.output.records import parse_record
+from jobs.output.records import checked_record, parse_record
 from jobs.storage.storage import Entry, Storage
 
 log = logging.getLogger("bottega.parts")
@@ -89,7 +90,8 @@ def _packed(storage: Storage, indices: list[Entry]) -> dict[str, tuple[str, dict
             continue
         try:
             for below, (version, record) in _parse(content).items():
-                found[f"{folder}/{below}"] = (version, record)
+                with suppress(ValueError):  # it is read singly, and said to be broken there
+                    found[f"{folder}/{below}"] = (version, checked_record(record, below))
         except (ValueError, TypeError, RecursionError) as error:
             log.warning("%s does not count: %s", storage.name_of(name), error)
     return found

@@ -59,6 +59,11 @@ def parse_record(content: bytes, file: str) -> dict[str, Any]:
         record = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"it cannot be read ({error})") from error
+    return checked_record(record, file)
+
+
+def checked_record(record: Any, file: str) -> dict[str, Any]:
+    """The same of what JSON says."""
     if not isinstance(record, dict):
         raise ValueError("it is not a record")
     optional = {UNREFINABLE: int} if UNREFINABLE in record else {}

@@ -6,7 +6,7 @@ import time
 from contextlib import suppress
 
 from actors.errors import MissingError, StorageError
-from jobs.output.folder import DRIVERS, STATUS
+from jobs.output.folder import STATUS
 from jobs.output.status import (
     LOST_SECONDS,
     JobStatus,
@@ -44,7 +44,8 @@ def read_state(storage: Storage) -> OutputState | None:
 
 def _now_of(storage: Storage) -> float:
     """The time by the clock of the store; ours, where this user may not write there."""
-    mine = f"{DRIVERS}/clock.{tag()}"
+    # A temporary file's name: it is no driver, and goes if this process is killed here.
+    mine = f".clock.{tag()}"
     with suppress(StorageError):
         storage.put(mine, b"")
         entry = storage.find(mine)

@@ -58,3 +58,13 @@ def test_set_changes_a_field(
     assert "cheap: 2,000 rows on 2" in capsys.readouterr().out
     assert call(monkeypatch, *plan, "--set", "budget.refin=0") == 2
     assert "budget.refin: unknown field" in capsys.readouterr().err
+
+
+def test_the_version_in_the_environment_is_no_option(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """A deployment may well name its own: `run` printed the version, and ended with 0."""
+    for value in ("1", "0.1.0"):
+        monkeypatch.setenv("BOTTEGA_VERSION", value)
+        assert call(monkeypatch, "run", str(tmp_path / "nowhere.yaml")) == 2
+        assert "cannot read the job file" in capsys.readouterr().err

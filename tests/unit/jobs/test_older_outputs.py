@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from shutil import copytree
 from typing import Any
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from actors.errors import OutputError
+from jobs.identity import continues
 from jobs.output.dataset import open_output
 from jobs.output.job_file import FORMAT
 from jobs.output.verify import verify
@@ -139,3 +141,16 @@ def test_an_output_of_a_newer_version_is_refused(job: Job) -> None:
     job_file(job.output).write_text(json.dumps({**written, "format": FORMAT + 1, "colour": "red"}))
     with pytest.raises(OutputError, match=r"a newer version wrote it\. Use that version"):
         run(job)
+
+
+def test_what_an_older_version_did_not_write_is_no_difference(job: Job) -> None:
+    """Where the refinement starts, as the models' files say it, and the pictures' one size."""
+    now = replace(job, refinement=replace(job.refinement, start=0.87, size=(64, 64)))
+    before = continues(now)
+    assert before is not None
+    written = {**before, "refinement": {**before["refinement"], "start": 0.87}}
+    job_file(job.output).write_text(json.dumps(written))
+    assert continues(now) is not None
+    other = replace(now, refinement=replace(now.refinement, start=0.5))
+    with pytest.raises(OutputError, match="refinement.start: was 0.87, is 0.5"):
+        continues(other)

@@ -57,6 +57,8 @@ ENDED = (RayStatus.STOPPED, RayStatus.FAILED)
         (RayStatus.SUCCEEDED, output(State.SUCCEEDED), Action.DONE, JOB, "every part is there"),
         (None, output(State.SUCCEEDED), Action.DONE, JOB, "every part is there"),
         (None, ELSEWHERE, Action.ATTACH, "", "process 7 on head, which is no job of this cluster"),
+        # A job of another cluster: nothing here knows it by its id.
+        (None, output(State.RUNNING), Action.ATTACH, "", "which is no job of this cluster"),
         (None, LOST, Action.START, f"{JOB}.2", "lost, its driver, process 7 on head"),
         (None, output(State.FAILED), Action.START, f"{JOB}.2", "failed, so"),
         (None, output(State.CANCELLED), Action.START, f"{JOB}.2", "cancelled, so"),

@@ -112,3 +112,19 @@ def test_an_output_that_is_flat_stays_flat(tmp_path: Path) -> None:
     assert folder.record_name(1234) == "records/part-00001234.json"
     folder.pack_records([0])
     assert [file.name for file in tmp_path.iterdir()] == ["job.json"]
+
+
+@pytest.mark.parametrize("record", [{}, {"part": 0}, {"part": 1}, {"rows": "many"}])
+def test_a_record_of_an_index_is_checked_like_any_other(
+    folder: OutputFolder, record: dict[str, object]
+) -> None:
+    """With the right version, and nothing in it that a record has."""
+    folder.pack_records([0])
+    (name,) = indices(["00000"])
+    index = json.loads(folder.storage.get(name))
+    version, _ = index["records"]["part-00000000.json"]
+    index["records"]["part-00000000.json"] = [version, record]
+    folder.storage.put(name, json.dumps(index).encode())
+    everything, read = read_by(folder)
+    assert everything == [0, 1, 999, 1000, 2001]
+    assert folder.record_name(0) in read
