@@ -152,5 +152,5 @@ def test_what_an_older_version_did_not_write_is_no_difference(job: Job) -> None:
     job_file(job.output).write_text(json.dumps(written))
     assert continues(now) is not None
     other = replace(now, refinement=replace(now.refinement, start=0.5))
-    with pytest.raises(OutputError, match="refinement.start: was 0.87, is 0.5"):
+    with pytest.raises(OutputError, match=r"refinement\.start: was 0\.87, is 0\.5"):
         continues(other)
