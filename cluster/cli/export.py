@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,6 +13,7 @@ from actors.errors import OutputError
 from cluster.console import errors, say
 from cluster.kubernetes.cron_job import KUBECTL_IMAGE
 from cluster.kubernetes.names import MOST_NAMESPACE
+from cluster.schedules.schedule import Missed
 
 app = typer.Typer(
     help="Write a job, or a dataset, in the form that another tool reads.",
@@ -39,13 +39,6 @@ SubmitOption = Annotated[
 ExtendOption = Annotated[
     bool, typer.Option("--extend", help="Go on with an input that only grew at its end.")
 ]
-
-
-class Missed(StrEnum):
-    """What becomes of runs whose time passed while nobody could start them."""
-
-    SKIP = "skip"
-    ONCE = "once"
 
 
 @app.command()
@@ -87,7 +80,7 @@ def systemd(
     from cluster.exports.job_file import check_job_file
 
     name = units.unit_name(check_job_file(job_file).name)
-    service = units.service(name, command_of(job_file, address, extend))
+    service = units.service(name, command_of(job_file, address, extend), time_zone)
     timer = units.timer(name, schedule, time_zone, missed is Missed.ONCE)
     _say_note(job_file, extend)
     if folder is None:

@@ -123,16 +123,16 @@ def list_(store: StoreOption = None, json_wanted: JsonOption = False) -> None:
 def show(name: NameArgument, store: StoreOption = None, json_wanted: JsonOption = False) -> None:
     """Show a schedule in full."""
     opened = store_of(store)
-    schedule = opened.get(name)
-    found = _as_json(schedule, opened.runs(name)[:1])
+    schedule, runs = opened.get(name), opened.runs(name)[:1]
+    found = _as_json(schedule, runs)
     if json_wanted:
         print_json(found)
         return
     for field, value in found.items():
         if field not in ("schema", "runs"):
             say(f"{field}: {value}")
-    for run in found["runs"]:
-        say(f"last run: {run['run_for']}, {run['state']}{_reason(run['reason'])}")
+    for run in runs:
+        say(f"last run: {run.run_for}, {run.state.value}{_reason(run)}")
 
 
 @app.command()
@@ -165,7 +165,7 @@ def trigger(
     run = opened.trigger(schedule, run_for or schedule.run_for(moment), moment)
     Server(opened, CommandJobs(), now).submit(schedule, run)
     (run,) = [each for each in opened.runs(name) if each.run_for == run.run_for]
-    say(f"{name}, {run.run_for}: {run.state.value} {run.job}{_reason(run.reason)}")
+    say(f"{name}, {run.run_for}: {run.state.value} {run.job}{_reason(run)}")
     if not run.job:
         raise typer.Exit(1)
 
@@ -192,7 +192,7 @@ def history(
         print_json([{"schema": SCHEMA, **_run_as_json(run)} for run in runs])
         return
     for run in runs:
-        say(f"{run.schedule}, {run.run_for}: {run.state.value} {run.job}{_reason(run.reason)}")
+        say(f"{run.schedule}, {run.run_for}: {run.state.value} {run.job}{_reason(run)}")
 
 
 @app.command()
@@ -237,8 +237,10 @@ def _local(schedule: Schedule, time: datetime) -> str:
     return time.astimezone(ZoneInfo(schedule.time_zone)).strftime("%Y-%m-%d %H:%M %Z")
 
 
-def _reason(reason: str) -> str:
-    return f" ({reason})" if reason else ""
+def _reason(run: Run) -> str:
+    again = f"submitted again {run.submitted_again} times" if run.submitted_again else ""
+    words = "; ".join(filter(None, (again, run.reason)))
+    return f" ({words})" if words else ""
 
 
 def _as_json(schedule: Schedule, runs: list[Run]) -> dict[str, Any]:
@@ -267,6 +269,7 @@ def _run_as_json(run: Run) -> dict[str, Any]:
         "state": run.state.value,
         "reason": run.reason,
         "job": run.job or None,
+        "submitted_again": run.submitted_again,
         "changed_at": _utc(run.changed_at),
     }
 

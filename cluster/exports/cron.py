@@ -13,6 +13,7 @@ from cluster.exports.schedule import check_schedule
 def crontab_line(command: JobCommand, schedule: str, log: Path) -> str:
     """The line, for `crontab -e`. Raises SpecError.
 
+    The times and the date are in the machine's time zone: a crontab knows no other one everywhere.
     log: the file that gets the command's output. `flock` keeps two runs apart: one that begins
     while the one before it still runs ends with 0 at once, and is left out.
     """

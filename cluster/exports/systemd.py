@@ -6,6 +6,7 @@ A service that is still running is not started again, so runs do not overlap.
 from __future__ import annotations
 
 import re
+import shlex
 
 from actors.errors import SpecError
 from cluster.exports.command import JobCommand
@@ -31,10 +32,12 @@ def unit_name(job_name: str) -> str:
     return "bottega-" + (re.sub(r"[^a-z0-9]+", "-", job_name.lower()).strip("-") or "job")
 
 
-def service(name: str, command: JobCommand) -> str:
-    """The service; `systemctl start` runs the job at once."""
+def service(name: str, command: JobCommand, time_zone: str) -> str:
+    """The service; `systemctl start` runs the job at once. time_zone: the timer's, whose dates the
+    runs have; the machine's may be another one, with another date at that moment."""
+    check_time_zone(time_zone)
     folder = _value(str(command.folder))
-    line = _quoted(command.shell_line('"$(date +%F)"'))
+    line = _quoted(command.shell_line(f'"$(TZ={shlex.quote(time_zone)} date +%F)"'))
     return f"""\
 # {name}.service
 [Unit]

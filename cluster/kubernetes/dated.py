@@ -13,7 +13,7 @@ import os
 import re
 import shlex
 import sys
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -31,15 +31,20 @@ from jobs.job_id import job_id
 MINUTES = re.compile(r"-(\d{8,9})$")
 """The ending of a Job that a CronJob made: the minutes since 1970 of the time that it is for."""
 
+NEAR = timedelta(days=366)
+"""From now to what a CronJob's run is for, at most: a date, as 20261127, is minutes of 2008."""
+
 
 def date_of(job_name: str, now: datetime, zone: ZoneInfo) -> date:
     """The date that a run is for.
 
     A pod that Kubernetes starts anew after midnight is for the same date as the first one. A Job
-    that a person made of the CronJob has another name, and is for today.
+    that a person made of the CronJob has another name, which may end with a date, and is for today.
     """
-    found = MINUTES.search(job_name)
-    moment = datetime.fromtimestamp(60 * int(found[1]), UTC) if found else now
+    moment = now
+    if found := MINUTES.search(job_name):
+        named = datetime.fromtimestamp(60 * int(found[1]), UTC)
+        moment = named if abs(named - now) <= NEAR else now
     return moment.astimezone(zone).date()
 
 

@@ -20,7 +20,7 @@ MOST_MISSED = 1000
 
 
 class Missed(StrEnum):
-    """What becomes of times that passed while nobody served them."""
+    """What becomes of times that passed while nobody served them, or the machine was off."""
 
     SKIP = "skip"
     ONCE = "once"

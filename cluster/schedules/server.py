@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from datetime import datetime
 
-from cluster.schedules.schedule import Schedule, due, duration, next_time
+from cluster.schedules.schedule import Missed, Schedule, due, duration, next_time
 from cluster.schedules.store import Run, RunState, Store, changed
 from cluster.schedules.submitting import Answer, Jobs
 
@@ -14,6 +14,9 @@ log = logging.getLogger("bottega.schedule")
 
 LOOK_SECONDS = 30.0
 """Between two looks at the store and at what runs: a schedule that is added is seen as soon."""
+
+MOST_AGAIN = 3
+"""Times that a run is submitted again: a cluster that forgets each of four jobs keeps none."""
 
 ENDED = {state.value for state in RunState if not state.is_active}
 
@@ -23,6 +26,7 @@ class Server:
 
     def __init__(self, store: Store, jobs: Jobs, now: Callable[[], datetime]) -> None:
         self._store, self._jobs, self._now = store, jobs, now
+        self._began = now()
 
     def serve(self, wait: Callable[[float], bool]) -> None:
         """Serve until `wait`, which takes the seconds to the next look, says that it is over."""
@@ -57,7 +61,7 @@ class Server:
                 log.info("%s, %s: %s", schedule.name, each.run_for, what)
 
     def submit(self, schedule: Schedule, run: Run) -> None:
-        """Submit a run; one that was submitted already is attached to."""
+        """Submit a run; one that was submitted already is attached to, or goes on."""
         if other := self._other_active(run):
             reason = f"the run for {other.run_for} still goes on"
             self._end(run, RunState.SKIPPED, reason)
@@ -65,19 +69,29 @@ class Server:
         answer = self._jobs.submit(schedule, run.run_for)
         now = self._now()
         if not answer.error:
-            run = changed(run, now, state=RunState.RUNNING, job=answer.job, reason=answer.reason)
+            again = run.submitted_again + bool(run.job and answer.starts)
+            run = changed(
+                run, now, state=RunState.RUNNING, job=answer.job, reason=answer.reason,
+                submitted_again=again,
+            )  # fmt: skip
             self._store.update(run)
             log.info("%s, %s: %s, %s", run.schedule, run.run_for, answer.job, answer.state)
             self._take(run, answer)
             return
-        late = (now - run.due_at).total_seconds()
-        if late > schedule.late_seconds:
+        late = (now - self._tried_since(schedule, run)).total_seconds()
+        if run.state is RunState.SUBMITTING and late > schedule.late_seconds:
             reason = f"not submitted for {duration(late)}: {answer.error}"
             self._end(run, RunState.FAILED, reason)
             return
         log.warning("%s, %s: not submitted yet: %s", run.schedule, run.run_for, answer.error)
-        if run.reason != answer.error:
-            self._store.update(changed(run, now, reason=answer.error))
+        self._note_reason(run, answer.error)
+
+    def _tried_since(self, schedule: Schedule, run: Run) -> datetime:
+        """When the time to submit a run began. While nobody served, nobody tried: a run that is to
+        be made up for has all of its time from the server's start on."""
+        if schedule.missed is Missed.ONCE:
+            return max(run.tried_since, self._began)
+        return run.tried_since
 
     def _other_active(self, run: Run) -> Run | None:
         """A run of the same schedule that was submitted and goes on: runs do not overlap."""
@@ -85,22 +99,46 @@ class Server:
             (
                 other
                 for other in self._store.runs(run.schedule)
-                if other.run_for != run.run_for and other.state is RunState.RUNNING
+                if other.run_for != run.run_for and other.state.is_active and other.job
             ),
             None,
         )
 
     def _look(self, schedule: Schedule, run: Run) -> None:
         answer = self._jobs.look(schedule, run)
-        if answer.error:
+        if answer.is_unknown:
+            self._submit_again(schedule, run)
+        elif answer.error:
             log.warning("%s, %s: no answer: %s", run.schedule, run.run_for, answer.error)
+            self._note_reason(run, answer.error)
         else:
             self._take(run, answer)
+
+    def _submit_again(self, schedule: Schedule, run: Run) -> None:
+        """A cluster that began anew knows no job of before: the run goes on as a new attempt, or is
+        found done."""
+        if run.submitted_again >= MOST_AGAIN:
+            times = run.submitted_again + 1
+            reason = f"the cluster forgot its job {times} times: look at the head's log and memory"
+            self._end(run, RunState.LOST, reason)
+            return
+        reason = f"the cluster knows no {run.job}: it is submitted again"
+        log.warning("%s, %s: %s", run.schedule, run.run_for, reason)
+        now = self._now()
+        run = changed(run, now, state=RunState.SUBMITTING, reason=reason, tried_since=now)
+        self._store.update(run)
+        self.submit(schedule, run)
+
+    def _note_reason(self, run: Run, reason: str) -> None:
+        if run.reason != reason:
+            self._store.update(changed(run, self._now(), reason=reason))
 
     def _take(self, run: Run, answer: Answer) -> None:
         """End the run if its job has ended."""
         if answer.state in ENDED:
             self._end(run, RunState(answer.state), answer.reason)
+        else:
+            self._note_reason(run, answer.reason)
 
     def _end(self, run: Run, state: RunState, reason: str) -> None:
         self._store.update(changed(run, self._now(), state=state, reason=reason))

@@ -21,16 +21,14 @@ from typing import Any
 from actors.errors import ClusterError, SpecError
 from cluster.schedules.schedule import Due, Missed, Schedule
 
-VERSION = 1
-"""Of the tables; SQLite's `user_version`."""
-
 BUSY_SECONDS = 10.0
 """The wait for another process' transaction, each of which takes milliseconds."""
 
 KEPT_RUNS = 1000
 """Of a schedule: nearly three years of nights."""
 
-TABLES = """
+STEPS = (
+    """
 CREATE TABLE schedules (name TEXT PRIMARY KEY, fields TEXT NOT NULL, served_until TEXT NOT NULL);
 CREATE TABLE runs (
     number INTEGER PRIMARY KEY,
@@ -43,7 +41,17 @@ CREATE TABLE runs (
     changed_at TEXT NOT NULL,
     UNIQUE (schedule, run_for)
 );
-"""
+""",
+    """
+ALTER TABLE runs ADD COLUMN tried_since TEXT NOT NULL DEFAULT '';
+ALTER TABLE runs ADD COLUMN submitted_again INTEGER NOT NULL DEFAULT 0;
+UPDATE runs SET tried_since = changed_at;
+""",
+)
+"""What makes the tables, each step from those of the version before."""
+
+VERSION = len(STEPS)
+"""Of the tables; SQLite's `user_version`."""
 
 
 class RunState(StrEnum):
@@ -65,7 +73,9 @@ class RunState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run of a schedule. `job`: the job's id, once it is submitted."""
+    """A run of a schedule. `job`: the job's id, once it is submitted. `tried_since`: from when on
+    the time to submit it counts. `submitted_again`: how often a new attempt was started, as the
+    cluster did not know the job any more."""
 
     schedule: str
     run_for: str
@@ -74,6 +84,8 @@ class Run:
     reason: str
     job: str
     changed_at: datetime
+    tried_since: datetime
+    submitted_again: int
 
 
 class Store:
@@ -90,9 +102,10 @@ class Store:
             self._database.execute("PRAGMA foreign_keys = ON")
             with self._transaction():
                 (version,) = self._database.execute("PRAGMA user_version").fetchone()
-                if version == 0:
-                    for statement in filter(str.strip, TABLES.split(";")):
+                for step in STEPS[version:]:
+                    for statement in filter(str.strip, step.split(";")):
                         self._database.execute(statement)
+                if version < VERSION:
                     self._database.execute(f"PRAGMA user_version = {VERSION}")
         except (sqlite3.Error, OSError) as error:
             raise ClusterError(f"cannot use the schedules in {str(file)!r}: {error}.") from error
@@ -181,13 +194,15 @@ class Store:
         with self._transaction():
             for each in found:
                 state = RunState.SKIPPED if each.skipped else RunState.SUBMITTING
+                # What is made up for is late already: its tries count from now on.
+                since = now if schedule.missed is Missed.ONCE else each.time
                 # A run that a person triggered for this date is this run.
                 self._database.execute(
-                    "INSERT INTO runs (schedule, run_for, due_at, state, reason, changed_at) "
-                    "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                    "INSERT INTO runs (schedule, run_for, due_at, state, reason, changed_at, "
+                    "tried_since) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
                     (
                         *(schedule.name, each.run_for, _iso(each.time), state),
-                        *(each.skipped, _iso(now)),
+                        *(each.skipped, _iso(now), _iso(since)),
                     ),
                 )
             last = _iso(found[-1].time)
@@ -205,9 +220,11 @@ class Store:
         """Write a run that a person asks for; one that is there and has ended begins again."""
         with self._transaction():
             self._database.execute(
-                "INSERT INTO runs (schedule, run_for, due_at, state, reason, changed_at) "
-                "VALUES (?1, ?2, ?3, 'submitting', 'triggered', ?3) ON CONFLICT DO UPDATE SET "
-                "state = 'submitting', reason = 'triggered', changed_at = ?3, due_at = ?3 "
+                "INSERT INTO runs (schedule, run_for, due_at, state, reason, changed_at, "
+                "tried_since) VALUES (?1, ?2, ?3, 'submitting', 'triggered', ?3, ?3) "
+                "ON CONFLICT DO UPDATE SET "
+                "state = 'submitting', reason = 'triggered', job = '', changed_at = ?3, "
+                "due_at = ?3, tried_since = ?3, submitted_again = 0 "
                 "WHERE state NOT IN ('submitting', 'running')",
                 (schedule.name, run_for, _iso(now)),
             )
@@ -216,8 +233,9 @@ class Store:
     def runs(self, schedule: str | None = None) -> list[Run]:
         """The runs of a schedule, or all, the latest first."""
         rows = self._database.execute(
-            "SELECT schedule, run_for, due_at, state, reason, job, changed_at FROM runs "
-            "WHERE ?1 IS NULL OR schedule = ?1 ORDER BY due_at DESC, number DESC",
+            "SELECT schedule, run_for, due_at, state, reason, job, changed_at, tried_since, "
+            "submitted_again FROM runs WHERE ?1 IS NULL OR schedule = ?1 "
+            "ORDER BY due_at DESC, number DESC",
             (schedule,),
         ).fetchall()
         return [_run_of(*row) for row in rows]
@@ -226,11 +244,11 @@ class Store:
         """Write how a run stands."""
         with self._transaction():
             self._database.execute(
-                "UPDATE runs SET state = ?, reason = ?, job = ?, changed_at = ? "
-                "WHERE schedule = ? AND run_for = ?",
+                "UPDATE runs SET state = ?, reason = ?, job = ?, changed_at = ?, tried_since = ?, "
+                "submitted_again = ? WHERE schedule = ? AND run_for = ?",
                 (
                     *(run.state, run.reason, run.job, _iso(run.changed_at)),
-                    *(run.schedule, run.run_for),
+                    *(_iso(run.tried_since), run.submitted_again, run.schedule, run.run_for),
                 ),
             )
 
@@ -262,7 +280,15 @@ def _schedule_of(name: str, fields: str, served_until: str) -> Schedule:
 
 
 def _run_of(
-    schedule: str, run_for: str, due_at: str, state: str, reason: str, job: str, changed_at: str
+    schedule: str,
+    run_for: str,
+    due_at: str,
+    state: str,
+    reason: str,
+    job: str,
+    changed_at: str,
+    tried_since: str,
+    submitted_again: int,
 ) -> Run:
     return Run(
         schedule,
@@ -272,6 +298,8 @@ def _run_of(
         reason,
         job,
         datetime.fromisoformat(changed_at),
+        datetime.fromisoformat(tried_since),
+        submitted_again,
     )
 
 

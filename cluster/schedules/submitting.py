@@ -9,23 +9,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from actors.errors import NoSuchJobError
 from cluster.schedules.schedule import Schedule
 from cluster.schedules.store import Run
+from cluster.submission.decision import Action
 
 BOTTEGA = Path(sys.executable).with_name("bottega")
+
+CALL_SECONDS = 300.0
+"""Of one command: a request to the cluster takes up to 120 s, and the start of a job 60 s more. One
+that is killed may have submitted: the next one attaches."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """How a job stands: `job`, its id, and `state`, as `bottega status` has it.
 
-    `error`: why there is no answer; the other fields are empty then.
+    `starts`: whether a submit started the job, and did not attach to it or find it done. `error`:
+    why there is no answer; the fields before are empty then. `is_unknown`: the cluster knows no
+    such job.
     """
 
     job: str = ""
     state: str = ""
     reason: str = ""
+    starts: bool = False
     error: str = ""
+    is_unknown: bool = False
 
 
 class Jobs(Protocol):
@@ -52,15 +62,26 @@ class CommandJobs:
         return self._ask(schedule, ["status", run.job, "--json", *_without_shared(options)])
 
     def _ask(self, schedule: Schedule, words: list[str]) -> Answer:
-        end = subprocess.run(
-            [BOTTEGA, *words], cwd=schedule.folder, capture_output=True, text=True, check=False
-        )
+        try:
+            end = subprocess.run(
+                [BOTTEGA, *words], cwd=schedule.folder, timeout=CALL_SECONDS,
+                capture_output=True, text=True, errors="replace", check=False,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            return Answer(error=f"`bottega {words[0]}` did not end within {CALL_SECONDS:g} s")
+        except OSError as error:
+            # The folder of the schedule may be gone, or the command.
+            return Answer(error=f"cannot run `bottega {words[0]}` in {schedule.folder!r}: {error}")
         try:
             found: dict[str, Any] = json.loads(end.stdout)
-            return Answer(found["id"], found["state"], found.get("reason") or "")
+            starts = found.get("action") == Action.START
+            return Answer(found["id"], found["state"], found.get("reason") or "", starts)
         except (ValueError, KeyError, TypeError):
             said = end.stderr.strip().splitlines() or [f"it ended with {end.returncode}"]
-            return Answer(error=said[-1].removeprefix("bottega: "))
+            return Answer(
+                error=said[-1].removeprefix("bottega: "),
+                is_unknown=end.returncode == NoSuchJobError.exit_code,
+            )
 
 
 def _without_shared(options: list[str]) -> list[str]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
 from configparser import ConfigParser
+from datetime import date, datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -62,7 +65,7 @@ def test_the_timer_has_the_zone_and_comes_once_if_it_was_missed() -> None:
 
 def test_the_command_reaches_the_shell_as_it_is(tmp_path: Path) -> None:
     words = ("/opt/a b/bottega", "run", '100% $HOME `x` "q" it\'s \\.yaml')
-    text = service("bottega-faces", JobCommand(Path("/a b/100%"), words))
+    text = service("bottega-faces", JobCommand(Path("/a b/100%"), words), "Europe/Zurich")
     parsed = units(text)["Service"]
     assert parsed["WorkingDirectory"] == "/a b/100%%"
     assert parsed["Type"] == "oneshot"
@@ -70,13 +73,36 @@ def test_the_command_reaches_the_shell_as_it_is(tmp_path: Path) -> None:
     shell, option, line = shlex.split(parsed["ExecStart"])
     given = line.replace("$$", "$").replace("%%", "%")
     assert (shell, option) == ("/bin/sh", "-c")
-    assert given == f'{shlex.join(words)} --for "$(date +%F)"'
+    assert given == f'{shlex.join(words)} --for "$(TZ=Europe/Zurich date +%F)"'
     assert line.replace("%%", "").count("%") == line.replace("$$", "").count("$") == 0
 
 
 def test_a_path_with_a_line_break_is_refused() -> None:
     with pytest.raises(SpecError, match="line break"):
-        service("x", JobCommand(Path("/x\n[Service]"), ("run",)))
+        service("x", JobCommand(Path("/x\n[Service]"), ("run",)), "UTC")
+
+
+@pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "Etc/GMT+12"])
+@pytest.mark.parametrize("machine", ["Pacific/Kiritimati", "Etc/GMT+12"])
+def test_the_date_is_that_of_the_timers_zone_wherever_the_machine_is(
+    zone: str, machine: str, tmp_path: Path
+) -> None:
+    text = service("x", JobCommand(tmp_path, ("echo",)), zone)
+    shell = shlex.split(units(text)["Service"]["ExecStart"])
+    shell[-1] = shell[-1].replace("$$", "$").replace("%%", "%")
+    before = datetime.now(ZoneInfo(zone)).date()
+    end = subprocess.run(
+        shell, env={"PATH": "/usr/bin:/bin", "TZ": machine}, capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
+    # These two zones never have the same date: 26 hours are between them.
+    found = date.fromisoformat(end.stdout.removeprefix("--for ").strip())
+    assert before <= found <= datetime.now(ZoneInfo(zone)).date()
+
+
+def test_a_service_in_a_zone_that_is_none_is_refused() -> None:
+    with pytest.raises(SpecError, match="no time zone"):
+        service("x", JobCommand(Path("/"), ("run",)), "Mars; rm -r /")
 
 
 def test_names_of_units() -> None:

@@ -44,6 +44,12 @@ def minutes(moment: datetime) -> int:
         # A person's, and one whose name looks a little like a time.
         ("again", "2026-11-23"),
         ("bottega-faces-123", "2026-11-23"),
+        # One that a person named by a date, and one of a clock that is far off.
+        ("faces-20261127", "2026-11-23"),
+        ("faces-20991231", "2026-11-23"),
+        (f"bottega-faces-{minutes(datetime(2028, 1, 1, tzinfo=UTC))}", "2026-11-23"),
+        # A pod that comes late is for its own date all the same.
+        (f"bottega-faces-{minutes(datetime(2025, 12, 1, 3, 0, tzinfo=UTC))}", "2025-12-01"),
         ("", "2026-11-23"),
     ],
 )

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +18,7 @@ import yaml
 from cluster import cli
 from cluster.schedules import submitting
 from cluster.schedules.store import Store
+from cluster.schedules.submitting import Answer
 
 JOB = {"name": "faces", "input": "in.csv", "output": "out/{date}", "models": "timed"}
 
@@ -21,9 +26,14 @@ BOTTEGA = """\
 #!/bin/sh
 # Stands for the command: notes its folder and words, and answers as `submit --json` does.
 echo "$PWD: $*" >> "$NOTES/words"
+test -e "$NOTES/hangs" && exec sleep 60
+test -e "$NOTES/unknown" && { echo "bottega: the cluster knows no job" >&2; exit 6; }
 test -e "$NOTES/away" && { echo "bottega: no cluster there" >&2; exit 2; }
-echo '{"schema": 1, "id": "bottega-faces-1", "state": "running", "reason": "it starts"}'
+echo '{"schema": 1, "id": "bottega-faces-1", "state": "running", "reason": "it starts",'
+echo '"action": "start"}'
 """
+
+SLEEP = time.sleep
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -40,6 +50,8 @@ def run(
     monkeypatch.setenv("NOTES", str(tmp_path))
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr(submitting, "BOTTEGA", tmp_path / "bottega")
+    # With a timeout subprocess itself waits for the end of a process in steps of milliseconds.
+    monkeypatch.setattr(subprocess, "time", SimpleNamespace(sleep=SLEEP))
 
     def bottega(verb: str, *words: str) -> tuple[int, str, str]:
         options = ["--store", str(tmp_path / "store.sqlite")]
@@ -114,6 +126,60 @@ def test_a_trigger_without_a_cluster_says_so(run: Command, tmp_path: Path) -> No
     code, out, _ = run("trigger", "nightly", "--for", "2026-11-23")
     assert code == 1
     assert out == "nightly, 2026-11-23: submitting  (no cluster there)\n"
+
+
+def test_an_exit_code_says_that_the_cluster_knows_no_such_job(run: Command, tmp_path: Path) -> None:
+    run("add", *NIGHTLY)
+    assert run("trigger", "nightly", "--for", "2026-11-23")[0] == 0
+    store, jobs = Store(tmp_path / "store.sqlite"), submitting.CommandJobs()
+    schedule, (before,) = store.get("nightly"), store.runs()
+    (tmp_path / "unknown").touch()
+    answer = jobs.look(schedule, before)
+    assert answer == Answer(error="the cluster knows no job", is_unknown=True)
+    (tmp_path / "unknown").unlink()
+    (tmp_path / "away").touch()
+    assert jobs.look(schedule, before) == Answer(error="no cluster there")
+    (tmp_path / "away").unlink()
+    assert jobs.submit(schedule, "2026-11-23").starts
+    # The command comes to it, too, and the history says how often.
+    store.update(replace(before, submitted_again=2))
+    assert run("history")[1] == (
+        "nightly, 2026-11-23: running bottega-faces-1 (submitted again 2 times; it starts)\n"
+    )
+    assert as_json(run, "history")[0]["submitted_again"] == 2
+
+
+@pytest.mark.parametrize("gone", ["folder", "folder is a file", "command"])
+def test_a_folder_or_a_command_that_is_gone_is_an_answer(
+    gone: str, run: Command, tmp_path: Path
+) -> None:
+    run("add", *NIGHTLY)
+    store = Store(tmp_path / "store.sqlite")
+    schedule = store.get("nightly")
+    if gone == "command":
+        (tmp_path / "bottega").unlink()
+    else:
+        schedule = replace(schedule, folder=str(tmp_path / "gone"))
+        store.change(schedule)
+    if gone == "folder is a file":
+        (tmp_path / "gone").touch()
+    answer = submitting.CommandJobs().submit(schedule, "2026-11-23")
+    assert answer.error.startswith(f"cannot run `bottega submit` in {schedule.folder!r}: ")
+    assert ("Not a directory" if gone == "folder is a file" else "No such file") in answer.error
+    code, out, _ = run("trigger", "nightly", "--for", "2026-11-23")
+    assert code == 1
+    assert answer.error in out
+
+
+def test_a_command_that_hangs_is_killed_and_that_is_an_answer(
+    run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(submitting, "CALL_SECONDS", 0.5)
+    run("add", *NIGHTLY)
+    (tmp_path / "hangs").touch()
+    code, out, _ = run("trigger", "nightly", "--for", "2026-11-23")
+    assert code == 1
+    assert out == "nightly, 2026-11-23: submitting  (`bottega submit` did not end within 0.5 s)\n"
 
 
 @pytest.mark.parametrize(
