@@ -17,6 +17,7 @@ from jobs.output.job_file import (
     FIRST_FORMAT_WITHOUT_SAMPLE,
     FORMAT_1_SAMPLE,
     contradictions,
+    dataset_id,
     differences,
 )
 from jobs.resolution import Job
@@ -58,15 +59,23 @@ def is_outdated(before: dict[str, Any], job: Job) -> bool:
     return any(before[name] != value for name, value in now.items())
 
 
-def write_job(job: Job, calibration: dict[str, Any], replace: bool = False) -> None:
+def write_job(
+    job: Job,
+    calibration: dict[str, Any],
+    replace: bool = False,
+    known: dict[str, Any] | None = None,
+) -> None:
     """Write job.json with the threshold, which is fixed before the first part starts.
 
-    Without `replace` a job.json that another driver wrote meanwhile stays.
+    Without `replace` a job.json that another driver wrote meanwhile stays. known: the job.json of
+    the same dataset, before its input grew.
     """
+    identity = identity_of(job)
     job.output.write_job(
         {
             "format": max(job.output.format, FIRST_FORMAT_WITHOUT_SAMPLE),
-            "identity": identity_of(job),
+            "identity": identity,
+            "dataset_id": dataset_id(known or {"identity": identity}),
             "spec": _written_spec(job),
             "rows": job.prompts.num_rows,
             "threshold": calibration["threshold"],

@@ -136,7 +136,8 @@ def _handler(hub: StandInHub) -> type[BaseHTTPRequestHandler]:
 
 
 def _listed(path: str, content: bytes) -> dict[str, Any]:
-    size, oid = len(content), sha1(content, usedforsecurity=False).hexdigest()
+    size = len(content)
+    oid = sha1(b"blob %d\0" % size + content, usedforsecurity=False).hexdigest()  # as Git does
     lfs = {"oid": sha256(content).hexdigest(), "size": size, "pointerSize": 134}
     large = {"lfs": lfs} if path.endswith(".parquet") else {}
     return {"type": "file", "oid": oid, "size": size, "path": path, **large}

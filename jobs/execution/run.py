@@ -77,7 +77,7 @@ def run_job(
         if known and is_outdated(known, job):
             if known["rows"] != job.prompts.num_rows:
                 log.info("the input grew from %d to %d rows", known["rows"], job.prompts.num_rows)
-            write_job(job, known["calibration"], replace=True)
+            write_job(job, known["calibration"], replace=True, known=known)
         if runner.todo:
             with _observed(status, packer, make_dispatcher(), observers, decisions) as dispatcher:
                 if known is None:

@@ -8,7 +8,8 @@ what follows from the other fields: the threshold, first of all.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from hashlib import sha256
 from math import inf, isnan
 from typing import Annotated, Any, Literal
 
@@ -128,10 +129,18 @@ class _JobFile(_Fields):
     refinement: _Refinement
     nfe: _Nfe
     versions: dict[str, str]
+    dataset_id: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+    """Which dataset this is, since its first run. Outputs of earlier versions have none."""
 
 
-JOB_FIELDS = tuple(_JobFile.model_fields)
+JOB_FIELDS = tuple(name for name, one in _JobFile.model_fields.items() if one.is_required())
 """The fields without which a run cannot continue from a job.json."""
+
+
+def dataset_id(job: Mapping[str, Any]) -> str:
+    """Which dataset this is: its identity at its first run, which --extend and a rename keep."""
+    kept: str | None = job.get("dataset_id")
+    return kept or sha256(json.dumps(job["identity"], sort_keys=True).encode()).hexdigest()
 
 
 def format_of(content: bytes) -> int:

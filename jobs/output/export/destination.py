@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from actors.errors import OutputError
 from jobs.output.folder import OutputFolder
+
+MARKER = "publication.json"
+"""Which dataset a place is of. It goes there with the first parts, or before them; a card that
+said it would come too late, as the card is the last."""
+
+ANOTHER = "the publication of another dataset"
+
+
+def marker_of(dataset_id: str) -> bytes:
+    """The content of the marker: the same for the same dataset, however it grew."""
+    return json.dumps({"format": 1, "dataset_id": dataset_id}, indent=2).encode() + b"\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +35,10 @@ class Destination(Protocol):
     """A place where a dataset is published. Methods raise StorageError."""
 
     url: str
+
+    def claim(self, marker: bytes) -> None:
+        """Refuse, by OutputError, a place that holds something and not this marker."""
+        ...
 
     def there(self) -> dict[str, str]:
         """By name, the hashes of the files below `data/` that are there whole."""

@@ -15,17 +15,18 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Any, Literal
 
 import pyarrow as pa
 
 from actors.errors import OutputError
+from jobs.output.export.claim import claim
 from jobs.output.export.metadata import without_pictures, write_metadata
 from jobs.output.export.samples import Sample, open_checked, samples_of
 from jobs.output.export.shards import SHARD_BYTES, Shard, cut
 from jobs.output.export.webdataset import write_tar
 from jobs.output.folder import OutputFolder
+from jobs.output.job_file import dataset_id
 from jobs.output.writer import Hashed
 from jobs.storage.storage import Storage
 
@@ -93,26 +94,10 @@ def complete_records(folder: OutputFolder) -> dict[int, dict[str, Any]]:
 
 def _claim(target: Storage, folder: OutputFolder, form: Form) -> None:
     """Refuse a target that holds something else than this export, whole or half."""
-    identity = json.dumps(folder.require_job()["identity"]["spec"], sort_keys=True)
-    ours = {
-        "format": FORMAT,
-        "form": form,
-        "name": folder.require_job()["name"],
-        "job": sha256(identity.encode()).hexdigest(),
-    }
+    ours = {"format": FORMAT, "form": form, "dataset_id": dataset_id(folder.require_job())}
     content = json.dumps(ours, indent=2).encode() + b"\n"
-    there = target.find("export.json")
-    if there is None and target.entries(most=1):
-        raise OutputError(
-            f"{target.url!r} is not empty and has no export.json, so it is not ours to write to. "
-            "Choose a new place."
-        )
-    target.create()
-    if not target.put_new("export.json", content):
-        raise OutputError(
-            f"{target.url!r} holds the export of another dataset, or another form of this one. "
-            "Choose a new place."
-        )
+    another = "the export of another dataset, or another form of this one"
+    claim(target, "export.json", content, another)
 
 
 def _there(target: Storage, shard: Shard) -> ExportedShard | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from hashlib import sha1, sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,11 +19,15 @@ from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
-from actors.errors import SpecError, StorageError
-from jobs.output.export.destination import PartToSend, refuse_changed
-from jobs.output.folder import OutputFolder
+from actors.errors import OutputError, SpecError, StorageError
+from jobs.output.export.claim import IS_AN_OUTPUT, not_ours
+from jobs.output.export.destination import ANOTHER, MARKER, PartToSend, refuse_changed
+from jobs.output.folder import JOB, OutputFolder
 
 PREFIX = "hf://datasets/"
+
+BY_THE_HUB = {".gitattributes", "README.md"}
+"""Files that the hub puts into a new repository. Its history keeps what the card replaces."""
 
 
 class HubRepository:
@@ -39,20 +44,35 @@ class HubRepository:
         ):
             raise SpecError(f"{url!r} names no dataset of the hub. Write {PREFIX}ORG/NAME.")
         self._api, self._public, self._made = api or HfApi(), public, False
+        self._marker: bytes | None = None
+
+    def claim(self, marker: bytes) -> None:
+        """Refuse a repository with files of others. The marker goes with the first commit."""
+        files = self._files()
+        if JOB in files:
+            raise OutputError(f"{self.url!r} {IS_AN_OUTPUT}")
+        if MARKER not in files and files.keys() - BY_THE_HUB:
+            raise OutputError(f"{self.url!r} {not_ours(MARKER)}")
+        if MARKER in files and not _holds(files[MARKER], marker):
+            raise OutputError(f"{self.url!r} holds {ANOTHER}. Choose a new place.")
+        self._marker = None if MARKER in files else marker
 
     def there(self) -> dict[str, str]:
         """The files below data/, with the hub's hashes; none where there is no repository."""
+        return {
+            name: file.lfs.sha256 if file.lfs else ""
+            for name, file in self._files().items()
+            if name.startswith("data/")
+        }
+
+    def _files(self) -> dict[str, RepoFile]:
         with self._explaining():
             try:
                 self._api.repo_info(self._name, repo_type="dataset")
             except RepositoryNotFoundError:
                 return {}
             tree = self._api.list_repo_tree(self._name, recursive=True, repo_type="dataset")
-            return {
-                file.path: file.lfs.sha256 if file.lfs else ""
-                for file in tree
-                if isinstance(file, RepoFile) and file.path.startswith("data/")
-            }
+            return {file.path: file for file in tree if isinstance(file, RepoFile)}
 
     def send(self, folder: OutputFolder, parts: Sequence[PartToSend]) -> None:
         """One commit with these parts."""
@@ -80,9 +100,12 @@ class HubRepository:
                     self._name, repo_type="dataset", exist_ok=True, private=not self._public
                 )
                 self._made = True
+            if self._marker is not None:
+                operations = [CommitOperationAdd(MARKER, self._marker), *operations]
             self._api.create_commit(
                 self._name, operations, commit_message=message, repo_type="dataset"
             )
+            self._marker = None
 
     @contextmanager
     def _explaining(self) -> Iterator[None]:
@@ -96,6 +119,14 @@ class HubRepository:
                 raise
             passing = "Run the same command" in what
             raise StorageError(self.url, what, passing=passing) from None
+
+
+def _holds(file: RepoFile, content: bytes) -> bool:
+    """Whether a file has this content, by the hub's hash of it: that of Git, or of Git LFS."""
+    if file.lfs:
+        return bool(file.lfs.sha256 == sha256(content).hexdigest())
+    blob = b"blob %d\0" % len(content) + content
+    return bool(file.blob_id == sha1(blob, usedforsecurity=False).hexdigest())
 
 
 def _explained(error: BaseException) -> str | None:

@@ -15,6 +15,7 @@ import yaml
 
 from jobs.output.export.licences import ModelLicence, licences_of, public_name, strictest
 from jobs.output.folder import OutputFolder
+from jobs.output.pages.markdown import code, plain
 from jobs.output.pages.totals import totals_of
 from jobs.output.part_file import open_part
 from jobs.output.records import describe_calibration
@@ -85,9 +86,7 @@ def local_paths(folder: OutputFolder, index: int) -> list[str]:
         for batch in parquet.iter_batches(100, columns=names):
             for name in batch.schema.names:
                 values = [value for value in batch.column(name).to_pylist() if value]
-                if any(
-                    re.match(r"(/(home|Users|mnt|root|data|tmp)/|[A-Za-z]:\\)", v) for v in values
-                ):
+                if any(map(LOCAL_PATH.match, values)):
                     found.append(name)
     return sorted(set(found))
 
@@ -145,16 +144,16 @@ def _body(
 ) -> str:
     totals, how = totals_of(records.values()), job["refinement"]
     files = [one["name"] for one in job["identity"]["input_files"]]
-    shown = ", ".join(f"`{_line(name)}`" for name in files[:MOST_FILES_SHOWN])
+    shown = ", ".join(code(name) for name in files[:MOST_FILES_SHOWN])
     more = len(files) - MOST_FILES_SHOWN
     models = [
-        f"- {role}: `{_line(_model(job['spec']['models'][role], job['models'][role]))}`, files "
+        f"- {role}: {code(_model(job['spec']['models'][role], job['models'][role]))}, files "
         f"`{job['identity']['model_files'][role][:16]}`"
         for role in ("student", "oracle", "teacher")
     ]
     return "\n".join(
         [
-            f"# {_line(spec.name)}",
+            f"# {plain(spec.name)}",
             "",
             "![A grid of pictures](sheet.png)",
             "",
@@ -199,16 +198,16 @@ def _body(
             "",
             "## Licence",
             "",
-            f"`{chosen}`"
+            code(chosen)
             + (
                 f": proposed as the strictest of the models' licences, that of "
-                f"{_line(proposed.model)} ({_line(proposed.licence)})."
+                f"{plain(proposed.model)} ({plain(proposed.licence)})."
                 if chosen == proposed.hub_name
                 else ", as chosen by the publisher."
             )
             + " The prompts may have another. The models' licences:",
             "",
-            *[f"- {_line(one.model)}: {_line(one.licence)}" for one in licences],
+            *[f"- {plain(one.model)}: {plain(one.licence)}" for one in licences],
             "",
         ]
     )
@@ -216,11 +215,6 @@ def _body(
 
 def _model(settings: Mapping[str, Any], shown: str) -> str:
     return public_name(settings.get("path") or shown or "a stand-in")
-
-
-def _line(text: str) -> str:
-    """One line, in which nothing is markup or HTML."""
-    return re.sub(r"[`<>\[\]|\n\r]", " ", text)
 
 
 def _scores(

@@ -7,7 +7,9 @@ import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jobs.output.export.destination import PartToSend, refuse_changed
+from actors.errors import OutputError
+from jobs.output.export.claim import claim
+from jobs.output.export.destination import ANOTHER, MARKER, PartToSend, refuse_changed
 from jobs.output.folder import OutputFolder
 from jobs.output.writer import Hashed
 from jobs.storage.storage import Storage
@@ -24,18 +26,33 @@ class PublicFolder:
         self._storage = storage
         self._sent: dict[str, str] = {}
 
+    def claim(self, marker: bytes) -> None:
+        """Put the marker there, before any part."""
+        claim(self._storage, MARKER, marker, ANOTHER)
+
     def there(self) -> dict[str, str]:
         """The files that are listed, with the hash that was written after each."""
         entries = {entry.path for entry in self._storage.entries("data")}
-        known: dict[str, Any] = {}
-        if self._storage.find(CHECKSUMS):
-            known = json.loads(self._storage.get(CHECKSUMS))
+        known = self._noted()
         self._sent = {name: str(known.get(name, "")) for name in sorted(entries)}
         return dict(self._sent)
 
+    def _noted(self) -> dict[str, Any]:
+        if self._storage.find(CHECKSUMS) is None:
+            return {}
+        try:
+            noted = json.loads(self._storage.get(CHECKSUMS))
+        except (ValueError, RecursionError):
+            noted = None
+        if not isinstance(noted, dict):
+            raise OutputError(
+                f"{self._storage.name_of(CHECKSUMS)} is damaged. Remove it, and publish again: "
+                "every part is sent anew."
+            )
+        return noted
+
     def send(self, folder: OutputFolder, parts: Sequence[PartToSend]) -> None:
         """Copy parts, and then note their hashes."""
-        self._storage.create()
         for part in parts:
             entry = folder.storage.find(part.name)
             refuse_changed(part, part.sha256 if entry else None)
@@ -49,7 +66,6 @@ class PublicFolder:
 
     def finish(self, pages: Mapping[str, bytes]) -> None:
         """Put the pages beside the parts."""
-        self._storage.create()
         self._note()
         for name, content in pages.items():
             self._storage.put(name, content)

@@ -1,4 +1,4 @@
-"""Publishes a finished dataset: its parts, then the card that makes them one.
+"""Publishes a finished dataset: a marker, its parts, then the card that makes them one.
 
     hub_repository.py   a dataset repository of the Hugging Face hub
     public_folder.py    a folder or a bucket
@@ -15,11 +15,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from actors.errors import OutputError
-from jobs.output.export.destination import PartToSend
+from jobs.output.export.destination import PartToSend, marker_of
 from jobs.output.export.destination_at import destination_at
 from jobs.output.export.export import complete_records
 from jobs.output.export.public_card import PublicCard, local_paths, public_card
 from jobs.output.folder import OutputFolder
+from jobs.output.job_file import dataset_id
 from jobs.output.pages.contact_sheet import make_sheet
 
 BATCH_PARTS = 25
@@ -52,12 +53,13 @@ class Publication:
 
         place: hf://datasets/ORG/NAME, a bucket's URL, or a folder. public: who may see a repository
         that is made. on_step: called with what is sent next.
-        Raises OutputError where the place holds files of another dataset, or a part is not as its
-        record says; StorageError where the place fails: the same call goes on.
+        Raises OutputError where the place holds anything that is not this dataset's, or a part is
+        not as its record says; StorageError where the place fails: the same call goes on.
         """
         destination = destination_at(place, public)
         if f"{destination.url}/".startswith(f"{self.folder.url}/"):
             raise OutputError(f"{place!r} is the output itself, or in it. Choose another place.")
+        destination.claim(marker_of(dataset_id(self.folder.require_job())))
         there = destination.there()
         ours = {part.name for part in self.parts}
         if foreign := sorted(there.keys() - ours):

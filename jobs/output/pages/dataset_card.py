@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from jobs.output.folder import OutputFolder
+from jobs.output.pages.markdown import code, plain
 from jobs.output.pages.totals import totals_of
 from jobs.output.records import describe_calibration
 from jobs.output.spending import describe_spending
@@ -32,7 +32,7 @@ def card(folder: OutputFolder, records: Mapping[int, Mapping[str, Any]] | None =
         counts["the student's, as the refinement failed"] = totals.kept_after_failed_refinement
     how = job["refinement"]
     lines = [f"| {name} | {count:,} |" for name, count in counts.items()]
-    models = [f"- {role}: {_code(path)}" for role, path in job["models"].items()]
+    models = [f"- {role}: {code(path)}" for role, path in job["models"].items()]
     return "\n".join(
         [
             "---",
@@ -40,7 +40,7 @@ def card(folder: OutputFolder, records: Mapping[int, Mapping[str, Any]] | None =
             "- config_name: default",
             "  data_files: data/**/*.parquet",
             "---",
-            f"# {_plain(spec.name)}",
+            f"# {plain(spec.name)}",
             "",
             "Pictures drawn by a student diffusion model, judged by an oracle, and, below a",
             "threshold, improved by a teacher, with Bottega (the method of arXiv 2312.10835).",
@@ -68,22 +68,10 @@ def _task(spec: JobSpec) -> str:
     conditioning = conditioning_of(spec.task, spec.edit, spec.control, spec.image_fit)
     task = {
         "generate": "pictures from prompts",
-        "edit": f"edits of the pictures in {_code(spec.image_column or '')}",
-        "control": f"pictures led by those in {_code(spec.image_column or '')}, by a ControlNet",
+        "edit": f"edits of the pictures in {code(spec.image_column or '')}",
+        "control": f"pictures led by those in {code(spec.image_column or '')}, by a ControlNet",
     }[spec.task]
     if conditioning and conditioning.canny:
         low, high = conditioning.canny
         task += f" that is shown their edges (Canny, {low} and {high})"
     return task + (f"; the best of {spec.draws} drawings" if spec.draws > 1 else "")
-
-
-def _plain(text: str) -> str:
-    """As text of Markdown, in which nothing of it is markup, a link or HTML."""
-    return re.sub(r"([\\`*_\[\]<>|~&])", r"\\\1", text)
-
-
-def _code(text: str) -> str:
-    """As code of Markdown, which no backtick in it ends."""
-    longest = max((len(run) for run in re.findall("`+", text)), default=0)
-    fence, edge = "`" * (longest + 1), " " if longest else ""
-    return f"{fence}{edge}{' '.join(text.split())}{edge}{fence}"

@@ -156,6 +156,47 @@ def test_what_is_not_whole_or_not_ours_is_refused(output: Output, tmp_path: Path
         made(output, tmp_path / "new")
 
 
+def test_the_export_of_another_days_dataset_is_refused(tmp_path: Path) -> None:
+    """One job file on prompts/{date}: the same name and fields, and files of the same name."""
+    for day in ("23", "24"):
+        (tmp_path / day).mkdir()
+        source = write_prompts(tmp_path / day / "p.csv", 10)
+        source.write_text(source.read_text().replace("picture 9", f"of day {day}"))
+        job = local_job(source, tmp_path / f"out-{day}", budget={"threshold": 0.5})
+        run(job)
+    list(open_output(tmp_path / "out-23").export("webdataset", tmp_path / "web"))
+    before = content(tmp_path / "web")
+    with pytest.raises(OutputError, match="holds the export of another dataset"):
+        list(open_output(tmp_path / "out-24").export("webdataset", tmp_path / "web"))
+    assert content(tmp_path / "web") == before
+
+
+def test_the_export_of_a_dataset_of_other_models_is_refused(output: Output, tmp_path: Path) -> None:
+    """Models count by their files, which may change below one path."""
+    made(output, tmp_path / "web")
+    job = local_job(tmp_path / "p.csv", tmp_path / "out2", max_failed=0.5)
+    job.model_files["teacher"] = "another"
+    run(job)
+    with pytest.raises(OutputError, match="holds the export of another dataset"):
+        made(open_output(tmp_path / "out2"), tmp_path / "web")
+
+
+def test_a_dataset_that_grew_twice_and_has_a_new_name_is_exported_to_the_same_target(
+    output: Output, tmp_path: Path
+) -> None:
+    made(output, tmp_path / "web", shard_bytes=1)
+    for num_rows, wanted in ((17, [0, 0, 1, 1, 1]), (18, [0, 0, 0, 0, 1])):
+        source = write_prompts(tmp_path / "p.csv", num_rows)
+        run(local_job(source, tmp_path / "out", max_failed=0.5, name=f"of {num_rows}"), extend=True)
+        again = open_output(tmp_path / "out")
+        assert made(again, tmp_path / "web", shard_bytes=1) == wanted
+
+
+def test_a_target_that_is_an_output_is_refused(output: Output, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"has a job\.json, so it is the output of a job"):
+        made(output, tmp_path / "out")
+
+
 def test_parts_fill_shards_and_none_is_cut() -> None:
     records = {
         n: {"bytes": size, "rows": 1, "sha256": str(n)}

@@ -16,10 +16,13 @@ from huggingface_hub import DatasetCard
 from actors.errors import OutputError, SpecError, StorageError
 from actors.models.presets import CATALOGUE
 from jobs.output.dataset import Output, open_output
+from jobs.output.export.destination import marker_of
 from jobs.output.export.hub_repository import HubRepository
 from jobs.output.export.licences import UNKNOWN, ModelLicence, licences_of, public_name, strictest
+from jobs.output.export.public_folder import PublicFolder
 from jobs.output.export.publish import prepare
 from jobs.output.folder import OutputFolder
+from jobs.output.job_file import dataset_id
 from jobs.storage.local import LocalStorage
 from jobs.storage.object_store import ObjectStorage
 from tests.stand_in_hub import StandInHub, stand_in_hub
@@ -57,7 +60,7 @@ def test_a_dataset_on_the_hub_has_its_parts_and_its_card(output: Output, hub: St
     assert hub.private[NAME]
     parts = {name: sha256(files[name]).hexdigest() for name in files if name.startswith("data/")}
     assert parts == hashes(output)
-    assert set(files) == {*parts, "README.md", "sheet.png"}
+    assert set(files) == {*parts, "README.md", "sheet.png", "publication.json"}
     assert hub.commits[-1] == "The card"
     assert output.publication().send_to(PLACE) == 0
     assert hub.num_uploads == 3
@@ -83,7 +86,7 @@ def test_a_publication_that_was_cut_short_goes_on(
     hub.fail_after = 2
     with pytest.raises(StorageError, match="Run the same command again"):
         output.publication().send_to(PLACE)
-    assert len(hub.repositories[NAME]) == 2
+    assert len([name for name in hub.repositories[NAME] if name.startswith("data/")]) == 2
     assert "README.md" not in hub.repositories[NAME], "the card says that all is there"
     hub.fail_after = float("inf")
     assert output.publication().send_to(PLACE) == 1
@@ -106,27 +109,152 @@ def test_no_rights_and_no_answer_are_sentences(output: Output, hub: StandInHub) 
         HubRepository("hf://datasets/alone")
 
 
-@pytest.mark.parametrize("place", [PLACE, "folder"])
-def test_a_place_with_parts_of_another_dataset_is_refused(
+@pytest.fixture
+def other(tmp_path: Path) -> Output:
+    """A dataset of the same job file on another input: its parts have the same names."""
+    source = tmp_path / "others" / "p.csv"
+    source.parent.mkdir()
+    source.write_text(write_prompts(source, 10).read_text().replace("picture", "another"))
+    run(local_job(source, tmp_path / "other"))
+    return open_output(tmp_path / "other")
+
+
+PLACES = (PLACE, "folder")
+
+
+@pytest.fixture
+def place(request: pytest.FixtureRequest, hub: StandInHub, tmp_path: Path) -> str:
+    """A repository of the hub, or a folder; neither is there yet."""
+    return PLACE if request.param == PLACE else str(tmp_path / request.param)
+
+
+def files_at(place: str, hub: StandInHub) -> dict[str, bytes]:
+    if place == PLACE:
+        return dict(hub.repositories.get(NAME, {}))
+    storage = LocalStorage(place)
+    return {entry.path: storage.get(entry.path) for entry in storage.entries()}
+
+
+def put(place: str, hub: StandInHub, name: str, content: bytes) -> None:
+    if place == PLACE:
+        hub.repositories.setdefault(NAME, {})[name] = content
+    else:
+        file = Path(place, name)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+
+
+@pytest.mark.parametrize("place", PLACES, indirect=True)
+def test_the_place_of_another_dataset_is_refused_and_keeps_every_byte(
+    place: str, output: Output, other: Output, hub: StandInHub
+) -> None:
+    assert hashes(output).keys() == hashes(other).keys()
+    other.publication().send_to(place)
+    before = files_at(place, hub)
+    with pytest.raises(OutputError, match=r"holds the publication of another dataset\. Choose"):
+        output.publication().send_to(place)
+    assert files_at(place, hub) == before
+
+
+@pytest.mark.parametrize("place", PLACES, indirect=True)
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("job.json", r"has a job\.json, so it is the output of a job"),
+        ("notes/README.md", r"is not empty and has no publication\.json"),
+        ("data/00000/part-00000000.parquet", r"is not empty and has no publication\.json"),
+        ("checksums.json", r"is not empty and has no publication\.json"),
+    ],
+)
+def test_a_place_that_holds_something_else_is_refused(
+    name: str, sentence: str, place: str, output: Output, hub: StandInHub
+) -> None:
+    put(place, hub, name, b"theirs")
+    with pytest.raises(OutputError, match=sentence):
+        output.publication().send_to(place)
+    assert files_at(place, hub) == {name: b"theirs"}
+
+
+def test_a_bucket_is_claimed_as_a_folder_is(other: Output, output: Output) -> None:
+    bucket = ObjectStorage("memory://claimed")
+    ours, theirs = (marker_of(dataset_id(one._folder.require_job())) for one in (output, other))
+    for _ in range(2):
+        PublicFolder(bucket).claim(ours)
+    with pytest.raises(OutputError, match="holds the publication of another dataset"):
+        PublicFolder(bucket).claim(theirs)
+    assert bucket.get("publication.json") == ours
+
+
+def test_somebodys_readme_in_a_folder_is_not_replaced(output: Output, tmp_path: Path) -> None:
+    (tmp_path / "public").mkdir()
+    (tmp_path / "public/README.md").write_text("mine")
+    with pytest.raises(OutputError, match=r"is not empty and has no publication\.json"):
+        output.publication().send_to(str(tmp_path / "public"))
+    assert (tmp_path / "public/README.md").read_text() == "mine"
+
+
+def test_an_output_with_a_marker_is_an_output_still(output: Output, other: Output) -> None:
+    marker = marker_of(dataset_id(output._folder.require_job()))
+    Path(other.url, "publication.json").write_bytes(marker)
+    with pytest.raises(OutputError, match=r"has a job\.json"):
+        output.publication().send_to(other.url)
+
+
+def test_a_repository_as_the_hub_makes_it_is_new(output: Output, hub: StandInHub) -> None:
+    hub.repositories[NAME] = {".gitattributes": b"*.parquet filter=lfs", "README.md": b"---\n---\n"}
+    assert output.publication().send_to(PLACE) == 3
+    assert b"pretty_name" in hub.repositories[NAME]["README.md"]
+
+
+@pytest.mark.parametrize("place", PLACES, indirect=True)
+def test_a_file_among_our_parts_that_is_none_is_refused(
+    place: str, output: Output, hub: StandInHub
+) -> None:
+    output.publication().send_to(place)
+    put(place, hub, "data/train-0.parquet", b"theirs")
+    with pytest.raises(OutputError, match=r"holds 'data/train-0.parquet', which is not of this"):
+        output.publication().send_to(place)
+
+
+@pytest.mark.parametrize("place", PLACES, indirect=True)
+def test_a_dataset_that_grew_is_published_to_the_same_place(
     place: str, output: Output, hub: StandInHub, tmp_path: Path
 ) -> None:
-    hub.repositories[NAME] = {"data/train-0.parquet": b"theirs"}
-    (tmp_path / "folder/data").mkdir(parents=True)
-    (tmp_path / "folder/data/train-0.parquet").write_bytes(b"theirs")
-    there = place if place == PLACE else str(tmp_path / place)
-    with pytest.raises(OutputError, match=r"holds 'data/train-0.parquet', which is not of this"):
-        output.publication().send_to(there)
+    output.publication().send_to(place)
+    run(local_job(write_prompts(tmp_path / "p.csv", 17), tmp_path / "out"), extend=True)
+    # The part of 2 rows has 4 now, and two parts follow it.
+    assert open_output(tmp_path / "out").publication().send_to(place) == 3
 
 
-@pytest.mark.parametrize("place", [PLACE, "folder"])
+@pytest.mark.parametrize("broken", [b"{", b"[]", b"\xff", b"null"])
+def test_broken_checksums_are_a_sentence(broken: bytes, output: Output, tmp_path: Path) -> None:
+    place = tmp_path / "public"
+    output.publication().send_to(str(place))
+    (place / "checksums.json").write_bytes(broken)
+    with pytest.raises(OutputError, match=r"checksums\.json is damaged\. Remove it, and publish"):
+        output.publication().send_to(str(place))
+    (place / "checksums.json").unlink()
+    assert output.publication().send_to(str(place)) == 3
+
+
+def test_the_cards_words_are_no_markup(tmp_path: Path) -> None:
+    source = write_prompts(tmp_path / "a`b.csv", 4)
+    run(local_job(source, tmp_path / "out", name="<b>[x](http://x)"))
+    text = open_output(tmp_path / "out").publication("a`<b>").card.text
+    assert r"# \<b\>\[x\](http://x)" in text.splitlines()
+    assert "From `` a`b.csv ``, seed 7." in text
+    assert "\n`` a`<b> ``, as chosen" in text
+
+
+@pytest.mark.parametrize("named", [PLACE, "folder"])
 def test_a_part_that_is_not_as_its_record_says_is_not_sent(
-    place: str, output: Output, hub: StandInHub, tmp_path: Path
+    named: str, output: Output, hub: StandInHub, tmp_path: Path
 ) -> None:
     part = Path(output.parts()[1])
     damaged = bytearray(part.read_bytes())
     damaged[100] ^= 1
     part.write_bytes(damaged)
-    there = place if place == PLACE else str(tmp_path / place)
+    there = named if named == PLACE else str(tmp_path / named)
     with pytest.raises(OutputError, match=r"part-00000001\.parquet has not the bytes"):
         output.publication().send_to(there)
     assert "README.md" not in hub.repositories.get(NAME, {})
