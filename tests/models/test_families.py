@@ -359,7 +359,7 @@ def test_options_of_memory_change_no_picture_beyond_rounding(loaded: Loaded) -> 
         ({"scheduler": {"name": "unipc", "timesteps": [9, 8, 7]}}, "UniPC.*chooses its own"),
         ({"variant": "fp16"}, "no weights of the variant 'fp16'"),
         ({"denoiser": {"path": "/nowhere/at-all"}}, "denoiser '/nowhere/at-all' is not here"),
-        ({"lora": {"path": "lora.bin"}}, "a LoRA is loaded from a .safetensors"),
+        ({"lora": {"path": "lora.bin"}}, "lora 'lora.bin' is no .safetensors file"),
         ({"lora": {"path": "a/b/c.safetensors"}}, "is not here"),
     ],
 )

@@ -37,7 +37,7 @@ def executor(monkeypatch: pytest.MonkeyPatch) -> Any:
     """One of which only the looks at Ray's processes are made."""
     made: Any = RayExecutor.__new__(RayExecutor)
     made._next_look, made._ray_died, made._waiting = 0.0, False, {}
-    made._request = JobsRequest()
+    made._request, made._neighbours = JobsRequest(), None
     times = iter(range(100))
     monkeypatch.setattr(made, "now", lambda: float(next(times)))
     monkeypatch.setattr("jobs.execution.ray_executor.sleep", lambda _seconds: None)
