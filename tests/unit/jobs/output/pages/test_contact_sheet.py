@@ -91,3 +91,13 @@ def test_any_prompt_and_any_name_leave_the_pictures_alone(tmp_path: Path, prompt
     run(job)
     sheet = Sheet(job)
     assert all(sheet.place(row["image"]) for row in sheet.rows)
+
+
+def test_a_link_in_the_sheets_place_is_replaced_and_its_target_stays(tmp_path: Path) -> None:
+    """A dataset may be somebody else's, and lead to a file of ours."""
+    job = made(tmp_path)
+    (tmp_path / "precious").write_text("mine")
+    (job.output.path / "sheet.png").symlink_to(tmp_path / "precious")
+    Sheet(job)
+    assert (tmp_path / "precious").read_text() == "mine"
+    assert not (job.output.path / "sheet.png").is_symlink()
