@@ -10,6 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from actors.errors import SpecError
 from cluster.cli.options import (
     ROWS_FAILED,
     AddressOption,
@@ -39,6 +40,7 @@ from cluster.console import (
     say,
 )
 from cluster.signals import stopping, stopping_at_once
+from jobs import JobSpec
 from jobs.output.status import SCHEMA
 
 
@@ -165,11 +167,26 @@ def calibrate(
     )
 
 
+def _refuse_code_of_a_dataset(spec: JobSpec, output: str) -> None:
+    """A dataset may be somebody else's, and its job.json may name any class of any module."""
+    oracle = spec.models.oracle
+    named = [one.kind for one in (oracle, *oracle.members) if one.is_own and ":" in one.kind]
+    if named:
+        raise SpecError(
+            f"{output!r} names {named[0]!r} as its oracle, whose code would run. Give its job file "
+            "instead, or --trust-code if the dataset is yours."
+        )
+
+
 def retry(
     output: Annotated[
         str, typer.Argument(help="The output of a job, a folder or a URL; or its job file.")
     ],
     run_for: ForOption = "",
+    trust_code: Annotated[
+        bool,
+        typer.Option("--trust-code", help="Run the class that the dataset names as its oracle."),
+    ] = False,
     strict_rows: StrictRowsOption = False,
     address: AddressOption = None,
     metrics_port: MetricsPortOption = None,
@@ -193,6 +210,8 @@ def retry(
     given = spec_from(file, None, None, None, None, None, run_for) if file.is_file() else None
     before = open_output(given.output if given else output)
     spec = given or before.spec
+    if not given and not trust_code:
+        _refuse_code_of_a_dataset(spec, output)
     attempt = this_attempt(run_for)
     identity = attempt.job_id or job_id(spec, attempt.run_for)
     name_job(identity)

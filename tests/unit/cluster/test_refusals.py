@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
 import pytest
 
 from cluster.cli import main
+from tests.unit.jobs.local import local_job, run, write_prompts
 
 CASES = {
     "twice.csv": ("id,prompt\nx,a\ny,b\nx,c\n", "has 'x' in row 0 and in row 2"),
@@ -90,3 +92,24 @@ def _refused(
     assert caught.value.code == 2, shown.err
     assert said in shown.err
     assert "Traceback" not in shown.err
+
+
+def test_a_datasets_own_code_does_not_run_unasked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its module is imported when its models are looked at: a dataset may name any."""
+    job = local_job(write_prompts(tmp_path / "p.csv", 4), tmp_path / "out")
+    run(job)
+    (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'RAN')!r}, 'w')\nclass Oracle: pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    file = tmp_path / "out/job.json"
+    written = json.loads(file.read_text())
+    for spec in (written["spec"], written["identity"]["spec"]):
+        spec["models"]["oracle"]["kind"] = "evil:Oracle"
+    file.write_text(json.dumps(written))
+    folder = str(tmp_path / "out")
+    capsys.readouterr()  # what the job logged to another test's console
+    _refused(["retry", folder], "names 'evil:Oracle' as its oracle", monkeypatch, capsys)
+    assert not (tmp_path / "RAN").exists()
+    _refused(["retry", folder, "--trust-code"], "evil:Oracle", monkeypatch, capsys)
+    assert (tmp_path / "RAN").exists(), "the test would see it"
