@@ -168,6 +168,8 @@ def test_ctrl_c_detaches_a_killed_driver_is_seen_and_a_lost_one_is_resumed(
     client = subprocess.Popen(
         [BOTTEGA, "submit", str(file), "--wait"], cwd=tmp_path, env=user_of(head), text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        # In the background a shell has Ctrl-C ignored, and children inherit it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     wait_for(lambda: len(hashes(out)) > 0, "no part was written")
     client.send_signal(signal.SIGINT)

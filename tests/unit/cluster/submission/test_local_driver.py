@@ -15,15 +15,24 @@ from actors.errors import ClusterError
 from cluster.submission.local_driver import stop_driver
 from jobs.output.status import JobStatus, State
 
-READ = "import sys; sys.stdin.read()"
+READ = "import sys; print(flush=True); sys.stdin.read()"
 
 
 @contextmanager
 def process(*words: str) -> Iterator[subprocess.Popen[bytes]]:
     """A Python that waits, with these words on its command line."""
-    with subprocess.Popen([sys.executable, "-c", READ, *words], stdin=subprocess.PIPE) as started:
-        yield started
+    with subprocess.Popen(
+        [sys.executable, "-c", READ, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as started:
+        yield ready(started)
         started.kill()
+
+
+def ready(started: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
+    """When its program runs: before, the system does not know its command line."""
+    assert started.stdout is not None
+    started.stdout.readline()
+    return started
 
 
 def status(pid: int, started: datetime | None = None) -> JobStatus:
@@ -37,8 +46,11 @@ def status(pid: int, started: datetime | None = None) -> JobStatus:
 def test_a_driver_gets_the_signal(now: bool, signal: int) -> None:
     # `-c READ` is the second and third word.
     with subprocess.Popen(
-        [sys.executable, "-c", f"{READ}  # bottega run"], stdin=subprocess.PIPE
+        [sys.executable, "-c", f"{READ}  # bottega run"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     ) as driver:
+        ready(driver)
         stop_driver(status(driver.pid), now)
         assert driver.wait() == -signal
 
@@ -53,8 +65,11 @@ def test_another_program_is_left_alone(words: tuple[str, ...]) -> None:
 
 def test_a_driver_that_began_after_the_job_is_another_one() -> None:
     with subprocess.Popen(
-        [sys.executable, "-c", f"{READ}  # bottega run"], stdin=subprocess.PIPE
+        [sys.executable, "-c", f"{READ}  # bottega run"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     ) as driver:
+        ready(driver)
         long_ago = datetime.now(UTC) - timedelta(hours=1)
         with pytest.raises(ClusterError, match="that began before the job"):
             stop_driver(status(driver.pid, long_ago), now=True)
