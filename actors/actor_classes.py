@@ -6,7 +6,7 @@ from actors.settings import ModelSettings
 
 
 def actor_classes(models: ModelSettings) -> dict[str, type]:
-    """The classes by role; each takes its model's settings, the teacher also a Refinement."""
+    """The classes by role; each takes its model's settings."""
     if models.timed:
         from actors.timed import TimedOracle, TimedStudent, TimedTeacher
 

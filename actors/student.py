@@ -22,12 +22,7 @@ if TYPE_CHECKING:
 class Student:
     """A plain class; `actors.pool` makes Ray actors of it."""
 
-    def __init__(
-        self,
-        settings: StudentSettings,
-        draw_plan: DrawPlan = FROM_PROMPTS,
-        threads: int | None = None,
-    ) -> None:
+    def __init__(self, settings: StudentSettings, threads: int | None = None) -> None:
         # Here, because the driver imports this module too: torch and diffusers take five seconds.
         with gc_paused():
             import torch
@@ -37,7 +32,7 @@ class Student:
             if threads:
                 torch.set_num_threads(threads)
             self.diffusion = Diffusion(settings)
-        self.settings, self.draw_plan = settings, draw_plan
+        self.settings = settings
         self.device = device_kind()
 
     def ready(self) -> None:
@@ -51,8 +46,10 @@ class Student:
         micro_batch_size: int | None = None,
         slots: Sequence[int] | None = None,
         negatives: Sequence[str] | None = None,
+        *,
+        plan: DrawPlan = FROM_PROMPTS,
     ) -> tuple[torch.Tensor, Pictures, CallFacts]:
-        """Draw each prompt, as often as the `DrawPlan` says; a row's drawings are neighbours.
+        """Draw each prompt, as often as the `plan` says; a row's drawings are neighbours.
 
         seeds: the rows' seeds. images: the rows' own pictures, where the task has them.
         micro_batch_size: pictures computed together, `batch_size` unless the device has too little
@@ -63,12 +60,12 @@ class Student:
         pipelines return them; pictures (rows * draws, height, width, 3) uint8; facts.
         """
         start = perf_counter()
-        draws = self.draw_plan.draws
+        draws = plan.draws
         rows = rows_by_slot(len(prompts), slots)
         texts = [prompts[row] for row in rows for _ in range(draws)]
         noise = [stage_seed(seeds[row], name) for row in rows for name in _stages(draws)]
         avoided = negatives and [negatives[row] for row in rows for _ in range(draws)]
-        conditioning = self.draw_plan.conditioning
+        conditioning = plan.conditioning
         own: Pictures | None = None
         failures: PermanentFailures = ()
         if conditioning is not None and images is not None:
@@ -83,7 +80,7 @@ class Student:
             wanted = [slot * draws + which for slot in slots for which in range(draws)]
             latents, pictures = latents[wanted], pictures[wanted]
             not_finite = [(wanted.index(at), why) for at, why in not_finite if at in wanted]
-        pictures = all_resized(pictures, self.draw_plan.size)
+        pictures = all_resized(pictures, plan.size)
         latents = latents.cpu()
         facts = CallFacts(
             rows=len(prompts),

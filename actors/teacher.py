@@ -25,9 +25,7 @@ if TYPE_CHECKING:
 class Teacher:
     """A plain class; `actors.pool` makes Ray actors of it."""
 
-    def __init__(
-        self, settings: TeacherSettings, refinement: Refinement, threads: int | None = None
-    ) -> None:
+    def __init__(self, settings: TeacherSettings, threads: int | None = None) -> None:
         # Here, because the driver imports this module too: torch and diffusers take five seconds.
         with gc_paused():
             import torch
@@ -37,7 +35,6 @@ class Teacher:
             if threads:
                 torch.set_num_threads(threads)
             self.diffusion = Diffusion(settings)
-        self.refinement = refinement
         self.device = device_kind()
 
     def ready(self) -> None:
@@ -49,12 +46,13 @@ class Teacher:
         seeds: Sequence[int],
         picks: Sequence[tuple[int, int]],
         *starts: torch.Tensor | Pictures,
+        plan: Refinement,
         images: Sequence[bytes | str] | None = None,
         micro_batch_size: int | None = None,
         slots: Sequence[int] | None = None,
         negatives: Sequence[str] | None = None,
     ) -> tuple[Pictures, CallFacts]:
-        """Improve the student's picture of each prompt, as the `Refinement` says.
+        """Improve the student's picture of each prompt, as the `plan` says.
 
         starts: what the student's calls returned, each (rows, ...): latents or pictures, as
         `through` says; none for `regenerate`. picks: for each row, which of `starts` and which row
@@ -67,7 +65,6 @@ class Teacher:
         texts = [prompts[row] for row in rows]
         noise = [stage_seed(seeds[row], "teacher") for row in rows]
         avoided = negatives and [negatives[row] for row in rows]
-        plan = self.refinement
         own: Pictures | None = None
         # A refined edit starts from the student's picture, which came from the row's own. Only an
         # editor is shown the row's own again, at every step.

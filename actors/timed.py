@@ -102,13 +102,8 @@ def share_below(threshold: float, rejected: float) -> float:
 class TimedStudent:
     """See `actors.student.Student`."""
 
-    def __init__(
-        self,
-        settings: StudentSettings,
-        draw_plan: DrawPlan = FROM_PROMPTS,
-        threads: int | None = None,
-    ) -> None:
-        self.settings, self.draw_plan = settings, draw_plan
+    def __init__(self, settings: StudentSettings, threads: int | None = None) -> None:
+        self.settings = settings
         self._clock = _Clock(timing_of(settings))
 
     def ready(self) -> None:
@@ -122,10 +117,12 @@ class TimedStudent:
         micro_batch_size: int | None = None,
         slots: Sequence[int] | None = None,
         negatives: Sequence[str] | None = None,
+        *,
+        plan: DrawPlan = FROM_PROMPTS,
     ) -> tuple[Latents, Pictures, CallFacts]:
         """Grey pictures for each prompt, all of a row alike, and latents of zeros."""
         start, size = perf_counter(), micro_batch_size or self.settings.batch_size
-        draws = self.draw_plan.draws
+        draws = plan.draws
         each = [seed for seed in seeds for _ in range(draws)]
         latents, pictures = _latents(self.settings, each), _pictures(self.settings, each)
         self._clock.take(start, len(each), size, key=seeds[0])
@@ -141,11 +138,9 @@ class TimedStudent:
 class TimedTeacher:
     """See `actors.teacher.Teacher`."""
 
-    def __init__(
-        self, settings: TeacherSettings, refinement: Refinement, threads: int | None = None
-    ) -> None:
-        self.settings, self.refinement = settings, refinement
-        self._clock = _Clock(timing_of(settings, refinement.steps))
+    def __init__(self, settings: TeacherSettings, threads: int | None = None) -> None:
+        self.settings = settings
+        self._clock = _Clock(timing_of(settings))
 
     def ready(self) -> None:
         """Returns when the time to load is over."""
@@ -156,6 +151,7 @@ class TimedTeacher:
         seeds: Sequence[int],
         picks: Sequence[tuple[int, int]],
         *starts: Latents,
+        plan: Refinement,
         images: Sequence[bytes | str] | None = None,
         micro_batch_size: int | None = None,
         slots: Sequence[int] | None = None,
@@ -168,12 +164,13 @@ class TimedTeacher:
                 raise ValueError(f"the latents of the row with seed {found} came for seed {seed}")
         pictures = _pictures(self.settings, seeds)
         pictures.reshape(len(seeds), -1)[:, REFINED] = 1
-        self._clock.take(start, len(seeds), size, key=seeds[0])
+        timing = timing_of(self.settings, plan.steps)
+        self._clock.take(start, len(seeds), size, key=seeds[0], timing=timing)
         facts = CallFacts(
             rows=len(prompts),
             seconds=perf_counter() - start,
             stored_bytes=(pictures.nbytes,),
-            evaluations=self.refinement.steps * self.settings.evaluations_per_step,
+            evaluations=plan.steps * self.settings.evaluations_per_step,
         )
         return pictures, facts
 
@@ -215,9 +212,11 @@ class _Clock:
         self._timing, self._gpu = timing, _gpu_here()
         sleep(timing.loading)
 
-    def take(self, start: float, rows: int, micro_batch_size: int, key: int) -> None:
+    def take(
+        self, start: float, rows: int, micro_batch_size: int, key: int, timing: Timing | None = None
+    ) -> None:
         """Sleep until a call that began at `start` has taken its seconds."""
-        seconds = self._timing.seconds(rows, micro_batch_size, key, self._gpu)
+        seconds = (timing or self._timing).seconds(rows, micro_batch_size, key, self._gpu)
         sleep(max(0.0, start + seconds - perf_counter()))
 
 

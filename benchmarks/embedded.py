@@ -115,10 +115,9 @@ def _oracle() -> Oracle:
 
 
 @cache
-def _teacher(kind: str, steps: int, strength: float) -> Teacher:
+def _teacher(kind: str) -> Teacher:
     settings = PRESETS["shapes"].teacher.model_copy(update={"batch_size": BATCH})
-    strategy = "refine" if kind == "refine" else "regenerate"
-    teacher = Teacher(settings, Refinement(strategy, strength, steps, "latents"), threads=1)
+    teacher = Teacher(settings, threads=1)
     if kind == "teacher-ddim":
         pipe = teacher.diffusion.pipe
         pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config, clip_sample=False)
@@ -141,10 +140,11 @@ def draw_batch(run: Run, start: int, folder: Path) -> Path:
         before = draw_batch(Run("student", STUDENT_STEPS, run.seed, split=run.split), start, folder)
         with np.load(before) as stored:
             starts = torch.from_numpy(stored["latents"])
-        teacher = _teacher(run.kind, run.steps, run.strength)
-        pictures, _ = teacher.refine(texts, seeds, picks, starts)
+        plan = Refinement("refine", run.strength, run.steps, "latents")
+        pictures, _ = _teacher(run.kind).refine(texts, seeds, picks, starts, plan=plan)
     else:
-        pictures, _ = _teacher(run.kind, run.steps, 1.0).refine(texts, seeds, picks)
+        plan = Refinement("regenerate", 1.0, run.steps, "latents")
+        pictures, _ = _teacher(run.kind).refine(texts, seeds, picks, plan=plan)
     scores, _ = _oracle().score(texts, picks, pictures)
     verdicts = [
         verifier.verify(picture, world.parse(text))
@@ -193,11 +193,12 @@ def measure_cost(repeats: int = 5) -> dict[str, Any]:
     texts = captions_of("demo")[:BATCH]
     seeds = [row_seed(0, text) for text in texts]
     picks = [(0, row) for row in range(BATCH)]
-    teacher = _teacher("teacher", TEACHER_STEPS, 1.0)
+    teacher = _teacher("teacher")
+    plan = Refinement("regenerate", 1.0, TEACHER_STEPS, "latents")
     pictures = _student(STUDENT_STEPS).draw(texts, seeds)[1]
     work: dict[str, Callable[[], object]] = {
         "student": lambda: _student(STUDENT_STEPS).draw(texts, seeds),
-        "teacher": lambda: teacher.refine(texts, seeds, picks),
+        "teacher": lambda: teacher.refine(texts, seeds, picks, plan=plan),
         "oracle": lambda: _oracle().score(texts, picks, pictures),
     }
     seconds: dict[str, list[float]] = {name: [] for name in work}

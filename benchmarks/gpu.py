@@ -75,7 +75,7 @@ def our_actor(settings: Any) -> Student | Teacher:
     """The class of which Ray makes actors."""
     if isinstance(settings, StudentSettings):
         return Student(settings)
-    return Teacher(settings, REFINEMENT)
+    return Teacher(settings)
 
 
 def our_call(actor: Student | Teacher, batch: int) -> Call:
@@ -85,7 +85,9 @@ def our_call(actor: Student | Teacher, batch: int) -> Call:
         return lambda: actor.draw(prompts, seeds, micro_batch_size=batch)
     start = actor.diffusion.draw(prompts, seeds, 1, batch).cpu()
     picks = [(0, row) for row in seeds]
-    return lambda: actor.refine(prompts, seeds, picks, start, micro_batch_size=batch)
+    return lambda: actor.refine(
+        prompts, seeds, picks, start, micro_batch_size=batch, plan=REFINEMENT
+    )
 
 
 def plain_pipeline(name: str, folder: Path, device: torch.device) -> Any:

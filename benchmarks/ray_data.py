@@ -145,8 +145,8 @@ class Refine:
 
     def __init__(self, job: Job, log: str) -> None:
         teacher = job.spec.models.teacher
-        self._teacher, self._log = TimedTeacher(teacher, job.refinement), CallLog(log)
-        self._most = teacher.batch_size
+        self._teacher, self._log = TimedTeacher(teacher), CallLog(log)
+        self._most, self._plan = teacher.batch_size, job.refinement
 
     def __call__(self, batch: Batch) -> Iterator[Batch]:
         """Return every row, accepted ones unchanged."""
@@ -160,6 +160,7 @@ class Refine:
                 [(0, row) for row in chosen],
                 batch["latents"],
                 micro_batch_size=len(chosen),
+                plan=self._plan,
             )
             pictures[chosen] = refined
             self._log.add("teacher", begin, len(chosen))

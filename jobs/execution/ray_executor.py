@@ -70,10 +70,15 @@ class RayExecutor:
         models = job.spec.models
         kinds = actor_classes(models)
         self._job, self._plans = job, plans
-        self._actors: dict[str, tuple[Any, tuple[Any, ...]]] = {
-            "student": (_actor(kinds["student"], plans.student), (models.student, job.draw_plan)),
-            "oracle": (_actor(kinds["oracle"], plans.oracle), (models.oracle,)),
-            "teacher": (_actor(kinds["teacher"], plans.teacher), (models.teacher, job.refinement)),
+        self._actors: dict[str, tuple[Any, Any]] = {
+            "student": (_actor(kinds["student"], plans.student), models.student),
+            "oracle": (_actor(kinds["oracle"], plans.oracle), models.oracle),
+            "teacher": (_actor(kinds["teacher"], plans.teacher), models.teacher),
+        }
+        # An actor knows its model alone. What it does with it is of the job, and comes with a call.
+        self._of_stage: dict[Stage, dict[str, Any]] = {
+            Stage.DRAW: {"plan": job.draw_plan},
+            Stage.REFINE: {"plan": job.refinement},
         }
         self._threads = {name: getattr(plans, name).threads for name in self._actors}
         for name in self._actors:
@@ -149,7 +154,7 @@ class RayExecutor:
     def start_actor(self, pool: str) -> tuple[RayActor, ObjectRef[Any]]:
         """Start an actor; Ray queues it until a node has room."""
         kind, settings = self._actors[pool]
-        actor = kind.remote(*settings, threads=self._threads[pool])
+        actor = kind.remote(settings, threads=self._threads[pool])
         methods = {}
         for stage in stages_of(pool):
             info = STAGES[stage]
@@ -167,7 +172,10 @@ class RayExecutor:
         """References go to Ray as top-level arguments: it moves them before the call starts."""
         inputs = list(task.inputs)
         method = handle.methods[STAGES[task.call.stage].method]
-        options: dict[str, Any] = {"micro_batch_size": task.micro_batch_size}
+        options: dict[str, Any] = {
+            "micro_batch_size": task.micro_batch_size,
+            **self._of_stage.get(task.call.stage, {}),
+        }
         if (images := task.images) is not None:
             options["images"] = images
         if (negatives := task.negatives) is not None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -36,14 +37,24 @@ def png(image: Image.Image) -> bytes:
 IMAGES = [png(picture(seed)) for seed in SEEDS]
 
 
-def student_of(folder: Path, draw_plan: DrawPlan, **fields: Any) -> Student:
+def student_of(folder: Path, plan: DrawPlan, **fields: Any) -> Student:
     settings = settings_for(folder, **{"batch_size": 4, **fields})
-    return Student(StudentSettings(**settings.model_dump()), draw_plan)
+    return with_plan(Student(StudentSettings(**settings.model_dump())), plan)
 
 
-def teacher_of(folder: Path, refinement: Refinement, **fields: Any) -> Teacher:
+def teacher_of(folder: Path, plan: Refinement, **fields: Any) -> Teacher:
     settings = settings_for(folder, **{"batch_size": 4, **fields})
-    return Teacher(TeacherSettings(**settings.model_dump()), refinement)
+    return with_plan(Teacher(TeacherSettings(**settings.model_dump())), plan)
+
+
+Planned = TypeVar("Planned", Student, Teacher)
+
+
+def with_plan(actor: Planned, plan: DrawPlan | Refinement) -> Planned:
+    """The actor, which gets this plan with each call."""
+    name = "draw" if isinstance(actor, Student) else "refine"
+    setattr(actor, name, partial(getattr(actor, name), plan=plan))
+    return actor
 
 
 def worst(ours: torch.Tensor, theirs: list[torch.Tensor]) -> float:

@@ -27,6 +27,7 @@ from actors.oracle import Oracle
 from actors.refinement import DrawPlan, Refinement
 from actors.student import Student
 from actors.teacher import Teacher
+from tests.models.rows import with_plan
 
 SHAPES = PRESETS["shapes"]
 STUDENT = SHAPES.student.model_copy(update={"steps": 2, "batch_size": 4})
@@ -47,7 +48,7 @@ def student() -> Student:
 
 def make_teacher(strength: float, steps: int, strategy: str = "refine") -> Teacher:
     plan = Refinement(strategy, strength, steps, "latents")  # type: ignore[arg-type]
-    return Teacher(TEACHER, plan, threads=1)
+    return with_plan(Teacher(TEACHER, threads=1), plan)
 
 
 def test_shapes_and_ranges(student: Student) -> None:
@@ -126,7 +127,7 @@ def test_no_number_of_steps_takes_one_more(kind: type) -> None:
 
 def test_a_drawing_that_is_no_number_is_told_and_harms_no_neighbour() -> None:
     """As of a network that overflows; with two drawings a row, of which one is spoilt."""
-    student = Student(STUDENT, DrawPlan(2), threads=1)
+    student = with_plan(Student(STUDENT, threads=1), DrawPlan(2))
     good, _, facts = student.draw(PROMPTS, SEEDS)
     assert facts.permanent_failures == ()
     draw = student.diffusion.draw_anew
@@ -206,7 +207,7 @@ def by_slot(network: torch.nn.Module) -> Any:
 @pytest.mark.parametrize("draws", [1, 2])
 def test_a_piece_of_a_batch_is_drawn_in_its_slots(draws: int) -> None:
     """Its bits are those of the whole batch where they depend on the place, as on a GPU."""
-    student = Student(STUDENT, DrawPlan(draws), threads=1)
+    student = with_plan(Student(STUDENT, threads=1), DrawPlan(draws))
     pipe = student.diffusion.pipe
     for network in (pipe.unet, pipe.vae.decoder):
         by_slot(network)
@@ -273,11 +274,10 @@ def test_a_piece_of_a_batch_is_scored_in_its_slots(student: Student) -> None:
 
 def test_the_threads_of_an_actor_are_set() -> None:
     """Or three actors on two cores would start as many threads each as there are cores."""
-    plan = Refinement("refine", 0.5, 2, "latents")
     for make in (
         lambda: Student(STUDENT, threads=1),
         lambda: Oracle(SHAPES.oracle, threads=1),
-        lambda: Teacher(TEACHER, plan, threads=1),
+        lambda: Teacher(TEACHER, threads=1),
     ):
         torch.set_num_threads(2)
         make()

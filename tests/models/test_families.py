@@ -20,6 +20,7 @@ from actors.models.diffusion import Diffusion
 from actors.settings import SchedulerSettings, TeacherSettings
 from actors.teacher import Refinement, Teacher
 from tests.models.conftest import Folders, Loaded, Note, settings_for, skipping
+from tests.models.rows import with_plan
 from tests.models.tiny import BUILDERS, EDITORS
 
 PROMPTS = [
@@ -183,7 +184,7 @@ def test_a_row_does_not_depend_on_its_neighbours(name: str, loaded: Loaded, note
 @pytest.mark.parametrize("name", DRAWING)
 def test_regeneration_ignores_the_students_latents(name: str, folders: Folders, note: Note) -> None:
     settings = TeacherSettings(**settings_for(folders(name), batch_size=2).model_dump())
-    teacher = Teacher(settings, Refinement("regenerate", 1.0, 3, "latents"))
+    teacher = with_plan(Teacher(settings), Refinement("regenerate", 1.0, 3, "latents"))
     latents = start_for(teacher.diffusion)
     alone, facts = teacher.refine(PROMPTS[:2], SEEDS[:2], [])
     beside, _ = teacher.refine(PROMPTS[:2], SEEDS[:2], [(0, 0), (0, 1)], latents)

@@ -113,21 +113,23 @@ def test_a_dataset_has_one_size_at_which_its_pictures_are_scored(
     said = "the student draws 16 x 16 and the teacher 32 x 32"
     assert f"{said}: the dataset has 32 x 32" in caplog.text
     assert "the teacher gets the student's pictures: the student draws 16 x 16" in caplog.text
-    student = Student(made.spec.models.student, made.draw_plan)
-    latents, pictures, _ = student.draw(["a", "b"], [1, 2])
+    student = Student(made.spec.models.student)
+    latents, pictures, _ = student.draw(["a", "b"], [1, 2], plan=made.draw_plan)
     assert pictures.shape == (2, 32, 32, 3)
     own = student.diffusion.decode(latents)
     for large, little in zip(pictures, own, strict=True):
         wanted = Image.fromarray(little).resize((32, 32), Image.Resampling.LANCZOS)
         assert np.array_equal(large, wanted)
-    teacher = Teacher(made.spec.models.teacher, made.refinement)
-    refined, _ = teacher.refine(["a", "b"], [1, 2], [(0, 0), (0, 1)], pictures)
+    teacher = Teacher(made.spec.models.teacher)
+    refined, _ = teacher.refine(
+        ["a", "b"], [1, 2], [(0, 0), (0, 1)], pictures, plan=made.refinement
+    )
     assert refined.shape == pictures.shape
     assert _about(made)["refinement"]["size"] == [32, 32]
     other = job(folders, tmp_path, name, name, a_teacher=small, strategy="regenerate")
-    assert Teacher(other.spec.models.teacher, other.refinement).refine(["a"], [1], [])[0].shape == (
-        1, 32, 32, 3
-    )  # fmt: skip
+    anew = Teacher(other.spec.models.teacher)
+    pictures, _ = anew.refine(["a"], [1], [], plan=other.refinement)
+    assert pictures.shape == (1, 32, 32, 3)
     assert job(folders, tmp_path, name, name).refinement.size is None
 
 

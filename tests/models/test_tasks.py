@@ -39,7 +39,7 @@ def test_several_drawings_are_neighbours_and_the_first_is_that_of_a_job_with_one
     settings = PRESETS["shapes"].student.model_copy(update={"steps": 2, "batch_size": 4})
     prompts = ["a small red circle on a gray background", "a large blue ring on a white background"]
     one, pictures, alone = Student(settings, threads=1).draw(prompts, [1, 2])
-    three, more, facts = Student(settings, DrawPlan(3), threads=1).draw(prompts, [1, 2])
+    three, more, facts = Student(settings, threads=1).draw(prompts, [1, 2], plan=DrawPlan(3))
     assert three.shape == (6, 4, 16, 16)
     assert torch.equal(three[::3], one)
     assert np.array_equal(more[::3], pictures)

@@ -47,8 +47,8 @@ def test_a_row_is_the_same_in_any_batch_and_rows_differ() -> None:
 def test_the_oracle_knows_whose_picture_it_scores_and_who_made_it() -> None:
     settings = oracle()
     latents, drawn, _ = TimedStudent(ZERO.student).draw(PROMPTS, SEEDS)
-    refined, facts = TimedTeacher(ZERO.teacher, REFINEMENT).refine(
-        PROMPTS[:2], [SEEDS[3], SEEDS[1]], [(0, 3), (0, 1)], latents
+    refined, facts = TimedTeacher(ZERO.teacher).refine(
+        PROMPTS[:2], [SEEDS[3], SEEDS[1]], [(0, 3), (0, 1)], latents, plan=REFINEMENT
     )
     assert facts.evaluations == 60
     picks = [(0, 1), (1, 0), (1, 1)]
@@ -61,7 +61,7 @@ def test_the_oracle_knows_whose_picture_it_scores_and_who_made_it() -> None:
 def test_a_teacher_that_gets_another_rows_latents_says_so() -> None:
     latents, _, _ = TimedStudent(ZERO.student).draw(PROMPTS, SEEDS)
     with pytest.raises(ValueError, match="seed 5 came for seed 77"):
-        TimedTeacher(ZERO.teacher, REFINEMENT).refine(["d"], [77], [(0, 0)], latents)
+        TimedTeacher(ZERO.teacher).refine(["d"], [77], [(0, 0)], latents, plan=REFINEMENT)
 
 
 @pytest.mark.parametrize("rejected", [0.0, 0.05, 0.3, 0.75, 1.0])
