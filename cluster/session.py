@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -27,6 +28,9 @@ one second as soon as all cores are promised, as they are to our actors where th
 then nearly each file had a new process. Measured on two cores, with stand-ins and two drivers of 8
 parts: 105 core-seconds in all, and 46 with this. Chosen: longer than a batch of a large model takes
 on a CPU."""
+
+LEAST_OPEN_FILES = 256
+"""Measured on two cores: with 64 Ray waits for ever, with 128 it starts with six actors."""
 
 
 @contextmanager
@@ -82,9 +86,11 @@ def _started(pretend: Mapping[str, Any]) -> Iterator[None]:
     import ray
 
     from cluster.private_folder import private_folder
+    from cluster.ray_watcher import watched
     from cluster.token import own_token
 
-    with private_folder() as folder, own_token(folder), _on_loopback():
+    _check_open_files()
+    with private_folder() as folder, watched(folder), own_token(folder), _on_loopback():
         try:
             with _our_signals():
                 ray.init(
@@ -106,6 +112,19 @@ def _started(pretend: Mapping[str, Any]) -> Iterator[None]:
             yield
         finally:
             ray.shutdown()
+
+
+def _check_open_files() -> None:
+    """Raise ClusterError where Ray would wait for its own processes, which may open no files."""
+    # Ray raises the soft limit itself.
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < LEAST_OPEN_FILES:
+        raise ClusterError(
+            f"a process may have {hard} open files here, and a Ray that starts on this machine "
+            f"needs {LEAST_OPEN_FILES} at the least; Ray recommends 8192. Raise the limit "
+            "(`ulimit -n 8192`, or LimitNOFILE= of a service), or attach to a Ray that runs with "
+            "--address."
+        )
 
 
 @contextmanager

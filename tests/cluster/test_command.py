@@ -187,15 +187,11 @@ def test_a_killed_driver_takes_its_ray_with_it_and_the_same_command_continues(
     while not record_file(out, 0).exists():
         assert process.poll() is None, (tmp_path / "log").read_text()
         time.sleep(0.05)
-    # Ray's agents hold no model, and look for their node only once in a while.
-    below = [
-        child
-        for child in psutil.Process(process.pid).children(recursive=True)
-        if not child.name().endswith("Agent")
-    ]
+    below = psutil.Process(process.pid).children(recursive=True)
     process.kill()
     assert process.wait() == -signal.SIGKILL
-    assert psutil.wait_procs(below, timeout=60)[1] == [], "a process holds memory or a GPU"
+    # By themselves Ray's agents end after more than a minute.
+    assert psutil.wait_procs(below, timeout=30)[1] == [], "a process is left behind"
     written = {n: part_file(out, n).stat().st_mtime_ns for n in out.records()}
     assert 1 <= len(written) < 11, "killed too late to continue anything"
     again = bottega_here("run", file, "-v")

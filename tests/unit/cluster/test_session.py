@@ -94,3 +94,11 @@ def test_the_address_of_a_dashboard_or_a_client_is_refused_with_the_right_one(
         ray_session(),
     ):
         pass
+
+
+def test_too_few_open_files_are_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("resource.getrlimit", lambda _: (64, 64))
+    with pytest.raises(ClusterError, match=r"may have 64 open files here.*ulimit -n 8192"):
+        session._check_open_files()
+    monkeypatch.setattr("resource.getrlimit", lambda _: (64, 1 << 20))
+    session._check_open_files()
