@@ -10,8 +10,9 @@ from actors.errors import SpecError
 from actors.models.model_files import open_model_files
 from actors.refinement import DrawPlan, Refinement
 from actors.timed import identities
+from jobs.input.column_names import check_readable
 from jobs.input.prompts import Prompts
-from jobs.output.columns import check_names
+from jobs.output.columns import check_names, our_columns
 from jobs.output.folder import OutputFolder
 from jobs.refinement import check_edit, refinement_of
 from jobs.rules import Rules
@@ -86,6 +87,7 @@ def resolve(spec: JobSpec) -> Job:
     spec = _with_part_rows(spec, output)
     prompts = Prompts(spec)
     check_names(prompts.schema.names, spec.seed_column)
+    check_readable(prompts.schema, our_columns(save_student=True))
     files = None if spec.models.timed else open_model_files(spec.models, spec.strategy, spec.task)
     if files:
         spec = spec.model_copy(update={"models": files.settings})

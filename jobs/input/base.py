@@ -22,6 +22,8 @@ BATCH_ROWS = 1024
 BATCH_BYTES = 16 * 2**20
 """Of a batch of long rows. Chosen: a slice of a batch keeps all of it, so an open part may hold
 this much more than its own rows; it is four times a batch of usual prompts."""
+MAX_ROW_BYTES = 2**30
+"""Of the rows that are decoded at once, and so of one row. Chosen: as much as a part may hold."""
 WHOLLY_HASHED_BYTES = 64 * 2**20
 """Measured: hashing this much takes about a second on a busy machine, and each start hashes it."""
 END_BYTES = 2**20

@@ -8,6 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from jobs.input.column_names import MAX_COLUMNS, too_wide
+
 MAX_SIGNED, MAX_UNSIGNED = 2**63 - 1, 2**64 - 1
 MAX_EXACT = 2**53
 """Above it a float of 64 bits does not hold every integer."""
@@ -28,6 +30,9 @@ class JsonColumns:
     @staticmethod
     def of(rows: list[dict[str, Any]]) -> JsonColumns:
         """Those of some lines. Raises ArrowInvalid where two lines do not fit."""
+        names = dict.fromkeys(name for row in rows for name in row)
+        if len(names) > MAX_COLUMNS:
+            raise pa.ArrowInvalid(too_wide(len(names)))
         least, most = dict[str, int](), dict[str, int]()
         for row in rows:
             for name, value in row.items():
@@ -36,7 +41,6 @@ class JsonColumns:
                     most[name] = max(value, most.get(name, value))
         large = {n for n in most if most[n] > MAX_SIGNED or least[n] < -MAX_SIGNED - 1}
         kinds = {one.name: one.type for one in _inferred([_small(row, large) for row in rows])}
-        names = dict.fromkeys(name for row in rows for name in row)
         return JsonColumns(
             pa.schema([pa.field(name, kinds.get(name, pa.null())) for name in names]), least, most
         )._checked()
@@ -57,6 +61,8 @@ class JsonColumns:
 
     def _checked(self) -> JsonColumns:
         """With unsigned columns where they have to be; refuses integers that no type holds."""
+        if len(self.schema) > MAX_COLUMNS:
+            raise pa.ArrowInvalid(too_wide(len(self.schema)))
         fields = []
         for one in self.schema:
             least, most = self.least.get(one.name), self.most.get(one.name)

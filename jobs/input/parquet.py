@@ -14,8 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from actors.errors import InputError
-from jobs.input.base import BATCH_BYTES, BATCH_ROWS, InputFile, rows_among
+from jobs.input.base import BATCH_BYTES, BATCH_ROWS, MAX_ROW_BYTES, InputFile, rows_among
+from jobs.input.column_names import check_width, named_twice
 from jobs.input.disguise import undisguised
+from jobs.input.parquet_sizes import longest_row, row_bytes, unpacked_bytes
 from jobs.input.schema import cast_to, plain_schema
 from jobs.input.source import Source
 
@@ -39,12 +41,12 @@ class ParquetFile(InputFile):
             self._footer = footer
         self._num_rows = int(footer.num_rows)
         names = self._schema.names
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise InputError(f"{file}: two columns are called {twice[0]!r}. Rename one.")
+        if twice := named_twice(names):
+            raise InputError(f"{file}: two columns are called {twice!r}. Rename one.")
+        check_width(str(file), names)
         groups = [footer.row_group(n) for n in range(footer.num_row_groups)]
-        self._group_sizes = [(int(g.num_rows), int(g.total_byte_size)) for g in groups]
-        self._check_unpacked(groups)
+        self._group_sizes = [(int(g.num_rows), unpacked_bytes(g, footer.schema)) for g in groups]
+        self._check_unpacked([int(group.total_byte_size) for group in groups])
 
     @property
     def schema(self) -> pa.Schema:
@@ -111,16 +113,22 @@ class ParquetFile(InputFile):
 
     def _batch_rows(self, group: int, columns: list[str] | None) -> int:
         """The rows of a row group that are read at once, by their mean size in the footer."""
-        rows, size = self._group_sizes[group]
-        if columns is not None:
-            wanted = set(columns)
-            chunks = self._footer.row_group(group)
-            size = sum(
-                int(chunk.total_uncompressed_size)
-                for chunk in map(chunks.column, range(chunks.num_columns))
-                if {chunk.path_in_schema, chunk.path_in_schema.split(".")[0]} & wanted
+        chunks, schema = self._footer.row_group(group), self._footer.schema
+        paths = [chunks.column(place).path_in_schema for place in range(chunks.num_columns)]
+        places = [
+            place
+            for place, path in enumerate(paths)
+            if columns is None or {path, path.split(".")[0]} & {*columns}
+        ]
+        longest = longest_row(chunks, schema, places, self.file.open)
+        if longest > MAX_ROW_BYTES:
+            raise InputError(
+                f"{self.file}: a row of row group {group} may take {longest:,.0f} bytes, and "
+                f"{MAX_ROW_BYTES:,} is the most: its columns name one long text many times. Write "
+                "it without dictionaries (in pyarrow: use_dictionary=False)."
             )
-        return max(1, min(BATCH_BYTES * rows // max(1, size), BATCH_ROWS))
+        at_most = min(BATCH_ROWS, int(MAX_ROW_BYTES // max(1.0, longest)))
+        return max(1, min(int(BATCH_BYTES // max(1.0, row_bytes(chunks, schema, places))), at_most))
 
     def _open(self) -> pq.ParquetFile:
         return pq.ParquetFile(
@@ -134,10 +142,12 @@ class ParquetFile(InputFile):
             coerce_int96_timestamp_unit="us",
         )
 
-    def _check_unpacked(self, groups: list[pq.RowGroupMetaData]) -> None:
-        """Refuse a file that would fill the memory: gigabytes of one letter pack into kilobytes."""
-        sizes = [group.total_byte_size for group in groups]
-        for number, size in enumerate(sizes):
+    def _check_unpacked(self, sizes: list[int]) -> None:
+        """Refuse a file that would fill the memory: gigabytes of one letter pack into kilobytes.
+
+        sizes: of the row groups' pages.
+        """
+        for number, (_, size) in enumerate(self._group_sizes):
             if size > MAX_UNPACKED_BYTES:
                 raise InputError(
                     f"{self.file}: row group {number} unpacks to {size:,} bytes, and "

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from actors.errors import InputError
 from actors.seeds import MAX_SEED, nameless_row_seed, row_seed
-from jobs.input.base import InputFile
+from jobs.input.base import MAX_ROW_BYTES, InputFile
 from jobs.input.discovery import find_files, open_file
 from jobs.input.row_images import RowImages, folder_of, is_picture
 from jobs.input.schema import cast_to, common_type, unified
@@ -37,7 +37,7 @@ from jobs.spec.sample import sample_rows
 
 log = logging.getLogger("bottega.job")
 
-MAX_PART_BYTES = 2**30
+MAX_PART_BYTES = MAX_ROW_BYTES
 """Of the input's own columns in a part. Half of 2 GiB, where Arrow's text columns overflow."""
 
 
@@ -269,13 +269,20 @@ class Prompts:
 
     def _picked(self, wanted: Sequence[int], columns: list[str]) -> pa.Table:
         """These rows, which are ascending, of these columns."""
-        picked, first = [], 0
+        picked, first, held = list[pa.RecordBatch](), 0, 0
         for reader, size in zip(self._readers, self._rows_in_files, strict=True):
             begin, end = bisect_left(wanted, first), bisect_left(wanted, first + size)
             if here := [row - first for row in wanted[begin:end]]:
                 table = reader.pick(here, columns)
                 reader.check_unchanged()
                 picked += [self._plain(batch, columns) for batch in table.to_batches()]
+                held += table.nbytes
+                if held > MAX_SAMPLE_BYTES:
+                    raise InputError(
+                        f"the {len(wanted):,} rows of the calibration's sample take more than "
+                        f"{MAX_SAMPLE_BYTES:,} bytes. Lower calibration_rows, or give "
+                        "budget.threshold, which needs no sample."
+                    )
             first += size
         return pa.Table.from_batches(picked)
 

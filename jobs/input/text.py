@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property, partial
-from itertools import islice
+from itertools import islice, repeat
 from typing import Any, NoReturn, TypeVar
 
 import pyarrow as pa
 
 from actors.errors import InputError
 from jobs.input.base import BATCH_ROWS, InputFile
+from jobs.input.column_names import check_width, named_twice
 from jobs.input.disguise import HEAD_BYTES, check_head
 from jobs.input.json_columns import JsonColumns
 from jobs.input.source import Source
@@ -32,7 +34,11 @@ BATCH_CHARS = 16 * 2**20
 """Chosen: Python holds a batch in at most 64 MiB (4 bytes a character)."""
 
 MAX_ARRAY_CHARS = 2**27
-"""Of a JSON array, which has no lines to be read one by one. Chosen: its objects take a few GB."""
+"""Of a JSON array, which has no lines to be read one by one. Chosen: half a GB, and its objects are
+made one by one."""
+
+_BLANK = re.compile(r"[ \t\r\n]*")
+"""What JSON lets stand between values."""
 
 T = TypeVar("T")
 
@@ -66,7 +72,7 @@ class TextFile(InputFile):
             if not row:
                 empty += 1
                 continue
-            yield from [""] * empty
+            yield from repeat("", empty)
             yield row
             empty = 0
 
@@ -83,9 +89,9 @@ class CsvFile(InputFile):
         names = next(self._table(), None)
         if names is None:
             raise InputError(f"{self.file} is empty: it has no header. Write one, or remove it.")
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise InputError(f"{self.file}: the header names {twice[0]!r} twice. Rename one.")
+        if twice := named_twice(names):
+            raise InputError(f"{self.file}: the header names {twice!r} twice. Rename one.")
+        check_width(str(self.file), names)
         return pa.schema([(name, pa.string()) for name in names])
 
     @cached_property
@@ -236,7 +242,7 @@ class JsonLinesFile(InputFile):
             return text.read(HEAD_BYTES).lstrip().startswith("[")
 
     def _elements(self) -> Iterator[tuple[int, int, dict[str, Any]]]:
-        """The same of an array, which is decoded at once."""
+        """The same of an array: its text is read at once, and its elements are made one by one."""
         with self.refusing(), self.file.open_text() as opened:
             text = opened.read(MAX_ARRAY_CHARS + 1)
         if len(text) > MAX_ARRAY_CHARS:
@@ -246,16 +252,15 @@ class JsonLinesFile(InputFile):
             )
         _check_utf8(self.file, 1, text)
         try:
-            rows = _decode(text)
+            for number, (row, chars) in enumerate(_array_elements(text), 1):
+                if not isinstance(row, dict):
+                    raise InputError(
+                        f"{self.file}: element {number} is a JSON {type(row).__name__}, not an "
+                        'object. An element is an object, such as {"prompt": "a red circle"}.'
+                    )
+                yield number, chars, row
         except (ValueError, RecursionError) as error:
             raise InputError(f"{self.file} is no array of JSON: {error}.") from error
-        for number, row in enumerate(rows, 1):
-            if not isinstance(row, dict):
-                raise InputError(
-                    f"{self.file}: element {number} is a JSON {type(row).__name__}, not an object. "
-                    'An element is an object, such as {"prompt": "a red circle"}.'
-                )
-            yield number, len(text) // len(rows), row
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -271,7 +276,29 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON number")
 
 
-_decode = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_constant).decode
+_decoder = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_constant)
+_decode = _decoder.decode
+
+
+def _array_elements(text: str) -> Iterator[tuple[Any, int]]:
+    """The elements of an array, each with its number of characters. Raises ValueError."""
+
+    def blank(place: int) -> int:
+        found = _BLANK.match(text, place)
+        return found.end() if found else place
+
+    place = blank(blank(0) + 1)  # behind the bracket
+    ends = text.startswith("]", place)
+    while not ends:
+        value, end = _decoder.raw_decode(text, place)
+        yield value, end - place
+        place = blank(end)
+        ends = text.startswith("]", place)
+        if not ends and not text.startswith(",", place):
+            raise json.JSONDecodeError("Expecting ',' delimiter", text, place)
+        place = place if ends else blank(place + 1)
+    if (place := blank(place + 1)) < len(text):
+        raise json.JSONDecodeError("Extra data", text, place)
 
 
 def _size(numbered: tuple[int, int, object]) -> int:

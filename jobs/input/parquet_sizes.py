@@ -1,0 +1,117 @@
+"""How much a row group of a Parquet file takes once it is decoded, before it is: by its footer.
+
+The footer's `total_uncompressed_size` is that of the pages. Three encodings hold more than their
+pages: a dictionary names one text for many rows, delta lengths share a text's beginning with the
+row before it, and runs hold a number once. Seen: 570 bytes with 30 GB of text, 881 with 1.6 GB of
+integers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, BinaryIO
+
+import pyarrow.parquet as pq
+
+from jobs.input.base import BATCH_ROWS, MAX_ROW_BYTES
+
+_WIDTHS = {
+    "BOOLEAN": 1,
+    "INT32": 4,
+    "INT64": 8,
+    "INT96": 8,
+    "FLOAT": 4,
+    "DOUBLE": 8,
+    "BYTE_ARRAY": 4,
+}
+"""Bytes of a decoded value; INT96 becomes a timestamp of 64 bits, and a text has an offset."""
+
+_HEADER_BYTES = 64
+"""Of a page: its first two fields are in the first dozen of them."""
+
+
+def unpacked_bytes(group: pq.RowGroupMetaData, schema: pq.ParquetSchema) -> int:
+    """Of a row group: its pages, and of lists of numbers what they decode to, if that is more."""
+    size = int(group.total_byte_size)
+    for place in range(group.num_columns):
+        if schema.column(place).max_repetition_level:
+            chunk = group.column(place)
+            size += max(0, _numbers(chunk, schema.column(place)) - chunk.total_uncompressed_size)
+    return size
+
+
+def row_bytes(group: pq.RowGroupMetaData, schema: pq.ParquetSchema, places: list[int]) -> float:
+    """The mean of a row in some columns, where no text is held for several rows at once."""
+    sizes = [
+        max(group.column(p).total_uncompressed_size, _numbers(group.column(p), schema.column(p)))
+        for p in places
+    ]
+    return float(sum(sizes)) / max(1, int(group.num_rows))
+
+
+def longest_row(
+    group: pq.RowGroupMetaData,
+    schema: pq.ParquetSchema,
+    places: list[int],
+    opened: Callable[[], BinaryIO],
+) -> float:
+    """What a row with a mean number of values takes at most in the texts that rows may share.
+
+    opened: opens the file, which says how large a dictionary is.
+    """
+    longest = 0.0
+    for place in places:
+        chunk = group.column(place)
+        if _is_shared(chunk) and group.num_rows:
+            most, values = int(chunk.total_uncompressed_size), chunk.num_values / group.num_rows
+            if most * values * min(group.num_rows, BATCH_ROWS) > MAX_ROW_BYTES:
+                most = min(most, _longest_value(chunk, opened))
+            longest += most * values
+    return longest
+
+
+def _numbers(chunk: Any, column: Any) -> int:
+    """Bytes that the numbers of a column decode to, or its values of a fixed length; 0 of text."""
+    fixed = column.physical_type == "FIXED_LEN_BYTE_ARRAY"
+    width = column.length if fixed else _WIDTHS.get(column.physical_type, 0)
+    return int(chunk.num_values) * int(width)
+
+
+def _is_shared(chunk: Any) -> bool:
+    """Whether a chunk may hold a text once for several rows."""
+    encodings = {"PLAIN_DICTIONARY", "RLE_DICTIONARY", "DELTA_BYTE_ARRAY"} & {*chunk.encodings}
+    return chunk.physical_type == "BYTE_ARRAY" and bool(encodings)
+
+
+def _longest_value(chunk: Any, opened: Callable[[], BinaryIO]) -> int:
+    """The most that a text which rows share can take: all of the page of the dictionary."""
+    whole = int(chunk.total_uncompressed_size)
+    start = chunk.dictionary_page_offset
+    if start is None or "DELTA_BYTE_ARRAY" in chunk.encodings:
+        return whole
+    with opened() as file:
+        file.seek(start)
+        header = file.read(_HEADER_BYTES)
+    try:
+        return _unpacked_page(header)
+    except (IndexError, ValueError):
+        return whole
+
+
+def _unpacked_page(header: bytes) -> int:
+    """`uncompressed_page_size` of a PageHeader in Thrift's compact protocol: its second field.
+
+    Source: parquet.thrift, `struct PageHeader {1: PageType type, 2: i32 uncompressed_page_size`.
+    """
+    place, found = 0, 0
+    for _ in range(2):
+        if header[place] != 0x15:  # the field after the one before it, an i32
+            raise ValueError("not a page")
+        place, found, shift = place + 1, 0, 0
+        while True:
+            byte = header[place]
+            found |= (byte & 0x7F) << shift
+            place, shift = place + 1, shift + 7
+            if byte < 0x80:
+                break
+    return found >> 1  # zigzag
