@@ -4,6 +4,7 @@
     ├── UserError               the user can mend it: shown without a traceback, exit code 2
     │   ├── SpecError           the job file, or an option of the command
     │   ├── InputError          the prompts
+    │   │   └── NoInputError    there is no file of prompts
     │   ├── OutputError         the output folder
     │   ├── ModelError          a model that is missing, unsafe or does not fit its role
     │   ├── ClusterError        Ray is not there, or does not have what the pools ask for
@@ -51,6 +52,10 @@ class SpecError(UserError):
 
 class InputError(UserError):
     """The prompts cannot be read as they are."""
+
+
+class NoInputError(InputError):
+    """The input has no file."""
 
 
 class OutputError(UserError):

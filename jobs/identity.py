@@ -15,6 +15,7 @@ from jobs.output.folder import JOB
 from jobs.output.growth import Files, files_changed, num_same_files, rows_changed
 from jobs.output.job_file import (
     FIRST_FORMAT_WITHOUT_SAMPLE,
+    FOLLOWS,
     FORMAT_1_SAMPLE,
     contradictions,
     dataset_id,
@@ -44,8 +45,9 @@ def identity_of(job: Job) -> dict[str, Any]:
 
 
 def _written_spec(job: Job) -> dict[str, Any]:
-    """The whole spec, with the input's absolute path: a retry may run in another folder."""
-    spec = job.spec.model_dump(mode="json")
+    """The spec, with the input's absolute path: a retry may run in another folder. What follows
+    the dataset is left out: no dataset names commands, and who reads it need not know of them."""
+    spec = job.spec.model_dump(mode="json", exclude={FOLLOWS})
     if not is_url(job.spec.input):
         spec["input"] = str(Path(job.spec.input).expanduser().absolute())
     return dict(redacted(spec))

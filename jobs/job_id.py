@@ -32,7 +32,8 @@ HEX = 10
 """Digits of the identity: 40 bits, so that among a million jobs two are alike once in two times."""
 
 _FIELDS = ("input", "output")
-"""The fields of a job file in which `{for}` and `{date}` stand for something."""
+"""The fields of a job file in which `{for}` and `{date}` stand for something; `after.publish.to` is
+one more."""
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _ATTEMPT = re.compile(r"(?P<id>.+)\.(?P<attempt>[1-9]\d*)")
@@ -69,30 +70,51 @@ def split_attempt(submission_id: str) -> tuple[str, int]:
 
 
 def fill_in(fields: Mapping[str, Any], run_for: str = "") -> dict[str, Any]:
-    """The fields of a job file with `{for}` and `{date}` of `input` and `output` filled in.
+    """The fields of a job file with `{for}` and `{date}` of its places filled in.
 
-    Raises SpecError where one of them stands and `run_for` does not say what it is.
+    Retention gets the outputs as they were written. Raises SpecError where one of them stands and
+    `run_for` does not say what it is.
     """
     filled = dict(fields)
     for name in _FIELDS:
-        text = filled.get(name)
-        if not isinstance(text, str):
-            continue
-        if "{for}" in text:
-            if not run_for:
-                raise SpecError(f"{name}: {{for}} in {text!r} stands for --for, which is missing.")
-            text = text.replace("{for}", _label(run_for))
-        if "{date}" in text:
-            date = _DATE.match(run_for)
-            if date is None:
-                given = f"--for {run_for!r} has none" if run_for else "--for is missing"
-                raise SpecError(
-                    f"{name}: {{date}} in {text!r} stands for the date in --for, and {given}. "
-                    "Give it as --for 2026-11-23."
-                )
-            text = text.replace("{date}", date[0])
-        filled[name] = text
+        if isinstance(filled.get(name), str):
+            filled[name] = _filled(filled[name], name, run_for)
+    if isinstance(filled.get("after"), Mapping):
+        filled["after"] = _after(filled["after"], fields.get("output"), run_for)
     return filled
+
+
+def _after(after: Mapping[str, Any], output: Any, run_for: str) -> dict[str, Any]:
+    filled = dict(after)
+    publish, retention = filled.get("publish"), filled.get("retention")
+    if isinstance(publish, Mapping) and isinstance(publish.get("to"), str):
+        filled["publish"] = {**publish, "to": _filled(publish["to"], "after.publish.to", run_for)}
+    if isinstance(retention, Mapping):
+        of = retention.get("of") or output
+        if isinstance(of, str) and not ("{date}" in of or "{for}" in of):
+            raise SpecError(
+                f"after.retention: it is for dated outputs, and {of!r} has no {{date}}. Write it "
+                "in `output`, or leave retention out."
+            )
+        filled["retention"] = {**retention, "of": of}
+    return filled
+
+
+def _filled(text: str, name: str, run_for: str) -> str:
+    if "{for}" in text:
+        if not run_for:
+            raise SpecError(f"{name}: {{for}} in {text!r} stands for --for, which is missing.")
+        text = text.replace("{for}", _label(run_for))
+    if "{date}" in text:
+        date = _DATE.match(run_for)
+        if date is None:
+            given = f"--for {run_for!r} has none" if run_for else "--for is missing"
+            raise SpecError(
+                f"{name}: {{date}} in {text!r} stands for the date in --for, and {given}. "
+                "Give it as --for 2026-11-23."
+            )
+        text = text.replace("{date}", date[0])
+    return text
 
 
 def absolute(place: str) -> str:

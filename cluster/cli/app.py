@@ -15,6 +15,7 @@ from cluster.cli.init import init
 from cluster.cli.jobs import cancel, list_, logs, status, wait
 from cluster.cli.plan import plan
 from cluster.cli.publish import publish
+from cluster.cli.retention import retention
 from cluster.cli.run import calibrate, retry, run
 from cluster.cli.submit import submit
 
@@ -32,6 +33,7 @@ for verb in (
     sheet,
     verify,
     publish,
+    retention,
     retry,
     submit,
     status,

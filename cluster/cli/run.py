@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from actors.errors import SpecError
+from actors.errors import NoInputError, SpecError
 from cluster.cli.options import (
     ROWS_FAILED,
     AddressOption,
@@ -43,6 +43,9 @@ from cluster.signals import stopping, stopping_at_once
 from jobs import JobSpec
 from jobs.output.status import SCHEMA
 
+if TYPE_CHECKING:
+    from jobs import Job
+
 
 def run(
     job_file: JobFile = None,
@@ -64,12 +67,13 @@ def run(
     json_wanted: JsonOption = False,
 ) -> None:
     """Run a job. Stop it with Ctrl-C; the same command continues it."""
+    from cluster.hooks import hooks_of
     from cluster.metrics.of_job import metrics_of
     from cluster.session import is_attached, ray_session
     from cluster.submission.this_attempt import drain_seconds, this_attempt
     from cluster.views.progress import JobView, duration
     from cluster.views.summary import summary
-    from jobs import open_output, resolve
+    from jobs import open_output
     from jobs import run as run_job
     from jobs.job_id import job_id
 
@@ -80,32 +84,51 @@ def run(
     identity = attempt.job_id or job_id(spec, attempt.run_for)
     name_job(identity)
     metrics = metrics_of(identity, attached=is_attached(address), port=metrics_port)
-    with stopping() as stopped:
-        with stopping_at_once():
-            job = resolve(spec)
-        say(f"{job.spec.name}: {job.prompts.num_rows:,} prompts -> {job.output.url}")
-        for line in summary(job):
-            say(line)
-        with JobView(job.spec.name, console, lines_of_log()) as view:
-            end = run_job(
-                job,
-                observers=[view, metrics],
-                session=metrics.around(ray_session(address, say)),
-                extend=extend,
-                should_stop=stopped,
-                drain_seconds=drain_seconds(),
-                attempt=attempt,
-            )
-    output_there = open_output(job.output.url)
-    say(f"threshold: {output_there.threshold_line()}")
-    say(f"spent: {output_there.spending_line()}")
-    new = end.done_rows - end.resumed_rows
-    say(
-        f"done: {end.done_rows:,} rows in {job.output.url} ({new:,} in this run, "
-        f"{end.refined_rows:,} of them refined by the teacher; {end.failed_rows:,} failed), "
-        f"{duration(end.elapsed_seconds)}"
-    )
-    _finish(job.output.url, json_wanted, strict_rows and end.failed_rows > 0)
+    with hooks_of(spec, attempt):
+        with stopping() as stopped:
+            with stopping_at_once():
+                job = _resolve_if_there(spec, attempt.run_for, json_wanted)
+            say(f"{job.spec.name}: {job.prompts.num_rows:,} prompts -> {job.output.url}")
+            for line in summary(job):
+                say(line)
+            with JobView(job.spec.name, console, lines_of_log()) as view:
+                end = run_job(
+                    job,
+                    observers=[view, metrics],
+                    session=metrics.around(ray_session(address, say)),
+                    extend=extend,
+                    should_stop=stopped,
+                    drain_seconds=drain_seconds(),
+                    attempt=attempt,
+                )
+        output_there = open_output(job.output.url)
+        say(f"threshold: {output_there.threshold_line()}")
+        say(f"spent: {output_there.spending_line()}")
+        new = end.done_rows - end.resumed_rows
+        say(
+            f"done: {end.done_rows:,} rows in {job.output.url} ({new:,} in this run, "
+            f"{end.refined_rows:,} of them refined by the teacher; {end.failed_rows:,} failed), "
+            f"{duration(end.elapsed_seconds)}"
+        )
+        _finish(job.output.url, json_wanted, strict_rows and end.failed_rows > 0)
+
+
+def _resolve_if_there(spec: JobSpec, run_for: str, as_json: bool) -> Job:
+    """The job; or the end of the command, where the job file lets a night be without news."""
+    from cluster.hooks import NothingToDo
+    from cluster.submission.find import nothing_to_do
+    from jobs import resolve
+
+    try:
+        return resolve(spec)
+    except NoInputError as error:
+        if spec.missing_input == "refuse":
+            raise
+        found = nothing_to_do(spec, run_for, f"nothing to do: {error}".rstrip("."))
+        say(f"{spec.name}: {found.standing.reason}")
+        if as_json:
+            print_json(found.as_json())
+        raise NothingToDo from None
 
 
 def calibrate(
@@ -195,6 +218,7 @@ def retry(
     json_wanted: JsonOption = False,
 ) -> None:
     """Draw the failed rows again, into the same parts; every other row keeps its bytes."""
+    from cluster.hooks import hooks_of
     from cluster.metrics.of_job import metrics_of
     from cluster.session import is_attached, ray_session
     from cluster.submission.this_attempt import drain_seconds, this_attempt
@@ -217,25 +241,26 @@ def retry(
     name_job(identity)
     metrics = metrics_of(identity, attached=is_attached(address), port=metrics_port)
     failed = before.progress().failed_rows
-    with stopping() as stopped:
-        with stopping_at_once():
-            job = resolve(spec)
-        with JobView(job.spec.name, console, lines_of_log()) as view:
-            end = retry_job(
-                job,
-                observers=[view, metrics],
-                session=metrics.around(ray_session(address, say)),
-                should_stop=stopped,
-                drain_seconds=drain_seconds(),
-                attempt=attempt,
+    with hooks_of(spec, attempt, "retry"):
+        with stopping() as stopped:
+            with stopping_at_once():
+                job = resolve(spec)
+            with JobView(job.spec.name, console, lines_of_log()) as view:
+                end = retry_job(
+                    job,
+                    observers=[view, metrics],
+                    session=metrics.around(ray_session(address, say)),
+                    should_stop=stopped,
+                    drain_seconds=drain_seconds(),
+                    attempt=attempt,
+                )
+        say(f"{failed:,} rows had failed, {end.failed_rows:,} still do")
+        if end.parts_done < end.num_parts:
+            say(
+                f"{end.parts_done:,} of {end.num_parts:,} parts are there; "
+                "`bottega run` does the others"
             )
-    say(f"{failed:,} rows had failed, {end.failed_rows:,} still do")
-    if end.parts_done < end.num_parts:
-        say(
-            f"{end.parts_done:,} of {end.num_parts:,} parts are there; "
-            "`bottega run` does the others"
-        )
-    _finish(before.url, json_wanted, strict_rows and end.failed_rows > 0)
+        _finish(before.url, json_wanted, strict_rows and end.failed_rows > 0)
 
 
 def _finish(output: str, as_json: bool, rows_failed: bool) -> None:

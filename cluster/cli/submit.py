@@ -70,7 +70,7 @@ def submit(
     from cluster.profiles import below_base, load_profile
     from cluster.submission.connect import connect_to
     from cluster.submission.decision import Action
-    from cluster.submission.find import find_job
+    from cluster.submission.find import find_job, nothing_to_do
     from cluster.submission.submit import JobToSubmit
     from cluster.submission.submit import submit as submit_job
 
@@ -87,6 +87,10 @@ def submit(
     fields = fields_from(job_file, prompts, prompt_column, models, output, refine, run_for, changes)
     if isinstance(fields.get("output"), str):
         fields["output"] = below_base(fields["output"], known)
+    after = fields.get("after")
+    if isinstance(after, dict) and isinstance(after.get("retention"), dict):
+        of = below_base(str(after["retention"].get("of")), known)
+        fields["after"] = {**after, "retention": {**after["retention"], "of": of}}
     connect = connect_to(address, known)
     job = JobToSubmit(
         fields=fields,
@@ -116,7 +120,11 @@ def submit(
         follow_to_the_end([key], connect, timeout, strict_rows, json_wanted)
         return
     if json_wanted:
-        found = find_job(key, connect.named, connect.cluster)
+        found = (
+            nothing_to_do(job.spec, run_for, decision.reason)
+            if done.has_no_input
+            else find_job(key, connect.named, connect.cluster)
+        )
         print_json({**found.as_json(), "action": decision.action, "action_reason": decision.reason})
     elif decision.action is not Action.DONE:
         say(f"watch it: bottega status --watch {shown}; stop it: bottega cancel {shown}", errors)

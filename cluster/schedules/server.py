@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from datetime import datetime
 
+from actors.errors import ClusterError
 from cluster.schedules.schedule import Missed, Schedule, due, duration, next_time
 from cluster.schedules.store import Run, RunState, Store, changed
 from cluster.schedules.submitting import Answer, Jobs
@@ -31,7 +32,13 @@ class Server:
     def serve(self, wait: Callable[[float], bool]) -> None:
         """Serve until `wait`, which takes the seconds to the next look, says that it is over."""
         while True:
-            seconds = self.serve_once()
+            try:
+                seconds = self.serve_once()
+            except ClusterError as error:
+                # What could not be written is decided anew: a time is due until it is noted, and a
+                # run that was submitted is attached to.
+                log.warning("%s Tried again in %g s.", error, LOOK_SECONDS)
+                seconds = LOOK_SECONDS
             if wait(seconds):
                 return
 
@@ -39,13 +46,14 @@ class Server:
         """Do what is to be done now; returns the seconds until something may be."""
         for schedule in self._store.all():
             self._note(schedule)
-        schedules = {schedule.name: schedule for schedule in self._store.all()}
+        schedules = {each.name: each for each in self._store.all()}
         for run in reversed(self._store.runs()):  # the oldest first
-            schedule = schedules[run.schedule]
+            if run.schedule not in schedules:
+                continue  # it was added since, and is served in the next step
             if run.state is RunState.SUBMITTING:
-                self.submit(schedule, run)
+                self.submit(schedules[run.schedule], run)
             elif run.state is RunState.RUNNING:
-                self._look(schedule, run)
+                self._look(schedules[run.schedule], run)
         now = self._now()
         coming = [time for each in schedules.values() if (time := next_time(each, now))]
         soonest = min(((time - now).total_seconds() for time in coming), default=LOOK_SECONDS)

@@ -121,13 +121,33 @@ class Store:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        self._database.execute("BEGIN IMMEDIATE")
+        """All of the block, or nothing. Raises ClusterError where the disk says no."""
+        with self._explained():
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._database.execute("COMMIT")
+            except BaseException:
+                if self._database.in_transaction:  # SQLite has ended it already for some errors
+                    self._database.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turns an error of the disk into a sentence; a broken rule of a table is the caller's."""
         try:
             yield
-        except BaseException:
-            self._database.execute("ROLLBACK")
+        except sqlite3.IntegrityError:
             raise
-        self._database.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise ClusterError(
+                f"the schedules in {str(self.file)!r} cannot be read or written: {error}. Make "
+                "room there, or see to its disk; what was written before holds."
+            ) from error
+
+    def _all(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
+        with self._explained():
+            return self._database.execute(query, values).fetchall()
 
     @contextmanager
     def only_server(self) -> Iterator[None]:
@@ -176,22 +196,28 @@ class Store:
 
     def all(self) -> list[Schedule]:
         """Every schedule, by name."""
-        rows = self._database.execute("SELECT * FROM schedules ORDER BY name").fetchall()
+        rows = self._all("SELECT * FROM schedules ORDER BY name")
         return [_schedule_of(*row) for row in rows]
 
     def get(self, name: str) -> Schedule:
         """A schedule. Raises SpecError for a name that is not there."""
-        row = self._database.execute("SELECT * FROM schedules WHERE name = ?", (name,)).fetchone()
-        if row is None:
+        rows = self._all("SELECT * FROM schedules WHERE name = ?", (name,))
+        if not rows:
             known = ", ".join(schedule.name for schedule in self.all()) or "none"
             raise SpecError(f"there is no schedule {name!r}. There are: {known}.")
-        return _schedule_of(*row)
+        return _schedule_of(*rows[0])
 
     # ---- runs
 
     def note_due(self, schedule: Schedule, found: Sequence[Due], now: datetime) -> None:
-        """Write what has come, and that it has been decided: all of it, or nothing."""
+        """Write what has come, and that it has been decided: all of it, or nothing.
+
+        Nothing of a schedule that somebody removed meanwhile.
+        """
         with self._transaction():
+            is_there = "SELECT 1 FROM schedules WHERE name = ?"
+            if self._database.execute(is_there, (schedule.name,)).fetchone() is None:
+                return
             for each in found:
                 state = RunState.SKIPPED if each.skipped else RunState.SUBMITTING
                 # What is made up for is late already: its tries count from now on.
@@ -218,6 +244,7 @@ class Store:
 
     def trigger(self, schedule: Schedule, run_for: str, now: datetime) -> Run:
         """Write a run that a person asks for; one that is there and has ended begins again."""
+        self.get(schedule.name)
         with self._transaction():
             self._database.execute(
                 "INSERT INTO runs (schedule, run_for, due_at, state, reason, changed_at, "
@@ -232,12 +259,12 @@ class Store:
 
     def runs(self, schedule: str | None = None) -> list[Run]:
         """The runs of a schedule, or all, the latest first."""
-        rows = self._database.execute(
+        rows = self._all(
             "SELECT schedule, run_for, due_at, state, reason, job, changed_at, tried_since, "
             "submitted_again FROM runs WHERE ?1 IS NULL OR schedule = ?1 "
             "ORDER BY due_at DESC, number DESC",
             (schedule,),
-        ).fetchall()
+        )
         return [_run_of(*row) for row in rows]
 
     def update(self, run: Run) -> None:

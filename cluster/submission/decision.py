@@ -10,7 +10,7 @@ whether a driver runs, since a job that is submitted twice must never run twice.
 | any | another job's | is refused |
 | none, or ended long ago | a driver outside of this cluster is alive | attaches |
 | stopped or failed, or killed a moment ago | running or stopping | goes on: Ray saw the end of it |
-| any | every part is there | done |
+| any | every part is there, and every step of the job file was taken | done |
 | succeeded | cannot be seen from here | done |
 | none | none | starts |
 | ended | failed, cancelled, lost, not finished | goes on with a new attempt |
@@ -148,11 +148,13 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked for. `extend`: the input may have grown since the job was done."""
+    """What is asked for. `extend`: the input may have grown since the job was done. `steps`: what
+    is to follow the last record, as a status has them."""
 
     job_id: str
     work: Work = "run"
     extend: bool = False
+    steps: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +210,8 @@ def decide(
         return Decision(Action.ATTACH, f"it runs: {where}")
     if request.work == "retry":
         return _decide_retry(output, following)
-    if output and output.finished and not request.extend:
+    new_steps = [one for one in request.steps if not (status and one in status.steps)]
+    if output and output.finished and not request.extend and not new_steps:
         return Decision(Action.DONE, "it is done: every part is there", _id_of(latest, output))
     ended_well = latest is not None and latest.ray_status is RayStatus.SUCCEEDED
     if latest and ended_well and output is None and not request.extend:
@@ -216,6 +219,10 @@ def decide(
     before = standing(latest, output)
     if before is None:
         return Decision(Action.START, "it starts", following)
+    if new_steps and output and output.finished and not request.extend:
+        return Decision(
+            Action.START, f"every part is there; now: {', '.join(new_steps)}", following
+        )
     if request.extend and before.state is State.SUCCEEDED:
         return Decision(Action.START, "it goes on with what was added to its input", following)
     reason = f"it goes on from its finished parts: {before.state}, {before.reason.rstrip('.')}"

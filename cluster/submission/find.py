@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from actors.errors import ClusterError, NoSuchJobError, OutputError, SpecError, StorageError
 from cluster.submission.decision import Standing, Submission, latest_of, standing
 from cluster.submission.this_attempt import LABEL
-from jobs.job_id import PREFIX, absolute, split_attempt
+from jobs import JobSpec
+from jobs.job_id import PREFIX, absolute, job_id, split_attempt
 from jobs.output.status import SCHEMA, JobStatus, OutputState, State
 from jobs.output.status_file import read_state
 from jobs.storage.storage_at import storage_at
@@ -61,6 +62,13 @@ class FoundJob:
         return labels_of(self.submission)
 
     @property
+    def _is_whole(self) -> bool:
+        """Whether every part is there, so that its pages are."""
+        progress = self.status.progress if self.status else None
+        done = progress is not None and 0 < progress.num_parts == progress.parts_done
+        return done or bool(self.output_state and self.output_state.finished)
+
+    @property
     def exit_code(self) -> int:
         """The exit code of who waits for it: the driver's own where the job failed."""
         status, submission = self.status, self.submission
@@ -95,6 +103,9 @@ class FoundJob:
                 name: written.get(name)
                 for name in ("started_at", "heartbeat_at", "ended_at", "progress", "rates")
             },
+            "steps": written.get("steps", []),
+            "steps_left": written.get("steps_left", []),
+            "report": f"{self.output}/report.html" if self._is_whole else None,
         }
 
 
@@ -137,6 +148,12 @@ def find_job(job: str, connect: Connect | None, default: Connect | None) -> Foun
             "a restart of the cluster an output still tells: `bottega status OUTPUT`."
         )
     return found_job(submissions)
+
+
+def nothing_to_do(spec: JobSpec, run_for: str, reason: str) -> FoundJob:
+    """A job that ended well before it had an output, as there was no input."""
+    standing_ = Standing(State.SUCCEEDED, reason)
+    return FoundJob(job_id(spec, run_for), spec.name, absolute(spec.output), None, None, standing_)
 
 
 def is_output(job: str) -> bool:

@@ -10,13 +10,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from actors.errors import ClusterError
+from actors.errors import ClusterError, InputError, NoInputError
 from cluster.submission.decision import Action, Decision, Request, Work, decide
 from cluster.submission.find import state_of
 from cluster.submission.this_attempt import LABEL
 from cluster.submission.travel import JOB_FILE, Luggage, Sees, pack
 from jobs import JobSpec
 from jobs.held_job import differing_fields, input_differs
+from jobs.input.discovery import find_files
 from jobs.job_id import absolute, job_id
 
 if TYPE_CHECKING:
@@ -57,10 +58,12 @@ class JobToSubmit:
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """What a submit came to. `luggage`: what travelled, where an attempt was started."""
+    """What a submit came to. `luggage`: what travelled, where an attempt was started.
+    `has_no_input`: there is no job, since nothing came in."""
 
     decision: Decision
     luggage: Luggage | None = None
+    has_no_input: bool = False
 
 
 def submit(job: JobToSubmit, connect: Callable[[], RayJobs]) -> Submitted:
@@ -68,7 +71,9 @@ def submit(job: JobToSubmit, connect: Callable[[], RayJobs]) -> Submitted:
 
     connect: to the cluster; not called where the output alone says that there is nothing to do.
     """
-    request = Request(job.id, job.work, job.extend)
+    if nothing := _nothing_to_do(job):
+        return Submitted(Decision(Action.DONE, nothing), has_no_input=True)
+    request = Request(job.id, job.work, job.extend, job.spec.after.steps)
     output = None if job.work == "calibrate" else state_of(job.output)
     differs = differing_fields(job.spec, job.output) if output else []
     alone = decide(request, (), output, differs)
@@ -105,6 +110,20 @@ def submit(job: JobToSubmit, connect: Callable[[], RayJobs]) -> Submitted:
         f"{decision.submission_id} is used on this cluster, and it does not list it. An attempt "
         "that was deleted there keeps its id: change the job's name, or give --for."
     )
+
+
+def _nothing_to_do(job: JobToSubmit) -> str:
+    """Why there is nothing to do, where the job file lets a night be without news; empty if there
+    is something, or if it cannot be seen from here."""
+    if job.work != "run" or job.spec.missing_input != "skip":
+        return ""
+    try:
+        find_files(job.spec.input)
+    except NoInputError as error:
+        return f"nothing to do: {error}".rstrip(".")
+    except InputError:
+        return ""
+    return ""
 
 
 def _start(job: JobToSubmit, submission_id: str, jobs: RayJobs) -> Luggage | None:

@@ -1,8 +1,8 @@
 """What travels to the cluster with a job, and what is refused because the cluster cannot see it.
 
-The job file travels, with the inputs beside it if they are small, and the module of an oracle of
-one's own. Nothing else does: no environment, no hidden file, nothing that is named like a secret. A
-path that stays has to be one that every node sees.
+The job file travels, with the inputs beside it if they are small, the module of an oracle of one's
+own, and the files of hooks. Nothing else does: no environment, no hidden file, nothing that is
+named like a secret. A path that stays has to be one that every node sees.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from shutil import copyfile
+from shutil import copy, copyfile
 from typing import Any
 
 import yaml
@@ -30,6 +30,8 @@ MOST_BYTES = 20_000_000
 are not more."""
 
 JOB_FILE = "job.yaml"
+HOOKS = "hooks"
+"""The folder of the files of hooks."""
 
 NEVER = (
     *(".*", "__pycache__", "venv", "env", "node_modules", "site-packages"),
@@ -64,7 +66,9 @@ def pack(fields: Mapping[str, Any], beside: Path, into: Path, sees: Sees) -> Lug
     fields: of the job file, as they are written. beside: the job file's folder. sees: whether every
     node of the cluster has a path of this machine. Raises SpecError, or an error of the input.
     """
-    packed = {**fields, "output": _output(str(fields["output"]), sees)}
+    packed = {**fields, "output": _place(str(fields["output"]), "output", sees)}
+    if isinstance(fields.get("after"), Mapping):
+        packed["after"] = _after(fields["after"], into, sees)
     packed["input"] = _input(str(fields["input"]), fields.get("image_column"), into, sees)
     packed["models"] = _with_absolute_paths(fields.get("models"), "models", sees)
     for kind in _own_kinds(fields.get("models")):
@@ -84,11 +88,47 @@ def pack(fields: Mapping[str, Any], beside: Path, into: Path, sees: Sees) -> Lug
     return luggage
 
 
-def _output(output: str, sees: Sees) -> str:
+def _after(after: Mapping[str, Any], into: Path, sees: Sees) -> dict[str, Any]:
+    """What follows the dataset, with its places and the files of its hooks as the cluster has them.
+
+    The fields were validated before.
+    """
+    packed = dict(after)
+    for name, field in (("publish", "to"), ("retention", "of")):
+        if below := after.get(name):
+            place = _place(below[field], f"after.{name}.{field}", sees)
+            packed[name] = {**below, field: place}
+    for name in ("on_success", "on_failure"):
+        if words := after.get(name):
+            packed[name] = [_word(word, f"after.{name}", into, sees) for word in words]
+    return packed
+
+
+def _word(word: str, at: str, into: Path, sees: Sees) -> str:
+    """A word of a hook. One that names a file of this machine, by a relative path, goes along."""
+    file = Path(word)
+    if file.is_absolute() or not file.is_file():
+        return word
+    if sees(file.absolute()):
+        return str(file.absolute())
+    if any(fnmatch.fnmatch(file.name.lower(), never) for never in NEVER):
+        raise SpecError(
+            f"{at}: {word!r} is named like a secret, and does not travel. Put it where the hook "
+            "runs, on the cluster's head, and give its absolute path."
+        )
+    target = into / HOOKS / file.name
+    if target.exists() and target.read_bytes() != file.read_bytes():
+        raise SpecError(f"{at}: two files are called {file.name!r}. Give one another name.")
+    target.parent.mkdir(exist_ok=True)
+    copy(file, target)  # with its mode: it may be a program
+    return f"./{HOOKS}/{file.name}"
+
+
+def _place(output: str, at: str, sees: Sees) -> str:
     place = absolute(output)
     if "://" not in place and not sees(Path(place)):
         raise SpecError(
-            f"output: {output!r} is a folder of this machine, and the cluster has others. Give a "
+            f"{at}: {output!r} is a folder of this machine, and the cluster has others. Give a "
             "URL of an object store, or a folder that every node mounts, and name that folder with "
             "--shared, or as `shared` in the profile."
         )

@@ -203,8 +203,10 @@ def run(
     beside the dataset. Raises a UserError before the first part starts, and a JobError when the job
     cannot end well.
     """
-    with _on_ray(job, session, should_stop, drain_seconds) as make:
-        return run_job(job, make, observers, extend, attempt)
+    with _on_ray(job, session, should_stop, drain_seconds) as (make, leave):
+        return run_job(
+            job, make, observers, extend, attempt, should_stop=should_stop, leave_ray=leave
+        )
 
 
 def retry(
@@ -220,8 +222,8 @@ def retry(
 
     Every other row keeps its bytes. Arguments and errors are those of `run`.
     """
-    with _on_ray(job, session, should_stop, drain_seconds) as make:
-        return retry_job(job, make, observers, attempt)
+    with _on_ray(job, session, should_stop, drain_seconds) as (make, leave):
+        return retry_job(job, make, observers, attempt, should_stop=should_stop, leave_ray=leave)
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +257,7 @@ def calibrate(
     Arguments and errors are those of `run`.
     """
     sample = job.prompts.sample(job.sample_size)
-    with _on_ray(job, session, should_stop) as make, make() as dispatcher:
+    with _on_ray(job, session, should_stop) as (make, _), make() as dispatcher:
         dispatcher.observers.add(*observers)
         return ScoredSample(job, tuple(score(job, dispatcher, sample)))
 
@@ -266,8 +268,9 @@ def _on_ray(
     session: Session | None,
     should_stop: Callable[[], bool],
     drain_seconds: float = DRAIN_SECONDS,
-) -> Iterator[Callable[[], Dispatcher]]:
-    """A function that makes the dispatcher; the session is entered with it, and left at the end."""
+) -> Iterator[tuple[Callable[[], Dispatcher], Callable[[], None]]]:
+    """A function that makes the dispatcher; the session is entered with it, and left at the end,
+    or by the other function."""
     with ExitStack() as stack:
 
         def make() -> Dispatcher:
@@ -278,4 +281,4 @@ def _on_ray(
                 stack.callback(neighbours.leave)
             return dispatcher_on_ray(job, have, should_stop, drain_seconds, neighbours)
 
-        yield make
+        yield make, stack.close

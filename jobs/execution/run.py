@@ -22,6 +22,7 @@ from jobs.execution.progress import Progress
 from jobs.execution.record_packer import RecordPacker
 from jobs.execution.runner import Runner, finished_parts
 from jobs.execution.status_reporter import STATUS_KINDS, StatusReporter, reporting
+from jobs.execution.steps import take_steps
 from jobs.identity import claim, continues, is_outdated, write_job
 from jobs.output.heartbeat import heartbeat
 from jobs.output.pages.dataset_card import card
@@ -53,11 +54,16 @@ def run_job(
     observers: Sequence[Observer] = (),
     extend: bool = False,
     attempt: Attempt = FIRST,
+    *,
+    should_stop: Callable[[], bool] = lambda: False,
+    leave_ray: Callable[[], None] = lambda: None,
 ) -> Progress:
     """Run a job to its end, or from where it stopped; returns how it ended.
 
     make_dispatcher: called only if there is something left to do. observers: beside the log and
-    the timeline. extend: the input may have grown. attempt: who runs it, for the status. Raises
+    the timeline. extend: the input may have grown. attempt: who runs it, for the status.
+    should_stop: asked between the steps that follow the last record. leave_ray: called before
+    them, which need no GPU. Raises
     OutputError for a folder that holds another job, JobError when the job cannot end well.
     """
     claim(job)
@@ -96,6 +102,8 @@ def run_job(
         status(progress)
         runner.check_failures()
         _finish(job, there)
+        leave_ray()
+        take_steps(job, status, should_stop)
     return progress
 
 
@@ -104,6 +112,9 @@ def retry_job(
     make_dispatcher: MakeDispatcher,
     observers: Sequence[Observer] = (),
     attempt: Attempt = FIRST,
+    *,
+    should_stop: Callable[[], bool] = lambda: False,
+    leave_ray: Callable[[], None] = lambda: None,
 ) -> Progress:
     """Draw the failed rows of finished parts again, into the same parts; returns how it ended.
 
@@ -129,6 +140,8 @@ def retry_job(
         status(progress)
         if progress.parts_done == progress.num_parts:
             _finish(job, there)
+            leave_ray()
+            take_steps(job, status, should_stop)
         else:
             job.output.unfinish()
     return progress

@@ -9,19 +9,13 @@ from __future__ import annotations
 import logging
 import os
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from threading import Event, Lock, Thread
 
-from actors.errors import (
-    BottegaError,
-    InterruptedJobError,
-    OutputError,
-    OutputFailedError,
-    StorageError,
-)
+from actors.errors import OutputError, OutputFailedError, StorageError
 from jobs.execution.attempt import Attempt
 from jobs.execution.observers import JobEvent, Stopping
 from jobs.execution.progress import Progress
@@ -34,6 +28,7 @@ from jobs.output.status import (
     Rates,
     State,
     Work,
+    ending,
 )
 from jobs.output.status_file import read_state, write_status
 from jobs.resolution import Job
@@ -74,6 +69,8 @@ class StatusReporter:
             pid=os.getpid(),
             started_at=started,
             heartbeat_at=started,
+            steps=list(job.spec.after.steps),
+            steps_left=list(job.spec.after.steps),
         )
 
     def __call__(self, event: JobEvent) -> None:
@@ -85,6 +82,13 @@ class StatusReporter:
                 update={"state": State.STOPPING, "reason": event.reason}
             )
             self.write()
+
+    def note_step(self, reason: str, left: Sequence[str]) -> None:
+        """Say what is done now, and which steps are left."""
+        self._status = self._status.model_copy(
+            update={"reason": reason[:MOST_TEXT], "steps_left": list(left)}
+        )
+        self.write()
 
     def write(self) -> None:
         """Write the status as it is now; an output that fails is the runner's to report."""
@@ -99,7 +103,7 @@ class StatusReporter:
 
     def end(self, error: BaseException | None) -> None:
         """Write how the attempt ended."""
-        self._status = self._status.model_copy(update={**_ending(error), "ended_at": self._now()})
+        self._status = self._status.model_copy(update={**ending(error), "ended_at": self._now()})
         self.write()
 
     def _now_status(self) -> JobStatus:
@@ -153,18 +157,3 @@ def _state_before(storage: Storage) -> OutputState | None:
 def _next_number(before: OutputState | None, identity: str) -> int:
     status = before.status if before else None
     return status.attempt + 1 if status and status.id == identity else 1
-
-
-def _ending(error: BaseException | None) -> dict[str, object]:
-    """The fields of a status that say how an attempt ended."""
-    state, reason, code = State.FAILED, str(error), 1
-    if error is None:
-        state, reason, code = State.SUCCEEDED, "every part is there", 0
-    elif isinstance(error, InterruptedJobError | KeyboardInterrupt):
-        state, code = State.CANCELLED, State.CANCELLED.exit_code
-        reason = reason or "stopped at once. Finished parts are safe."
-    elif isinstance(error, BottegaError):
-        code = error.exit_code
-    else:
-        reason = f"{type(error).__name__}: {error}"
-    return {"state": state, "reason": reason[:MOST_TEXT], "exit_code": code}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from glob import has_magic
 from pathlib import Path, PurePosixPath
 
-from actors.errors import InputError, MissingError, StorageError
+from actors.errors import InputError, MissingError, NoInputError, StorageError
 from jobs.input.arrow_file import ArrowFile
 from jobs.input.base import InputFile
 from jobs.input.formats import (
@@ -30,8 +30,8 @@ MOST_NAMED = 5
 def find_files(pattern: str) -> list[Source]:
     """The files of `input`: a file, a folder's or a glob's; each real file once, `p2` before `p10`.
 
-    Raises InputError if there are none, or of several formats, or if one looks like data and is
-    not read.
+    Raises NoInputError if there are none, InputError if they are of several formats, or if one
+    looks like data and is not read.
     """
     try:
         found = _objects_at(pattern) if is_url(pattern) else _files_at(pattern)
@@ -54,7 +54,7 @@ def _files_at(pattern: str) -> list[Source]:
     else:
         folder, rest = split_glob(pattern)
         if not rest or not folder.is_dir():
-            raise InputError(_not_there(pattern))
+            raise NoInputError(_not_there(pattern))
         names = [name for name in files_of_glob(folder, rest) if not _is_left(name, rest)]
     names = each_once(folder, _with_data(pattern, names))
     return [source_at(folder / name) for name in names]
@@ -68,7 +68,7 @@ def _objects_at(pattern: str) -> list[Source]:
     storage = storage_at(checked(fixed))
     entries = {entry.path: entry for entry in storage.entries()}
     if not entries:
-        raise InputError(_not_there(pattern))
+        raise NoInputError(_not_there(pattern))
     if rest:
         names = [name for name in entries if matches(rest, name) and not _is_left(name, rest)]
     else:
@@ -121,7 +121,7 @@ def _with_data(pattern: str, names: list[str]) -> list[str]:
 
 def _of_one_family(pattern: str, files: list[Source]) -> list[Source]:
     if not files:
-        raise InputError(
+        raise NoInputError(
             f"input {pattern!r} has no file that ends in one of {known()}.{_brackets(pattern)}"
         )
     first: dict[str, Source] = {}

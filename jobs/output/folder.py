@@ -145,7 +145,7 @@ class OutputFolder:
         return job
 
     def read_spec(self) -> JobSpec:
-        """The job of this folder, to be resolved again. Raises a UserError."""
+        """The job of this folder, to be resolved again; nothing follows it. Raises a UserError."""
         fields = {**self.require_job()["spec"], "output": self.url}
         return make_spec(fields, where=self.storage.name_of(JOB))
 

@@ -57,6 +57,10 @@ def _ascending(scores: list[float]) -> list[float]:
     return scores
 
 
+FOLLOWS = "after"
+"""The field of a job file that no job.json has."""
+
+
 def _a_threshold(text: str) -> str:
     """JSON has no infinity, so a threshold is text."""
     if isnan(float(text)):
@@ -176,8 +180,10 @@ def parse_job(content: bytes, file: str) -> dict[str, Any]:
     except ValidationError as error:
         faults += [_explain(dict(problem)) for problem in error.errors()]
     if not faults:
+        # No dataset says what is to be run, sent or deleted after it: it may be somebody else's.
+        fields = {name: value for name, value in job["spec"].items() if name != FOLLOWS}
         try:
-            spec = make_spec(job["spec"], where="spec")
+            spec = make_spec(fields, where="spec")
         except SpecError as error:
             faults = [f"spec.{line.strip()}" for line in str(error).splitlines()[1:]]
             faults = faults or [str(error)]
@@ -191,7 +197,8 @@ def parse_job(content: bytes, file: str) -> dict[str, Any]:
             )
         ]
         identity = {**job["identity"], **derived}
-        job = {**job, "spec": spec.model_dump(mode="json"), "identity": identity}
+        dumped = spec.model_dump(mode="json", exclude={FOLLOWS})
+        job = {**job, "spec": dumped, "identity": identity}
     if faults:
         raise OutputError(
             f"{file} is damaged:\n"

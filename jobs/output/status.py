@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from actors.errors import OutputError
+from actors.errors import BottegaError, InterruptedJobError, OutputError
 from actors.redact import redacted
 
 SCHEMA = 1
@@ -111,6 +111,8 @@ class JobStatus(_Fields):
 
     `id`: the job's (jobs/job_id.py). `submission_id`: Ray's, empty where the driver is no Ray job.
     `reason`: why it is in this state, a sentence. `exit_code`: the driver's, once it has ended.
+    `steps`: what is to follow the last record, without which the job is not done, and `steps_left`
+    those of them that are not taken yet (jobs/execution/steps.py).
     """
 
     schema_: Literal[1] = Field(default=1, alias="schema")
@@ -131,6 +133,8 @@ class JobStatus(_Fields):
     ended_at: datetime | None = None
     progress: ProgressStatus | None = None
     rates: Rates | None = None
+    steps: list[Text] = []
+    steps_left: list[Text] = []
 
 
 def encode_status(status: JobStatus) -> bytes:
@@ -163,7 +167,7 @@ class OutputState:
     """The state of an output as it is judged from outside.
 
     `silent_seconds`: since the last heartbeat, by the store's clock. `status`: None for the output
-    of a version that wrote none.
+    of a version that wrote none. `finished`: every part is there, and every step is taken.
     """
 
     state: State
@@ -183,6 +187,7 @@ def judge(status: JobStatus | None, silent_seconds: float, finished: bool) -> Ou
             return OutputState(State.SUCCEEDED, "every part is there", finished=True)
         reason = "parts are missing, and no driver has said that it makes them"
         return OutputState(State.LOST, reason)
+    finished = finished and not status.steps_left
     found = OutputState(status.state, status.reason, status, silent_seconds, finished)
     if status.state.is_active:
         if silent_seconds <= LOST_SECONDS:
@@ -195,3 +200,18 @@ def judge(status: JobStatus | None, silent_seconds: float, finished: bool) -> Ou
     if status.state is State.SUCCEEDED and not finished:
         return replace(found, state=State.FAILED, reason="it ended, and parts are missing since")
     return found
+
+
+def ending(error: BaseException | None) -> dict[str, object]:
+    """The fields of a status that say how an attempt ended."""
+    state, reason, code = State.FAILED, str(error), 1
+    if error is None:
+        state, reason, code = State.SUCCEEDED, "every part is there", 0
+    elif isinstance(error, InterruptedJobError | KeyboardInterrupt):
+        state, code = State.CANCELLED, State.CANCELLED.exit_code
+        reason = reason or "stopped at once. Finished parts are safe."
+    elif isinstance(error, BottegaError):
+        code = error.exit_code
+    else:
+        reason = f"{type(error).__name__}: {error}"
+    return {"state": state, "reason": reason[:MOST_TEXT], "exit_code": code}

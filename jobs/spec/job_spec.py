@@ -24,6 +24,7 @@ from actors.seeds import MAX_SEED
 from actors.settings import ModelSettings
 from actors.strict import Settings
 from actors.timed_settings import DEFAULT_SIDE
+from jobs.spec.after import After
 from jobs.spec.part_size import USUAL_SIDE, PartSize, default_part_size
 from jobs.spec.picture_formats import (
     DEFAULT_LEVEL,
@@ -253,6 +254,15 @@ class JobSpec(Settings):
     pools: PoolsSettings = Field(
         default_factory=PoolsSettings, description="Sizes and needs of the three actor pools."
     )
+    missing_input: Literal["refuse", "skip"] = Field(
+        default="refuse",
+        description="What a job does whose `input` has no file: fails, or ends well and makes "
+        "nothing, as on a night without news (docs/pipelines.md).",
+    )
+    after: After = Field(
+        default_factory=After,
+        description="What follows the complete dataset: steps, and hooks (docs/pipelines.md).",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -413,6 +423,8 @@ NOT_IN_THE_BYTES = frozenset(
         "max_gpus",
         "priority",
         "call_timeout_seconds",
+        "missing_input",
+        "after",
     }
 )
 """Fields that change how a job runs and no byte of its rows; a resumed run may change them.

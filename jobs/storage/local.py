@@ -24,6 +24,7 @@ STRAY_SECONDS = 3600.0
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _GONE = {errno.ENOENT, errno.ENOTDIR, errno.ESTALE}
 _CLOSED = {errno.EACCES, errno.EPERM, errno.EROFS}
+_NO_LINK = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
 
 
@@ -119,6 +120,36 @@ class LocalStorage(Storage):
                     with suppress(OSError):  # it holds other files
                         file.parent.rmdir()
 
+    def folders(self) -> list[str]:
+        """The folders right below, and links to folders."""
+        with self._failing():
+            try:
+                return sorted(each.name for each in self.folder.iterdir() if each.is_dir())
+            except (FileNotFoundError, NotADirectoryError):
+                return []
+
+    def links(self) -> list[str]:
+        """The links below, which are not followed; or the folder's own name, if it is one."""
+        if self.folder.is_symlink():
+            return [str(self.folder)]
+        found = []
+        with self._failing():
+            for above, folders, files in os.walk(self.folder):
+                paths = (Path(above) / name for name in (*folders, *files))
+                found += [str(path) for path in paths if path.is_symlink()]
+        return sorted(found)
+
+    def erase(self, paths: Iterable[str]) -> None:
+        """Every step of a path is opened as a folder that is no link, and the file removed in it:
+        also a link that somebody makes meanwhile leads nowhere."""
+        with self._failing():
+            for path in paths:
+                with suppress(FileNotFoundError), _folder_of(self.folder, path) as folder:
+                    os.unlink(Path(path).name, dir_fd=folder)
+            for above, _, _ in os.walk(self.folder, topdown=False):
+                with suppress(OSError):  # it holds other files
+                    Path(above).rmdir()
+
     def strays(self, now: float) -> list[str]:
         """The temporary files of dead processes, and those untouched for an hour."""
         found = []
@@ -182,6 +213,19 @@ class LocalStorage(Storage):
                 raise MissingError(self.name_of(path), "is not there") from error
             what = f"{_reason(error.errno)} ({error.strerror})"
             raise StorageError(self.url, what, passing=True) from error
+
+
+@contextmanager
+def _folder_of(root: Path, path: str) -> Iterator[int]:
+    """The descriptor of the folder of a file below `root`; OSError where a step is a link."""
+    opened = [os.open(root, _NO_LINK)]
+    try:
+        for step in Path(path).parts[:-1]:
+            opened.append(os.open(step, _NO_LINK, dir_fd=opened[-1]))
+        yield opened[-1]
+    finally:
+        for each in opened:
+            os.close(each)
 
 
 def _entry(path: str, stat: os.stat_result) -> Entry:

@@ -93,6 +93,20 @@ class Storage(ABC):
     def delete(self, paths: Iterable[str]) -> None:
         """Remove files. One that is not there is no error."""
 
+    def folders(self) -> list[str]:
+        """The folders right below, by name; of an object store, the steps that names have next."""
+        names = (entry.path.partition("/") for entry in self.entries())
+        return sorted({name for name, slash, _ in names if slash})
+
+    def links(self) -> list[str]:
+        """The links below, or the place itself if it is one: only folders of a machine have any."""
+        return []
+
+    def erase(self, paths: Iterable[str]) -> None:
+        """Remove files, never through a link, and folders that are empty then, the place's own
+        too."""
+        self.delete(paths)
+
     @abstractmethod
     def strays(self, now: float) -> list[str]:
         """The temporary files whose writers are gone. now: seconds, by the storage's clock."""

@@ -30,7 +30,7 @@ ERRORS = {
         "OutputFailedError",
     ),
     *("StalledError", "NoPlaceError", "InterruptedJobError", "CancelledJobError"),
-    "NoSuchJobError",
+    *("NoSuchJobError", "NoInputError"),
 }
 FUNCTIONS = {
     *("load_spec", "make_spec", "resolve", "calibrate", "plan", "run", "retry", "open_output"),
@@ -117,6 +117,7 @@ PUBLIC = {
     *("jobs.spec.strict_yaml", "jobs.spec.changes", "jobs.spec.starter"),
     # An output's state, which whoever watches a job reads; the driver says who it is.
     *("jobs.output.status", "jobs.output.status_file", "jobs.storage.storage_at"),
+    "jobs.output.dated_outputs",
     *("jobs.execution.attempt", "jobs.execution.progress"),
 }
 """Modules of `jobs` that the command uses beside the names of the API."""

@@ -164,7 +164,7 @@ def test_own_seconds_replace_a_presets_as_a_whole() -> None:
         ({"name": "a\nb"}, "name: a name is one line of printable characters, got 'a\\nb'"),
         ({"name": "a\x1b[2J"}, "name: a name is one line of printable characters"),
         ({"name": "a\u202eb"}, "name: a name is one line of printable characters"),
-        ({"zzz": 1}, "zzz: unknown field. Valid names: budget, "),
+        ({"zzz": 1}, "zzz: unknown field. Valid names: after, budget, "),
         (
             {"pools": {"teacher": {"gpus_per_actor": 1.5}}},
             "pools.teacher.gpus_per_actor: input should be a whole number above 1",
