@@ -76,7 +76,7 @@ class Dispatcher:
         sizes: Mapping[str, int],
         task_slots: int,
         *,
-        num_nodes: int = 1,
+        num_writers: int = 1,
         object_store_bytes: float = inf,
         should_stop: Callable[[], bool] = lambda: False,
         capacity: Capacity | None = None,
@@ -84,7 +84,7 @@ class Dispatcher:
         drain_seconds: float = DRAIN_SECONDS,
     ) -> None:
         """`sizes`: actors of each pool. `task_slots`: file tasks that run at once, of which each of
-        `num_nodes` may write MOST_COMMITS parts, where not the driver's node alone writes.
+        `num_writers` nodes may write MOST_COMMITS parts.
 
         The dispatcher calls `should_stop` at every `wait`. `capacity`: the devices that the actors
         share; None keeps the sizes as they are. `places`: the devices of the actors in that case.
@@ -103,7 +103,7 @@ class Dispatcher:
         self._should_stop = should_stop
         self._batch_sizes = {name: model.batch_size for name, model in job.spec.models}
         self._task_slots = task_slots
-        self._commit_slots = self._commits_on(num_nodes)
+        self._commit_slots = MOST_COMMITS * num_writers
         self._queues = {name: CallQueue() for name in QUEUES}
         self._commits = CallQueue()
         """Those of the file tasks that commit."""
@@ -180,13 +180,10 @@ class Dispatcher:
         """Nodes came or went, and with them cores for files and room in the object store."""
         if now.file_slots != before.file_slots:
             self._task_slots = now.file_slots
-        self._commit_slots = self._commits_on(now.num_nodes)
+        self._commit_slots = MOST_COMMITS * now.num_writers
         if now.object_store_bytes != before.object_store_bytes:
             self.budget.resize(now.object_store_bytes)
             self._warned_of_room = False
-
-    def _commits_on(self, num_nodes: int) -> int:
-        return MOST_COMMITS * (num_nodes if self.job.spec.is_written_from_any_node else 1)
 
     # ---- for the runner, the controller and the live view
 

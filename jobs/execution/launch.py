@@ -78,7 +78,7 @@ def make_dispatcher(
         executor,
         sizes,
         task_slots=have.file_slots,
-        num_nodes=have.num_nodes,
+        num_writers=have.num_writers if job.spec.is_written_from_any_node else 1,
         object_store_bytes=have.object_store_bytes,
         should_stop=should_stop,
         capacity=plans.capacity,

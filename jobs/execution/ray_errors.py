@@ -22,6 +22,7 @@ from ray.exceptions import (
     RayActorError,
     RayError,
     RayTaskError,
+    TaskUnschedulableError,
     WorkerCrashedError,
 )
 
@@ -75,6 +76,8 @@ RAY_ERRORS: dict[type[RayError], Meaning] = {
     LocalRayletDiedError: Meaning(
         ErrorKind.NODE_LOST, ErrorKind.NODE_LOST, "the raylet of its node died"
     ),
+    # The node that it was sent to went meanwhile.
+    TaskUnschedulableError: Meaning(ErrorKind.NODE_LOST, ErrorKind.NODE_LOST),
     # What it made had no place, after Ray had spilled and tried again; its process lives.
     ObjectStoreFullError: Meaning(
         ErrorKind.NODE_FULL, ErrorKind.NODE_FULL, "the object store of its node is full"
@@ -90,8 +93,8 @@ RAY_ERRORS: dict[type[RayError], Meaning] = {
 }
 """The class of an exception that is not here, or the next of its bases that is; all others RAISED.
 
-Among those: RuntimeEnvSetupError, ActorUnschedulableError and TaskUnschedulableError, which the
-next try would raise as well.
+Among those: RuntimeEnvSetupError and ActorUnschedulableError, which the next try would raise as
+well.
 """
 
 

@@ -16,11 +16,11 @@ from typing import Any, NamedTuple, NoReturn
 import ray
 from ray import ObjectRef
 from ray.exceptions import RayError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.actor_classes import actor_classes
 from actors.errors import JobError
 from jobs.execution.executor import ClusterView, Completion, Task
+from jobs.execution.file_nodes import FileNodes
 from jobs.execution.neighbours import Neighbours
 from jobs.execution.node_requester import JobsRequest
 from jobs.execution.ray_errors import task_error
@@ -88,12 +88,10 @@ class RayExecutor:
         # No cores are asked for: the slots bound these tasks, and a node whose cores are all
         # promised to actors must still be able to write a file.
         options: dict[str, Any] = {"num_cpus": 0, "max_retries": 0}
-        self._encode: Any = ray.remote(encode).options(
-            num_returns=2, scheduling_strategy="SPREAD", **options
-        )
-        self._write: Any = ray.remote(commit_part).options(
-            scheduling_strategy=_where_to_write(job), memory=_memory_of_a_commit(), **options
-        )
+        self._encode: Any = ray.remote(num_returns=2, **options)(encode)
+        self._write: Any = ray.remote(memory=_memory_of_a_commit(), **options)(commit_part)
+        here = ray.get_runtime_context().get_node_id()
+        self._file_nodes = FileNodes(job, here, [n for n, cores in _nodes().items() if cores])
         self._waiting: dict[ObjectRef[Any], _Submitted] = {}
         """By task reference, which is a call's last one."""
         self._request = JobsRequest()
@@ -129,14 +127,16 @@ class RayExecutor:
         model loads. (It has an address before: that of the raylet in whose queue it is.)
         """
         here = ray.get_runtime_context().get_node_id()
-        if not any(node["Alive"] for node in ray.nodes() if node["NodeID"] == here):
+        nodes = _nodes()
+        if here not in nodes:
             # Of a Ray that this process is attached to, its own processes are not known.
             self._end_with_ray(["raylet"])
         ids = {handle.actor._actor_id.hex(): handle for handle in unloaded}
         # There is no public way that works without the dashboard.
         known = _pending_actors() if ids else {}
         waiting = {actor for name, actor in ids.items() if name in known and not known[name]}
-        have, free = Resources.of_ray(), Resources.free_in_ray()
+        writers = self._file_nodes.look([node for node, cores in nodes.items() if cores])
+        have, free = replace(Resources.of_ray(), num_writers=writers), Resources.free_in_ray()
         if self._neighbours is None:
             return ClusterView(have, free, frozenset(waiting))
         share = self._neighbours.share(have.gpus)
@@ -187,12 +187,13 @@ class RayExecutor:
         return self._task_ref(refs, inputs, of_actor=True)
 
     def submit_file_task(self, task: Task) -> ObjectRef[Any]:
-        """Encode on any node; write on the driver's."""
+        """Encode on any node, write on one that may: jobs/execution/file_nodes.py."""
         spec, part, inputs = self._job.spec, task.owner.part, list(task.inputs)
         if task.call.stage is not Stage.COMMIT:
-            refs = self._encode.remote(task.picks, spec.picture_format, *inputs)
+            encode = self._encode.options(scheduling_strategy=self._file_nodes.encoder())
+            refs = encode.remote(task.picks, spec.picture_format, *inputs)
             return self._task_ref(list(refs), inputs, of_actor=False)
-        record = self._write.remote(
+        record = self._write.options(scheduling_strategy=self._file_nodes.writer()).remote(
             patience_of_try(
                 task.owner.failed_commits, spec.max_attempts, spec.stall_timeout_seconds
             ),
@@ -275,11 +276,9 @@ def dead_processes_of_ray() -> list[str]:
     return [name for name, _ in node.dead_processes() if name in ("raylet", "gcs_server")]
 
 
-def _where_to_write(job: Job) -> Any:
-    """Any node writes to an object store; a folder may be one of the driver's machine alone."""
-    if job.spec.is_written_from_any_node:
-        return "SPREAD"
-    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+def _nodes() -> dict[str, float]:
+    """The cores of the nodes that are there, by id."""
+    return {n["NodeID"]: n["Resources"].get("CPU", 0.0) for n in ray.nodes() if n["Alive"]}
 
 
 def _memory_of_a_commit() -> float:

@@ -15,7 +15,8 @@ from jobs.scaling.initial_sizes import POOL_LABEL
 class Resources:
     """The resources of a cluster. `labelled_gpus`: by the nodes' label `bottega-pool`.
 
-    `alone`: this process started the Ray, and no node joins it. `num_nodes`: those with cores.
+    `alone`: this process started the Ray, and no node joins it. `num_writers`: the nodes
+    that may write parts; those with cores, as far as Ray knows.
     """
 
     cpus: float
@@ -23,7 +24,7 @@ class Resources:
     object_store_bytes: float = inf
     labelled_gpus: Mapping[str, float] = field(default_factory=dict)
     alone: bool = False
-    num_nodes: int = 1
+    num_writers: int = 1
 
     @property
     def file_slots(self) -> int:
@@ -69,5 +70,5 @@ def _sum(nodes: list[tuple[Mapping[str, float], Mapping[str, Any]]]) -> Resource
         # 0 is an answer of Ray's that says nothing, not an object store without a byte.
         object_store_bytes=sum(have.get("object_store_memory", 0.0) for have, _ in nodes) or inf,
         labelled_gpus=labelled,
-        num_nodes=max(1, sum(have.get("CPU", 0.0) > 0 for have, _ in nodes)),
+        num_writers=max(1, sum(have.get("CPU", 0.0) > 0 for have, _ in nodes)),
     )

@@ -337,7 +337,7 @@ def _simulate(question: Question, factor: float = 1.0) -> _Run:
     spec = question.spec.model_copy(update={"output_shared": True})
     job = _job(replace(question, spec=spec), output)
     have = Resources(
-        CORES_PER_GPU * num_gpus, num_gpus, STORE_BYTES_PER_GPU * num_gpus, num_nodes=num_gpus
+        CORES_PER_GPU * num_gpus, num_gpus, STORE_BYTES_PER_GPU * num_gpus, num_writers=num_gpus
     )
     plans = pools_for(job, have)
     _check_room(plans, num_gpus)

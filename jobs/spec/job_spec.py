@@ -140,11 +140,12 @@ class JobSpec(Settings):
         description="The place of the dataset: a folder, or a URL as s3://BUCKET/FOLDER, gs://, "
         "az:// or hf://buckets/ORG/NAME (docs/storage.md)."
     )
-    output_shared: bool = Field(
-        default=False,
+    output_shared: bool | None = Field(
+        default=None,
         description="Whether every node sees the output's folder under the same path, as on a "
-        "network's disk. Then parts are written from any node, and not from the driver's alone. An "
-        "object store is shared anyway.",
+        "network's disk. Then parts are written from any node, and not from the driver's alone. By "
+        "default each node looks for the driver's heartbeat in it. An object store is shared "
+        "anyway.",
     )
     models: ModelSettings = Field(
         description="A preset's name; or `preset:` and what differs from it; or student, oracle "
@@ -392,8 +393,8 @@ class JobSpec(Settings):
 
     @property
     def is_written_from_any_node(self) -> bool:
-        """Whether parts are: to an object store, or a folder that every node has."""
-        return self.output_shared or "://" in self.output
+        """Whether parts are, and nobody has to look: to an object store, or a shared folder."""
+        return bool(self.output_shared) or "://" in self.output
 
     @property
     def batch_sizes(self) -> dict[str, int]:

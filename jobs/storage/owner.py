@@ -21,6 +21,11 @@ class Owner:
     pid: int
 
     @property
+    def is_me(self) -> bool:
+        """Whether it is this process."""
+        return self == Owner(_host(), os.getpid())
+
+    @property
     def is_dead(self) -> bool:
         """Whether it certainly ended: it ran on this host, which has no such process now."""
         if self.host != _host():

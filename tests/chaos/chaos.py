@@ -1,11 +1,14 @@
 """Kill actors, nodes and drivers while an embedded job runs, again and again; compare every byte.
 
     python -m tests.chaos --seconds 600 --seed 1
+    python -m tests.chaos --seconds 600 --on-object-store
 
 One job runs without faults. Then the same job runs in trials, each into a folder of its own, on a
 Ray of three nodes; at moments and in an order that follow from the trial's seed, an actor's
 process, a whole node or the driver gets SIGKILL. A killed driver is started again with the same
 command. At the end of a trial every part must have the bytes of the run without faults.
+
+On an object store the server gets SIGKILL too, in the midst of requests, and comes back.
 """
 
 from __future__ import annotations
@@ -54,6 +57,8 @@ JOB: dict[str, Any] = {
 }
 
 KINDS = ("actor", "node", "driver")
+SERVER = "server"
+"""A further one, on an object store."""
 ACTORS = tuple(
     f"ray::{kind}{role}" for kind in ("", "Timed") for role in ("Student", "Oracle", "Teacher")
 )

@@ -33,3 +33,5 @@ def all_die_and_no_byte_differs(
     result = trial(1, folder, here, faultless, kills=KINDS, **fields)
     assert set(result.kills) == set(KINDS), summary(result)
     assert result.good, summary(result)
+    # The folder is on a disk that all nodes have, and nobody said so.
+    assert "it writes parts too" in (folder / "trial-1.log").read_text()
