@@ -57,9 +57,11 @@ def retention(
         return
     going = [one for one in found if one.goes]
     size = sum(one.output.num_bytes for one in going) / 1e6
-    stay = f"{len(found) - len(going):,} stay"
+    staying = len(found) - len(going)
+    stay = f"{staying:,} {'stays' if staying == 1 else 'stay'}"
     if delete:
-        say(f"{stay}; {len(going):,} were deleted, {size:,.1f} MB")
+        were = "was" if len(going) == 1 else "were"
+        say(f"{stay}; {len(going):,} {were} deleted, {size:,.1f} MB")
     elif going:
         say(f"{stay}; {len(going):,} would go, {size:,.1f} MB. Nothing was deleted: add --delete.")
     else:

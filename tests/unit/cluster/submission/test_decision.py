@@ -174,3 +174,38 @@ def test_the_state_of_a_job_follows_from_ray_and_its_output(
     assert found is not None
     assert found.state is state
     assert reason in found.reason
+
+
+def with_steps(state: State, steps: list[str], left: list[str], silent: float = 0.0) -> OutputState:
+    """An output with every part, and these steps."""
+    before = output(state)
+    assert before.status is not None
+    status = before.status.model_copy(update={"steps": steps, "steps_left": left})
+    return judge(status, silent, finished=True)
+
+
+STEP = "publish to s3://public"
+
+
+@pytest.mark.parametrize(
+    ("there", "action", "reason"),
+    [
+        (with_steps(State.SUCCEEDED, [STEP], []), Action.DONE, "every part is there"),
+        (with_steps(State.SUCCEEDED, [], []), Action.START, f"every part is there; now: {STEP}"),
+        (with_steps(State.FAILED, [STEP], [STEP]), Action.START, "goes on from its finished parts"),
+        (with_steps(State.RUNNING, [STEP], [STEP], 1e3), Action.START, "goes on"),
+    ],
+)
+def test_a_job_is_done_when_the_steps_that_follow_are_taken(
+    there: OutputState, action: Action, reason: str
+) -> None:
+    decision = decide(Request(JOB, steps=(STEP,)), [attempt(RayStatus.FAILED)], there)
+    assert (decision.action, reason in decision.reason) == (action, True), decision
+    without = decide(Request(JOB), [attempt(RayStatus.FAILED)], there)
+    assert (without.action is Action.DONE) is there.finished
+
+
+def test_a_driver_that_was_killed_while_it_published_is_lost() -> None:
+    found = with_steps(State.RUNNING, [STEP], [STEP], silent=1e3)
+    assert (found.state, found.finished) == (State.LOST, False)
+    assert with_steps(State.RUNNING, [STEP], [], silent=1e3).state is State.SUCCEEDED

@@ -132,3 +132,42 @@ def test_too_much_luggage_is_refused(
     models = {"preset": "shapes", "oracle": {"kind": "mine:Best"}}
     with pytest.raises(SpecError, match=r"mine.py \(6.*kB\) would travel"):
         pack(fields(models=models), here, there, nothing)
+
+
+def test_the_files_of_hooks_travel_and_its_places_are_the_clusters(here: Path, there: Path) -> None:
+    (here / "tell.sh").write_text("#!/bin/sh\n")
+    (here / "tell.sh").chmod(0o755)
+    after = {
+        "publish": {"to": "s3://bucket/public"},
+        "retention": {"keep": 3, "of": "s3://bucket/{date}"},
+        "on_success": ["./tell.sh", "done"],
+        "on_failure": ["/usr/bin/mail", "me"],
+    }
+    luggage = pack(fields(after=after), here, there, nothing)
+    assert packed(there)["after"] == {**after, "on_success": ["./hooks/tell.sh", "done"]}
+    assert "hooks" in luggage.names
+    assert (there / "hooks/tell.sh").stat().st_mode & 0o111
+    pack(fields(after={**after, "publish": {"to": "public"}}), here, there, everything)
+    assert packed(there)["after"]["on_success"] == [str(here / "tell.sh"), "done"]
+    assert packed(there)["after"]["publish"] == {"to": str(here / "public")}
+
+
+@pytest.mark.parametrize(
+    ("after", "said"),
+    [
+        ({"publish": {"to": "public"}}, "after.publish.to: 'public' is a folder of this machine"),
+        ({"retention": {"keep": 1, "of": "o/{date}"}}, "after.retention.of: 'o/{date}' is a fol"),
+        ({"on_failure": ["curl", "-K", "token.txt"]}, "'token.txt' is named like a secret"),
+        ({"on_failure": ["sh", "a.sh", "b/a.sh"]}, "two files are called 'a.sh'"),
+    ],
+)
+def test_what_follows_and_cannot_travel_is_refused(
+    after: dict[str, Any], said: str, here: Path, there: Path
+) -> None:
+    (here / "token.txt").write_text("key")
+    (here / "a.sh").write_text("one")
+    (here / "b").mkdir()
+    (here / "b/a.sh").write_text("another")
+    with pytest.raises(SpecError) as caught:
+        pack(fields(after=after), here, there, nothing)
+    assert said in str(caught.value)
