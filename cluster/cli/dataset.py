@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from actors.counted import counted
 from cluster.cli.options import JsonOption, OutputFolderArgument
 from cluster.console import keep_stdout_for_json, print_json, say
 from jobs.output.status import SCHEMA
@@ -46,4 +47,4 @@ def verify(folder: OutputFolderArgument, json_wanted: JsonOption = False) -> Non
     if found:
         say(f"{len(found)} wrong in {folder}")
         raise typer.Exit(1)
-    say(f"all is well: {output.job['rows']:,} rows in {folder}")
+    say(f"all is well: {counted(output.job['rows'], 'row')} in {folder}")

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from actors.counted import counted
 from actors.errors import OutputError
 from cluster.console import errors, say
 from cluster.kubernetes.cron_job import KUBECTL_IMAGE
@@ -250,8 +251,8 @@ def _export(form: Literal["webdataset", "metadata"], folder: str, target: str, s
             files, made = files + 1, made + shard.made
             samples, without = samples + shard.samples, without + shard.without_picture
             num_bytes += shard.num_bytes
-    left_out = f"; {without:,} rows have no picture and are left out" if without else ""
+    left_out = f"; {counted(without, 'row')} without a picture left out" if without else ""
     say(
-        f"{samples:,} rows in {files:,} file{'s' * (files != 1)}, {num_bytes / 1e6:,.1f} MB, in "
+        f"{counted(samples, 'row')} in {counted(files, 'file')}, {num_bytes / 1e6:,.1f} MB, in "
         f"{target}: {made:,} made now{left_out}"
     )

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from actors.counted import counted
 from cluster.cli.options import OutputFolderArgument
 from cluster.console import errors, say
 
@@ -31,7 +32,8 @@ def publish(
 
     publication = open_output(folder).publication(licence)
     card = publication.card
-    say(f"{len(publication.parts):,} parts, {publication.num_bytes / 1e6:,.0f} MB, to {place}")
+    parts = len(publication.parts)
+    say(f"{counted(parts, 'part')}, {publication.num_bytes / 1e6:,.1f} MB, to {place}")
     for model in card.licences:
         say(f"licence of {model.model}: {model.licence}")
     say(f"licence of the dataset: {card.licence}")
@@ -44,4 +46,4 @@ def publish(
         typer.confirm("Publish it?", abort=True)
     with errors.status("looking at what is there") as status:
         sent = publication.send_to(place, public, status.update)
-    say(f"published: {sent:,} parts sent, {len(publication.parts) - sent:,} were there already")
+    say(f"published: {counted(sent, 'part')} sent, {parts - sent:,} there already")

@@ -10,6 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from actors.counted import counted
 from actors.errors import NoInputError, SpecError
 from cluster.cli.options import (
     ROWS_FAILED,
@@ -88,7 +89,7 @@ def run(
         with stopping() as stopped:
             with stopping_at_once():
                 job = _resolve_if_there(spec, attempt.run_for, json_wanted)
-            say(f"{job.spec.name}: {job.prompts.num_rows:,} prompts -> {job.output.url}")
+            say(f"{job.spec.name}: {counted(job.prompts.num_rows, 'prompt')} -> {job.output.url}")
             for line in summary(job):
                 say(line)
             with JobView(job.spec.name, console, lines_of_log()) as view:
@@ -106,7 +107,7 @@ def run(
         say(f"spent: {output_there.spending_line()}")
         new = end.done_rows - end.resumed_rows
         say(
-            f"done: {end.done_rows:,} rows in {job.output.url} ({new:,} in this run, "
+            f"done: {counted(end.done_rows, 'row')} in {job.output.url} ({new:,} in this run, "
             f"{end.refined_rows:,} of them refined by the teacher; {end.failed_rows:,} failed), "
             f"{duration(end.elapsed_seconds)}"
         )
@@ -254,7 +255,7 @@ def retry(
                     drain_seconds=drain_seconds(),
                     attempt=attempt,
                 )
-        say(f"{failed:,} rows had failed, {end.failed_rows:,} still do")
+        say(f"{counted(failed, 'row')} had failed, {end.failed_rows:,} still do")
         if end.parts_done < end.num_parts:
             say(
                 f"{end.parts_done:,} of {end.num_parts:,} parts are there; "

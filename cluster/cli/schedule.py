@@ -10,6 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from actors.counted import counted
 from actors.errors import SpecError
 from cluster.cli.options import JsonOption, LogFormatOption
 from cluster.console import LogFormat, console, errors, log_to_console, print_json, say
@@ -209,7 +210,7 @@ def serve(store: StoreOption = None, log_format: LogFormatOption = LogFormat.TEX
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: over.set())
     with opened.only_server():
-        say(f"serving {len(opened.all())} schedules of {opened.file}")
+        say(f"serving {counted(len(opened.all()), 'schedule')} of {opened.file}")
         Server(opened, CommandJobs(), now).serve(over.wait)
     say("no run is started any more; those that were go on")
 
@@ -238,7 +239,8 @@ def _local(schedule: Schedule, time: datetime) -> str:
 
 
 def _reason(run: Run) -> str:
-    again = f"submitted again {run.submitted_again} times" if run.submitted_again else ""
+    again = f"submitted again {counted(run.submitted_again, 'time')}"
+    again = again if run.submitted_again else ""
     words = "; ".join(filter(None, (again, run.reason)))
     return f" ({words})" if words else ""
 

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable
 from itertools import islice
 
+from actors.counted import counted
 from actors.errors import InterruptedJobError, OutputFailedError, StorageError
 from jobs.execution.status_reporter import StatusReporter
 from jobs.output.dated_outputs import retire
@@ -80,4 +81,4 @@ def _publish(job: Job, publish: Publish, note: Callable[[str], None]) -> None:
     except StorageError as error:
         raise OutputFailedError(f"not published: {error} {GOES_ON}") from error
     there = len(publication.parts) - sent
-    log.info("published to %s: %d parts sent, %d were there", publish.to, sent, there)
+    log.info("published to %s: %s sent, %d there already", publish.to, counted(sent, "part"), there)

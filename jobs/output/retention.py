@@ -103,5 +103,5 @@ def decide(outputs: Sequence[DatedOutput], keep: int, current: str = "") -> list
             what = f"one of the newest {keep}" if one.finished else "not finished, and new"
             verdicts.append(Verdict(one, False, what))
         else:
-            verdicts.append(Verdict(one, True, f"{keep} newer ones are finished"))
+            verdicts.append(Verdict(one, True, f"not among the newest {keep}"))
     return verdicts

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from actors.counted import counted
 from actors.errors import OutputError
 from jobs.output.export.destination import PartToSend, marker_of
 from jobs.output.export.destination_at import destination_at
@@ -70,7 +71,7 @@ class Publication:
         missing = [part for part in self.parts if there.get(part.name) != part.sha256]
         sent = 0
         for batch in _batches(missing):
-            on_step(f"{sent:,} of {len(missing):,} parts sent; now {batch[0].name}")
+            on_step(f"{sent:,} of {counted(len(missing), 'part')} sent; now {batch[0].name}")
             destination.send(self.folder, batch)
             sent += len(batch)
         on_step("the card")

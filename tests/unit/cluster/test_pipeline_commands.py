@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import yaml
 
 from cluster import cli
+from cluster.console import console
 from tests.unit.jobs.local import FIELDS, local_job, run, write_prompts
 
 Command = Callable[..., tuple[int, str, str]]
@@ -26,6 +28,9 @@ def bottega(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "300")
     monkeypatch.setenv("HOME", str(tmp_path))
+    # What the command sets for its process is put back: the next test has other streams.
+    monkeypatch.setattr(logging.getLogger("bottega"), "handlers", [])
+    monkeypatch.setattr(console, "stderr", console.stderr)
 
     def command(*words: str) -> tuple[int, str, str]:
         capsys.readouterr()
@@ -50,7 +55,7 @@ def test_retention_shows_and_deletes_only_with_the_flag(bottega: Command, tmp_pa
     job_file(tmp_path, after={"retention": {"keep": 2}})
     code, shown, _ = bottega("retention", "job.yaml")
     assert code == 0
-    assert f"{DATES[0]}: would go (2 newer ones are finished" in shown
+    assert f"{DATES[0]}: would go (not among the newest 2" in shown
     assert "2 stay; 1 would go" in shown
     assert "Nothing was deleted: add --delete." in shown
     found = json.loads(bottega("retention", "job.yaml", "--json")[1])

@@ -56,8 +56,8 @@ def test_nothing_is_published_unless_somebody_says_yes(bottega: Run, tmp_path: P
     assert "licence of the dataset: apache-2.0" in shown
     assert not (tmp_path / "public").exists()
     code, shown = bottega("publish", "out", "public", "--yes")
-    assert (code, "published: 2 parts sent, 0 were there already" in shown) == (0, True)
-    assert "0 parts sent, 2 were there" in bottega("publish", "out", "public", "--yes")[1]
+    assert (code, "published: 2 parts sent, 0 there already" in shown) == (0, True)
+    assert "0 parts sent, 2 there" in bottega("publish", "out", "public", "--yes")[1]
 
 
 @pytest.mark.parametrize(("answer", "sent"), [("n\n", False), ("y\n", True)])

@@ -146,7 +146,7 @@ def test_retention_comes_last_and_says_what_it_does(
     for date in ("2026-11-22", "2026-11-23"):
         run(local_job(source, tmp_path / "out" / date, after={"retention": retention}))
     what = "deleted" if delete else "would go"
-    assert f"2026-11-22: {what} (1 newer ones are finished" in caplog.text
+    assert f"2026-11-22: {what} (not among the newest 1" in caplog.text
     assert (tmp_path / "out/2026-11-22").exists() is not delete
 
 

@@ -108,7 +108,7 @@ def test_without_the_flag_it_shows_what_would_go_and_touches_nothing(
 ) -> None:
     before = there(tmp_path)
     shown = [str(one) for one in retire(nights, delete=False)]
-    assert [": would go (2 newer ones are finished" in one for one in shown] == [
+    assert [": would go (not among the newest 2" in one for one in shown] == [
         *(False, False, True, True)
     ]
     assert there(tmp_path) == before
@@ -119,7 +119,7 @@ def test_with_it_old_ones_go_and_every_byte_of_the_others_stays(
 ) -> None:
     kept = {date: there(tmp_path / "out" / date) for date in DATES[2:]}
     shown = reasons(nights)
-    assert ": deleted (2 newer ones are finished" in shown[DATES[0]]
+    assert ": deleted (not among the newest 2" in shown[DATES[0]]
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == list(DATES[2:])
     assert {date: there(tmp_path / "out" / date) for date in DATES[2:]} == kept
     assert not any("deleted" in one for one in reasons(nights).values())
