@@ -33,6 +33,8 @@ import yaml
 from ray.cluster_utils import Cluster
 
 from cluster.session import IDLE_WORKER_SECONDS
+from jobs.storage.storage_at import storage_at
+from tests.servers.object_store import ObjectStoreServer
 
 ROOT = Path(__file__).parents[2]
 BOTTEGA = [sys.executable, "-c", "from cluster.cli import main; main()"]
@@ -86,6 +88,20 @@ AS_ON_LARGE_CLUSTERS = {
 default Ray sends objects of up to 100 kB, such as our small pictures, to the driver, where no node
 could lose them. The processes of file tasks stay, as where some cores are free.
 """
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """Where trials on an object store write to."""
+
+    server: ObjectStoreServer
+    url: str
+
+    def num_dangling(self) -> int:
+        """Uploads that were begun and never ended: of killed drivers and nodes."""
+        client: Any = self.server.client()
+        found = client.list_multipart_uploads(Bucket=self.url.partition("://")[2])
+        return len(found.get("Uploads", []))
 
 
 @dataclass
@@ -163,28 +179,43 @@ def nodes() -> Iterator[Nodes]:
 
 
 def start(
-    job_file: Path, output: Path, address: str, name: str = "", bottega: Sequence[str] = BOTTEGA
+    job_file: Path,
+    output: Path | str,
+    address: str,
+    name: str = "",
+    bottega: Sequence[str] = BOTTEGA,
 ) -> subprocess.Popen[str]:
     """Start a driver as a user does; its output goes to a file of its `name`."""
     command = [*bottega, "run", str(job_file), "--output", str(output), "-v", "--address", address]
-    with output.with_suffix(f"{name}.log").open("a") as log:
+    with log_of(job_file, output, name).open("a") as log:
         return subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, text=True)
 
 
-def hashes(output: Path) -> dict[str, str]:
+def log_of(job_file: Path, output: Path | str, name: str = "") -> Path:
+    """Where a driver's output goes: beside the job file, whose folder is on this machine."""
+    return job_file.with_name(f"{str(output).rpartition('/')[2]}{name}.log")
+
+
+def hashes(output: Path | str) -> dict[str, str]:
     """The parts of a dataset, by content."""
+    storage = storage_at(output)
     return {
-        file.name: sha256(file.read_bytes()).hexdigest()
-        for file in sorted((output / "data").rglob("*.parquet"))
+        entry.path.rpartition("/")[2]: sha256(storage.get(entry.path)).hexdigest()
+        for entry in storage.entries("data")
     }
+
+
+def num_parts(output: Path | str) -> int:
+    """The parts of a dataset, by now."""
+    return len(storage_at(output).entries("data"))
 
 
 def run_without_faults(folder: Path, here: Nodes, **fields: Any) -> dict[str, str]:
     """The parts, by content, that every trial must end with. fields: as for `write_job`."""
-    output = folder / "faultless"
-    driver = start(write_job(folder, **fields), output, here.cluster.address)
+    output, job_file = folder / "faultless", write_job(folder, **fields)
+    driver = start(job_file, output, here.cluster.address)
     if driver.wait(timeout=LONGEST_SECONDS) != 0:
-        raise RuntimeError(output.with_suffix(".log").read_text())
+        raise RuntimeError(log_of(job_file, output).read_text())
     return hashes(output)
 
 
@@ -201,22 +232,25 @@ def trial(
     here: Nodes,
     faultless: dict[str, str],
     kills: Sequence[str] = (),
+    on: Bucket | None = None,
     **fields: Any,
 ) -> Trial:
     """Run the job with kills; `fields` are as for `write_job`.
 
     kills: what to kill, in this order, each as soon as one more part is written. By default the
-    seed decides what dies, and when.
+    seed decides what dies, and when. on: where the output is, instead of in the folder.
     """
     rng, result, begin = Random(seed), Trial(seed), monotonic()
-    output, job_file = folder / f"trial-{seed}", write_job(folder, **fields)
-    plan = list(kills) or [rng.choice(KINDS) for _ in range(MOST_KILLS)]
+    name, job_file = f"trial-{seed}", write_job(folder, **fields)
+    output = f"{on.url}/{name}" if on else str(folder / name)
+    kinds = (*KINDS, SERVER) if on else KINDS
+    plan = list(kills) or [rng.choice(kinds) for _ in range(MOST_KILLS)]
     next_kill = begin + rng.uniform(*PAUSE_SECONDS)
 
     def is_due() -> bool:
         if not plan or (plan[0] == "actor" and not here.actors()):
             return False
-        return len(hashes(output)) > result.parts if kills else monotonic() > next_kill
+        return num_parts(output) > result.parts if kills else monotonic() > next_kill
 
     driver = start(job_file, output, here.cluster.address)
     while (code := driver.poll()) in (None, -signal.SIGKILL):
@@ -227,14 +261,17 @@ def trial(
             result.problem = f"not done after {LONGEST_SECONDS:.0f} s"
             break
         elif is_due():
-            result.parts = len(hashes(output))
+            result.parts = num_parts(output)
             kind = plan.pop(0)
-            KILL[kind](here, driver, rng)
+            if on and kind == SERVER:
+                on.server.kill_and_restart()
+            else:
+                KILL[kind](here, driver, rng)
             result.kills[kind] += 1
             next_kill = monotonic() + rng.uniform(*PAUSE_SECONDS)
         sleep(POLL_SECONDS)
     if code:
-        result.problem = output.with_suffix(".log").read_text()[-2000:]
+        result.problem = log_of(job_file, output).read_text()[-2000:]
     ended = hashes(output)
     result.parts = len(ended)
     result.differing = sorted(dict(ended.items() ^ faultless.items()))
@@ -268,7 +305,7 @@ def report(trials: list[Trial]) -> dict[str, Any]:
     return {
         "runs": len(trials),
         "kills": dict(kills),
-        "rows": sum(t.parts for t in trials) * JOB["rows_per_part"],
+        "parts": sum(t.parts for t in trials),
         "parts_that_differ": sum(len(t.differing) for t in trials),
         "bad_seeds": [t.seed for t in trials if not t.good],
         "seconds": round(sum(t.seconds for t in trials)),
@@ -284,15 +321,20 @@ def summary(result: Trial) -> str:
     )
 
 
-def many(seconds: float, first_seed: int, folder: Path) -> dict[str, Any]:
-    """Run trials for this many seconds, and return their figures."""
+def many(
+    seconds: float, first_seed: int, folder: Path, on: Bucket | None = None, **fields: Any
+) -> dict[str, Any]:
+    """Run trials for this many seconds, and return their figures. fields: as for `write_job`."""
     trials: list[Trial] = []
     begin = monotonic()
     with nodes() as here:
-        faultless = run_without_faults(folder, here)
+        faultless = run_without_faults(folder, here, **fields)
         while monotonic() - begin < seconds:
-            trials.append(trial(first_seed + len(trials), folder, here, faultless))
+            seed = first_seed + len(trials)
+            trials.append(trial(seed, folder, here, faultless, on=on, **fields))
             print(summary(trials[-1]), flush=True)
     figures = report(trials)
+    if on is not None:
+        figures["dangling_uploads"] = on.num_dangling()
     print(json.dumps(figures), flush=True)
     return figures

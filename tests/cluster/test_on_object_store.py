@@ -20,10 +20,14 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from jobs.output.folder import OutputFolder
+from jobs.resolution import resolve
+from jobs.spec.job_spec import load_spec
 from jobs.storage.object_store import ObjectStorage
 from jobs.storage.storage_at import storage_at
 from tests.cluster.conftest import CAPTIONS, FAST
 from tests.cluster.head import Head, environment_of, head_in
+from tests.cluster.test_output import with_failures
 from tests.servers.fixtures import object_store
 from tests.servers.flaky_proxy import FlakyProxy, flaky_proxy
 from tests.servers.object_store import ObjectStoreServer
@@ -160,8 +164,13 @@ def test_a_job_on_an_object_store_is_the_job_in_a_folder_whatever_dies(
     assert "all is well: 22 rows" in logs[-1]
     logs.append(ended(bottega("sheet", out)))
     assert storage_at(out).get("sheet.png").startswith(b"\x89PNG")
+    with_failures(resolve(load_spec(file)), OutputFolder(out), index=1, failed={1, 3})
+    assert parts_of(out) != whole
     logs.append(ended(bottega("retry", out, "--address", head.ray_address)))
-    assert "0 rows had failed" in logs[-1]
+    assert "2 rows had failed, 0 still do" in logs[-1]
+    assert parts_of(out) == whole
+    logs.append(ended(bottega("plan", file, "--measured", out, "--gpus", "8")))
+    assert f"the records of {out}" in " ".join(logs[-1].split())
     logs.append(ended(bottega("status", out)))
     assert "succeeded" in logs[-1]
 

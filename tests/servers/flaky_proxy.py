@@ -7,6 +7,7 @@ a put failed, and the object is there.
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection
@@ -18,14 +19,14 @@ EACH = 10
 
 
 class FlakyProxy(ThreadingHTTPServer):
-    """`is_away`: it closes every connection without an answer."""
+    """`is_away`: it closes every connection without an answer. `delay_seconds`: of every answer."""
 
     daemon_threads = True
 
     def __init__(self, endpoint: str) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.target = urlsplit(endpoint).netloc
-        self.is_away = False
+        self.is_away, self.delay_seconds = False, 0.0
         self.failed = 0
         """Requests that were answered with 503."""
         self._numbers, self._lock = itertools.count(1), Lock()
@@ -57,6 +58,8 @@ class _Handler(BaseHTTPRequestHandler):
         if self.server.is_away:
             self.close_connection = True
             return
+        # Not as synchronisation: a server that is slow.
+        time.sleep(self.server.delay_seconds)
         fault = self.server.next_fault()
         if fault == "refused":
             self._answer(503, {}, b"")

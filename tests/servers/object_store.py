@@ -9,11 +9,13 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import signal
 import socket
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -41,17 +43,48 @@ class ObjectStoreServer:
             "AWS_REGION": "us-east-1",
         }
 
-    def client(self) -> object:
+    def kill_and_restart(self) -> None:
+        """SIGKILL its gateway, whatever it is doing, and start it again; what it has stored stays.
+
+        The gateway answers again a second or two after this returns.
+        """
+        number = self.folder / "rgw.pid"
+        os.kill(int(number.read_text(encoding="utf-8")), signal.SIGKILL)
+        address = urlsplit(self.endpoint).netloc
+        with (self.folder / "rgw.out").open("a") as log:
+            gateway = subprocess.Popen(
+                ["radosgw", "-n", "client.admin", "-f",
+                 f"--rgw_frontends=beast endpoint={address}"],
+                env={**os.environ, "CEPH_CONF": str(self.folder / "ceph.conf")},
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+        number.write_text(str(gateway.pid), encoding="utf-8")
+
+    def administer(self, *arguments: str) -> None:
+        """Ceph's own command for users and quotas: `radosgw-admin`."""
+        subprocess.run(
+            ["radosgw-admin", *arguments],
+            env={**os.environ, "CEPH_CONF": str(self.folder / "ceph.conf")},
+            check=True, timeout=120, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def client(self, key: str = "", secret: str = "") -> object:
         """boto3's client, for what only tests do: buckets, users, dangling uploads."""
         import boto3
 
         return boto3.client(
             "s3",
             endpoint_url=self.endpoint,
-            aws_access_key_id=self.key,
-            aws_secret_access_key=self.secret,
+            aws_access_key_id=key or self.key,
+            aws_secret_access_key=secret or self.secret,
             region_name="us-east-1",
         )
+
+
+def start_object_store(folder: Path) -> ObjectStoreServer:
+    """Start one with its files in a folder, until this process ends."""
+    endpoint, key, secret = _start(folder).split()
+    return ObjectStoreServer(endpoint, key, secret, folder)
 
 
 def object_store_of_session(shared: Path) -> ObjectStoreServer:
@@ -76,11 +109,15 @@ def _start(folder: Path) -> str:
                 f"Install it once with `sudo {SCRIPT} install` (Debian and Ubuntu; 25 s)."
             )
         subprocess.run([SCRIPT, "install"], check=True, timeout=600)
-    with (folder / "start.log").open("w") as log:
-        run = subprocess.run(
-            [SCRIPT, "start", folder, str(free_port())],
-            check=True, stdout=subprocess.PIPE, stderr=log, text=True, timeout=240,
-        )  # fmt: skip
+    try:
+        with (folder / "start.log").open("w") as log:
+            run = subprocess.run(
+                [SCRIPT, "start", folder, str(free_port())],
+                check=True, stdout=subprocess.PIPE, stderr=log, text=True, timeout=240,
+            )  # fmt: skip
+    except subprocess.SubprocessError:
+        subprocess.run([SCRIPT, "stop", folder], check=True, timeout=60)
+        raise
     # Workers of xdist are children of the process whose end is the session's.
     session = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
     subprocess.Popen(

@@ -38,6 +38,15 @@ def test_a_flaky_store_loses_nothing(proxy: FlakyProxy, in_object_store: str) ->
     assert proxy.failed > 10
 
 
+def test_a_slow_store_takes_its_time(proxy: FlakyProxy, in_object_store: str) -> None:
+    storage = ObjectStorage(f"{in_object_store}/slow")
+    proxy.delay_seconds = 1.0
+    assert storage.put_new("job.json", b"{}")
+    with storage.writing("part") as file:
+        file.write(b"x" * 2_000_000)
+    assert storage.get("part") == b"x" * 2_000_000
+
+
 def test_of_many_writers_one_wins_though_answers_are_lost(
     proxy: FlakyProxy, in_object_store: str
 ) -> None:

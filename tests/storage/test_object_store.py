@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from actors.errors import StorageError
 from jobs.storage import object_store as room
 from jobs.storage.object_store import ObjectStorage
+from jobs.storage.patience import patiently
 from jobs.storage.storage import Storage
 from jobs.storage.storage_at import storage_at
 from tests.servers.object_store import ObjectStoreServer
@@ -54,6 +57,59 @@ def test_refusals_are_sentences(in_object_store: str, monkeypatch: pytest.Monkey
     assert "does not accept the credentials" in said(in_object_store)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "NOBODY")
     assert "does not accept the credentials" in said(in_object_store)
+
+
+@pytest.fixture
+def others(object_store: ObjectStoreServer) -> Iterator[tuple[str, str]]:
+    """A user of the server that is not ours, by its key and secret."""
+    key, secret = f"OTHER{uuid4().hex[:8]}", "OTHERSECRET"
+    object_store.administer("user", "create", f"--uid={key}", "--display-name=other",
+                            f"--access-key={key}", f"--secret-key={secret}")  # fmt: skip
+    yield key, secret
+    object_store.administer("user", "rm", f"--uid={key}", "--purge-data")
+
+
+def test_a_bucket_of_somebody_else_is_denied(
+    in_object_store: str, object_store: ObjectStoreServer, others: tuple[str, str]
+) -> None:
+    client: Any = object_store.client(*others)
+    bucket = f"theirs-{uuid4().hex[:12]}"
+    client.create_bucket(Bucket=bucket)
+    client.put_object(Bucket=bucket, Key="f", Body=b"1")
+    storage = ObjectStorage(f"s3://{bucket}")
+    for do in (
+        lambda: storage.put("g", b"1"), lambda: storage.get("f"), storage.entries,
+        lambda: storage.put_new("g", b"1"), lambda: storage.delete(["f"]),
+    ):  # fmt: skip
+        with pytest.raises(StorageError, match=r"may not be used with these credentials") as caught:
+            do()
+        assert not caught.value.passing
+
+
+def test_a_store_that_is_full_is_waited_for(
+    in_object_store: str,
+    object_store: ObjectStoreServer,
+    others: tuple[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    key, secret = others
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret)
+    monkeypatch.setitem(room.RETRY, "retry_timeout", room.RETRY["retry_timeout"] / 15)
+    bucket = f"theirs-{uuid4().hex[:12]}"
+    client: Any = object_store.client(key, secret)
+    client.create_bucket(Bucket=bucket)
+    quota = ("--quota-scope=user", f"--uid={key}")
+    object_store.administer("quota", "set", *quota, "--max-objects=1")
+    object_store.administer("quota", "enable", *quota)
+    storage = ObjectStorage(f"s3://{bucket}")
+    storage.put("first", b"1")
+    with pytest.raises(StorageError, match=r"has no room left .*Make room there") as caught:
+        storage.put("second", b"2")
+    assert caught.value.passing
+    object_store.administer("quota", "disable", *quota)
+    patiently(lambda: storage.put("second", b"2"), 60)
+    assert [entry.path for entry in storage.entries()] == ["first", "second"]
 
 
 def test_a_server_that_is_not_there_may_come_back(
