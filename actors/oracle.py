@@ -59,5 +59,10 @@ class Oracle:
             scores += found[: len(rows) - first]
         if slots is not None:
             scores = [scores[slot] for slot in slots]
-        facts = CallFacts(len(prompts), perf_counter() - start, device=self.device)
+        facts = CallFacts(
+            rows=len(prompts),
+            seconds=perf_counter() - start,
+            truncated=self.model.truncated(prompts),
+            device=self.device,
+        )
         return scores, facts

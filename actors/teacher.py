@@ -107,6 +107,7 @@ class Teacher:
             seconds=perf_counter() - start,
             stored_bytes=(pictures.nbytes,),
             evaluations=self.diffusion.evaluations,
+            truncated=self.diffusion.truncated(prompts),
             device=self.device,
             permanent_failures=tuple(
                 (row, f"the teacher's {which} are not finite numbers") for row, which in not_finite

@@ -20,7 +20,7 @@ from actors.rollback import (
     level_at,
     strength_for,
 )
-from actors.settings import DiffusionSettings
+from actors.settings import DiffusionSettings, ModelSettings
 from actors.timed import VARIANCES
 from jobs.spec.job_spec import JobSpec, Rollback
 from jobs.spec.task import conditioning_of
@@ -90,6 +90,18 @@ def planned_through(spec: JobSpec) -> str | None:
 
 OF_LATENTS = ("path", "revision", "variant", "vae", "width", "height")
 """Settings by which two models of one repository have one autoencoder and one size."""
+
+
+def models_are_here(models: ModelSettings) -> bool:
+    """Whether all files of a job's models are on this machine, and are no stand-ins."""
+    oracle = models.oracle
+    places = [one.path for one in (oracle, *oracle.members) if one.path]
+    return (
+        not models.timed
+        and _is_here(models.student)
+        and _is_here(models.teacher)
+        and all(Path(place).expanduser().exists() for place in places)
+    )
 
 
 def _is_here(settings: DiffusionSettings) -> bool:

@@ -50,32 +50,64 @@ class ModelFolder:
         return components_of(self.configs.get(INDEX, {}))
 
 
-def open_folder(path: Path, reader: FileReader, *, is_network: bool = False) -> ModelFolder:
-    """Read the configurations of a folder. Raises ModelError if it brings code of its own.
+def open_folder(path: Path, reader: FileReader) -> ModelFolder:
+    """Read the configurations of a folder. Raises ModelError if it names code of its own.
 
-    That is a Python file, or a name of code that is not diffusers' or transformers' (`auto_map`, a
-    custom pipeline, a component of another library). is_network: a folder of one network, beside
-    which a script of its authors may lie (`handler.py`): diffusers looks for none there.
+    That is code which is not diffusers' or transformers': `auto_map`, a custom pipeline, a
+    component of another library or a pipeline of its own, a kernel of the hub. A Python file that
+    nothing names is never read (`handler.py` of the model's authors).
     """
     found = reader.listing(path)
-    scripts = [file.relative_to(path).as_posix() for file in found if file.name.endswith(".py")]
-    if scripts and not is_network:
-        _refuse_code(path, f"has {scripts[0]!r}")
     files = {f.relative_to(path).as_posix(): f for f in found if f.name.endswith("config.json")}
     index = reader.config(path / INDEX) if (path / INDEX).is_file() else {}
+    _check_index(path, index)
     # A component's folder may be a link, which the listing does not follow.
     for name in components_of(index):
         files |= {f"{name}/{file.name}": file for file in (path / name).glob("*config.json")}
     configs = {name: reader.config(file) for name, file in files.items()}
     for name, config in configs.items():
-        if "auto_map" in config:
-            _refuse_code(path, f"has auto_map in {name!r}")
+        _check_config(path, name, config)
     if not isinstance(index.get("_class_name", ""), str):
         _refuse_code(path, f"has a pipeline of its own, {index['_class_name']!r}")
     for name, (library, kind) in components_of(index).items():
         if not _is_known(library):
             _refuse_code(path, f"takes {name!r} from {library}.{kind}")
+        # diffusers takes a file of this name for the library's.
+        if (script := path / name / f"{library}.py").exists():
+            _refuse_code(path, f"has {script.relative_to(path).as_posix()!r} for {name!r}")
+        if "Pipeline" in kind:
+            _refuse_code(path, f"has a pipeline of its own for {name!r}, {kind}")
     return ModelFolder(path, configs | ({INDEX: index} if index else {}))
+
+
+def _check_index(path: Path, index: dict[str, Any]) -> None:
+    """Refuse a list in model_index.json that is no component, and a component outside of it."""
+    for name, value in index.items():
+        if not isinstance(value, list) or name.startswith("_"):
+            continue
+        pair = len(value) == 2 and all(one is None or isinstance(one, str) for one in value)
+        if not pair or not name.isidentifier():
+            raise ModelError(
+                f"{path / INDEX}: {name!r}: {str(value)[:100]} is no component, which has the "
+                "name of a folder, a library and a class. Copy the model again."
+            )
+
+
+def _check_config(path: Path, name: str, config: dict[str, Any]) -> None:
+    """Refuse code that a configuration names, at whatever depth."""
+    todo: list[Any] = [config]
+    while todo:
+        value = todo.pop()
+        if isinstance(value, list):
+            todo += value
+        elif isinstance(value, dict):
+            todo += value.values()
+            if "auto_map" in value:
+                _refuse_code(path, f"has auto_map in {name!r}")
+            for key, inner in value.items():
+                # transformers fetches a kernel from the hub by such a name.
+                if "attn_implementation" in key and "/" in str(inner):
+                    _refuse_code(path, f"has the kernel {inner!r} in {name!r}")
 
 
 def _refuse_code(folder: Path, what: str) -> None:
@@ -170,13 +202,25 @@ def check_components(
             check_weights(part, reader, allow_pickle, variant)
 
 
+def _shards(index: Path, reader: FileReader) -> list[str]:
+    """The files that an index of weights names. Raises ModelError for an index that is none."""
+    named = reader.config(index).get("weight_map", {})
+    shards = list(named.values()) if isinstance(named, dict) else [named]
+    if not all(isinstance(shard, str) for shard in shards) or not isinstance(named, dict):
+        raise ModelError(f"{index}: weight_map does not name a file for each weight. Copy again.")
+    outside = [shard for shard in shards if Path(shard).name != shard]
+    if outside:
+        raise ModelError(f"{index} names {outside[0]!r}, which is no file beside it. Copy again.")
+    return sorted(set(shards))
+
+
 def check_weights(
     folder: Path, reader: FileReader, allow_pickle: bool, variant: str | None = None
 ) -> None:
     """Refuse a folder whose weights are missing, not whole, or pickled without `allow_pickle`."""
     stem, index_name = ("*", "index") if variant is None else (f"*.{variant}*", f"index.{variant}")
     for index in folder.glob(f"*.safetensors.{index_name}.json"):
-        for shard in sorted(set(reader.config(index).get("weight_map", {}).values())):
+        for shard in _shards(index, reader):
             if not (folder / shard).is_file():
                 raise ModelError(f"{folder / shard} is missing: {index.name} names it. Copy again.")
     weights = [f for f in loaded_weights(folder, variant) if f.match(f"{stem}.safetensors")]

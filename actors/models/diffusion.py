@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 from inspect import signature
-from math import inf
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -23,6 +22,7 @@ from actors.models.batches import best_device, padded
 from actors.models.loading import load_pipeline
 from actors.models.noise_levels import Start, even_sigmas, set_steps, start_of
 from actors.models.pipeline_files import open_pipeline_files
+from actors.models.prompt_cuts import TOKENIZERS, reader_of
 from actors.models.schedulers import noise_of_each_row
 from actors.models.timesteps import mend
 from actors.refinement import Conditioning
@@ -352,23 +352,11 @@ class Diffusion:
     def truncated(self, prompts: Sequence[str]) -> tuple[int, ...]:
         """The places of the prompts that are longer than every text encoder of the pipeline reads.
 
-        The pipeline reads their beginning. An encoder's limit is its tokenizer's, or the
-        `max_sequence_length` that the pipeline has by default (256 in Stable Diffusion 3).
+        The pipeline reads their beginning.
         """
-        if self.family.condition == "pictures":
-            return ()  # This pipeline reads a whole prompt, whatever its `max_sequence_length`.
-        asked = signature(self.pipe.__call__).parameters.get("max_sequence_length")
-        most = (self.settings.prompt_tokens or asked.default) if asked else inf
-        names = ("tokenizer", "tokenizer_2", "tokenizer_3")
-        found: list[Any] = [getattr(self.pipe, name, None) for name in names]
-        # Some pipelines have a processor of pictures and text in its place, without a limit.
-        tokenizers = [one for one in found if hasattr(one, "model_max_length")]
-        cut = set(range(len(prompts))) if tokenizers else set()
-        for tokenizer in tokenizers:
-            limit = min(tokenizer.model_max_length, most)
-            tokens = tokenizer(list(prompts), verbose=False).input_ids
-            cut -= {place for place, ids in enumerate(tokens) if len(ids) <= limit}
-        return tuple(sorted(cut))
+        tokenizers = [getattr(self.pipe, name, None) for name in TOKENIZERS]
+        call, condition = self.pipe.__call__, self.family.condition
+        return reader_of(tokenizers, call, self.settings, condition).cut(prompts)
 
     @property
     def evaluations(self) -> int:

@@ -236,11 +236,11 @@ def _side(sample_size: Any, cell: int) -> int | None:
     """`sample_size` is in latent cells: a number, or a pair of equal ones."""
     if isinstance(sample_size, list):
         sample_size = sample_size[0] if len(set(sample_size)) == 1 else None
-    return sample_size * cell if isinstance(sample_size, int) else None
+    return sample_size * cell if isinstance(sample_size, int) and sample_size > 0 else None
 
 
 def _cell(vae: dict[str, Any]) -> int:
-    if "temperal_downsample" in vae:
+    if isinstance(vae.get("temperal_downsample"), list):
         return int(2 ** len(vae["temperal_downsample"]))
     blocks = vae.get("block_out_channels") or vae.get("encoder_block_out_channels") or [1]
-    return int(2 ** (len(blocks) - 1))
+    return int(2 ** (len(blocks) - 1)) if isinstance(blocks, list) else 1

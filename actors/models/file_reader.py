@@ -126,7 +126,7 @@ def _read_config(file: Path) -> tuple[bytes, dict[str, Any]]:
     try:
         content = file.read_bytes()
         found = json.loads(content.decode("utf-8"))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise ModelError(f"{file} cannot be read: {error}. Copy the model again.") from error
     if not isinstance(found, dict):
         raise ModelError(f"{file} is not a JSON object. Copy the model again.")

@@ -71,16 +71,52 @@ def is_hub_id(path: str) -> bool:
 def hub_snapshot(name: str, revision: str | None, patterns: Sequence[str]) -> Path:
     """The files of a hub model that match, downloaded if needed. Raises ModelError."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
         snapshot = snapshot_download(name, revision=revision, allow_patterns=list(patterns))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise ModelError(
-            f"model {name!r} is no folder here, and the hub did not give it: {error}. "
-            "Check the name, the network, or download it first and give the folder."
+            f"model {name!r} is no folder here, and {_why_not(name, revision, error)}."
         ) from error
     return Path(snapshot)
+
+
+GIVE_A_TOKEN = "log in with `hf auth login`, or set HF_TOKEN"
+"""How the hub learns who asks, in Bottega as in every other program."""
+
+
+def _why_not(name: str, revision: str | None, error: Exception) -> str:
+    """Why the hub did not give a model, and what to do: the end of a sentence."""
+    from huggingface_hub.constants import is_offline_mode
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    if is_offline_mode():
+        return (
+            "it was not fetched before HF_HUB_OFFLINE was set: fetch it where there is a network "
+            "(`hf download`), or give a folder"
+        )
+    if isinstance(error, GatedRepoError):
+        page = f"https://huggingface.co/{name}"
+        return f"it is gated: accept its terms on {page}, then {GIVE_A_TOKEN}"
+    if isinstance(error, RevisionNotFoundError):
+        return f"the hub has no revision {revision!r} of it: correct `revision`, or leave it out"
+    if isinstance(error, RepositoryNotFoundError):
+        return f"the hub has none of this name: correct it, or, if it is private, {GIVE_A_TOKEN}"
+    if isinstance(error, HFValidationError):
+        return "this is no name of the hub, which are of the form 'owner/name': correct it"
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if isinstance(error, HfHubHTTPError) and status:
+        return f"the hub answered with status {status}: try again later"
+    return (
+        "the hub cannot be reached: look at the network, or fetch it elsewhere and give the folder"
+    )
 
 
 def pinned(path: str, folder: Path) -> dict[str, str]:

@@ -42,7 +42,7 @@ def load_pipeline(files: PipelineFiles[DiffusionSettings], device: torch.device)
         for lora, file in zip(settings.all_loras, files.loras, strict=True):
             _fuse_lora(pipe, files, lora, file)
         pipe = _with_control(pipe, files)
-    except (OSError, ValueError, KeyError, SafetensorError, UnpicklingError) as error:
+    except (*NOT_IN_THE_FILE, TypeError, SafetensorError, UnpicklingError) as error:
         raise ModelError(f"cannot load the pipeline {settings.path!r}: {error}") from error
     pipe.scheduler = as_wanted(pipe.scheduler, settings.scheduler)
     pipe.set_progress_bar_config(disable=True)

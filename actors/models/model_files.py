@@ -53,6 +53,10 @@ def open_model_files(models: ModelSettings, strategy: Strategy, task: str) -> Mo
     student = open_pipeline_files(models.student, reader)
     teacher = open_pipeline_files(models.teacher, reader)
     oracle = open_oracle_files(models.oracle, reader)
+    from actors.models.network_checks import check_networks  # imports torch
+
+    for pipeline in (student, teacher):
+        check_networks(pipeline)
     check_roles(student, teacher, strategy, task)
     return ModelFiles(
         settings=ModelSettings(

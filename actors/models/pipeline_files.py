@@ -198,7 +198,7 @@ def _open_network(
     stem = f"*.{network.variant}*" if network.variant else "*"
     wanted = ["*.json", f"{stem}.safetensors"]
     path = part_folder(network.path, network.revision, what, wanted)
-    folder = open_folder(path, reader, is_network=True)
+    folder = open_folder(path, reader)
     folder.config("config.json")
     check_weights(path, reader, allow_pickle=False, variant=network.variant)
     return folder

@@ -19,6 +19,9 @@ from actors.settings import DiffusionSettings
 EXAMPLES = {"diffusion": "dpm-multistep", "flow": "flow-euler"}
 """A scheduler that can drive a family, by how the family mixes noise."""
 
+PREDICTIONS = frozenset({"epsilon", "flow_prediction", "sample", "v_prediction"})
+"""What a network may predict; a scheduler of diffusers that meets another raises at each step."""
+
 GIVEN = 3
 """Arguments that every pipeline gives to `step`: the network's output, the timestep, the sample."""
 
@@ -43,6 +46,9 @@ def check_scheduler(pipeline: PipelineFiles[DiffusionSettings]) -> None:
 def _why_not(scheduler: Any, family: Family) -> str | None:
     config, name = scheduler.config, type(scheduler).__name__
     is_flow = hasattr(scheduler, "scale_noise") or config.get("use_flow_sigmas")
+    predicted = config.get("prediction_type", "epsilon")
+    if family.noise != "angle" and predicted not in PREDICTIONS:
+        return f"its prediction_type is {predicted!r}, and none of {', '.join(sorted(PREDICTIONS))}"
     if family.noise == "angle" and name != "SCMScheduler":
         return "it takes SCMScheduler and no other"
     if family.noise == "diffusion" and is_flow:

@@ -44,7 +44,7 @@ NOISE_OF_A_BATCH = {"CosineDPMSolverMultistepScheduler", "DPMSolverSDEScheduler"
 
 REFUSALS = (
     *(AttributeError, ImportError, LookupError, NotImplementedError, TypeError, ValueError),
-    AssertionError,
+    *(ArithmeticError, AssertionError, MemoryError, RuntimeError),
 )
 """What diffusers' schedulers raise for configurations and steps that they do not take."""
 

@@ -8,11 +8,12 @@ from typing import Annotated
 import typer
 
 from actors.errors import SpecError
+from cluster.cli.options import PresetArgument
 from cluster.console import say
 
 
 def init(
-    preset: Annotated[str, typer.Argument(help="A preset of models; `bottega models` lists them.")],
+    preset: PresetArgument,
     file: Annotated[Path, typer.Argument(help="The job file to write.")] = Path("job.yaml"),
 ) -> None:
     """Write a job file for a preset, with every field explained. It overwrites nothing."""

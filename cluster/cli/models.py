@@ -10,8 +10,9 @@ import typer
 from actors.errors import SpecError
 from actors.models.presets import CATALOGUE, Preset
 from actors.settings import DiffusionSettings, OracleSettings
+from cluster.cli.options import PresetArgument
 from cluster.console import say
-from cluster.views.preset import describe
+from cluster.views.preset import catalogue, describe
 
 app = typer.Typer(
     help="List the presets of models, show one, or check one.",
@@ -22,16 +23,14 @@ app = typer.Typer(
 
 @app.callback()
 def models(context: typer.Context) -> None:
-    """List the presets: sources, licences, settings, and with what each was tested."""
+    """List the presets, one a line: parameters, download, GPU memory, and who may fetch it."""
     if context.invoked_subcommand is None:
-        for name, preset in CATALOGUE.items():
-            say(name)
-            for line in describe(preset):
-                say(f"  {line}")
+        for line in catalogue(CATALOGUE):
+            say(line)
 
 
 @app.command()
-def show(name: str = typer.Argument(help="A preset.")) -> None:
+def show(name: PresetArgument) -> None:
     """Show all that is known of a preset, also why options are off."""
     preset = _preset(name)
     for line in describe(preset):
@@ -41,18 +40,29 @@ def show(name: str = typer.Argument(help="A preset.")) -> None:
 
 
 @app.command()
-def check(name: str = typer.Argument(help="A preset.")) -> None:
+def check(name: PresetArgument) -> None:
     """Say whether a preset's files are complete, and load them. Fetches what is not here yet."""
     models = _preset(name).models
     if models.timed:
         say(f"{name}: stand-ins have no files")
         return
+    _quieten_libraries()
     for role, settings in models:
         say(f"{role}: {settings.path}")
         start = perf_counter()
         for line in _loaded(settings):
             say(f"  {line}")
         say(f"  loads ({perf_counter() - start:.1f} s)")
+
+
+def _quieten_libraries() -> None:
+    """Leave out bars of progress, and warnings of classes that the presets mean."""
+    import diffusers
+    import transformers
+
+    for library in (diffusers, transformers):
+        library.utils.logging.disable_progress_bar()
+        library.utils.logging.set_verbosity_error()
 
 
 def _preset(name: str) -> Preset:

@@ -25,8 +25,22 @@ ColumnOption = Annotated[
     str | None,
     typer.Option("--prompt-column", help="The column with the prompts, if not `prompt`."),
 ]
+
+
+def presets(begun: str) -> list[str]:
+    """The presets whose names begin so, for the shell's completion."""
+    from actors.models.presets import CATALOGUE
+
+    return [name for name in CATALOGUE if name.startswith(begun)]
+
+
 ModelsOption = Annotated[
-    str | None, typer.Option("--models", help="A preset of models. Replaces `models`.")
+    str | None,
+    typer.Option("--models", help="A preset of models. Replaces `models`.", autocompletion=presets),
+]
+PresetArgument = Annotated[
+    str,
+    typer.Argument(help="A preset of models; `bottega models` lists them.", autocompletion=presets),
 ]
 OutputOption = Annotated[
     str | None, typer.Option("--output", help="The dataset's folder. Replaces `output`.")

@@ -36,6 +36,8 @@ def show(console: Console, found: Forecast) -> None:
         say(f"simulated: {plan.simulated_rows:,} rows{_on_fewer(found)}; the others in proportion")
     if found.through:
         say(f"the teacher gets {found.through}")
+    if found.truncated:
+        say(f"prompts: {_truncated(*found.truncated)}")
     if found.refined_interval:
         low, high = found.refined_interval
         say(
@@ -62,6 +64,16 @@ def show(console: Console, found: Forecast) -> None:
             f"PRICES ARE EXAMPLE VALUES: copy {prices.file}, put in your own, and give it with "
             "--prices."
         )
+
+
+def _truncated(rows: int, cut: Mapping[str, int]) -> str:
+    longer = [
+        f"{count / rows:.0%} are longer than the {role} reads"
+        for role, count in cut.items()
+        if count
+    ]
+    shown = ", ".join(longer) or "all models read them to their ends"
+    return f"of a sample of {rows:,} {shown}"
 
 
 def _dataset(found: Forecast) -> str:

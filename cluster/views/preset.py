@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from actors.models.preset_sizes import download_gb, memory_gib, parameters
+from actors.models.folders import GIVE_A_TOKEN
+from actors.models.preset_sizes import download_gb, is_gated, memory_gib, parameters
 from actors.models.presets import OPTIONS, REPOSITORIES, Preset
 from actors.settings import DiffusionSettings
+
+
+def catalogue(presets: Mapping[str, Preset]) -> Iterator[str]:
+    """A line for each preset, and how the gated ones are fetched."""
+    widths = "{:24} {:>12} {:>9} {:>12}  {:5}  {}"
+    yield widths.format("preset", "parameters", "download", "GPU memory", "gated", "models")
+    for name, preset in presets.items():
+        models = (preset.student, preset.teacher)
+        sizes = ["", "", "", ""]
+        if preset.sources:
+            billions = "+".join(f"{parameters(model):.1f}" for model in models)
+            memory = "+".join(f"{memory_gib(model):.0f}" for model in models)
+            gated = "gated" if is_gated(preset) else "open"
+            sizes = [f"{billions} B", f"{download_gb(preset):.0f} GB", f"{memory} GiB", gated]
+        yield widths.format(name, *sizes, preset.about)
+    yield "Two numbers: student and teacher. GPU memory: of an actor with a batch."
+    yield (
+        "gated: accept the terms on the models' pages (`bottega models show NAME`), then "
+        f"{GIVE_A_TOKEN}."
+    )
 
 
 def describe(preset: Preset) -> Iterator[str]:

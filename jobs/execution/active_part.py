@@ -14,7 +14,7 @@ from jobs.execution.row_state import State
 from jobs.execution.stages import OutputKind, Stage
 from jobs.input.prompts import Part
 from jobs.output.columns import RowResult
-from jobs.output.records import DEVICES, UNREFINABLE
+from jobs.output.records import DEVICES, TRUNCATED, UNREFINABLE
 
 Ref = Any
 """Stands for an object in the object store; dropping the last one drops the object."""
@@ -23,8 +23,9 @@ Ref = Any
 @dataclass(eq=False)
 class ActivePart:
     """`refs`: references to the outputs that the cascade still holds; `stored`: their bytes.
-    `record`: once it is committed. `truncated`: rows whose prompts were longer than the student
-    reads. `unrefinable_before`: such rows among those that a retry keeps. `failed_commits`: so far.
+    `record`: once it is committed. `truncated`: by role, rows whose prompts were longer than it
+    reads. `truncated_before`, `unrefinable_before`: such rows among those that a retry keeps.
+    `failed_commits`: so far.
     `decisions`: the log of the cascade, if there is one.
 
     `devices` (the kinds that computed) by pool, `seconds`, `calls` and `padded_rows` (pictures that
@@ -45,7 +46,8 @@ class ActivePart:
     smaller_batches: dict[str, int] = field(default_factory=dict)
     record: dict[str, Any] | None = None
     devices: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
-    truncated: set[int] = field(default_factory=set)
+    truncated: defaultdict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
+    truncated_before: Mapping[str, int] = field(default_factory=dict)
     unrefinable_before: int = 0
     decisions: PartLog | None = None
 
@@ -76,12 +78,15 @@ class ActivePart:
         """The part of the record that may depend on time and place, and a count."""
         devices = {name: sorted(kinds) for name, kinds in self.devices.items()}
         unrefinable = self.unrefinable_before + self.cascade.num_unrefinable
+        truncated = Counter(self.truncated_before)
+        truncated.update({role: len(rows) for role, rows in self.truncated.items()})
         return {
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
             "calls": dict(self.calls),
             "padded_rows": dict(self.padded_rows),
             "failed_calls": self.failures,
             **({DEVICES: devices} if devices else {}),
+            **({TRUNCATED: dict(+truncated)} if +truncated else {}),
             **({UNREFINABLE: unrefinable} if unrefinable else {}),
             **({"smaller_batches": self.smaller_batches} if self.smaller_batches else {}),
         }
@@ -144,7 +149,7 @@ def row_results(
                 teacher_score=row.teacher_score,
                 source=row.source,
                 nfe=sum(evaluations[stage] for stage in cascade.spent(number)),
-                truncated=row.error is None and number in owner.truncated,
+                truncated=row.error is None and number in owner.truncated["student"],
                 error=row.error,
                 image=image,
                 student_image=student_image,

@@ -60,7 +60,9 @@ class Measurements:
             self._note_device(name, facts.device)
             owner.devices[name].add(facts.device)
         if facts.truncated:
-            owner.truncated.update(task.call.rows[place] for place in facts.truncated)
+            # An oracle scores each drawing of a row.
+            each = max(1, facts.rows // len(task.call.rows))
+            owner.truncated[name].update(task.call.rows[place // each] for place in facts.truncated)
         if task.micro_batch_size < self._batch_sizes.get(name, 0):
             owner.smaller_batches[name] = task.micro_batch_size
         if facts.evaluations and facts.evaluations != self.evaluations.get(stage):

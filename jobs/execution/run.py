@@ -80,6 +80,7 @@ def run_job(
         packer = RecordPacker(job.output, runner.there)
         if runner.todo:
             job.output.unfinish()
+            log_other_syntax(job)
         if known and is_outdated(known, job):
             if known["rows"] != job.prompts.num_rows:
                 log.info("the input grew from %d to %d rows", known["rows"], job.prompts.num_rows)
@@ -105,6 +106,19 @@ def run_job(
         leave_ray()
         take_steps(job, status, should_stop)
     return progress
+
+
+def log_other_syntax(job: Job) -> None:
+    """Warn of prompts that were written for another tool: they are drawn as they stand."""
+    rows, found, kinds = job.prompts.other_syntax()
+    if found:
+        shown = ", ".join(f"{name} in {count:,}" for name, count in kinds.most_common())
+        first = "" if rows == job.prompts.num_rows else "first "
+        log.warning(
+            "%s of the %s%s prompts have the syntax of other tools, which is drawn as it stands: "
+            "%s. If it is not meant, take it out of the prompts.",
+            f"{found:,}", first, f"{rows:,}", shown,
+        )  # fmt: skip
 
 
 def retry_job(

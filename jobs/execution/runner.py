@@ -30,7 +30,7 @@ from jobs.execution.scaling_controller import ScalingController
 from jobs.execution.stages import Stage
 from jobs.input.prompts import MAX_PART_BYTES, Part
 from jobs.output.patience import patience_in_all
-from jobs.output.records import DEVICES, UNREFINABLE
+from jobs.output.records import DEVICES, TRUNCATED, UNREFINABLE
 from jobs.output.writer import rows_to_keep
 from jobs.resolution import Job
 from jobs.rules import Rules
@@ -100,6 +100,7 @@ class Runner:
         self._unrefinable_rows = sum(record.get(UNREFINABLE, 0) for record in resumed)
         self._unrefinable_before = {n: r.get(UNREFINABLE, 0) for n, r in there.items() if n in todo}
         """By part that a retry opens: such rows among those that it keeps."""
+        self._truncated_before = {n: r.get(TRUNCATED, {}) for n, r in there.items() if n in todo}
         self._devices_before = _devices(there.values())
         self._open: dict[int, ActivePart] = {}
         self._open_rows = 0
@@ -258,7 +259,10 @@ class Runner:
         kept = rows_to_keep(output, index) if self._retry else frozenset[int]()
         cascade = Cascade(len(part.prompts), rules, part.invalid_rows, kept)
         opened = self._open[part.index] = ActivePart(
-            part, cascade, unrefinable_before=self._unrefinable_before.get(part.index, 0)
+            part,
+            cascade,
+            unrefinable_before=self._unrefinable_before.get(part.index, 0),
+            truncated_before=self._truncated_before.get(part.index, {}),
         )
         for pool, kinds in self._kept_devices.get(part.index, {}).items():
             opened.devices[pool].update(kinds)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -22,6 +23,7 @@ from actors.errors import InputError
 from actors.seeds import MAX_SEED, nameless_row_seed, row_seed
 from jobs.input.base import MAX_ROW_BYTES, InputFile
 from jobs.input.discovery import find_files, open_file
+from jobs.input.prompt_syntax import other_syntax
 from jobs.input.row_images import RowImages, folder_of, is_picture
 from jobs.input.schema import cast_to, common_type, unified
 from jobs.input.text import JsonLinesFile, schema_of_lines
@@ -47,6 +49,9 @@ driver. Chosen: as much as of a part."""
 
 PROBED_ROWS = 64
 """Of a sample whose pictures are weighed first; it always has so many."""
+
+SYNTAX_ROWS = 100_000
+"""Rows that are searched for the syntax of other tools before a job starts: in about a second."""
 
 SEEK_ROWS = 2**16
 """Rows between two parts that are read through rather than skipped: about 20 ms of short prompts,
@@ -295,6 +300,18 @@ class Prompts:
     def _values(self, column: str) -> Iterator[object]:
         for batch in self._batches(columns=[column]):
             yield from with_valid_text(pa.Table.from_batches([batch]))[0].column(0).to_pylist()
+
+    def other_syntax(self, most: int = SYNTAX_ROWS) -> tuple[int, int, Counter[str]]:
+        """Of the first `most` rows: how many there are, how many have the syntax of other tools,
+        and how many of each kind."""
+        column, rows, found, kinds = self.spec.prompt_column, 0, 0, Counter[str]()
+        for batch in self._batches(columns=[column]):
+            texts = with_valid_text(pa.Table.from_batches([batch.slice(0, most - rows)]))[0]
+            some, these = other_syntax(text or "" for text in texts.column(0).to_pylist())
+            rows, found, kinds = rows + texts.num_rows, found + some, kinds + these
+            if rows >= most:
+                break
+        return rows, found, kinds
 
     def describe_files(self) -> list[dict[str, Any]]:
         """Name, size and content hash of each file, by which a later run notices a change."""

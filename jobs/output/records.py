@@ -31,6 +31,9 @@ keep the student's. Only in records that have such rows."""
 DEVICES = "devices"
 """The field of a record with the kinds of devices that computed its rows, by pool."""
 
+TRUNCATED = "truncated"
+"""The field of a record that counts, by role, the rows whose prompts were longer than it reads."""
+
 MADE_BY = ("from_student", "from_teacher", "failed")
 """Each row of a part is counted in one of these."""
 
@@ -104,6 +107,7 @@ BY_POOL = {
     "calls": _is_count,
     "padded_rows": _is_count,
     DEVICES: _are_names,
+    TRUNCATED: _is_count,
 }
 """Fields that hold a value for each pool, where a record has them."""
 

@@ -20,6 +20,7 @@ from jobs.planning.plan import (
     teacher_only,
 )
 from jobs.planning.prices import Prices, read_duration, read_gpus, read_prices
+from jobs.planning.prompt_cuts import prompt_cuts
 from jobs.planning.stage_times import stage_times
 from jobs.refinement import as_planned, planned_through
 from jobs.spec.job_spec import JobSpec
@@ -36,7 +37,9 @@ class Forecast:
 
     `refined_interval`: the fraction that a real run refines lies in it, 95 times in 100, as its
     threshold comes from a sample; None where that is certain, or the plan has the sample's scores.
-    `through`: what the teacher gets of the student's picture, in words; None where that is nothing.
+    `truncated`: rows of a sample, and by role how many of their prompts are longer than it reads;
+    None where that is not known. `through`: what the teacher gets of the student's picture, in
+    words; None where that is nothing.
     """
 
     question: Question
@@ -47,6 +50,7 @@ class Forecast:
     deadline_seconds: float | None
     refined_interval: tuple[float, float] | None
     through: str | None = None
+    truncated: tuple[int, dict[str, int]] | None = None
 
     @property
     def dataset(self) -> DatasetSize:
@@ -71,6 +75,7 @@ class Forecast:
             "sample_size": self.sample_size,
             "refined_interval": self.refined_interval,
             "through": self.through,
+            "truncated": self.truncated and {"rows": self.truncated[0], **self.truncated[1]},
             "dataset": self.dataset.as_json(),
             "plan": _plan_as_json(self.plan, self.prices),
             "teacher_only": _plan_as_json(self.teacher_only, self.prices),
@@ -123,6 +128,7 @@ def plan(
         deadline_seconds=seconds,
         refined_interval=_refined_interval(question, found),
         through=planned_through(spec),
+        truncated=prompt_cuts(spec) if rows is None else None,
     )
 
 

@@ -22,6 +22,7 @@ from actors.models.file_reader import FileReader
 from actors.models.noise_levels import schedule_of
 from actors.models.pipeline_files import open_pipeline_files
 from actors.models.presets import PRESETS
+from actors.models.prompt_cuts import cut_prompts
 from actors.models.timesteps import mend
 from actors.oracle import Oracle
 from actors.refinement import DrawPlan, Refinement
@@ -370,3 +371,16 @@ def test_prompts_longer_than_the_student_reads_are_drawn_and_told(student: Stude
     assert torch.equal(latents[1], latents[3]), "words beyond the limit are not read"
     _, _, facts = student.draw(["red " * 25_000, PROMPTS[0]], [1, 2])
     assert facts.truncated == (0,)
+
+
+def test_each_role_says_which_prompts_it_cuts(student: Student) -> None:
+    """As a plan says it by the files alone. The embedded oracle reads 32 tokens, too."""
+    prompts = [PROMPTS[0], "red " * 40, "red " * 30]
+    latents, pictures, _ = student.draw(prompts, [1, 1, 1])
+    plan = Refinement("refine", 0.6, 2, "latents")
+    teacher = Teacher(SHAPES.teacher.model_copy(update={"steps": 4, "batch_size": 3}), threads=1)
+    picks = [(0, 0), (0, 1), (0, 2)]
+    assert teacher.refine(prompts, [1, 1, 1], picks, latents, plan=plan)[1].truncated == (1,)
+    oracle = Oracle(SHAPES.oracle.model_copy(update={"batch_size": 3}), threads=1)
+    assert oracle.score(prompts, picks, pictures)[1].truncated == (1,)
+    assert cut_prompts(SHAPES, prompts) == {"student": 1, "oracle": 1, "teacher": 1}

@@ -108,6 +108,8 @@ def test_a_prompt_counts_up_to_35_tokens(oracle: Oracle) -> None:
     assert one == other
     one, other = oracle.model.score(within, same)
     assert one != other
+    assert oracle.model.truncated([*beyond, *within]) == (0, 1)
+    assert oracle.score([beyond[0], within[0]], [(0, 0), (0, 0)], same)[1].truncated == (0,)
 
 
 def test_safetensors_are_preferred_and_score_alike(

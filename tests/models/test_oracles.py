@@ -32,6 +32,8 @@ from actors.images import squares
 from actors.models.oracles import open_oracle
 from actors.models.oracles.clip import HEAD_LAYERS, Clip
 from actors.models.oracles.convert import convert, from_open_clip
+from actors.models.oracles.oracle_files import open_oracle_files
+from actors.models.prompt_cuts import of_oracle
 from actors.oracle import Oracle
 from actors.settings import MemberSettings, OracleSettings
 from tests.models.test_unsafe import set_trap
@@ -185,6 +187,16 @@ def test_a_prompt_counts_up_to_77_tokens(clip: Path) -> None:
     assert one == other
     one, other = oracle.score([BEFORE_END[:-2] + "b", BEFORE_END[:-2] + "c"], shown)
     assert one != other
+    assert oracle.truncated(["b", BEFORE_END + "b", BEFORE_END[:-2] + "b"]) == (1,)
+    both = OracleSettings(
+        kind="ensemble",
+        members=(MemberSettings(kind="clip-score", path=str(clip)),),
+        batch_size=4,
+        fit="pad",
+    )
+    assert open_oracle(both, CPU).truncated(["b", BEFORE_END + "b"]) == (1,)
+    cut = of_oracle(open_oracle_files(settings("clip-score", clip)))
+    assert cut.cut(["b", BEFORE_END + "b", BEFORE_END[:-2] + "b"]) == (1,)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

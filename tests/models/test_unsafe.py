@@ -109,9 +109,17 @@ def test_code_that_comes_with_a_model_does_not_run(tmp_path: Path) -> None:
     index = tmp_path / "student/model_index.json"
     named = {**json.loads(index.read_text()), "_class_name": ["pipeline", "Mine"]}
     index.write_text(json.dumps(named))
-    with pytest.raises(ModelError, match=r"has 'pipeline\.py'"):
+    with pytest.raises(ModelError, match="has a pipeline of its own"):
         Student(STUDENT.model_copy(update={"path": str(tmp_path / "student")}), threads=1)
     assert not trace.exists()
+
+
+@pytest.mark.parametrize("name", ["pipeline.py", "unet/unet.py", "model.py"])
+def test_a_script_that_nothing_names_does_not_run(tmp_path: Path, name: str) -> None:
+    copytree(STUDENT.path, tmp_path / "student")
+    (tmp_path / "student" / name).write_text(f"import os\nos.mkdir({str(tmp_path / 'trace')!r})\n")
+    Student(STUDENT.model_copy(update={"path": str(tmp_path / "student")}), threads=1)
+    assert not (tmp_path / "trace").exists()
 
 
 def test_code_that_auto_map_names_does_not_run(tmp_path: Path) -> None:
@@ -125,8 +133,11 @@ def test_code_that_auto_map_names_does_not_run(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"has auto_map in 'config\.json'"):
         Oracle(oracle, threads=1)
     (tmp_path / "oracle/mine.py").write_text(f"import os\nos.mkdir({str(trace)!r})\n")
-    with pytest.raises(ModelError, match=r"has 'mine\.py'"):
+    with pytest.raises(ModelError, match=r"has auto_map in 'config\.json'"):
         Oracle(oracle, threads=1)
+    del settings["auto_map"]
+    config.write_text(json.dumps(settings))
+    Oracle(oracle, threads=1)
     assert not trace.exists()
 
 

@@ -25,6 +25,9 @@ class Scorer(Protocol):
         pictures: (rows, height, width, 3) uint8. A row's score does not depend on its neighbours.
         """
 
+    def truncated(self, prompts: Sequence[str]) -> tuple[int, ...]:
+        """The places of the prompts of which only the beginning counts."""
+
 
 def open_oracle(settings: ScorerSettings, device: torch.device) -> Scorer:
     """Load what the settings name. Raises ModelError."""
@@ -72,6 +75,10 @@ class Fitted:
         """See `Scorer`."""
         return self.scorer.score(prompts, squares(pictures, self.fit))
 
+    def truncated(self, prompts: Sequence[str]) -> tuple[int, ...]:
+        """See `Scorer`."""
+        return self.scorer.truncated(prompts)
+
 
 class Ensemble:
     """The weighted sum of other oracles' scores."""
@@ -86,3 +93,7 @@ class Ensemble:
             sum(weight * one for weight, one in zip(self.weights, row, strict=True))
             for row in scores
         ]
+
+    def truncated(self, prompts: Sequence[str]) -> tuple[int, ...]:
+        """See `Scorer`."""
+        return tuple(sorted({row for member in self.members for row in member.truncated(prompts)}))

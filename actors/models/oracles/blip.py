@@ -14,6 +14,7 @@ from transformers import BlipForImageTextRetrieval
 from actors.images import Pictures
 from actors.models.oracles.loading import open_model, open_processor, open_tokenizer
 from actors.models.oracles.oracle_files import open_oracle_files
+from actors.models.prompt_limits import PromptReader
 from actors.settings import ScorerSettings
 
 
@@ -41,3 +42,7 @@ class Retrieval:
                 use_itm_head=True,
             ).itm_score
         return [float(score) for score in (logits[:, 1] - logits[:, 0]).float().cpu()]
+
+    def truncated(self, prompts: Sequence[str]) -> tuple[int, ...]:
+        """See `Scorer`."""
+        return PromptReader(((self.tokenizer, self.tokenizer.model_max_length),)).cut(prompts)

@@ -26,6 +26,7 @@ from actors.models.oracles.loading import (
     read_tensors,
 )
 from actors.models.oracles.oracle_files import AESTHETIC_HEAD, open_oracle_files
+from actors.models.prompt_limits import PromptReader
 from actors.settings import ScorerSettings
 
 HEAD_LAYERS = (0, 2, 4, 6, 7)
@@ -73,6 +74,10 @@ class Clip:
             cosines = (normalize(one, dim=-1) * normalize(other, dim=-1)).sum(-1)
         return [self.scale * float(cosine) for cosine in cosines.cpu()]
 
+    def truncated(self, prompts: Sequence[str]) -> tuple[int, ...]:
+        """See `Scorer`."""
+        return PromptReader(((self.tokenizer, self.max_tokens),)).cut(prompts)
+
 
 class Aesthetic:
     """How much people like a picture, about 1 to 10, whatever its prompt.
@@ -104,6 +109,10 @@ class Aesthetic:
             encoded = self.encoder(pixel_values=pixels).pooler_output
             scores = self.head(normalize(self.projection(encoded).float(), dim=-1))
         return [float(score) for score in scores[:, 0].cpu()]
+
+    def truncated(self, _prompts: Sequence[str]) -> tuple[int, ...]:
+        """None: the prompts do not count."""
+        return ()
 
 
 def _linear(layers: dict[str, torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:

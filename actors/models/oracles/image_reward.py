@@ -33,6 +33,7 @@ from actors.models.oracles.oracle_files import (
     open_oracle_files,
     reward_weights,
 )
+from actors.models.prompt_limits import PromptReader
 from actors.settings import ScorerSettings
 
 MAX_TOKENS = 35
@@ -65,6 +66,10 @@ class ImageReward:
                 text["input_ids"], text["attention_mask"], pixels.to(self.device, self.dtype)
             )
         return [float(reward) for reward in rewards[:, 0].cpu()]
+
+    def truncated(self, prompts: Sequence[str]) -> tuple[int, ...]:
+        """See `Scorer`."""
+        return PromptReader(((self.model.blip.tokenizer, MAX_TOKENS),)).cut(prompts)
 
 
 def _loaded(files: OracleFiles[ScorerSettings], device: str) -> Any:

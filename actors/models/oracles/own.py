@@ -3,6 +3,8 @@
     class Mine:
         def score(self, prompts, pictures):   # pictures: (rows, height, width, 3) uint8
             return [...]                      # one number a row, higher is better
+        def truncated(self, prompts):         # optional: places of prompts that it cuts off
+            return [...]
 
 It is the user's code, named by the user; docs/oracles.md says what it may rely on.
 """
@@ -52,6 +54,11 @@ class OwnOracle:
                 "`score` returns one for each."
             )
         return scores
+
+    def truncated(self, prompts: Sequence[str]) -> tuple[int, ...]:
+        """What the class's own `truncated` says, where it has one."""
+        own = getattr(self.oracle, "truncated", None)
+        return tuple(own(list(prompts))) if own else ()
 
 
 def find_class(kind: str) -> type:

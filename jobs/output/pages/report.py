@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from actors.picture_files import open_picture
 from jobs.output.columns import ROW_GROUP_ROWS
 from jobs.output.folder import OutputFolder
-from jobs.output.pages.totals import totals_of
+from jobs.output.pages.totals import totals_of, truncated_of
 from jobs.output.part_file import open_part
 from jobs.output.records import describe_calibration
 from jobs.output.spending import describe_spending
@@ -94,6 +94,7 @@ def report(folder: OutputFolder, records: Mapping[int, Mapping[str, Any]] | None
         models=job["models"],
         files=[file["name"] for file in job["identity"]["input_files"]],
         totals=totals,
+        truncated=truncated_of(records.values()),
         threshold=describe_calibration(job["calibration"], job["rows"]),
         spending=describe_spending(job, records.values()),
         scores=histogram(student[~np.isnan(student)], threshold),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
+
+from jobs.output.records import TRUNCATED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +26,14 @@ class Totals:
     def mean_nfe(self) -> float:
         """Network evaluations a row; 0 without rows."""
         return self.nfe / max(1, self.rows)
+
+
+def truncated_of(records: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """Role -> rows whose prompts were longer than it reads."""
+    found = Counter[str]()
+    for record in records:
+        found.update(record.get(TRUNCATED, {}))
+    return dict(found)
 
 
 def totals_of(records: Iterable[Mapping[str, Any]]) -> Totals:

@@ -56,6 +56,13 @@ UNET = "unet/diffusion_pytorch_model.safetensors"
 VAE = "vae/diffusion_pytorch_model.safetensors"
 
 
+def linked(folder: Path, **fields: Any) -> None:
+    """The folder as a link to another place, with these fields in its configuration."""
+    elsewhere = folder.rename(folder.parents[1] / "elsewhere")
+    folder.symlink_to(elsewhere, target_is_directory=True)
+    change(folder / "config.json", **fields)
+
+
 def cut(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:-100])
 
@@ -79,6 +86,25 @@ def cut(file: Path) -> None:
             ),
             "x-00002-of-2.safetensors is missing",
         ),
+        *(
+            (
+                lambda f, content=content: (f / "unet/x.safetensors.index.json").write_text(
+                    content
+                ),
+                said,
+            )
+            for content, said in (
+                ('{"weight_map": [1, 2]}', "weight_map does not name a file for each weight"),
+                ('{"weight_map": null}', "weight_map does not name a file for each weight"),
+                ('{"weight_map": {"a": 5, "b": "x"}}', "does not name a file for each weight"),
+                ('{"weight_map": {"a": ["x"]}}', "weight_map does not name a file"),
+                ('{"weight_map": {"a": "../x"}}', "which is no file beside it"),
+            )
+        ),
+        (lambda f: (f / "unet/config.json").write_text("[" * 100_000), "cannot be read"),
+        (lambda f: change(f / "model_index.json", unet=["diffusers"]), "is no component"),
+        (lambda f: change(f / "model_index.json", **{"": ["diffusers", "X"]}), "is no component"),
+        (lambda f: change(f / "model_index.json", **{"../x": ["a", "X"]}), "is no component"),
     ],
 )
 def test_a_half_copied_pipeline_is_refused(
@@ -129,8 +155,33 @@ def test_a_model_in_one_file_is_refused(tmp_path: Path, ending: str) -> None:
 @pytest.mark.parametrize(
     ("plant", "said"),
     [
-        (lambda f: (f / "pipeline.py").write_text("evil"), "has 'pipeline.py'"),
-        (lambda f: (f / "unet/my_unet.py").write_text("evil"), "has 'unet/my_unet.py'"),
+        (
+            lambda f: (f / "unet/diffusers.py").write_text("evil"),
+            "has 'unet/diffusers.py' for 'unet'",
+        ),
+        (
+            lambda f: change(f / "model_index.json", unet=["diffusers", "DiffusionPipeline"]),
+            "has a pipeline of its own for 'unet', DiffusionPipeline",
+        ),
+        (
+            lambda f: change(f / "unet/config.json", inner=[{"auto_map": {"AutoModel": "m.M"}}]),
+            "has auto_map in 'unet/config.json'",
+        ),
+        *(
+            (
+                lambda f, key=key: change(f / "text_encoder/config.json", **{key: "org/kernel"}),
+                "has the kernel 'org/kernel' in 'text_encoder/config.json'",
+            )
+            for key in ("attn_implementation", "_attn_implementation")
+        ),
+        (
+            lambda f: change(f / "text_encoder/config.json", text={"attn_implementation": "a/b:c"}),
+            "has the kernel 'a/b:c'",
+        ),
+        (
+            lambda f: linked(f / "unet", auto_map={"AutoModel": "m.M"}),
+            "has auto_map in 'unet/config.json'",
+        ),
         (
             lambda f: change(f / "unet/config.json", auto_map={"AutoModel": "m.M"}),
             "has auto_map in 'unet/config.json'",
@@ -153,6 +204,13 @@ def test_a_model_with_code_of_its_own_is_refused(
     plant(Path(student.path))
     assert said in refusal(student)
     assert "code of its own, which is never run here" in refusal(student)
+
+
+def test_a_script_that_nothing_names_is_no_reason_to_refuse(student: DiffusionSettings) -> None:
+    """As the authors' own scripts and handlers of endpoints, which many repositories have."""
+    for name in ("pipeline.py", "handler.py", "unet/my_unet.py"):
+        (Path(student.path) / name).write_text("raise SystemExit")
+    open_pipeline_files(student)
 
 
 def test_what_diffusers_itself_names_by_a_pipeline_is_known(student: DiffusionSettings) -> None:

@@ -28,7 +28,7 @@ def test_truncated_marks_rows_that_were_cut_and_did_not_fail() -> None:
     prompts = ["long", "", "short", "long"]
     part = Part(0, 0, pa.table({"prompt": prompts}), prompts, [1, 2, 3, 4], {1: "empty"})
     owner = ActivePart(part, Cascade(4, rules, part.invalid_rows))
-    owner.truncated = {0, 1, 3}
+    owner.truncated["student"] = {0, 1, 3}
     todo: list[Instruction] = owner.cascade.start()
     while not isinstance(todo[0], Call) or todo[0].stage is not Stage.COMMIT:
         call = todo.pop(0)

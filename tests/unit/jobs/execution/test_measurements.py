@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 
 from actors.facts import CallFacts
+from jobs.execution.active_part import ActivePart
+from jobs.execution.cascade import Cascade
 from jobs.execution.measurements import Measurements
 from jobs.execution.stages import Stage
+from jobs.output.pages.totals import truncated_of
 from tests.unit.jobs.local import local_job, write_prompts
 
 
@@ -39,3 +42,29 @@ def test_empty_slots_count_as_computed(
     pools: Any = defaultdict(lambda: SimpleNamespace(size=1))
     Measurements(job).add(task, CallFacts(len(slots or [0, 1]), 1.0), pools)
     assert owner.padded_rows == padded
+
+
+def test_a_record_counts_the_prompts_that_each_role_cuts(tmp_path: Path) -> None:
+    job = local_job(write_prompts(tmp_path / "p.csv", 4), tmp_path / "out", draws=2)
+    part = next(job.prompts.parts())
+    cascade = Cascade(4, job.rules(0.0), {})
+    owner = ActivePart(part, cascade, truncated_before={"oracle": 5})
+    pools: Any = defaultdict(lambda: SimpleNamespace(size=1))
+    measurements = Measurements(job)
+    for stage, rows, cut in (
+        (Stage.DRAW, 2, (1,)),
+        (Stage.SCORE_DRAWN, 4, (2, 3)),  # two drawings of the second row
+        (Stage.SCORE_REFINED, 2, (0, 1)),
+    ):
+        task: Any = SimpleNamespace(
+            call=SimpleNamespace(stage=stage, rows=(2, 3)),
+            owner=owner,
+            micro_batch_size=0,
+            slots=None,
+        )
+        measurements.add(task, CallFacts(rows, 1.0, truncated=cut), pools)
+    assert owner.truncated == {"student": {3}, "oracle": {2, 3}}
+    assert owner.facts()["truncated"] == {"student": 1, "oracle": 7}
+    assert truncated_of([{"truncated": {"oracle": 2}}, {}, {"truncated": {"oracle": 1}}]) == {
+        "oracle": 3
+    }

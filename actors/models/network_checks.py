@@ -1,0 +1,66 @@
+"""Makes each network of a pipeline by its configuration, without weights: in a second, and before
+anything starts, instead of in an actor."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import diffusers
+import torch
+import transformers
+from accelerate import init_empty_weights
+
+from actors.errors import ModelError
+from actors.models.checks import ModelFolder
+from actors.models.pipeline_files import PipelineFiles
+from actors.settings import DiffusionSettings
+
+
+def check_networks(pipeline: PipelineFiles[DiffusionSettings]) -> None:
+    """Refuse a pipeline without a network that it needs, or with one that cannot be made."""
+    needed = [pipeline.family.denoiser, "vae"]
+    components = pipeline.folder.components
+    for name in needed:
+        if name not in components:
+            raise ModelError(
+                f"{pipeline.folder.path / 'model_index.json'} names no {name!r}, without which "
+                f"{pipeline.pipeline_class} draws nothing. Copy the model again."
+            )
+    for name, (library, kind) in components.items():
+        _check(pipeline.folder, name, f"{name}/config.json", library, kind)
+    for what in ("denoiser", "vae", "controlnet"):
+        folder = getattr(pipeline, what)
+        if folder:
+            kind = folder.config("config.json").get("_class_name")
+            _check(folder, what, "config.json", "diffusers", str(kind))
+
+
+def _check(folder: ModelFolder, name: str, file: str, library: str, kind: str) -> None:
+    modules = {"diffusers": diffusers, "transformers": transformers}
+    if file not in folder.configs or library not in modules:
+        return
+    where = f"{folder.path / file}: {kind} of {library} {modules[library].__version__}"
+    try:
+        made = getattr(modules[library], kind, None)
+        if made is None:
+            raise ModelError(f"{where} does not exist. Update {library}, or choose another model.")
+        if inspect.isclass(made) and issubclass(made, torch.nn.Module):
+            _make(made, folder.configs[file])
+    except ModelError:
+        raise
+    except Exception as error:  # whatever the first line raises that meets the value
+        why = " ".join(str(error).split()).rstrip(".")[:300]
+        raise ModelError(
+            f"{where} cannot be made for {name!r}: {why} ({type(error).__name__}). Copy the model "
+            "again, or mend this file."
+        ) from error
+
+
+def _make(kind: Any, config: dict[str, Any]) -> None:
+    """Make a network on no device, which takes no memory."""
+    with init_empty_weights(include_buffers=True):
+        if issubclass(kind, diffusers.ModelMixin):
+            kind.from_config(dict(config))
+        else:
+            kind(kind.config_class.from_dict(dict(config)))
