@@ -78,6 +78,7 @@ def main() -> None:
             "data listed by obstore in one stream",
             lambda: [one for some in store.list("data") for one in some],
         )
+        timed("data listed again", lambda: folder.storage.entries("data"))
         names = [folder.record_name(index) for index in range(min(1000, num_parts))]
         timed("1,000 records by get_many", lambda: list(folder.storage.get_many(names)))
 
@@ -86,6 +87,9 @@ def main() -> None:
                 list(readers.map(lambda name: bytes(store.get(name).bytes()), names))
 
         timed("the same by obstore in 64 threads", plain)
+        content = b"x" * 4_000_000
+        timed("40 puts of 4 MB", lambda: [folder.storage.put("x", content) for _ in range(40)])
+        timed("the same by obstore", lambda: [store.put("y", content) for _ in range(40)])
 
 
 if __name__ == "__main__":

@@ -14,8 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from actors.errors import MissingError
 
@@ -24,10 +23,12 @@ PARALLEL = 64
 threads and 27 s with 16; threads that wait cost little."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A file as it was listed. size: bytes. modified: seconds by the storage's clock, not ours.
-    version: another text for another content, as far as the storage says so."""
+    version: another text for another content, as far as the storage says so.
+
+    A tuple, as a listing makes a hundred thousand of them, and a dataclass takes twice as long.
+    """
 
     path: str
     size: int
