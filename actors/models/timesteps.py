@@ -8,9 +8,9 @@ the last timestep: one step more, and a spoilt picture.
 Its `shift_terminal`, as Qwen-Image has it, stretches the noise levels so that the last is small. Of
 a single level, which is all noise, it makes 0 / 0: a black picture.
 
-PNDM makes its first step twice, the second time with what the network says at the step's end; so its
-schedule has that timestep twice. A refinement enters the schedule behind it, and has it once: every
-later step would then be made one level too late, and the noise of the last level would stay.
+PNDM makes its first step twice, the second time with what the network says at the step's end; so
+its schedule has that timestep twice. A refinement enters the schedule behind it, and has it once:
+every later step would then be made one level too late, and the noise of the last level would stay.
 """
 
 from __future__ import annotations
