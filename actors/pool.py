@@ -8,7 +8,7 @@ calls fail, and the cascade decides which are made again.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import count
@@ -326,8 +326,9 @@ class Pool:
         """Calls that actors have."""
         return sum(len(actor.calls) for actor in self.actors)
 
-    def stop(self) -> None:
-        """Kill every actor."""
+    def stop(self, kept: Collection[Any] = ()) -> None:
+        """Kill every actor but those of the handles `kept`, and forget all."""
         for actor in self.actors:
-            self._kill(actor.handle)
+            if actor.handle not in kept:
+                self._kill(actor.handle)
         self.actors.clear()

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from actors.durations import seconds_of
 from actors.strict import Settings
+
+MOST_WARM_SECONDS = 86_400.0
+"""Chosen: from one nightly job to the next. What is held longer is a service, not a job's pool."""
 
 
 class PoolSettings(Settings):
@@ -73,11 +77,33 @@ class PoolsSettings(Settings):
         description="Go on with a dataset on another kind of GPU, or of CPU, than it was begun on: "
         "the last bits of its rows then depend on who made them.",
     )
+    keep_warm: str | None = Field(
+        default=None,
+        description="How long the actors stay, loaded, when the job has ended, as 15m or 2h, for "
+        "the next job on the cluster with the same models (docs/cluster.md). They give way to any "
+        "other job at once. No pool is without an actor meanwhile. At most 24h.",
+    )
     grow: bool = Field(
         default=False,
         description="The cluster has an autoscaler: ask it for nodes as they are needed, for at "
         "most `max_size` actors of student and teacher, and give them back (docs/balance.md).",
     )
+
+    @field_validator("keep_warm", mode="before")
+    @classmethod
+    def _a_time(cls, value: Any) -> Any:
+        """A number is in seconds."""
+        if value is None or isinstance(value, bool):
+            return value
+        seconds = seconds_of(str(value))
+        if seconds is None or seconds > MOST_WARM_SECONDS:
+            raise ValueError(f"{value!r} is no time up to 24h; give it as 90s, 15m or 2h")
+        return str(value)
+
+    @property
+    def keep_warm_seconds(self) -> float:
+        """How long actors stay after the job; 0 for not at all."""
+        return (seconds_of(self.keep_warm) if self.keep_warm else None) or 0.0
 
     @property
     def by_name(self) -> dict[str, PoolSettings]:

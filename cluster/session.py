@@ -12,7 +12,7 @@ import resource
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from actors.errors import ClusterError
@@ -74,10 +74,17 @@ def _devices(have: Resources) -> str:
     """GPUs, or cores where there are none; and how many of them are free, if not all."""
     import ray
 
+    from cluster.warm_pools import warm_actors
+
     name, what, number = ("GPU", "GPU", have.gpus) if have.gpus else ("CPU", "core", have.cpus)
     # Ray leaves out what is used up.
     free = ray.available_resources().get(name, 0.0)
-    some = f" ({free:g} free)" if free < number else ""
+    warm = 0.0
+    if free < number:
+        with suppress(ClusterError):
+            warm = sum(each["gpus" if have.gpus else "cpus"] for each in warm_actors())
+    with_warm = f", {warm:g} with warm actors, which give way" if warm else ""
+    some = f" ({free:g} free{with_warm})" if free < number else ""
     return f"{number:g} {what}{'' if number == 1 else 's'}{some}"
 
 

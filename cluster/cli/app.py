@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 import typer.main
 
-from cluster.cli import cluster, export, models, schedule
+from cluster.cli import cluster, export, models, pools, schedule
 from cluster.cli.dataset import sheet, verify
 from cluster.cli.environment import name_variables
 from cluster.cli.init import init
@@ -47,6 +47,7 @@ app.add_typer(models.app, name="models")
 app.add_typer(export.app, name="export")
 app.add_typer(cluster.app, name="cluster")
 app.add_typer(schedule.app, name="schedule")
+app.add_typer(pools.app, name="pools")
 
 
 def _print_version(wanted: bool) -> None:

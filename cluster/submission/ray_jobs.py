@@ -23,7 +23,7 @@ from ray.dashboard.modules import dashboard_sdk
 from ray.dashboard.modules.job.pydantic_models import JobDetails
 from ray.dashboard.utils import ray_address_to_api_server_url
 from ray.exceptions import AuthenticationError, RayError
-from ray.job_submission import JobSubmissionClient
+from ray.job_submission import JobStatus, JobSubmissionClient
 
 from actors.errors import ClusterError
 from cluster.submission.decision import RayStatus, Submission
@@ -42,6 +42,14 @@ BEGIN_SECONDS, AGENT_SECONDS = 60.0, 0.5
 """A head that has just begun has no agent for jobs yet: so long it is asked again, and so often."""
 
 _ENVIRONMENT = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
+
+
+LOOK_SECONDS = 0.2
+"""Between two looks at a short command: Ray takes a second to start one."""
+
+
+class _IdIsUsed(Exception):  # noqa: N818  no error of ours: somebody else was first
+    """A submission has this id."""
 
 
 class _Client(JobSubmissionClient):
@@ -78,24 +86,45 @@ class RayJobs:
         """Start an attempt with the files of a folder; False if its id has been used already: then
         somebody else has just started it."""
         environment = {STOP_WAIT: str(STOP_SECONDS)}
+        try:
+            self._start(
+                entrypoint=entrypoint,
+                submission_id=submission_id,
+                runtime_env={"working_dir": str(files), "env_vars": environment},
+                metadata=dict(metadata),
+            )
+        except _IdIsUsed:
+            return False
+        return True
+
+    def _start(self, **how: Any) -> str:
+        """Submit to a head that may have begun just now; returns the id."""
         until = time.monotonic() + BEGIN_SECONDS
         with _explained(self.address):
             while True:
                 try:
-                    self._client.submit_job(
-                        entrypoint=entrypoint,
-                        submission_id=submission_id,
-                        runtime_env={"working_dir": str(files), "env_vars": environment},
-                        metadata=dict(metadata),
-                    )
+                    return str(self._client.submit_job(**how))
                 except RuntimeError as error:
                     if "already exists" in str(error) or "already been" in str(error):
-                        return False
+                        raise _IdIsUsed from error
                     if "No available agent" not in str(error) or time.monotonic() > until:
                         raise
                     time.sleep(AGENT_SECONDS)
-                else:
-                    return True
+
+    def run(self, entrypoint: str) -> str:
+        """Run a command on the head, and return what it printed."""
+        name, until = self._start(entrypoint=entrypoint), time.monotonic() + ANSWER_SECONDS
+        with _explained(self.address):
+            while not (status := self._client.get_job_status(name)).is_terminal():
+                if time.monotonic() > until:
+                    self._client.stop_job(name)
+                    raise RuntimeError(f"{entrypoint!r} did not end in {ANSWER_SECONDS:g} s")
+                time.sleep(LOOK_SECONDS)
+            printed = str(self._client.get_job_logs(name))
+            self._client.delete_job(name)
+        if status is not JobStatus.SUCCEEDED:
+            raise ClusterError(f"{entrypoint!r} failed on the cluster: {printed.strip()[-2000:]}")
+        return printed
 
     def stop(self, submission_id: str) -> None:
         """Send the driver SIGTERM, and SIGKILL when STOP_SECONDS are over."""

@@ -111,9 +111,19 @@ class ActorPools(Mapping[str, Pool]):
         self._start_missing()
 
     def stop(self) -> None:
-        """Kill every actor."""
+        """Kill every actor, but those that the executor keeps for another job.
+
+        One whose last call raised, or that has made nothing yet, may be at fault.
+        """
+        good = [
+            actor.handle
+            for pool in self._pools.values()
+            for actor in pool.actors
+            if actor.ready and not actor.raised
+        ]
+        kept = set(self._executor.leave_actors(good))
         for pool in self._pools.values():
-            pool.stop()
+            pool.stop(kept)
         self._executor.set_target_sizes(dict.fromkeys(self._pools, 0))
 
     def resize(self, sizes: Mapping[str, int]) -> None:

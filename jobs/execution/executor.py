@@ -214,6 +214,11 @@ class Executor(Protocol):
         """Stop an actor at once, dead or alive."""
         ...
 
+    def leave_actors(self, handles: Collection[Handle]) -> Collection[Handle]:
+        """The job ends, and these actors are in good order; returns those that stay, loaded, for
+        the next job. The others are to be killed."""
+        ...
+
     def submit_actor_task(self, handle: Handle, task: Task) -> Ref:
         """Give an actor a task; it runs its tasks one by one, in order. Returns the reference."""
         ...

@@ -8,7 +8,7 @@ the same job on the same resources begins with the same pools. It is not in `clu
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from math import inf
@@ -28,6 +28,7 @@ from jobs.resolution import Job
 from jobs.scaling.device import DeviceChoice, choose_device
 from jobs.scaling.initial_sizes import PoolPlans, guess_loads, limits, plan_pools, sizes_on
 from jobs.scaling.shares import RunningJob, is_shared, within
+from jobs.scaling.warm_actors import sizes_with_warm
 from jobs.spec.threshold import threshold_for
 
 if TYPE_CHECKING:
@@ -61,10 +62,12 @@ def make_dispatcher(
     should_stop: Callable[[], bool] = never,
     drain_seconds: float = DRAIN_SECONDS,
     share: int | None = None,
+    warm: Mapping[str, int] = {},
 ) -> Dispatcher:
     """The dispatcher of these pools, whichever executor carries it out.
 
-    share: the GPUs that are this job's, where other jobs run on the cluster.
+    share: the GPUs that are this job's, where other jobs run on the cluster. warm: by pool, the
+    cluster's warm actors with this job's models.
     """
     sizes, now_had = plans.sizes, None
     if plans.capacity is not None and is_shared(plans.capacity):
@@ -73,6 +76,9 @@ def make_dispatcher(
             now_had = within(plans.capacity, most)
             sizes = sizes_on(now_had, job.spec.pools, guess_loads(job))
             log.info("%d of %d GPUs are this job's", now_had.count, plans.capacity.count)
+    if plans.capacity is not None and any(warm.values()):
+        bounds = {name: limits(pool)[1] for name, pool in job.spec.pools.by_name.items()}
+        sizes = sizes_with_warm(now_had or plans.capacity, sizes, warm, bounds)
     dispatcher = Dispatcher(
         job,
         executor,
@@ -101,11 +107,19 @@ def dispatcher_on_ray(
     neighbours: the way to the other jobs on the cluster, which the caller has joined.
     """
     from jobs.execution.ray_executor import RayExecutor
+    from jobs.execution.warm_pools import WarmPools
 
     plans = pools_for(job, have)
-    executor = RayExecutor(job, plans, neighbours)
+    if job.spec.pools.keep_warm and have.alone:
+        log.warning(
+            "pools.keep_warm: this job's Ray ends with it, so that no actor can stay. It is for "
+            "clusters: `bottega submit`, or --address."
+        )
+    warm = None if have.alone else WarmPools(job, plans)
+    executor = RayExecutor(job, plans, neighbours, warm=warm)
     share = neighbours.share(have.gpus) if neighbours else None
-    return make_dispatcher(job, executor, plans, have, should_stop, drain_seconds, share)
+    there = warm.matching() if warm else {}
+    return make_dispatcher(job, executor, plans, have, should_stop, drain_seconds, share, there)
 
 
 def neighbours_of(job: Job, have: Resources) -> Neighbours | None:

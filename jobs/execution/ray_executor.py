@@ -24,13 +24,16 @@ from jobs.execution.file_nodes import FileNodes
 from jobs.execution.neighbours import Neighbours
 from jobs.execution.node_requester import JobsRequest
 from jobs.execution.ray_errors import task_error
-from jobs.execution.resources import Resources
+from jobs.execution.resources import Resources, free_nodes
 from jobs.execution.stages import STAGES, Stage, stages_of
+from jobs.execution.warm_actor import kept
+from jobs.execution.warm_pools import WarmPools
 from jobs.output.encode import encode
 from jobs.output.patience import commit_part, patience_of_try
 from jobs.resolution import Job
 from jobs.scaling.initial_sizes import PoolPlan, PoolPlans
 from jobs.scaling.node_requests import NodeRequest
+from jobs.scaling.warm_actors import idle_by_node
 
 log = logging.getLogger("bottega.dispatcher")
 
@@ -49,6 +52,7 @@ part of 2 GB, of which the process alone is 90 (`python -m benchmarks.commit`)."
 class RayActor:
     """`methods`: of `actor`, by name, with their options: Ray is slow to make one for each call."""
 
+    pool: str
     actor: Any
     methods: Mapping[str, Any]
 
@@ -64,16 +68,25 @@ class _Submitted(NamedTuple):
 class RayExecutor:
     """See `jobs.execution.executor.Executor`. Ray runs already."""
 
-    def __init__(self, job: Job, plans: PoolPlans, neighbours: Neighbours | None = None) -> None:
-        """`neighbours`: the way to the other jobs on the cluster; None where there are none."""
-        self._neighbours = neighbours
+    def __init__(
+        self,
+        job: Job,
+        plans: PoolPlans,
+        neighbours: Neighbours | None = None,
+        *,
+        warm: WarmPools | None = None,
+    ) -> None:
+        """`neighbours`: the way to the other jobs on the cluster; None where there are none.
+        `warm`: to the actors that jobs leave there; None where the Ray ends with this job."""
+        self._neighbours, self._warm = neighbours, warm
+        stays = warm is not None and warm.keep_seconds > 0
         models = job.spec.models
         kinds = actor_classes(models)
         self._job, self._plans = job, plans
         self._actors: dict[str, tuple[Any, Any]] = {
-            "student": (_actor(kinds["student"], plans.student), models.student),
-            "oracle": (_actor(kinds["oracle"], plans.oracle), models.oracle),
-            "teacher": (_actor(kinds["teacher"], plans.teacher), models.teacher),
+            "student": (_actor(kinds["student"], plans.student, stays), models.student),
+            "oracle": (_actor(kinds["oracle"], plans.oracle, stays), models.oracle),
+            "teacher": (_actor(kinds["teacher"], plans.teacher, stays), models.teacher),
         }
         # An actor knows its model alone. What it does with it is of the job, and comes with a call.
         self._of_stage: dict[Stage, dict[str, Any]] = {
@@ -136,7 +149,12 @@ class RayExecutor:
         known = _pending_actors() if ids else {}
         waiting = {actor for name, actor in ids.items() if name in known and not known[name]}
         writers = self._file_nodes.look([node for node, cores in nodes.items() if cores])
-        have, free = replace(Resources.of_ray(), num_writers=writers), Resources.free_in_ray()
+        idle = self._warm.idle() if self._warm else {}
+        if self._warm and idle and waiting:
+            pools = {name: ids[name].pool for name in ids if ids[name] in waiting}
+            self._warm.make_room(pools, idle, free_nodes())
+        have = replace(Resources.of_ray(), num_writers=writers)
+        free = Resources.free_in_ray(idle_by_node(idle.values()))
         if self._neighbours is None:
             return ClusterView(have, free, frozenset(waiting))
         share = self._neighbours.share(have.gpus)
@@ -146,22 +164,37 @@ class RayExecutor:
         """The next renewal tells it."""
         if self._neighbours is not None:
             self._neighbours.job = replace(self._neighbours.job, holds=gpus)
+        if self._warm is not None:
+            self._warm.bound(gpus)
 
     def has_news(self) -> bool:
         """Of the answers so far."""
         return self._neighbours is not None and self._neighbours.has_news()
 
     def start_actor(self, pool: str) -> tuple[RayActor, ObjectRef[Any]]:
-        """Start an actor; Ray queues it until a node has room."""
-        kind, settings = self._actors[pool]
-        actor = kind.remote(settings, threads=self._threads[pool])
+        """Take a warm actor, or start one; Ray queues it until a node has room."""
+        actor = self._warm.claim(pool) if self._warm else None
+        if actor is None:
+            kind, settings = self._actors[pool]
+            options: dict[str, Any] = {"threads": self._threads[pool]}
+            if self._warm and self._warm.keep_seconds:
+                options |= {"lease": self._warm.lease, "about": self._warm.about[pool]}
+            actor = kind.remote(settings, **options)
         methods = {}
         for stage in stages_of(pool):
             info = STAGES[stage]
             # Its outputs stay in the object store; the last object is for the driver.
             method = getattr(actor, info.method).options(num_returns=len(info.outputs) + 1)
             methods[info.method] = method
-        return RayActor(actor, methods), self._task_ref([actor.ready.remote()], [], of_actor=True)
+        loads = self._task_ref([actor.ready.remote()], [], of_actor=True)
+        return RayActor(pool, actor, methods), loads
+
+    def leave_actors(self, handles: Collection[RayActor]) -> Collection[RayActor]:
+        """With `keep_warm` all of them stay, for the next job."""
+        if self._warm is None or not self._warm.keep_seconds or self._ray_died:
+            return ()
+        self._warm.leave([handle.actor for handle in handles])
+        return handles
 
     def kill_actor(self, handle: RayActor) -> None:
         """Kill the process; those of a Ray that died are ended with it."""
@@ -301,9 +334,11 @@ def _pending_actors() -> dict[str, bool]:
     }
 
 
-def _actor(kind: type, plan: PoolPlan) -> Any:
-    actor: Any = ray.remote(kind)
+def _actor(kind: type, plan: PoolPlan, stays: bool) -> Any:
+    """The class of actors of a pool. `stays`: they may outlive the job."""
+    actor: Any = ray.remote(kept(kind) if stays else kind)
     return actor.options(
+        lifetime="detached" if stays else None,
         num_cpus=plan.cpus,
         num_gpus=plan.gpus,
         label_selector=plan.node_label or None,

@@ -9,6 +9,7 @@ from typing import Any
 
 from actors.errors import ClusterError
 from jobs.scaling.initial_sizes import POOL_LABEL
+from jobs.scaling.warm_actors import Node
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +49,38 @@ class Resources:
         return replace(_sum([(node["Resources"], node) for node in nodes]), alone=alone)
 
     @classmethod
-    def free_in_ray(cls) -> Resources:
-        """The part of them that nobody uses now, on the nodes that are there."""
-        import ray
+    def free_in_ray(cls, also: Mapping[str, tuple[float, float]] = {}) -> Resources:
+        """The part of them that nobody uses now, on the nodes that are there.
 
-        # There is no public way to read it by node.
-        free = ray._private.state.available_resources_per_node()
-        nodes = [node for node in ray.nodes() if node["Alive"]]
-        return _sum([(free.get(node["NodeID"], {}), node) for node in nodes])
+        also: by node, cores and GPUs that are as good as free.
+        """
+        found: list[tuple[Mapping[str, float], Mapping[str, Any]]] = []
+        for node, free in _free_by_node():
+            cpus, gpus = also.get(node["NodeID"], (0.0, 0.0))
+            more = {"CPU": free.get("CPU", 0.0) + cpus, "GPU": free.get("GPU", 0.0) + gpus}
+            found.append(({**free, **more}, node))
+        return _sum(found)
+
+
+def free_nodes() -> list[Node]:
+    """The nodes that are there, with what nobody uses of them now."""
+    return [
+        Node(
+            id=node["NodeID"],
+            cpus=free.get("CPU", 0.0),
+            gpus=free.get("GPU", 0.0),
+            labels=node.get("Labels", {}),
+        )
+        for node, free in _free_by_node()
+    ]
+
+
+def _free_by_node() -> list[tuple[Mapping[str, Any], Mapping[str, float]]]:
+    import ray
+
+    # There is no public way to read it by node. Ray leaves out what is used up.
+    free = ray._private.state.available_resources_per_node()
+    return [(node, free.get(node["NodeID"], {})) for node in ray.nodes() if node["Alive"]]
 
 
 def _sum(nodes: list[tuple[Mapping[str, float], Mapping[str, Any]]]) -> Resources:

@@ -205,7 +205,11 @@ class ScalingController:
             call_rows = float(getattr(self._job.spec.models, name).batch_size)
         else:
             return None
-        least, most = limits(getattr(self._job.spec.pools, name), least=int(name == "oracle"))
+        # Actors that stay for the next job are of no use to it without one of each.
+        stays = self._job.spec.pools.keep_warm is not None
+        least, most = limits(
+            getattr(self._job.spec.pools, name), least=int(name == "oracle" or stays)
+        )
         if dispatcher.pools.now_had is not None:
             least = min(least, pool.size)  # the cluster has no place for more
         return PoolFacts(

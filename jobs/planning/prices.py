@@ -9,6 +9,7 @@ from math import inf, isfinite
 from pathlib import Path
 
 from actors.csv_table import read_table
+from actors.durations import seconds_of
 from actors.errors import SpecError
 
 EXAMPLES = Path(__file__).parent / "prices.csv"
@@ -18,8 +19,6 @@ MAX_GPUS = 16_384
 """Of one plan. Chosen: four times the largest cluster that was simulated (docs/performance.md); a
 mistyped number is refused and does not run for hours.
 """
-
-UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +80,7 @@ def read_gpus(text: str, usual: str) -> dict[str, int]:
 
 def read_duration(text: str, option: str = "--deadline") -> float:
     """Read seconds: `90m`, `6h`, `1.5 d`, or a number of seconds. Raises SpecError."""
-    found = re.fullmatch(r"\s*([0-9]{1,9}(?:\.[0-9]{1,6})?)\s*(s|m|min|h|d)?\s*", text)
-    seconds = float(found[1]) * UNITS[found[2] or "s"] if found else 0.0
-    if seconds <= 0:
+    seconds = seconds_of(text)
+    if seconds is None:
         raise SpecError(f"{option} {text!r} is no time: give it as 90m, 6h or 2d.")
     return seconds

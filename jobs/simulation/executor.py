@@ -150,6 +150,10 @@ class SimulatedExecutor:
         """A node has room for an actor, which loads now; a subclass may let it wait for that."""
         self.at(self.load_seconds(actor), lambda: self._loaded(actor))
 
+    def leave_actors(self, handles: Collection[SimulatedActor]) -> Collection[SimulatedActor]:
+        """None stays."""
+        return ()
+
     def kill_actor(self, handle: SimulatedActor) -> None:
         """Its calls fail after `death_report` seconds; so does a call submitted after its death."""
         if handle.dead:

@@ -7,7 +7,7 @@ the same class with other settings begins anew in its process: it loads its mode
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -44,6 +44,10 @@ class IdleActors:
     def started(self, key: Key, actor: Any) -> None:
         """Remember of an actor whose model it has."""
         self._keys[actor._actor_id.hex()] = key
+
+    def knows(self, actor: Any) -> bool:
+        """Whether it was started here."""
+        return actor._actor_id.hex() in self._keys
 
     def keep(self, actor: Any) -> None:
         """Take an actor that has nothing to do; kill it if it is of a class that a test made."""
@@ -124,15 +128,17 @@ def keeping_actors() -> Iterator[IdleActors]:
     idle = IdleActors()
     make_class = jobs.execution.ray_executor._actor
 
-    def actor_class(kind: type, plan: PoolPlan) -> _Reusing:
+    def actor_class(kind: type, plan: PoolPlan, stays: bool) -> Any:
+        if stays:
+            return make_class(kind, plan, stays)
         # Without a core of its own, or idle actors would keep the cores from those that start.
-        return _Reusing(kind, make_class(kind, replace(plan, cpus=0.0)), idle)
+        return _Reusing(kind, make_class(kind, replace(plan, cpus=0.0), stays), idle)
 
-    def stop(pool: Pool) -> None:
+    def stop(pool: Pool, kept: Collection[Any] = ()) -> None:
         for actor in pool.actors:
-            if not isinstance(actor.handle, RayActor):
-                continue  # a plan's, on the virtual clock
-            if actor.ready and not actor.calls:
+            if not isinstance(actor.handle, RayActor) or actor.handle in kept:
+                continue  # a plan's, on the virtual clock; or a warm one
+            if actor.ready and not actor.calls and idle.knows(actor.handle.actor):
                 idle.keep(actor.handle.actor)
             else:
                 ray.kill(actor.handle.actor)

@@ -71,15 +71,21 @@ def test_a_line_says_where_and_what_is_free(
     taken: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines: list[str] = []
+    monkeypatch.setattr("cluster.warm_pools.warm_actors", list)
     for address in ("10.0.0.1:6379", None):
         with ray_session(address, lines.append):
             pass
+    one = {"gpus": 0.9, "cpus": 1.0}
+    monkeypatch.setattr("cluster.warm_pools.warm_actors", lambda: [one, {**one, "gpus": 0.1}])
+    with ray_session("10.0.0.1:6379", lines.append):
+        pass
     monkeypatch.setattr(Resources, "of_ray", lambda: Resources(cpus=2.0, gpus=0.0))
     with ray_session(None, lines.append):
         pass
     assert lines == [
         "Ray: attached to 10.0.0.1:6379, 8 GPUs (6 free)",
         "Ray: started here, 8 GPUs (6 free)",
+        "Ray: attached to 10.0.0.1:6379, 8 GPUs (6 free, 1 with warm actors, which give way)",
         "Ray: started here, 2 cores",
     ]
 

@@ -1,0 +1,14 @@
+"""Reads times as people write them: 90m, 6h, 1.5 d, or a number of seconds."""
+
+from __future__ import annotations
+
+import re
+
+UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
+
+
+def seconds_of(text: str) -> float | None:
+    """The seconds; None for a text that is no time, or none above 0."""
+    found = re.fullmatch(r"\s*([0-9]{1,9}(?:\.[0-9]{1,6})?)\s*(s|m|min|h|d)?\s*", text)
+    seconds = float(found[1]) * UNITS[found[2] or "s"] if found else 0.0
+    return seconds or None
