@@ -14,6 +14,7 @@ from cluster.kubernetes.cron_job import cron_job
 from cluster.kubernetes.names import cron_name
 from cluster.kubernetes.ray_job import (
     Wishes,
+    check_hooks,
     check_reachable,
     config_map,
     deadline_seconds,
@@ -72,7 +73,11 @@ def manifests(
     spec = read_job_file(job_file, run_for)
     if len(content.encode()) > MOST_JOB_FILE:
         raise SpecError(f"{job_file}: a ConfigMap holds {MOST_JOB_FILE:,} bytes of a job file.")
-    check_reachable({"input": spec.input, "output": spec.output}, wishes.claim)
+    places = {"input": spec.input, "output": spec.output}
+    if spec.after.publish:
+        places["after.publish.to"] = spec.after.publish.to
+    check_reachable(places, wishes.claim)
+    check_hooks(spec)
     forecast, notes = _forecast(spec, planned)
     sizes = dict(forecast.plan.timeline[0].sizes) if forecast else {}
     groups = worker_groups(spec, sizes, worker_memory_gib)

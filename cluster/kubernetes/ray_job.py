@@ -6,11 +6,13 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import ceil
+from pathlib import Path
 from typing import Any
 
 from actors.errors import SpecError
 from cluster.kubernetes.names import MOST_RAY_JOB, check_name
 from cluster.kubernetes.worker_groups import CORES, HEAD_GIB, WorkerGroup
+from jobs import JobSpec
 
 JOB_FOLDER = "/etc/bottega"
 JOB_FILE = "job.yaml"
@@ -83,6 +85,18 @@ def check_reachable(paths: Mapping[str, str], claim: Claim | None) -> None:
             f"{name}: {path!r} is a path of this machine, which no pod sees. Give a URL of an "
             f"object store, or a path {where} (--claim NAME:/path mounts one)."
         )
+
+
+def check_hooks(spec: JobSpec) -> None:
+    """Refuse a hook whose words name a file of this machine: only the job file goes into the
+    cluster. Raises SpecError."""
+    for name in ("on_success", "on_failure"):
+        for word in getattr(spec.after, name) or ():
+            if not Path(word).is_absolute() and Path(word).is_file():
+                raise SpecError(
+                    f"after.{name}: {word!r} is a file of this machine, which no pod has. Put it "
+                    "into the image, and give its absolute path there."
+                )
 
 
 def deadline_seconds(planned_seconds: float, place_timeout_seconds: float) -> int:

@@ -341,3 +341,26 @@ def test_a_job_file_that_is_not_there_is_a_sentence() -> None:
 
     with pytest.raises(SpecError, match="cannot read the job file"):
         manifests(Path("/nothing.yaml"), Wishes(image="x"), PlanOptions(), kubectl_image="k")
+
+
+def test_what_follows_the_dataset_has_to_be_where_a_pod_sees_it(
+    export: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tell.py").write_text("")
+    hook = ["python3", "/opt/tell.py"]
+    good = {"publish": {"to": "/data/public/{date}"}, "on_success": hook}
+    objects, _ = export({**JOB, "after": good}, "--for", "2026-11-23")
+    (config,) = [each for each in objects if each["kind"] == "ConfigMap"]
+    assert yaml.safe_load(config["data"]["job.yaml"])["after"] == good
+    for after, said in (
+        ({"publish": {"to": "public/{date}"}}, "after.publish.to: 'public/2026-11-23' is a path"),
+        ({"on_failure": ["python3", "tell.py"]}, "after.on_failure: 'tell.py' is a file of this"),
+    ):
+        (tmp_path / "job.yaml").write_text(yaml.safe_dump({**JOB, "after": after}))
+        words = ["export", "kubernetes", "job.yaml", "--image", "i:1", "--claim", "data:/data"]
+        monkeypatch.setattr(sys, "argv", ["bottega", *words, "--for", "2026-11-23"])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        assert caught.value.code == 2
+        assert said in capsys.readouterr().err
