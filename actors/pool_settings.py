@@ -83,6 +83,11 @@ class PoolsSettings(Settings):
         "the next job on the cluster with the same models (docs/cluster.md). They give way to any "
         "other job at once. No pool is without an actor meanwhile. At most 24h.",
     )
+    early_parts: bool = Field(
+        default=False,
+        description="Finish parts early, for somebody who reads them while the job runs. Without "
+        "it a short job may draw all rows before it refines, which ends the whole job earlier.",
+    )
     grow: bool = Field(
         default=False,
         description="The cluster has an autoscaler: ask it for nodes as they are needed, for at "

@@ -36,10 +36,13 @@ def main() -> None:
     """Print a line for each job."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--most-rows", type=int, default=300_000, help="of a job in the grid")
+    parser.add_argument("--models", nargs="*", default=MODELS)
+    parser.add_argument("--gpus", nargs="*", type=int, default=GPUS)
+    parser.add_argument("--rows-per-gpu", nargs="*", type=int, default=ROWS_PER_GPU)
     args = parser.parse_args()
     print("models       GPUs     rows  refine   whole   (s)    plan   (s)   quick   (s)")
     cases = []
-    for models, gpus, rows, refine in product(MODELS, GPUS, ROWS_PER_GPU, REFINE):
+    for models, gpus, rows, refine in product(args.models, args.gpus, args.rows_per_gpu, REFINE):
         if rows * gpus > args.most_rows:
             continue
         asked = question(models, gpus, rows, refine)

@@ -86,6 +86,13 @@ class RejectionEstimator:
         gap = abs(self._late_rejected / late - (self._rejected - self._late_rejected) / others)
         return gap > self.UNLIKELY * sqrt(mean * (1 - mean) * (1 / late + 1 / others))
 
+    def deviation(self, rows: float) -> float:
+        """The standard deviation of the number that will be rejected of so many further rows."""
+        if self._certain:
+            return 0.0
+        mean = self.mean
+        return sqrt(rows * mean * (1 - mean) * (1 + rows / (self._rows + 2 * self.KEPT)))
+
     @property
     def mean(self) -> float:
         """The expected fraction."""

@@ -159,7 +159,8 @@ class Runner:
                 self._start(part, rules)
             if not self._open:
                 return
-            scaling.adjust(self._unopened_rows, most_rows - self._open_rows)
+            room = most_rows - self._open_rows
+            scaling.adjust(self._unopened_rows, room, self._unjudged_rows)
             for owner, event in dispatcher.wait(WAIT_SECONDS):
                 self._learn(event, rules)
                 self._carry_out(owner, owner.handle(event))
@@ -239,10 +240,12 @@ class Runner:
 
     def _seconds_left(self, counts: Counter[str]) -> float | None:
         assert self._scaling is not None
-        unjudged = sum(part.cascade.num_waiting for part in self._open.values())
         return self._scaling.seconds_left(
-            self._unopened_rows + unjudged, counts["rejected"] - counts["refined"]
+            self._unopened_rows + self._unjudged_rows(), counts["rejected"] - counts["refined"]
         )
+
+    def _unjudged_rows(self) -> int:
+        return sum(part.cascade.num_waiting for part in self._open.values())
 
     def _show(self) -> None:
         assert self._dispatcher is not None

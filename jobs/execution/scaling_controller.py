@@ -5,9 +5,10 @@ the dispatcher's measurements -> a ScalingInput -> `decide` -> sizes for the poo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import inf
 
+from actors.pool import IN_FLIGHT
 from actors.roles import ROLES
 from jobs.execution.dispatcher import Dispatcher
 from jobs.execution.estimators import RejectionEstimator
@@ -18,20 +19,19 @@ from jobs.resolution import Job
 from jobs.scaling.capacity import Capacity
 from jobs.scaling.decision import PoolFacts, ScalingInput
 from jobs.scaling.initial_sizes import guess_loads, limits
-from jobs.scaling.policy import decide
-
-DECIDE_SECONDS = 0.5
-"""Between two decisions. An actor takes seconds to load, so deciding more often gains nothing, and
-a decision costs the driver about as much as a call."""
+from jobs.scaling.look_ahead import short_seconds
+from jobs.scaling.policy import DECIDE_SECONDS, decide, pause
+from jobs.scaling.schedule import expected_calls
 
 UNKNOWN_LOAD_SECONDS = 30.0
-"""The load time of an actor until one of its pool has loaded: chosen, and rather too long, since a
-move that is priced too high is only made later."""
+"""The load time of an actor until a student or a teacher has loaded, which then counts for both:
+chosen, and rather too long, since a move that is priced too high is only made later."""
 
-BUFFER_LOADS = 40.0
-"""The teachers' buffer of rejected rows is at most so many of their load times deep: chosen, so
-that moves are some 40 load times apart and loading takes a few percent. A deeper buffer saves
-little more, and the rows in it are drawn again after the driver was killed."""
+EARLY_LOADS = 4.0
+"""The teachers' buffer of rejected rows is at most so many of their load times deep where parts
+should be finished early; otherwise it holds a short rest (`short_seconds`), so that moves are some
+40 load times apart at least, and loading takes a few percent. A deeper buffer saves little more,
+and the rows in it are drawn again after the driver was killed."""
 
 MIN_WINDOW_ROWS = 1000.0
 """Of 1,000 rows at a rejected fraction of 0.3 the standard deviation is 1.4 points: in fewer rows a
@@ -58,9 +58,11 @@ class ScalingController:
         self._rejection = rejection
         self._loads = guess_loads(job)
         self._started = self._last = self._moved = dispatcher.executor.now()
+        self._pause = DECIDE_SECONDS
+        """Until the next decision."""
         self.last_reason = ""
         self.buffer_rows = 0.0
-        """Rejected rows that may wait: teachers on all devices refine them in BUFFER_LOADS."""
+        """Rejected rows that may wait: teachers on all devices refine them in a short rest."""
         self.window = MIN_WINDOW_ROWS
         """Rows that are judged while a teacher loads: a change of the fraction shows in them."""
 
@@ -69,24 +71,32 @@ class ScalingController:
         self._dispatcher.places.note = self._note
         self._note(self._dispatcher.pools.sizes, "the job begins")
 
-    def adjust(self, rows_unopened: int, rows_allowed: float) -> None:
+    def adjust(
+        self, rows_unopened: int, rows_allowed: float, rows_unjudged: Callable[[], int]
+    ) -> None:
         """Change the sizes where the policy says so.
 
         rows_unopened: of parts that are not open yet. rows_allowed: of parts that may be opened
-        before others are committed.
+        before others are committed. rows_unjudged: of open parts, without a score so far.
         """
         now, capacity = self._dispatcher.executor.now(), self._dispatcher.pools.capacity
-        if capacity is None or now - self._last < DECIDE_SECONDS:
+        if capacity is None or now - self._last < self._pause:
             return
         self._last = now
         if not all(capacity.fits({"oracle": 1, name: 1}) for name in ("student", "teacher")):
             return  # no flow to balance: the pools have the devices in turns, each till it is done
         if (teacher := self._facts("teacher")) is not None:
-            seconds = BUFFER_LOADS * teacher.load_seconds
+            seconds = short_seconds(teacher.load_seconds, teacher.call_seconds)
+            if self._job.spec.pools.early_parts:
+                seconds = EARLY_LOADS * teacher.load_seconds
+            before = self.buffer_rows
             self.buffer_rows = seconds * capacity.count / teacher.row_seconds
-        inputs = self._scaling_input(capacity, rows_unopened, rows_allowed)
+            if not before:
+                return  # the runner opens parts first, as many as may wait now
+        inputs = self._scaling_input(capacity, rows_unopened, rows_allowed, rows_unjudged())
         if inputs is None or (inputs.rows_to_draw and self._is_moving()):
             return
+        self._pause = pause(inputs)
         decision = decide(inputs)
         if decision.sizes != self._dispatcher.pools.sizes:
             self._moved = now
@@ -159,7 +169,7 @@ class ScalingController:
     # ---- measurements
 
     def _scaling_input(
-        self, capacity: Capacity, rows_unopened: int, rows_allowed: float
+        self, capacity: Capacity, rows_unopened: int, rows_allowed: float, unjudged: int
     ) -> ScalingInput | None:
         """The policy's input; None while a pool with actors has no measured throughput."""
         pools = {name: self._facts(name) for name in self._dispatcher.pools}
@@ -171,7 +181,7 @@ class ScalingController:
         rejected = self._rejection.mean
         drawing = (student.queued + student.running) * student.call_rows
         draws = self._job.spec.draws
-        judged_soon = (oracle.queued + oracle.running) * oracle.call_rows / draws * rejected
+        judged_soon = max(0.0, unjudged - drawing) * rejected
         pinned = max(0, teacher.running - teacher.size)
         waiting = (teacher.queued + pinned) * teacher.call_rows + judged_soon
         rows_to_draw = rows_unopened + drawing
@@ -190,7 +200,12 @@ class ScalingController:
             waiting=waiting,
             draws=draws,
             room=inf if rows_unopened + student.queued * student.call_rows == 0 else room,
-            teachers_free_in=() if rows_to_draw else self._teachers_free_in(teacher),
+            rejected_sd=self._rejection.deviation(rows_to_draw),
+            teachers_free_in=self._free_in("teacher", teacher.call_seconds),
+            teachers_next_in=self._free_in("teacher", teacher.call_seconds, most_calls=1),
+            students_free_in=self._free_in("student"),
+            judged_soon=judged_soon > 0,
+            early_parts=self._job.spec.pools.early_parts,
         )
 
     def _facts(self, name: str) -> PoolFacts | None:
@@ -198,13 +213,17 @@ class ScalingController:
         throughput = dispatcher.measurements.throughput
         if throughput[name].known:
             row_seconds, call_rows = throughput[name].row_seconds, throughput[name].call_rows
-        elif self._has_no_calls(name) and throughput["student"].known:
-            # A pool without actors, or without calls, cannot be measured.
+        elif throughput["student"].known:
+            # Nothing came back yet: by the evaluations, and no less than the oldest call takes.
             guessed = getattr(self._loads, name) / self._loads.student
-            row_seconds = guessed * throughput["student"].row_seconds
             call_rows = float(getattr(self._job.spec.models, name).batch_size)
+            row_seconds = max(
+                guessed * throughput["student"].row_seconds, self._oldest(name) / call_rows
+            )
         else:
             return None
+        if name == "teacher":
+            call_rows, row_seconds = self._of_parts(call_rows * row_seconds)
         # Actors that stay for the next job are of no use to it without one of each.
         stays = self._job.spec.pools.keep_warm is not None
         least, most = limits(
@@ -223,15 +242,27 @@ class ScalingController:
             maximum=most,
         )
 
-    def _has_no_calls(self, name: str) -> bool:
-        """Whether a pool has no actors, or after the time of a load still no calls for them."""
-        pool = self._dispatcher.pools[name]
-        seconds = self._dispatcher.executor.now() - self._started
-        idle = pool.num_calls == 0 and self._dispatcher.queued(name) == 0
-        return pool.size == 0 or (idle and seconds > self._load_seconds(name))
+    def _of_parts(self, call_seconds: float) -> tuple[float, float]:
+        """Rows of a teacher's call, and seconds of a row: a part's last call is short, and padded.
+
+        By the rejected fraction: of the calls so far there are too few of the last ones.
+        """
+        spec, prompts = self._job.spec, self._job.prompts
+        rows = min(spec.part_rows, prompts.num_rows)
+        rejected, batch = max(1e-6, self._rejection.mean), spec.models.teacher.batch_size
+        call_rows = rows * rejected / expected_calls(rows, rejected, batch)
+        return call_rows, call_seconds / call_rows
+
+    def _oldest(self, name: str) -> float:
+        """Seconds for which the pool's oldest call is under way."""
+        now = self._dispatcher.executor.now()
+        calls = (actor.calls[0] for actor in self._dispatcher.pools[name].actors if actor.calls)
+        return max((now - call.since for call in calls), default=0.0)
 
     def _load_seconds(self, name: str) -> float:
-        return self._dispatcher.pools.load_seconds.get(name, UNKNOWN_LOAD_SECONDS)
+        known = self._dispatcher.pools.load_seconds
+        others = (known[other] for other in ("student", "teacher") if other in known)
+        return known.get(name, max(others, default=UNKNOWN_LOAD_SECONDS))
 
     def _room_in_store(self, rejected: float) -> float:
         """Rejected rows that can still wait before the object store's budget is nearly full."""
@@ -249,16 +280,21 @@ class ScalingController:
         free = max(0.0, NEARLY_FULL * budget.limit - budget.held)
         return free * rejected / drawn if drawn else inf
 
-    def _teachers_free_in(self, teacher: PoolFacts) -> list[float]:
-        """Seconds until each teacher has done its calls, or has loaded."""
+    def _free_in(
+        self, name: str, call_seconds: float = 0.0, most_calls: int = IN_FLIGHT
+    ) -> list[float]:
+        """Seconds until each actor has loaded, or has done its first calls of `call_seconds`.
+
+        With 0 those do not count: it is less than 0 for as long as the first is under way.
+        """
         now, loading = self._dispatcher.executor.now(), self._dispatcher.pools.loading_until()
         free = []
-        for actor in self._dispatcher.pools["teacher"].actors:
+        for actor in self._dispatcher.pools[name].actors:
             if actor.leaving or not actor.has_place:
                 continue
             ready = max(0.0, loading.get(actor, now) - now)
             if actor.calls:
-                since = now - actor.calls[0].since
-                ready = max(0.0, len(actor.calls) * teacher.call_seconds - since)
-            free.append(ready)
+                calls = min(most_calls, len(actor.calls))
+                ready = calls * call_seconds - (now - actor.calls[0].since)
+            free.append(max(0.0, ready) if call_seconds else ready)
         return free

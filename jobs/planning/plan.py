@@ -66,6 +66,11 @@ MOST_BATCHES = {False: 12_500, True: 1_250}
 """WHOLE_ROWS and QUICK_ROWS in batches of 16: a plan simulates no more, as it takes its time by
 calls, and rows in batches of 1 have sixteen times as many."""
 
+QUICK_WHOLE = 2
+"""A quick plan simulates a whole job of up to so many times MOST_BATCHES: a small cluster rounds
+the batches of a short job otherwise. Measured with 12,800 rows of SDXL on 256 GPUs, which are 6
+batches for each: on 100 GPUs a plan was 3.2 % off, and the whole takes 1.5 s of a core."""
+
 CLOSE = 0.005
 """Of the GPUs: a search for the fewest ends this near. Chosen: a quick plan is no more exact; up to
 200 GPUs the search goes to the last one."""
@@ -465,10 +470,12 @@ def _rounds(question: Question) -> int:
 
 
 def _plain_limit(question: Question, quick: bool) -> int:
-    """The most rows to simulate on a small cluster."""
+    """The most rows to simulate on a small cluster: of a short job all."""
     models = question.spec.models
     batches = MOST_BATCHES[quick] * min(models.student.batch_size, models.teacher.batch_size)
-    return min(QUICK_ROWS if quick else WHOLE_ROWS, batches)
+    limit = min(QUICK_ROWS if quick else WHOLE_ROWS, batches)
+    whole = QUICK_WHOLE * limit if quick else limit
+    return question.num_rows if question.num_rows <= whole else limit
 
 
 def _small_enough(question: Question, quick: bool) -> tuple[Question, float]:

@@ -92,14 +92,8 @@ class Capacity:
 
         Also 0 where the others alone do not fit.
         """
-        low, high = 0, at_most
-        while low < high:
-            middle = (low + high + 1) // 2
-            if self.fits({**sizes, pool: middle}):
-                low = middle
-            else:
-                high = middle - 1
-        return low
+        others = tuple((name, size) for name, size in sizes.items() if size and name != pool)
+        return _most(self.devices, tuple(self.shares.items()), pool, others, at_most)
 
     def _needed(self, names: Sequence[str], sizes: Mapping[str, int]) -> int:
         counts: dict[int, int] = {}
@@ -107,6 +101,25 @@ class Capacity:
             units = round(self.shares[name] * UNITS)
             counts[units] = counts.get(units, 0) + sizes[name]
         return devices_needed(tuple(sorted(counts.items(), reverse=True)))
+
+
+@lru_cache(maxsize=4096)
+def _most(
+    devices: tuple[Devices, ...],
+    shares: tuple[tuple[str, float], ...],
+    pool: str,
+    others: tuple[tuple[str, int], ...],
+    at_most: int,
+) -> int:
+    capacity, sizes = Capacity(devices, dict(shares)), dict(others)
+    low, high = 0, at_most
+    while low < high:
+        middle = (low + high + 1) // 2
+        if capacity.fits({**sizes, pool: middle}):
+            low = middle
+        else:
+            high = middle - 1
+    return low
 
 
 @lru_cache(maxsize=4096)

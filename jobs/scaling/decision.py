@@ -46,8 +46,12 @@ class ScalingInput:
     `rejected`: the fraction of rows. `rows_to_draw`: rows that no student has finished yet.
     `waiting`: rejected rows that wait for a teacher. `room`: how many more rows may wait before the
     students must pause. `draws`: pictures that the oracle scores of each drawn row.
-    `teachers_free_in`: seconds until each teacher is idle, or has loaded; needed once everything is
-    drawn.
+    `judged_soon`: some of the drawn rows have no score yet. `teachers_free_in`: seconds until each
+    teacher is idle, or has loaded. `teachers_next_in`: until each has done its present call, or has
+    loaded; the calls that it has besides are among those that wait. `students_free_in`: until each
+    student has loaded; less than 0 is how long it has been at its present call. `early_parts`:
+    parts should be finished early. `rejected_sd`: the standard deviation of the number of rows that
+    will be rejected.
     """
 
     capacity: Capacity
@@ -59,7 +63,12 @@ class ScalingInput:
     waiting: float
     room: float = inf
     draws: int = 1
+    rejected_sd: float = 0.0
     teachers_free_in: Sequence[float] = ()
+    teachers_next_in: Sequence[float] = ()
+    students_free_in: Sequence[float] = ()
+    judged_soon: bool = False
+    early_parts: bool = False
 
     @property
     def sizes(self) -> dict[str, int]:

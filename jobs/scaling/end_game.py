@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import floor, inf
+from math import ceil, floor, inf
 
 from jobs.scaling.decision import PoolFacts, ScalingDecision, ScalingInput, changes
 
@@ -25,15 +25,19 @@ def at_the_end(inputs: ScalingInput) -> ScalingDecision:
     """The teachers get the devices that help them; the students keep their minimum."""
     before = inputs.sizes
     teacher = inputs.teacher
-    if not teacher.queued:
+    calls = teacher.queued
+    if not calls:
         return ScalingDecision(before)
+    if inputs.judged_soon:
+        # What is still being judged makes more, and a part's last call is short.
+        calls = max(calls, ceil(inputs.waiting / teacher.call_rows) + 1)
     beside = {**before, "student": inputs.student.minimum}
-    bound = min(teacher.maximum, teacher.size + teacher.queued)
+    bound = min(teacher.maximum, teacher.size + calls)
     most = inputs.capacity.most("teacher", beside, bound)
     if most <= teacher.size:
         return ScalingDecision(before)
     seconds = {
-        n: _seconds_to_end(teacher.queued, inputs.teachers_free_in, n - teacher.size, teacher)
+        n: _seconds_to_end(calls, inputs.teachers_free_in, n - teacher.size, teacher)
         for n in (teacher.size, most)
     }
     # The fewest that are as good as all of them.
@@ -41,7 +45,7 @@ def at_the_end(inputs: ScalingInput) -> ScalingDecision:
     while low < high:
         middle = (low + high) // 2
         more = middle - teacher.size
-        seconds[middle] = _seconds_to_end(teacher.queued, inputs.teachers_free_in, more, teacher)
+        seconds[middle] = _seconds_to_end(calls, inputs.teachers_free_in, more, teacher)
         enough = seconds[middle] <= AS_GOOD * seconds[most]
         low, high = (low, middle) if enough else (middle + 1, high)
     saved = seconds[teacher.size] - seconds.get(low, seconds[most])
@@ -52,7 +56,7 @@ def at_the_end(inputs: ScalingInput) -> ScalingDecision:
     gain = "the only way on" if saved == inf else f"{saved:.0f} s earlier"
     return ScalingDecision(
         sizes,
-        f"everything is drawn and {teacher.queued} batches wait for teachers: "
+        f"everything is drawn and {calls} batches wait for teachers: "
         f"{changes(before, sizes)}, {gain}, with {teacher.load_seconds:.0f} s of loading in it",
     )
 

@@ -10,11 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil, floor, inf
 
+import numpy as np
+import numpy.typing as npt
+
 from actors.pool_settings import PoolSettings, PoolsSettings
 from jobs.resolution import Job
 from jobs.scaling.capacity import UNITS, Capacity, Devices, devices_needed
 from jobs.scaling.decision import NO_LIMIT
 from jobs.scaling.pricing import ORACLE_SPARE
+from jobs.scaling.schedule import MOST_CALLS, Work, expected_calls, seconds_in_all
 
 POOLS = ("student", "oracle", "teacher")
 HOMES = {"student": "student", "oracle": "student", "teacher": "teacher"}
@@ -40,17 +44,27 @@ ORACLE_EVALUATIONS = 2.0
 follow measured calls.
 """
 
-LAST_CALLS = 2.0
-"""Of the teacher, by which a job's drawing should end before the job: then the last batches are
-dealt out to all devices. Chosen: one that is under way, and one more."""
+Numbers = npt.NDArray[np.float64]
 
-MORE_CALLS = 1.1
-"""The teachers may get a tenth more calls than the budget says: a sample's fraction is not exact.
-One call more than there are teachers is a round more."""
+LOADS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+"""How long an actor may load, in parts of the time that the work takes on all devices. It is not
+known yet: the sizes are those that lose least on average over these. Chosen: a job longer than
+fifty loads is hardly concerned, and one of a fifth of a load ends with its first calls."""
 
-WORTH_IT = 0.97
+MORE_REJECTED = (0.9, 1.0, 1.1)
+"""Times the expected fraction: a sample's fraction is not exact, and one call more than there are
+teachers is a round more."""
+
+WORTH_IT = 0.99
 """Other sizes than those that just keep the teachers busy should end this much earlier. Chosen: the
 evaluations of the networks say no more exactly than that how long the calls take."""
+
+MOVE_LOADS = 3.0
+"""Of an actor, that its move costs then: it finishes the calls that it has, and loads."""
+
+NUMBERS_TRIED = 24
+"""Of students, evenly over a large cluster; and as many around the number that keeps the teachers
+busy."""
 
 MIN_CORES = 8
 """With fewer cores the sizes stay. Chosen: on few cores the operating system moves a core from an
@@ -263,83 +277,101 @@ def sizes_on(capacity: Capacity, pools: PoolsSettings, loads: Loads) -> dict[str
     fewest, most = {}, {}
     for name, own in pools.by_name.items():
         fewest[name], most[name] = limits(own, least=int(name != "teacher"))
-    sizes = dict(fewest)
 
     def fitting(name: str, others: Mapping[str, int]) -> int:
         share = capacity.shares[name]
         bound = floor(capacity.count / share) if share else max(1, capacity.count)
         return max(fewest[name], capacity.most(name, others, min(most[name], bound)))
 
-    others = {name: fewest[name] for name in ("oracle", "teacher")}
-    ceiling = fitting("student", others)
-    if loads.rejected and most["teacher"]:
-        # A teacher that loads beside the students costs nothing; after them, everybody waits.
-        beside_one = fitting("student", {**others, "teacher": 1})
-        ceiling = beside_one if 2 <= beside_one < ceiling else ceiling
-    candidates: list[dict[str, int]] = []
-    while True:
-        beside = {name: sizes[name] for name in ("student", "oracle")}
-        sizes["teacher"] = fitting("teacher", beside) if loads.rejected else fewest["teacher"]
-        drawn = sizes["student"] / loads.student
+    def beside(students: int) -> dict[str, int]:
+        """All teachers that fit beside these students, and the oracles that both need."""
+        sizes = {**fewest, "student": students}
+        if loads.rejected:
+            sizes["teacher"] = fitting("teacher", {**sizes, "teacher": 0})
+        drawn = students / loads.student
         refined = min(drawn * loads.rejected, sizes["teacher"] / loads.teacher)
         scored = drawn * loads.draws + refined
-        wanted = max(
-            fewest["oracle"], min(most["oracle"], ceil(scored * loads.oracle * ORACLE_SPARE))
-        )
-        without_teachers = {name: sizes[name] for name in ("student", "teacher")}
-        sizes["oracle"] = min(wanted, fitting("oracle", without_teachers))
-        fed = drawn * loads.rejected * loads.teacher >= sizes["teacher"]
-        if fed and loads.rejected:
-            candidates.append(dict(sizes))
-        if sizes["student"] >= ceiling or (
-            candidates and (capacity.elastic or _early(sizes["student"], sizes["teacher"], loads))
-        ):
-            return _fastest(candidates, loads) if candidates else sizes
-        sizes["student"] += 1
+        wanted = ceil(scored * loads.oracle * ORACLE_SPARE)
+        wanted = max(fewest["oracle"], min(most["oracle"], wanted))
+        sizes["oracle"] = min(wanted, fitting("oracle", {**sizes, "oracle": 0}))
+        return sizes
+
+    ceiling = fitting("student", {name: fewest[name] for name in ("oracle", "teacher")})
+    if not loads.rejected or not most["teacher"]:
+        return beside(ceiling)
+    # A teacher that loads beside the students costs nothing; after them, everybody waits.
+    beside_one = fitting("student", {**fewest, "student": 0, "teacher": 1})
+    ceiling = beside_one if 2 <= beside_one < ceiling else ceiling
+
+    def are_fed(students: int) -> bool:
+        arriving = students / loads.student * loads.rejected
+        return arriving * loads.teacher >= beside(students)["teacher"]
+
+    low, high = fewest["student"], ceiling
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if are_fed(middle) else (middle + 1, high)
+    if capacity.elastic or pools.early_parts or loads.rows == inf:
+        return beside(low)
+    around = range(low - NUMBERS_TRIED // 2, low + NUMBERS_TRIED // 2)
+    evenly = (round(ceiling * place / NUMBERS_TRIED) for place in range(NUMBERS_TRIED + 1))
+    numbers = sorted(n for n in {*around, *evenly} if fewest["student"] <= n <= ceiling)
+    candidates = [beside(n) for n in numbers]
+    lost = _lost(candidates, beside(fewest["student"])["teacher"], loads)
+    found = int(np.argmin(lost))
+    busy = numbers.index(low)
+    return candidates[found if lost[found] < WORTH_IT * lost[busy] else busy]
 
 
-def _early(students: int, teachers: int, loads: Loads) -> bool:
-    """Whether these students draw early enough, or more would not help.
-
-    The whole work over all devices takes so long; the drawing should end LAST_CALLS of the teacher
-    before, so that the last batches are dealt out to all devices. In a long job that is no more
-    students than keep the teachers busy, and in a short one up to half of the devices.
-    """
-    both = students + teachers
-    if loads.rows == inf or 2 * students >= both or students * loads.draw_rows >= loads.rows:
-        return True
-    drawing = loads.student / students
-    whole = (loads.student + loads.rejected * loads.teacher) / both
-    return loads.rows * (whole - drawing) >= LAST_CALLS * loads.refine_rows * loads.teacher
-
-
-def _fastest(candidates: list[dict[str, int]], loads: Loads) -> dict[str, int]:
-    """The sizes that are good whether an actor loads in no time or for longer than the job takes.
-
-    How long it loads is not known yet. Each of the two counts as much as the other, in proportion.
-    """
-    if len(candidates) == 1:
-        return candidates[0]
-    both = max(sizes["student"] + sizes["teacher"] for sizes in candidates)
-    call = loads.refine_rows * loads.teacher
-    parts = ceil(loads.rows / loads.part_rows)
-    calls = MORE_CALLS * (loads.rows * loads.rejected / loads.refine_rows + parts / 2)
-    times = []
-    for sizes in candidates:
-        first = loads.draw_rows * loads.student
-        drawing = ceil(loads.rows / loads.draw_rows / sizes["student"]) * first
-        teachers = max(1, sizes["teacher"])
-        left = max(min(calls, 1.0), calls - teachers * (drawing - first) / call)
-        times.append(
-            [
-                max(drawing + ceil(left / number) * call, first + ceil(calls / number) * call)
-                for number in (both, teachers)
+def _lost(candidates: list[dict[str, int]], most_teachers: int, loads: Loads) -> Numbers:
+    """How many times as long as with the best each takes, added up over what is not known yet."""
+    lost = np.zeros(len(candidates))
+    devices = max(sizes["student"] + sizes["teacher"] for sizes in candidates)
+    for more in MORE_REJECTED:
+        for load in LOADS:
+            work = _work(loads, more, load, candidates)
+            seconds = [
+                seconds_in_all(
+                    work,
+                    sizes["student"],
+                    sizes["oracle"],
+                    sizes["teacher"],
+                    most_teachers - sizes["teacher"],
+                )
+                for sizes in candidates
             ]
-        )
-    best = [min(column) for column in zip(*times, strict=True)]
-    scores = [sum(t / b for t, b in zip(each, best, strict=True)) for each in times]
-    found = scores.index(min(scores))
-    return candidates[found if scores[found] < WORTH_IT * scores[0] else 0]
+            # Once the first have loaded, actors may change pools.
+            numbers = np.array([sizes["student"] for sizes in candidates])
+            moved = (
+                MOVE_LOADS * np.abs(numbers[:, np.newaxis] - numbers) * work.load_seconds / devices
+            )
+            best = (np.array(seconds) + moved).min(axis=1)
+            if 0 < best.min() < inf:  # stand-ins may take no time at all
+                lost += best / best.min()
+    return lost
+
+
+def _work(loads: Loads, more: float, load: float, candidates: list[dict[str, int]]) -> Work:
+    devices = max(sizes["student"] + sizes["teacher"] for sizes in candidates)
+    rejected = min(1.0, more * loads.rejected)
+    whole, rest = divmod(int(loads.rows), loads.part_rows)
+    parts = [(whole, loads.part_rows), (1, rest)]
+    draws = sum(n * ceil(rows / loads.draw_rows) for n, rows in parts)
+    refines = ceil(
+        sum(n * expected_calls(rows, rejected, loads.refine_rows) for n, rows in parts if rows)
+    )
+    fewer = min(1.0, MOST_CALLS / max(draws, refines))
+    draws, refines = max(1, round(fewer * draws)), max(1, round(fewer * refines))
+    draw_seconds = loads.draw_rows * loads.student
+    refine_seconds = loads.refine_rows * loads.teacher
+    return Work(
+        draws=draws,
+        refines=refines,
+        draw_seconds=draw_seconds,
+        score_seconds=loads.draw_rows * loads.draws * loads.oracle,
+        refine_seconds=refine_seconds,
+        load_seconds=load * (draws * draw_seconds + refines * refine_seconds) / devices,
+    )
 
 
 def _on_cpus(pools: PoolsSettings, cpus: float) -> PoolPlans:

@@ -125,10 +125,10 @@ def test_a_large_job_is_planned_from_a_part_of_it(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("models", "gpus", "rows", "refine"),
     [
-        ("timed", 256, 25_600, 0.05),
-        ("timed", 256, 25_600, 0.3),
-        ("timed", 100, 40_000, 0.8),
-        ("timed-sdxl", 256, 12_800, 0.3),
+        ("timed", 256, 51_200, 0.05),
+        ("timed", 256, 51_200, 0.3),
+        ("timed-sdxl", 400, 22_000, 0.8),
+        ("timed-sdxl", 256, 23_040, 0.3),
     ],
 )
 def test_a_quick_plan_is_within_two_percent_of_the_whole(
@@ -145,14 +145,22 @@ def test_a_quick_plan_is_within_two_percent_of_the_whole(
     assert plan.at_work_hours == pytest.approx(whole.at_work_hours, rel=0.02)
 
 
+def test_a_short_job_is_simulated_whole_even_in_a_quick_plan() -> None:
+    """Six batches for each GPU: a smaller cluster would round them otherwise."""
+    spec = make_spec({"input": "-", "output": "-", "models": "timed-sdxl"})
+    times = stage_times(spec, planned_refinement(spec))
+    plan = make_plan(ask(spec, times, {times.usual_gpu: 256}, 12_800), quick=True)
+    assert (plan.simulated_rows, plan.simulated_gpus) == (12_800, 256)
+
+
 def test_a_large_cluster_is_planned_on_a_small_one_with_the_sizes_of_all() -> None:
     asked = question(10**8, gpus=4096)
     plan = make_plan(asked, quick=True)
-    assert plan.simulated_gpus == 64
+    assert plan.simulated_gpus == 100
     assert sum(plan.gpus.values()) == 4096
     first = plan.timeline[0]
     assert first.sizes["student"] + first.sizes["teacher"] == pytest.approx(4096, rel=0.02)
-    assert first.reason.startswith("on 64 GPUs: ")
+    assert first.reason.startswith("on 100 GPUs: ")
     assert plan.efficiency > 0.95
 
 

@@ -63,10 +63,40 @@ def test_while_rows_wait_and_there_is_room_nothing_moves() -> None:
 
 
 def test_teachers_that_run_out_of_rows_make_room_for_a_student() -> None:
-    decision = decide(make_inputs((1, 1, 7), waiting=0))
+    decision = decide(make_inputs((1, 1, 7), waiting=0, rows=100_000))
     assert decision.sizes == {"student": 2, "oracle": 1, "teacher": 6}
     assert "the teachers run out of rejected rows now" in decision.reason
     assert "student 1 -> 2, teacher 7 -> 6" in decision.reason
+
+
+def test_all_devices_draw_first_if_the_last_calls_are_then_dealt_out_evenly() -> None:
+    """Sixteen rounds of drawing, 5 s of loading, five rounds of refining: nobody idles."""
+    assert sizes_of(make_inputs((8, 3, 0), waiting=0, rows=2000, load=5.0))[0] == 8
+
+
+@pytest.mark.parametrize(("load", "draws_ahead"), [(5.0, True), (2000.0, False)])
+def test_a_short_job_draws_ahead_unless_actors_load_for_too_long(
+    load: float, draws_ahead: bool
+) -> None:
+    inputs = make_inputs((1, 1, 7), waiting=0, rows=1000, load=load)
+    decision = decide(inputs)
+    assert (decision.sizes["student"] > 2) is draws_ahead
+    assert ("ends the job in" in decision.reason) is draws_ahead
+    early = decide(replace(inputs, early_parts=True))
+    assert "ends the job in" not in early.reason
+    assert early.sizes["student"] <= 2
+
+
+def test_what_is_rejected_of_a_short_job_must_have_room() -> None:
+    """Or nobody could draw everything first: then the pipeline is steady."""
+    inputs = make_inputs((1, 1, 7), waiting=0, rows=1000, load=0.5)
+    assert decide(replace(inputs, room=20.0)).sizes["student"] <= 2
+
+
+def test_at_the_end_what_is_still_being_judged_is_expected() -> None:
+    inputs = make_inputs((4, 1, 4), rows=0, queued=5, waiting=200, free_in=(0.0,) * 4, load=1.0)
+    assert sizes_of(inputs) == (3, 1, 5)
+    assert sizes_of(replace(inputs, judged_soon=True))[2] > 5
 
 
 def test_a_full_buffer_sends_students_away() -> None:
