@@ -33,12 +33,24 @@ def _is_json() -> bool:
     return any(isinstance(handler.formatter, JobFormatter) for handler in log.handlers)
 
 
+class _TimedFormatter(logging.Formatter):
+    """Of a log that is read later and searched: whole lines, each with its date."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S")
+
+
+def _is_timed() -> bool:
+    """Whether what is said goes into a log whose lines have their dates."""
+    return any(isinstance(handler.formatter, _TimedFormatter) for handler in log.handlers)
+
+
 def say(line: str, to: Console = console, style: str | None = None) -> None:
     """Print one line as it is: what looks like markup to rich stays, and nothing is wrapped.
 
-    With a log in JSON the line is one more of its objects.
+    With a log in JSON, or in a file, the line is one more of its own.
     """
-    if _is_json():
+    if _is_json() or (_is_timed() and to is console):
         log.info("%s", line)
     else:
         to.print(one_line(line), style=style, highlight=False, markup=False, soft_wrap=True)
@@ -74,8 +86,8 @@ def log_to_stderr() -> None:
 
 
 def lines_of_log() -> Callable[[str], None] | None:
-    """What takes the lines of a view where the log is JSON; None where the console shows it."""
-    return say if _is_json() else None
+    """What takes the lines of a view where a log does; None where the console shows it."""
+    return say if _is_json() or _is_timed() else None
 
 
 def name_job(identity: str) -> None:
@@ -102,9 +114,8 @@ def log_to_console(verbose: bool, log_format: LogFormat = LogFormat.TEXT) -> Non
     elif console.is_terminal:
         handler = RichHandler(console=console, show_path=False, show_level=False)
     else:
-        # A file is read later and searched: whole lines, each with its date.
         handler = logging.StreamHandler(console.file)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+        handler.setFormatter(_TimedFormatter())
     handler.addFilter(RedactingFilter())
     if not as_json:  # JSON has its own way to write a line break
         handler.addFilter(OneLineFilter())

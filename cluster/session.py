@@ -137,8 +137,10 @@ def _check_open_files() -> None:
 @contextmanager
 def _attached(address: str) -> Iterator[None]:
     import ray
+    from ray._private.services import canonicalize_bootstrap_address
     from ray.exceptions import RpcError
 
+    from cluster.reachable import check_reachable
     from cluster.token import users_token
 
     if "://" in address:
@@ -149,6 +151,7 @@ def _attached(address: str) -> Iterator[None]:
         )
     with ExitStack() as stack:
         try:
+            check_reachable(canonicalize_bootstrap_address(address) or address)
             stack.enter_context(users_token(address))
             with _our_signals():
                 ray.init(

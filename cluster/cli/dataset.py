@@ -43,8 +43,12 @@ def verify(folder: OutputFolderArgument, json_wanted: JsonOption = False) -> Non
         say(found[-1])
     if json_wanted:
         rows = output.job["rows"]
-        print_json({"schema": SCHEMA, "ok": not found, "rows": rows, "problems": found})
+        failed = output.progress().failed_rows
+        found_json = {"ok": not found, "rows": rows, "failed_rows": failed, "problems": found}
+        print_json({"schema": SCHEMA, **found_json})
     if found:
         say(f"{len(found)} wrong in {folder}")
         raise typer.Exit(1)
-    say(f"all is well: {counted(output.job['rows'], 'row')} in {folder}")
+    failed = output.progress().failed_rows
+    some = f", {failed:,} of them failed (column `error` says why)," if failed else ""
+    say(f"all is well: {counted(output.job['rows'], 'row')}{some} in {folder}")

@@ -72,8 +72,8 @@ def run(
     from cluster.metrics.of_job import metrics_of
     from cluster.session import is_attached, ray_session
     from cluster.submission.this_attempt import drain_seconds, this_attempt
-    from cluster.views.progress import JobView, duration
-    from cluster.views.summary import summary
+    from cluster.views.progress import JobView
+    from cluster.views.summary import closing_lines, summary
     from jobs import open_output
     from jobs import run as run_job
     from jobs.job_id import job_id
@@ -103,14 +103,12 @@ def run(
                     attempt=attempt,
                 )
         output_there = open_output(job.output.url)
-        say(f"threshold: {output_there.threshold_line()}")
+        if console.is_terminal or end.resumed_rows:  # else the log has said it
+            say(f"threshold: {output_there.threshold_line()}")
         say(f"spent: {output_there.spending_line()}")
-        new = end.done_rows - end.resumed_rows
-        say(
-            f"done: {counted(end.done_rows, 'row')} in {job.output.url} ({new:,} in this run, "
-            f"{end.refined_rows:,} of them refined by the teacher; {end.failed_rows:,} failed), "
-            f"{duration(end.elapsed_seconds)}"
-        )
+        say(f"outcome: {output_there.outcome_line()}")
+        for line in closing_lines(end, job.output.url):
+            say(line)
         _finish(job.output.url, json_wanted, strict_rows and end.failed_rows > 0)
 
 

@@ -1,13 +1,16 @@
-"""What a run is about to do, in two lines: the models, and what is spent on the teacher."""
+"""What a run is about to do, and how it ended, in a few lines each."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from shlex import quote
 
 import actors.models
+from actors.counted import counted
 from actors.settings import DiffusionSettings
-from jobs import Job
+from cluster.views.progress import duration
+from jobs import Job, Progress
 
 
 def summary(job: Job) -> Iterator[str]:
@@ -30,6 +33,22 @@ def summary(job: Job) -> Iterator[str]:
         f"budget: {budget}; the teacher {way} in {how.steps} steps ({job.teacher_nfe} "
         f"evaluations), and the row keeps {kept}"
     )
+
+
+def closing_lines(end: Progress, output: str) -> Iterator[str]:
+    """How a run ended, and what comes next."""
+    new = end.done_rows - end.resumed_rows
+    failed = f"{end.failed_rows:,} failed" + (" (column `error` says why)" * bool(end.failed_rows))
+    yield (
+        f"done: {counted(end.done_rows, 'row')} in {output} ({new:,} in this run, "
+        f"{end.refined_rows:,} of them refined by the teacher; {failed}), "
+        f"{duration(end.elapsed_seconds)}"
+    )
+    place = quote(output)
+    if end.failed_rows:
+        yield f"next: `bottega retry {place}` draws the failed rows again"
+    else:
+        yield f"next: `bottega sheet {place}` shows some of it, `bottega verify {place}` checks it"
 
 
 def _name(settings: DiffusionSettings) -> str:

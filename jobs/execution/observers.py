@@ -114,6 +114,8 @@ class PartCommitted:
     record: Mapping[str, Any]
     failed_rows: Mapping[int, str]
     outcomes: Mapping[str, int] = field(default_factory=dict)
+    ids: Mapping[int, object] = field(default_factory=dict)
+    """By the numbers in `failed_rows`: the ids that the user gave, where the job has a column."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +258,8 @@ def log_event(event: JobEvent) -> None:
                     "models.teacher.dtype: bfloat16 or float32.", part, kept,
                 )  # fmt: skip
             for row, reason in event.failed_rows.items():
-                log.warning("row %d failed: %s", row, reason)
+                name = f"{row} (id {event.ids[row]!r})" if row in event.ids else f"{row}"
+                log.warning("row %s failed: %s", name, reason)
         case SizesChanged():
             shown = ", ".join(f"{size} {name}" for name, size in event.sizes.items())
             log.info("%s: %s", shown, event.reason)

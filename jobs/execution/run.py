@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from actors.counted import counted
 from actors.errors import OutputFailedError
 from jobs.execution.attempt import Attempt
 from jobs.execution.calibration import NOTHING_TO_CALIBRATE, calibrate
@@ -115,9 +116,9 @@ def log_other_syntax(job: Job) -> None:
         shown = ", ".join(f"{name} in {count:,}" for name, count in kinds.most_common())
         first = "" if rows == job.prompts.num_rows else "first "
         log.warning(
-            "%s of the %s%s prompts have the syntax of other tools, which is drawn as it stands: "
-            "%s. If it is not meant, take it out of the prompts.",
-            f"{found:,}", first, f"{rows:,}", shown,
+            "in %s of the %s%s there is syntax of other tools, which is drawn as it stands: %s. If it "
+            "is not meant, take it out of the prompts.",
+            f"{found:,}", first, counted(rows, "prompt"), shown,
         )  # fmt: skip
 
 

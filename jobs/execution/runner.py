@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from math import isinf
 from typing import Any
 
+from actors.counted import counted
 from actors.errors import InterruptedJobError, OutputFailedError, TooManyFailuresError
 from jobs.execution.active_part import ActivePart
 from jobs.execution.calls import Abandon, Call, Done, Event, Instruction, Release
@@ -121,9 +122,17 @@ class Runner:
         """
         try:
             self._run(dispatcher, rules)
-        except InterruptedJobError:
+        except InterruptedJobError as error:
             self._drain(dispatcher)
-            raise
+            if not (judged := self._judged_in_open_parts):
+                raise
+            again = f"{counted(judged, 'judged row')} of unfinished parts will be drawn again"
+            raise InterruptedJobError(f"{error} {again}.") from error
+
+    @property
+    def _judged_in_open_parts(self) -> int:
+        """Rows with a score, in parts that have no record: the work that a stop loses."""
+        return sum(part.cascade.num_judged for part in self._open.values())
 
     def _drain(self, dispatcher: Dispatcher) -> None:
         """Commit the parts of which only files are left, within the dispatcher's limit."""
@@ -194,8 +203,8 @@ class Runner:
         refinement failed counts too: a teacher that makes no pictures costs GPUs for nothing.
         """
         opened = [part.cascade for part in self._open.values()]
-        counted = sum(self._kept_rows.get(number, 0) for number in self._open)
-        rows = self._done_rows - counted + sum(cascade.num_rows for cascade in opened)
+        kept = sum(self._kept_rows.get(number, 0) for number in self._open)
+        rows = self._done_rows - kept + sum(cascade.num_rows for cascade in opened)
         unrefinable = self._unrefinable_rows + sum(cascade.num_unrefinable for cascade in opened)
         failed = self._failed_rows + sum(cascade.num_failed for cascade in opened) + unrefinable
         allowed = self.job.spec.max_failed
@@ -307,9 +316,19 @@ class Runner:
         self._counts += _count_rows(cascade)
         failed = {part.first_row + row: why for row, why in sorted(cascade.errors.items())}
         self._dispatcher.observers.notify(
-            PartCommitted(part.index, owner.record, failed, _outcomes(cascade))
+            PartCommitted(
+                part.index, owner.record, failed, _outcomes(cascade), self._ids(part, failed)
+            )
         )
         self.check_failures()
+
+    def _ids(self, part: Part, rows: Collection[int]) -> dict[int, object]:
+        """The users' ids of some rows, by the rows' numbers; empty without a column of ids."""
+        name = self.job.spec.id_column
+        if name is None:
+            return {}
+        column = part.table.column(name)
+        return {row: column[row - part.first_row].as_py() for row in rows}
 
     # ---- how many parts are open
 

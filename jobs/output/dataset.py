@@ -16,6 +16,7 @@ from jobs.output.export.export import ExportedShard, export
 from jobs.output.export.publish import Publication, prepare
 from jobs.output.export.shards import SHARD_BYTES
 from jobs.output.folder import OutputFolder
+from jobs.output.outcome import describe_outcome
 from jobs.output.pages.contact_sheet import make_sheet
 from jobs.output.pages.totals import totals_of
 from jobs.output.part_file import open_part
@@ -64,6 +65,10 @@ class Output:
     def spending_line(self) -> str:
         """The cost of the finished parts, beside the budget, for people."""
         return describe_spending(self.job, self.records().values())
+
+    def outcome_line(self) -> str:
+        """What came of it, for people: evaluations, the teacher's gain, the actors' seconds."""
+        return describe_outcome(self.job, self.records().values())
 
     def records(self) -> dict[int, dict[str, Any]]:
         """The records of the finished parts, by part number, in order (docs/output.md)."""

@@ -34,6 +34,10 @@ DEVICES = "devices"
 TRUNCATED = "truncated"
 """The field of a record that counts, by role, the rows whose prompts were longer than it reads."""
 
+GAIN = "gain"
+"""The field of a record with the sum of what the teacher gained over the student, in the oracle's
+scores of the refined rows; older records have none."""
+
 MADE_BY = ("from_student", "from_teacher", "failed")
 """Each row of a part is counted in one of these."""
 
@@ -85,6 +89,8 @@ def checked_record(record: Any, file: str) -> dict[str, Any]:
         values = record.get(name, {})
         if not isinstance(values, dict) or not all(map(is_valid, values.values())):
             raise ValueError(f"its {name!r} is {_short(values)}")
+    if type(record.get(GAIN, 0)) not in (int, float):
+        raise ValueError(f"its {GAIN!r} is {_short(record[GAIN])}")
     if not _is_count(record.get("failed_calls", 0)):
         raise ValueError(f"its 'failed_calls' is {_short(record['failed_calls'])}")
     return record

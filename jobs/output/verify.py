@@ -183,7 +183,8 @@ class _Check:
         counted = Counter[str]()
         for row in _rows(parquet, wanted):
             number = self.first + counted["rows"]
-            yield from (f"row {number}: {what}" for what in self._row(row, number))
+            shown = f"{number} (id {row[id_column]!r})" if id_column else f"{number}"
+            yield from (f"row {shown}: {what}" for what in self._row(row, number))
             counted += _counts(row) + Counter({UNREFINABLE: int(self.rules.unrefinable(row))})
         names = ("rows", "failed", "from_student", "from_teacher", "refined", "nfe")
         for name in (*names, *({UNREFINABLE} & self.record.keys())):

@@ -22,6 +22,7 @@ from jobs.output.columns import IMAGE, RowResult, our_columns
 from jobs.output.failing import failing_in
 from jobs.output.folder import OutputFolder
 from jobs.output.part_file import open_part
+from jobs.output.records import GAIN
 from jobs.output.row_groups import Row, in_row_groups, kept_rows
 from jobs.spec.picture_formats import ImageFormat
 
@@ -50,7 +51,7 @@ def write_part(
         [*given.schema, *(pa.field(name, kind) for name, kind in ours.items())],
         metadata=_metadata(table.schema.metadata, save_student),
     )
-    written = Counter[str]()
+    written, gain = Counter[str](), 0.0
 
     def row_groups() -> Iterator[pa.Table]:
         rows = [_as_row(result, files) if result else None for result in results]
@@ -59,8 +60,10 @@ def write_part(
             every: Iterable[Row] = (row or there for row, there in zip(rows, kept, strict=True))
         else:
             every = (row for row in rows if row)
+        nonlocal gain
         for group in in_row_groups(every, given):
             written.update(_count(group.rows))
+            gain += sum(_gain(row.result) for row in group.rows)
             first = first_row + group.first
             arrays = _our_arrays(group.rows, first, image_format, save_student)
             yield pa.table([*group.given.columns, *arrays.values()], schema=schema)
@@ -74,6 +77,7 @@ def write_part(
         "bytes": content.size,
         "sha256": content.digest.hexdigest(),
         **{name: written[name] for name in COUNTS},
+        GAIN: round(gain, 6),
         **redacted(facts),
     }
     folder.put(folder.record_name(index), json.dumps(record, indent=2).encode() + b"\n")
@@ -94,6 +98,12 @@ def _count(rows: Sequence[Row]) -> dict[str, int]:
         "failed": sum(result.error is not None for result in results),
         "nfe": sum(result.nfe for result in results),
     }
+
+
+def _gain(result: RowResult) -> float:
+    if result.teacher_score is None or result.student_score is None:
+        return 0.0
+    return result.teacher_score - result.student_score
 
 
 def _as_row(result: RowResult, files: Sequence[pa.BinaryArray]) -> Row:

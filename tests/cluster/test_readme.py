@@ -54,7 +54,7 @@ def test_every_command_of_the_readme_runs(
         assert end.returncode == 0, f"{command}: {last}\n{end.stdout}{end.stderr}"
         output[command] = end.stdout
     assert (
-        "done: 1 rows"
+        "done: 1 row "
         in output["bottega run --prompts prompts.csv --models shapes --output out/mine"]
     )
     assert "(0 in this run" in output["bottega run job.yaml"]

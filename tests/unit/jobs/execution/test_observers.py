@@ -102,7 +102,8 @@ def test_the_log_has_a_line_for_each_event_that_people_want(
         LOADED,
         DIED,
         MicroBatchHalved("teacher", 8, 4),
-        PartCommitted(2, record, {19: "draw: poison"}),
+        PartCommitted(2, record, {19: "draw: poison"}, ids={19: "cat-7"}),
+        PartCommitted(2, record, {20: "draw: poison"}),
         SIZES,
     ):
         log_event(event)
@@ -110,11 +111,13 @@ def test_the_log_has_a_line_for_each_event_that_people_want(
     assert lines[0] == "student: an actor is ready (1 of 2)"
     assert lines[1] == "teacher: an actor is replaced: its node died"
     assert lines[2].startswith("teacher: out of memory with 8 rows at once; from now on 4.")
-    assert lines[3:5] == [
+    assert lines[3:7] == [
         "part 2 is done: 8 rows, 3 refined by the teacher, 1 failed",
-        "row 19 failed: draw: poison",
+        "row 19 (id 'cat-7') failed: draw: poison",
+        "part 2 is done: 8 rows, 3 refined by the teacher, 1 failed",
+        "row 20 failed: draw: poison",
     ]
-    assert lines[5] == "2 student, 1 oracle, 5 teacher: the job begins"
+    assert lines[7] == "2 student, 1 oracle, 5 teacher: the job begins"
 
 
 def test_the_timeline_has_the_changes_of_sizes_and_nothing_else() -> None:

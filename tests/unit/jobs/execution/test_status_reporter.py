@@ -128,6 +128,7 @@ def test_a_stop_commits_what_is_decided_and_opens_nothing_new(job: Job, tmp_path
 
 
 def test_a_stop_has_a_limit(job: Job) -> None:
-    with pytest.raises(InterruptedJobError):
+    lost = r"are safe\. [1-9]\d* judged rows of unfinished parts will be drawn again\."
+    with pytest.raises(InterruptedJobError, match=lost):
         run(job, Stopped(job, _a_part_is_decided, drain_seconds=0.0))
     assert not job.output.records()

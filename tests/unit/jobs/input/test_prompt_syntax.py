@@ -66,7 +66,7 @@ def test_the_log_says_it_once_with_the_count(
     with caplog.at_level(logging.WARNING, "bottega"):
         log_other_syntax(job)
     (line,) = caplog.messages
-    assert line.startswith("2 of the 5 prompts have the syntax of other tools")
+    assert line.startswith("in 2 of the 5 prompts there is syntax of other tools")
     assert "BREAK in 2, weights, as (word:1.3) in 1" in line
     assert read(file).other_syntax(most=3)[:2] == (3, 1)
     assert len(SYNTAX) == 7

@@ -164,19 +164,19 @@ def test_rows_in_another_order_are_found(folder: OutputFolder) -> None:
 @pytest.mark.parametrize(
     ("column", "value", "said"),
     [
-        ("seed", None, "row 4: it has no seed"),
-        ("status", "failed", "row 4: status 'failed' with error None and a picture"),
-        ("error", "odd", "row 4: status 'ok' with error 'odd' and a picture"),
-        ("image", None, "row 4: status 'ok' with error None and no picture"),
+        ("seed", None, "it has no seed"),
+        ("status", "failed", "status 'failed' with error None and a picture"),
+        ("error", "odd", "status 'ok' with error 'odd' and a picture"),
+        ("image", None, "status 'ok' with error None and no picture"),
         (
             "image",
             {"bytes": b"no picture", "path": "000000000004.png"},
-            "row 4: image: it does not decode (UnidentifiedImageError)",
+            "image: it does not decode (UnidentifiedImageError)",
         ),
         (
             "image",
             {"bytes": EPS, "path": "000000000004.png"},
-            "row 4: image: it does not decode (UnidentifiedImageError)",
+            "image: it does not decode (UnidentifiedImageError)",
         ),
     ],
 )
@@ -187,7 +187,7 @@ def test_a_row_that_cannot_be_is_found(
         values[0] = value
 
     rewrite(folder, 1, lambda table: with_values(table, column, change))
-    assert any(said in text for text in problems(folder))
+    assert any(f"row 4 (id 'id-4'): {said}" in text for text in problems(folder)), problems(folder)
 
 
 @pytest.mark.parametrize(
@@ -237,7 +237,7 @@ def test_a_truncated_picture_is_found(folder: OutputFolder) -> None:
         images[0]["bytes"] = images[0]["bytes"][:-30]
 
     rewrite(folder, 0, lambda table: with_values(table, "image", cut))
-    assert any("row 0: image: it does not decode" in text for text in problems(folder))
+    assert any("row 0 (id 'id-0'): image: it does not decode" in text for text in problems(folder))
 
 
 def test_strangers_and_strays_are_found(folder: OutputFolder) -> None:
