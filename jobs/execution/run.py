@@ -116,8 +116,8 @@ def log_other_syntax(job: Job) -> None:
         shown = ", ".join(f"{name} in {count:,}" for name, count in kinds.most_common())
         first = "" if rows == job.prompts.num_rows else "first "
         log.warning(
-            "in %s of the %s%s there is syntax of other tools, which is drawn as it stands: %s. If it "
-            "is not meant, take it out of the prompts.",
+            "in %s of the %s%s there is syntax of other tools, which is drawn as it stands: %s. If "
+            "it is not meant, take it out of the prompts.",
             f"{found:,}", first, counted(rows, "prompt"), shown,
         )  # fmt: skip
 
