@@ -9,6 +9,11 @@ from pydantic import Field, field_validator, model_validator
 from actors.durations import seconds_of
 from actors.strict import Settings
 
+MAIN_SHARE, ORACLE_SHARE = 0.9, 0.1
+"""Of a GPU. Chosen: each GPU has room for a student or a teacher, whichever the job needs, and the
+small oracle fits beside either. With halves a GPU could stay empty because the wrong half is free.
+"""
+
 MOST_WARM_SECONDS = 86_400.0
 """Chosen: from one nightly job to the next. What is held longer is a service, not a job's pool."""
 

@@ -23,7 +23,7 @@ from cluster.console import console, errors, log_to_stderr, print_json, say
 from cluster.profiles import load_profile
 from cluster.submission.connect import Connect, connect_to
 from cluster.submission.find import FoundJob, find_job, list_jobs
-from cluster.submission.follow import WaitedTooLong, Watch, follow
+from cluster.submission.follow import ENDING_SECONDS, WaitedTooLong, Watch, follow
 from cluster.submission.local_driver import stop_driver
 from cluster.submission.this_attempt import STOP_SECONDS
 from cluster.views.jobs import JobsView, describe, table
@@ -179,7 +179,7 @@ def _cancelled(job: str, now: bool, connect: Connect) -> FoundJob:
     look = Watch(job, connect)
     try:
         with JobsView(errors) as view:
-            found = follow(look, view, 2 * STOP_SECONDS)
+            found = follow(look, view, 2 * STOP_SECONDS, look_seconds=ENDING_SECONDS)
     except WaitedTooLong:
         say(f"{found.name}: it was asked to stop, and has not ended yet", errors)
         return look()
@@ -188,14 +188,25 @@ def _cancelled(job: str, now: bool, connect: Connect) -> FoundJob:
     return found
 
 
+def _killed_here(found: FoundJob) -> bool:
+    """Kill a driver of this machine, and say whether that was it: a job on the head that does the
+    same takes Ray two seconds to start."""
+    if found.status is None or found.status.host != socket.gethostname():
+        return False
+    try:
+        stop_driver(found.status, now=True)
+    except ClusterError:
+        return False
+    return True
+
+
 def _stop(found: FoundJob, now: bool, connect: Connect) -> None:
     """Ask Ray to stop the driver, or the driver itself where it is no job of a cluster."""
     if found.submission is not None and found.submission.is_active:
         jobs = connect.cluster()
-        if now:
+        jobs.stop(found.submission.submission_id)
+        if now and not _killed_here(found):
             jobs.kill(found.submission)
-        else:
-            jobs.stop(found.submission.submission_id)
         return
     status = found.status
     if status is None or status.host != socket.gethostname():

@@ -16,6 +16,10 @@ LOOK_SECONDS = 2.0
 """Between two looks; the driver writes its status every 15 s, and Ray knows its end after one."""
 
 
+ENDING_SECONDS = 0.3
+"""The same of a job that was told to stop, which takes seconds at most."""
+
+
 class Watch:
     """Looks at a job each time that it is called. Once the cluster is gone, its output tells."""
 
@@ -47,6 +51,8 @@ def follow(
     look: Callable[[], FoundJob],
     show: Callable[[FoundJob], None],
     timeout_seconds: float | None = None,
+    *,
+    look_seconds: float = LOOK_SECONDS,
 ) -> FoundJob:
     """Look again and again until the job has ended; returns how it stands then.
 
@@ -68,7 +74,7 @@ def follow(
             show(found)
             if not found.state.is_active:
                 return found
-        left = LOOK_SECONDS if until is None else min(LOOK_SECONDS, until - time.monotonic())
+        left = look_seconds if until is None else min(look_seconds, until - time.monotonic())
         if left <= 0:
             raise WaitedTooLong
         time.sleep(left)

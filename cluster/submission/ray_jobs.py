@@ -132,10 +132,9 @@ class RayJobs:
             self._client.stop_job(submission_id)
 
     def kill(self, submission: Submission) -> None:
-        """Stop the driver and kill its process at once, by a job of its own on the head."""
-        self.stop(submission.submission_id)
+        """Kill the process of a driver that was told to stop, by a job of its own on the head."""
         if submission.driver_pid is None:
-            return  # it has not begun, and the stop ends it at once
+            return  # it has not begun, and the stop has ended it
         with _explained(self.address):
             killer = self._client.submit_job(entrypoint=f"kill -9 {submission.driver_pid}")
             log.debug("%s kills process %s", killer, submission.driver_pid)

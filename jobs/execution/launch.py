@@ -128,6 +128,7 @@ def neighbours_of(job: Job, have: Resources) -> Neighbours | None:
     An autoscaler's cluster grows for each of its jobs, and on cores Ray's queue does.
     """
     from jobs.execution.neighbours import Neighbours
+    from jobs.execution.ray_drivers import number_of_this_driver
 
     plans = pools_for(job, have)
     devices = plans.capacity or plans.places
@@ -141,7 +142,13 @@ def neighbours_of(job: Job, have: Resources) -> Neighbours | None:
         wants = devices.count if endless else min(devices.count, devices.needed_for(most))
         wants, least = min(wants, job.spec.max_gpus or wants), 1
     return Neighbours(
-        RunningJob(name=job.spec.name, wants=wants, priority=job.spec.priority, least=least)
+        RunningJob(
+            name=job.spec.name,
+            wants=wants,
+            priority=job.spec.priority,
+            least=least,
+            ray_job=number_of_this_driver(),
+        )
     )
 
 

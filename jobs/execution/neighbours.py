@@ -1,14 +1,15 @@
 """The other jobs on the cluster: each tells how it stands, and reads how the others do.
 
 One detached actor keeps the entries (`jobs.scaling.shares` has the rule by which every job computes
-its share from them). It outlives the drivers, and forgets those that tell nothing any more: a job
-that is killed needs nobody to take it off the list. A cluster where the actor cannot be reached is
-one without neighbours: the jobs get their GPUs from Ray's queue then.
+its share from them). It outlives the drivers, and forgets those that Ray knows to be dead, or that
+tell nothing any more: a job that is killed needs nobody to take it off the list. A cluster where
+the actor cannot be reached is one without neighbours: the jobs get their GPUs from Ray's queue.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from threading import Lock
 from time import monotonic
@@ -18,6 +19,7 @@ from uuid import uuid4
 import ray
 from ray.exceptions import GetTimeoutError, RayError
 
+from jobs.execution.ray_drivers import driver_lives
 from jobs.scaling.shares import (
     RENEW_SECONDS,
     RunningJob,
@@ -28,7 +30,7 @@ from jobs.scaling.shares import (
 
 log = logging.getLogger("bottega.dispatcher")
 
-NAME, NAMESPACE = "running-jobs-1", "bottega"
+NAME, NAMESPACE = "running-jobs-2", "bottega"
 """The actor's name; the number is that of its methods' arguments, which drivers of several versions
 of this program call."""
 
@@ -39,8 +41,10 @@ ANSWER_SECONDS = 20.0
 class JobRegistry:
     """The actor."""
 
-    def __init__(self) -> None:
-        self._jobs, self._lock = RunningJobs(), Lock()
+    def __init__(self, lives: Callable[[str], bool] = driver_lives) -> None:
+        """`lives`: whether a driver does, by Ray's number of it."""
+        self._jobs, self._lock, self._lives = RunningJobs(), Lock(), lives
+        self._look_at = 0.0
 
     def tell(self, key: str, job: RunningJob | None) -> dict[str, RunningJob]:
         """A job tells how it stands, or None when it ends; returns all that are alive."""
@@ -49,7 +53,12 @@ class JobRegistry:
                 self._jobs.leave(key)
             else:
                 self._jobs.put(key, job, monotonic())
-            return self._jobs.living(monotonic())
+            if (now := monotonic()) >= self._look_at:
+                self._look_at = now + RENEW_SECONDS
+                for other, each in self._jobs.living(now).items():
+                    if other != key and not self._lives(each.ray_job):
+                        self._jobs.leave(other)
+            return self._jobs.living(now)
 
 
 class Neighbours:

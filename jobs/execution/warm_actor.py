@@ -19,6 +19,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
+from jobs.execution.ray_drivers import driver_lives
 from jobs.execution.warm_list import warm_list
 from jobs.scaling.warm_actors import SPEAK_SECONDS, WarmActor
 
@@ -173,20 +174,6 @@ class KeptActor:
 def kept(kind: type) -> type:
     """The class of actors like those of `kind`, that may stay."""
     return type(kind.__name__, (KeptActor, kind), {})
-
-
-def driver_lives(ray_job: str) -> bool:
-    """Whether a driver is connected to Ray; True where Ray does not respond."""
-    worker: Any = ray._private.worker.global_worker  # there is no public way
-    try:
-        found = worker.gcs_client.get_all_job_info(
-            job_or_submission_id=ray_job,
-            skip_submission_job_info_field=True,
-            skip_is_running_tasks_field=True,
-        )
-    except RayError:
-        return True
-    return any(not info.is_dead for job, info in found.items() if job.hex() == ray_job)
 
 
 def _let_go_of_memory() -> None:

@@ -21,6 +21,7 @@ from ray.exceptions import RayError
 
 import actors
 from actors.settings import OracleSettings
+from jobs.execution.ray_drivers import number_of_this_driver
 from jobs.execution.warm_actor import About, Lease
 from jobs.execution.warm_list import known_list, warm_list
 from jobs.resolution import Job
@@ -57,7 +58,7 @@ class WarmPools:
         self._plans: dict[str, PoolPlan] = {name: getattr(plans, name) for name in plans.sizes}
         self._max_gpus = spec.max_gpus
         self.lease = Lease(
-            ray_job=context.get_job_id(),
+            ray_job=number_of_this_driver(),
             name=spec.name,
             keep_seconds=self.keep_seconds,
             max_gpus=spec.max_gpus,
@@ -179,7 +180,8 @@ def _code() -> str:
     """The hash of the code of the actors, and of what keeps them."""
     found = sha256()
     package = Path(actors.__file__ or "").parent
-    for file in sorted([*package.rglob("*.py"), Path(__file__).with_name("warm_actor.py")]):
+    keeps = [Path(__file__).with_name(name) for name in ("warm_actor.py", "ray_drivers.py")]
+    for file in sorted([*package.rglob("*.py"), *keeps]):
         found.update(file.name.encode() + b"\0" + file.read_bytes())
     return found.hexdigest()
 

@@ -31,6 +31,7 @@ from jobs.refinement import as_planned
 from jobs.resolution import Job
 from jobs.scaling.initial_sizes import PoolPlans, guess_loads
 from jobs.simulation.job import SimulatedOutput, SimulatedPrompts
+from jobs.spec.gpu_limits import check_max_gpus
 from jobs.spec.job_spec import Budget, JobSpec, check_whole_gpus
 from jobs.spec.part_size import check_part_size
 from jobs.spec.sample import sample_size
@@ -173,6 +174,7 @@ def ask(
 ) -> Question:
     """The question for a job's own input, or for `num_rows` rows. Raises a UserError."""
     check_whole_gpus(spec)
+    check_max_gpus(spec)
     check_part_size(spec.part_rows, spec.batch_sizes)
     if spec.pools.device == "cpu":
         raise SpecError(

@@ -13,7 +13,7 @@ from math import ceil, floor, inf
 import numpy as np
 import numpy.typing as npt
 
-from actors.pool_settings import PoolSettings, PoolsSettings
+from actors.pool_settings import MAIN_SHARE, ORACLE_SHARE, PoolSettings, PoolsSettings
 from jobs.resolution import Job
 from jobs.scaling.capacity import UNITS, Capacity, Devices, devices_needed
 from jobs.scaling.decision import NO_LIMIT
@@ -26,11 +26,6 @@ HOMES = {"student": "student", "oracle": "student", "teacher": "teacher"}
 
 POOL_LABEL = "bottega-pool"
 """The Ray label of nodes for one pool; ray_config.yaml sets it."""
-
-MAIN_SHARE, ORACLE_SHARE = 0.9, 0.1
-"""Of a GPU. Chosen: each GPU has room for a student or a teacher, whichever the job needs, and the
-small oracle fits beside either. With halves a GPU could stay empty because the wrong half is free.
-"""
 
 OTHER_EVALUATIONS = 6.0
 """The time to encode a prompt and decode a picture, in network evaluations.

@@ -18,8 +18,8 @@ from math import inf
 from jobs.scaling.capacity import Capacity
 
 LIVES_SECONDS = 20.0
-"""An entry that is not renewed for so long is of a driver that is gone: ten renewals, so that a
-driver that is held up loses nothing, and the GPUs of a killed one soon go to the others."""
+"""An entry that is not renewed for so long is of a driver that is gone, or that hangs: ten
+renewals, so that a driver that is held up loses nothing. Of a killed one Ray says so earlier."""
 
 RENEW_SECONDS = 2.0
 """Between two renewals: a message of a few bytes for each job. A job that comes or goes is seen
@@ -32,6 +32,7 @@ class RunningJob:
 
     `least`: GPUs that it needs at once, more than one where its pools have fixed sizes. `holds`:
     those that it has. `joined`: the number of its coming, of which earlier ones are lower.
+    `ray_job`: its driver, by Ray's number.
     """
 
     name: str
@@ -40,6 +41,7 @@ class RunningJob:
     least: int = 1
     holds: int = 0
     joined: int = 0
+    ray_job: str = ""
 
 
 @dataclass(slots=True)

@@ -242,8 +242,8 @@ class JobSpec(Settings):
         default=None,
         ge=1,
         le=1_000_000,
-        description="No more GPUs than this, for pools without `size`. Default: all that the "
-        "cluster has, less those of other jobs (docs/cluster.md).",
+        description="No more GPUs than this; fixed sizes that need more are refused. Default: all "
+        "that the cluster has, less those of other jobs (docs/cluster.md).",
     )
     priority: int = Field(
         default=0,

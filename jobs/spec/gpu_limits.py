@@ -1,0 +1,37 @@
+"""Refuses pools of fixed sizes that have more GPUs than `max_gpus`."""
+
+from __future__ import annotations
+
+from math import ceil
+
+from actors.errors import SpecError
+from actors.pool_settings import MAIN_SHARE, ORACLE_SHARE
+from jobs.spec.job_spec import JobSpec
+
+
+def check_max_gpus(spec: JobSpec) -> None:
+    """Raises SpecError. Sizes that follow the measurements stay within `max_gpus` by themselves.
+
+    Not a field's own rule: the output of a job that had such pools can still be read.
+    """
+    if spec.max_gpus is None or spec.pools.device == "cpu":
+        return
+    # On one GPU the three share it: jobs/scaling/initial_sizes.py.
+    main = MAIN_SHARE if spec.max_gpus > 1 else MAIN_SHARE / 2
+    fixed = {
+        name: (least, (ORACLE_SHARE if name == "oracle" else main))
+        for name, pool in spec.pools.by_name.items()
+        if (least := pool.size or pool.min_size)
+    }
+    for name, pool in spec.pools.by_name.items():
+        if name in fixed and pool.gpus_per_actor is not None:
+            fixed[name] = fixed[name][0], pool.gpus_per_actor
+    # Of those that have more than half of a GPU no two share one.
+    alone = sum(number * ceil(share) for number, share in fixed.values() if share > 0.5)
+    needed = max(alone, ceil(round(sum(number * share for number, share in fixed.values()), 4)))
+    if needed > spec.max_gpus:
+        shown = ", ".join(f"{number} {name}" for name, (number, _) in fixed.items())
+        raise SpecError(
+            f"max_gpus: {spec.max_gpus}, and the sizes in `pools` ({shown}) need {needed} GPUs. "
+            f"Give max_gpus: {needed} or more, or leave the sizes out: they follow the GPUs then."
+        )
