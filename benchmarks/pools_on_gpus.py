@@ -51,6 +51,16 @@ CASES = {
 """The bound of each is a minute; of `moving` two, since starting an actor takes real seconds."""
 
 
+SHORT = {
+    name: Case(
+        name=name, models="timed", gpus=8, rows=1200, rejected=rejected, speed=1,
+        row_seconds=(0.4, 0.02, 2.0), batch=8, load_batches=5 / 3.2, rows_per_part=1024,
+    )
+    for name, rejected in (("short", 0.3), ("short-moving", moving(1200)))
+}  # fmt: skip
+"""Jobs of three minutes, in real time: beginning and end count for more than what is between."""
+
+
 def scaled(case: Case, by: int) -> Case:
     """The case with rows divided by `by`."""
     rows = case.rows // by

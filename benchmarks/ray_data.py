@@ -32,7 +32,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pools_on_gpus import CASES, heading, scaled, shorter, show, summary
+from pools_on_gpus import CASES, SHORT, heading, scaled, shorter, show, summary
 from timed_jobs import CORES, RESULTS, TASK_SLOTS, Case, on_ray, pretend_gpus, write_result
 
 from actors.settings import ModelSettings
@@ -400,14 +400,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("case", nargs="?", choices=list(CASES), default="moving")
+    parser.add_argument("case", nargs="?", choices=[*CASES, *SHORT], default="moving")
     parser.add_argument("--sweep", action="store_true", help="every setting, on a quarter of rows")
     parser.add_argument("--best", type=int, default=3, help="settings of the sweep to run in full")
     parser.add_argument("--two-pass", action="store_true", help="and in two passes")
     parser.add_argument("--short", action="store_true", help="a short run that shows that it works")
     given = parser.parse_args()
     logging.getLogger("bottega").setLevel(logging.ERROR)
-    case = CASES[given.case]
+    case = {**CASES, **SHORT}[given.case]
     if given.sweep:
         case = replace(scaled(case, 4), speed=2 * case.speed)
     if given.short:
@@ -416,6 +416,10 @@ def main() -> None:
         compare(case, settings(case.gpus), SWEEP.stem + "-short" * given.short)
         return
     tried = best_of_sweep(case.gpus, given.best)
+    if given.case in SHORT:
+        # By hand: the best fixed split, and pools that scale themselves.
+        fixed = Setting(students=3, teachers=5, block_rows=case.batch, teacher_rows=4 * case.batch)
+        tried = [fixed, replace(fixed, students=(1, case.gpus), teachers=(1, case.gpus))]
     if given.two_pass:
         tried.append(Setting(shape="two pass", students=case.gpus, teachers=case.gpus))
     compare(case, tried, f"ray_data_{case.name}")

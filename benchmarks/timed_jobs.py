@@ -71,7 +71,8 @@ class Case:
 
     `load_batches`: an actor's loading time, in batches of the student. `speed`: how many times as
     fast as the profile, loading included. `side`: of the pictures in pixels; small, so that two
-    cores can encode for sixteen GPUs.
+    cores can encode for sixteen GPUs. `row_seconds`: of student, oracle and teacher in batches of
+    `batch`, instead of the profile's.
     """
 
     name: str
@@ -83,6 +84,8 @@ class Case:
     speed: float = 10.0
     rows_per_part: int = 2048
     side: int = 64
+    row_seconds: tuple[float, float, float] | None = None
+    batch: int = 16
 
     def job(self, folder: Path, sizes: Sequence[int] | None = None) -> Job:
         """The job, with its input written; `sizes` of student, oracle and teacher fix the pools."""
@@ -100,17 +103,27 @@ class Case:
         if sizes is not None:
             names = ("student", "oracle", "teacher")
             pools = {name: {"size": size} for name, size in zip(names, sizes, strict=True)}
+        loads = {"load_seconds": self.load_seconds}
+        models: dict[str, Any] = {
+            "student": {**pictures, "timed": {**timed, **loads}},
+            "oracle": {"timed": {**timed, "load_seconds": 0.0, "rejected": self.rejected}},
+            "teacher": {**pictures, "timed": {**timed, **loads}},
+        }
+        if self.row_seconds is not None:
+            for model, seconds in zip(models.values(), self.row_seconds, strict=True):
+                model["batch_size"] = self.batch
+                model["timed"] |= {"seconds": {self.batch: self.batch * seconds}}
+            for name, seconds in zip(("student", "teacher"), self.row_seconds[::2], strict=True):
+                models[name]["timed"]["profile"] = None
+                # As many steps as the seconds say, with six evaluations beside them.
+                steps = max(1, round(7 * seconds / self.row_seconds[0] - 6))
+                models[name] |= {"steps": steps, "guidance_scale": 0.0}
         return {
             "name": self.name,
             "input": str(prompts),
             "seed_column": "row",
             "output": str(out),
-            "models": {
-                "preset": self.models,
-                "student": {**pictures, "timed": {**timed, "load_seconds": self.load_seconds}},
-                "oracle": {"timed": {**timed, "load_seconds": 0.0, "rejected": self.rejected}},
-                "teacher": {**pictures, "timed": {**timed, "load_seconds": self.load_seconds}},
-            },
+            "models": {"preset": self.models, **models},
             "budget": {"threshold": 0.5},
             # All the steps that the profile timed, from the student's latents.
             "rollback": {"strength": 1.0},
@@ -121,6 +134,8 @@ class Case:
     @property
     def load_seconds(self) -> float:
         """Of a student or a teacher, before `speed`."""
+        if self.row_seconds is not None:
+            return self.load_batches * self.batch * self.row_seconds[0]
         fields = {"input": "-", "output": "-", "models": self.models}
         student = make_spec(fields).models.student
         return self.load_batches * timing_of(student).seconds(1, student.batch_size, key=0)

@@ -38,11 +38,26 @@ log = logging.getLogger("bottega.runner")
 
 
 def pools_for(job: Job, have: Resources) -> PoolPlans:
-    """The pools that the job begins with on these resources."""
+    """The pools that the job begins with on these resources. Raises ClusterError."""
+    _check_nodes(job, have)
     gpus = have.gpus
     if job.spec.max_gpus is not None and not have.labelled_gpus:
         gpus = min(gpus, job.spec.max_gpus)
     return plan_pools(job.spec.pools, have.cpus, gpus, have.labelled_gpus, guess_loads(job))
+
+
+def _check_nodes(job: Job, have: Resources) -> None:
+    """Refuse an actor of more GPUs than any node has: Ray would never place it."""
+    pools = job.spec.pools
+    if pools.grow or pools.device == "cpu" or not have.gpus:
+        return  # a larger node may come, or the actors compute on cores
+    for name, pool in pools.by_name.items():
+        if (wanted := pool.gpus_per_actor or 0.0) > max(1.0, have.node_gpus):
+            raise ClusterError(
+                f"pools.{name}.gpus_per_actor: an actor of {wanted:g} GPUs has them on one node, "
+                f"and the largest node has {have.node_gpus:g} of the cluster's {have.gpus:g}. Ask "
+                "for fewer, or add a node with as many."
+            )
 
 
 JOIN_SECONDS = 0.5

@@ -17,7 +17,8 @@ class Resources:
     """The resources of a cluster. `labelled_gpus`: by the nodes' label `bottega-pool`.
 
     `alone`: this process started the Ray, and no node joins it. `num_writers`: the nodes
-    that may write parts; those with cores, as far as Ray knows.
+    that may write parts; those with cores, as far as Ray knows. `node_gpus`: of the node with the
+    most; an actor of several GPUs has them on one node.
     """
 
     cpus: float
@@ -26,6 +27,7 @@ class Resources:
     labelled_gpus: Mapping[str, float] = field(default_factory=dict)
     alone: bool = False
     num_writers: int = 1
+    node_gpus: float = inf
 
     @property
     def file_slots(self) -> int:
@@ -95,5 +97,6 @@ def _sum(nodes: list[tuple[Mapping[str, float], Mapping[str, Any]]]) -> Resource
         # 0 is an answer of Ray's that says nothing, not an object store without a byte.
         object_store_bytes=sum(have.get("object_store_memory", 0.0) for have, _ in nodes) or inf,
         labelled_gpus=labelled,
+        node_gpus=max((have.get("GPU", 0.0) for have, _ in nodes), default=0.0),
         num_writers=max(1, sum(have.get("CPU", 0.0) > 0 for have, _ in nodes)),
     )

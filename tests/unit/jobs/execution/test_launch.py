@@ -170,3 +170,13 @@ def test_the_pools_are_those_of_the_resources(tmp_path: Path) -> None:
     dispatcher = launch.make_dispatcher(job, Mock(), plans, Resources(cpus=16, gpus=4))
     assert {name: pool.size for name, pool in dispatcher.pools.items()} == plans.sizes
     assert sum(plans.sizes.values()) > 4
+
+
+def test_an_actor_of_more_gpus_than_any_node_has_is_refused(tmp_path: Path) -> None:
+    """Four of 3 + 3: there are enough in all, and Ray would never place it."""
+    pools = PoolsSettings.model_validate({"oracle": {"gpus_per_actor": 4}})
+    job = local_job(write_prompts(tmp_path / "p.csv", 10), tmp_path / "out")
+    job = replace(job, spec=job.spec.model_copy(update={"pools": pools}))
+    with pytest.raises(ClusterError, match="4 GPUs has them on one node, and the largest node has"):
+        launch.pools_for(job, Resources(cpus=16, gpus=6, node_gpus=3))
+    launch.pools_for(job, Resources(cpus=16, gpus=8, node_gpus=4))
