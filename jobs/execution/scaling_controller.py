@@ -6,6 +6,7 @@ the dispatcher's measurements -> a ScalingInput -> `decide` -> sizes for the poo
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from math import inf
 
 from actors.pool import IN_FLIGHT
@@ -20,7 +21,7 @@ from jobs.scaling.capacity import Capacity
 from jobs.scaling.decision import PoolFacts, ScalingInput
 from jobs.scaling.initial_sizes import guess_loads, limits
 from jobs.scaling.look_ahead import short_seconds
-from jobs.scaling.policy import DECIDE_SECONDS, decide, pause
+from jobs.scaling.policy import DECIDE_SECONDS, decide, looks_ahead, pause
 from jobs.scaling.schedule import expected_calls
 
 UNKNOWN_LOAD_SECONDS = 30.0
@@ -190,7 +191,7 @@ class ScalingController:
             max(0.0, self.buffer_rows - waiting),
             self._room_in_store(rejected),
         )
-        return ScalingInput(
+        inputs = ScalingInput(
             capacity=capacity,
             student=student,
             oracle=oracle,
@@ -201,12 +202,18 @@ class ScalingController:
             draws=draws,
             room=inf if rows_unopened + student.queued * student.call_rows == 0 else room,
             rejected_sd=self._rejection.deviation(rows_to_draw),
-            teachers_free_in=self._free_in("teacher", teacher.call_seconds),
-            teachers_next_in=self._free_in("teacher", teacher.call_seconds, most_calls=1),
-            students_free_in=self._free_in("student"),
             judged_soon=judged_soon > 0,
             early_parts=self._job.spec.pools.early_parts,
         )
+        # One by one only for those decisions that look at each: thousands of actors take long.
+        if not rows_to_draw:
+            free_in = self._free_in("teacher", teacher.call_seconds)
+            return replace(inputs, teachers_free_in=free_in)
+        if looks_ahead(inputs):
+            next_in = self._free_in("teacher", teacher.call_seconds, most_calls=1)
+            students = self._free_in("student")
+            return replace(inputs, teachers_next_in=next_in, students_free_in=students)
+        return inputs
 
     def _facts(self, name: str) -> PoolFacts | None:
         dispatcher, pool = self._dispatcher, self._dispatcher.pools[name]

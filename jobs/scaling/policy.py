@@ -35,11 +35,17 @@ PAUSE = 0.005
 that comes by so much later costs less than that, as it moves a part of the devices."""
 
 
+PAUSE_OF_AN_ACTOR = 0.0005
+"""Seconds, of each actor. Chosen: a decision looks at them all, and on 4,096 GPUs there is one in
+two seconds, in which two calls in a thousand end."""
+
+
 def pause(inputs: ScalingInput) -> float:
     """Seconds until the next decision."""
-    if inputs.rows_to_draw <= 0 or not _looks_ahead(inputs):
-        return DECIDE_SECONDS
-    return max(DECIDE_SECONDS, PAUSE * seconds_of_work(inputs))
+    seconds = max(DECIDE_SECONDS, PAUSE_OF_AN_ACTOR * sum(inputs.sizes.values()))
+    if inputs.rows_to_draw <= 0 or not looks_ahead(inputs):
+        return seconds
+    return max(seconds, PAUSE * seconds_of_work(inputs))
 
 
 def decide(inputs: ScalingInput) -> ScalingDecision:
@@ -48,9 +54,10 @@ def decide(inputs: ScalingInput) -> ScalingDecision:
         return as_needed(inputs) if inputs.rows_to_draw > 0 else given_back(inputs)
     if inputs.rows_to_draw <= 0:
         return at_the_end(inputs)
-    chosen = LookAhead if _looks_ahead(inputs) else Pricing
+    chosen = LookAhead if looks_ahead(inputs) else Pricing
     return chosen(inputs).decision()
 
 
-def _looks_ahead(inputs: ScalingInput) -> bool:
+def looks_ahead(inputs: ScalingInput) -> bool:
+    """Whether the decision takes the rest of the job to its end, with every actor."""
     return is_short(inputs) and not inputs.early_parts and not inputs.capacity.elastic
