@@ -139,11 +139,18 @@ def calibrate(
     refine: RefineOption = None,
     changes: SetOption = None,
     run_for: ForOption = "",
+    threshold: Annotated[
+        list[float] | None,
+        typer.Option("--threshold", help="Say what this threshold refines. Several may be."),
+    ] = None,
     address: AddressOption = None,
     verbose: VerboseOption = False,
     json_wanted: JsonOption = False,
 ) -> None:
-    """Draw and score a sample; print which threshold refines which fraction, and what it costs."""
+    """Draw and score a sample; print which threshold refines which fraction, and what it costs.
+
+    It is kept in the output, so that `bottega run` draws no other one.
+    """
     from cluster.session import ray_session
     from cluster.views.progress import JobView
     from jobs import calibrate as score_sample
@@ -151,6 +158,7 @@ def calibrate(
 
     keep_stdout_for_json(json_wanted)
     log_to_console(verbose)
+    keep = job_file is not None or output is not None
     if job_file is None:
         output = output or "unused"
     spec = spec_from(job_file, prompts, prompt_column, models, output, refine, run_for, changes)
@@ -159,10 +167,16 @@ def calibrate(
             job = resolve(spec)
         with JobView(job.spec.name, console) as view:
             sample = score_sample(
-                job, observers=[view], session=ray_session(address, say), should_stop=stopped
+                job,
+                observers=[view],
+                session=ray_session(address, say),
+                should_stop=stopped,
+                keep=keep,
             )
+    asked = {*(threshold or ()), spec.budget.threshold} - {None}
+    lines = sorted([*sample.table(), *map(sample.refines, asked)], key=lambda row: row.threshold)
     if json_wanted:
-        levels = [{**asdict(row), "threshold": str(row.threshold)} for row in sample.table()]
+        levels = [{**asdict(row), "threshold": str(row.threshold)} for row in lines]
         print_json(
             {
                 "schema": SCHEMA,
@@ -178,7 +192,7 @@ def calibrate(
     shown = Table(title=escape(title), title_justify="left")
     for heading in ("refine", "threshold", "mean evaluations", "of all rows (95%)"):
         shown.add_column(heading, justify="right")
-    for row in sample.table():
+    for row in lines:
         low, high = row.interval
         sure = f"{low:.1%} to {high:.1%}"
         shown.add_row(f"{row.refine:.0%}", f"{row.threshold:.4g}", f"{row.nfe:.1f}", sure)

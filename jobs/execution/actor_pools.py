@@ -105,6 +105,11 @@ class ActorPools(Mapping[str, Pool]):
             self._loading[actor.loading] = pool, actor, self._executor.now()
         actor.has_place = has_place
 
+    def leave_out(self, name: str) -> None:
+        """Start no actor of this pool; before the start."""
+        self._pools[name].resize(0)
+        self._first_sizes[name] = 0
+
     def start(self) -> None:
         """Start the first actors."""
         self._executor.set_target_sizes(self.sizes)

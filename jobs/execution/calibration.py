@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from math import inf, isinf
 from typing import Any
 
+from actors.counted import counted
 from actors.errors import JobError
 from jobs.execution.active_part import ActivePart
 from jobs.execution.calls import Call, Done, Instruction, Release
@@ -78,30 +79,39 @@ class TableRow:
 
 def table(job: Job, scores: Sequence[float]) -> list[TableRow]:
     """Refine fraction -> threshold and mean network evaluations, in steps of a tenth."""
-    rows = []
-    for tenth in range(11):
-        refine, threshold = tenth / 10, threshold_for(scores, tenth / 10)
-        here = fraction_below(scores, threshold)
-        interval = here, here
-        if not isinf(threshold):
-            interval = refined_interval(here, len(scores), job.prompts.num_rows)
-        nfe = job.student_nfe + refine * job.teacher_nfe
-        rows.append(TableRow(refine, threshold, nfe, interval))
-    return rows
+    tenths = [tenth / 10 for tenth in range(11)]
+    return [line_of(job, scores, refine, threshold_for(scores, refine)) for refine in tenths]
+
+
+def line_of(job: Job, scores: Sequence[float], refine: float, threshold: float) -> TableRow:
+    """The line of a threshold that is to refine this fraction."""
+    here = fraction_below(scores, threshold)
+    interval = here, here
+    if not isinf(threshold):
+        interval = refined_interval(here, len(scores), job.prompts.num_rows)
+    return TableRow(refine, threshold, job.student_nfe + refine * job.teacher_nfe, interval)
 
 
 def calibrate(
-    job: Job, dispatcher: Dispatcher, decisions: DecisionLog | None = None
+    job: Job,
+    dispatcher: Dispatcher,
+    decisions: DecisionLog | None = None,
+    *,
+    known: Sequence[float] | None = None,
 ) -> Calibration:
     """Turn the job's budget into a threshold; draws and scores a sample unless it is given.
 
-    The dispatcher's observers see the progress. decisions: the log that follows the sample.
+    The dispatcher's observers see the progress. decisions: the log that follows the sample. known:
+    the sample's scores, where they have been measured; a budget in seconds needs more than them.
     """
     budget = job.spec.budget
     start = dispatcher.executor.now()
     if certain := certain_threshold(budget):
         threshold, refine = certain
         return Calibration((), refine, threshold, 0, {}, 0.0)
+    if known and budget.gpu_seconds is None:
+        log.info("the scores of %s are those of `bottega calibrate`", counted(len(known), "row"))
+        return _calibration(job, known, {}, wall_seconds=0.0)
     sample = job.prompts.sample(job.sample_size)
     log.info("calibrating on %d rows", len(sample.prompts))
     timed = budget.gpu_seconds is not None
@@ -114,6 +124,13 @@ def calibrate(
                 "Mend the input or the models, or give budget.threshold to go without calibration."
             )
         seconds = _row_seconds(job, dispatcher, sample, cascade, warm, decisions) if timed else {}
+    return _calibration(job, scores, seconds, dispatcher.executor.now() - start)
+
+
+def _calibration(
+    job: Job, scores: Sequence[float], seconds: dict[str, float], wall_seconds: float
+) -> Calibration:
+    """The threshold of the job's budget, by these scores."""
     wanted = refine_fraction(job, seconds)
     threshold = threshold_for(scores, wanted)
     refine = fraction_below(scores, threshold)
@@ -129,7 +146,7 @@ def calibrate(
         threshold=threshold,
         rows=len(scores),
         seconds_per_row=seconds,
-        wall_seconds=round(dispatcher.executor.now() - start, 3),
+        wall_seconds=round(wall_seconds, 3),
     )
 
 

@@ -10,16 +10,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from time import sleep
 from typing import TYPE_CHECKING
 
 from actors.errors import ClusterError, InterruptedJobError, NoPlaceError
 from jobs.execution.attempt import DRAIN_SECONDS, Attempt
-from jobs.execution.calibration import TableRow, score, table
+from jobs.execution.calibration import TableRow, line_of, score, table
 from jobs.execution.dispatcher import Dispatcher
 from jobs.execution.executor import Executor
+from jobs.execution.kept_sample import keep_sample
 from jobs.execution.observers import Observer
 from jobs.execution.progress import Progress
 from jobs.execution.resources import Resources
@@ -29,7 +30,7 @@ from jobs.scaling.device import DeviceChoice, choose_device
 from jobs.scaling.initial_sizes import PoolPlans, guess_loads, limits, plan_pools, sizes_on
 from jobs.scaling.shares import RunningJob, is_shared, within
 from jobs.scaling.warm_actors import sizes_with_warm
-from jobs.spec.threshold import threshold_for
+from jobs.spec.threshold import fraction_below, threshold_for
 
 if TYPE_CHECKING:
     from jobs.execution.neighbours import Neighbours
@@ -116,15 +117,19 @@ def dispatcher_on_ray(
     should_stop: Callable[[], bool] = never,
     drain_seconds: float = DRAIN_SECONDS,
     neighbours: Neighbours | None = None,
+    without: Sequence[str] = (),
 ) -> Dispatcher:
     """The job's dispatcher on the Ray that this process is connected to.
 
-    neighbours: the way to the other jobs on the cluster, which the caller has joined.
+    neighbours: the way to the other jobs on the cluster, which the caller has joined. without:
+    pools that get no actor.
     """
     from jobs.execution.ray_executor import RayExecutor
     from jobs.execution.warm_pools import WarmPools
 
     plans = pools_for(job, have)
+    idle = {name: replace(getattr(plans, name), size=0, reason="unused") for name in without}
+    plans = replace(plans, **idle)
     if job.spec.pools.keep_warm and have.alone:
         log.warning(
             "pools.keep_warm: this job's Ray ends with it, so that no actor can stay. It is for "
@@ -134,7 +139,10 @@ def dispatcher_on_ray(
     executor = RayExecutor(job, plans, neighbours, warm=warm)
     share = neighbours.share(have.gpus) if neighbours else None
     there = warm.matching() if warm else {}
-    return make_dispatcher(job, executor, plans, have, should_stop, drain_seconds, share, there)
+    made = make_dispatcher(job, executor, plans, have, should_stop, drain_seconds, share, there)
+    for name in without:
+        made.pools.leave_out(name)
+    return made
 
 
 def neighbours_of(job: Job, have: Resources) -> Neighbours | None:
@@ -276,6 +284,10 @@ class ScoredSample:
         """The threshold that rejects the fraction `refine`, in 0..1, of the sample."""
         return threshold_for(self.scores, refine)
 
+    def refines(self, threshold: float) -> TableRow:
+        """The line of the table for a threshold of one's own."""
+        return line_of(self.job, self.scores, fraction_below(self.scores, threshold), threshold)
+
     def table(self) -> list[TableRow]:
         """In tenths of rows refined: the threshold, and mean network evaluations a picture."""
         return table(self.job, self.scores)
@@ -287,15 +299,23 @@ def calibrate(
     observers: Sequence[Observer] = (),
     session: Session | None = None,
     should_stop: Callable[[], bool] = never,
+    keep: bool = False,
 ) -> ScoredSample:
-    """Draw and score a sample of the job's rows; writes nothing, and `run` measures its own.
+    """Draw and score a sample of the job's rows; starts no teacher.
 
-    Arguments and errors are those of `run`.
+    keep: leave the scores in the output, where `run` finds them instead of measuring its own;
+    else nothing is written. Other arguments and errors are those of `run`.
     """
+    if keep:
+        job.output.claim()
     sample = job.prompts.sample(job.sample_size)
-    with _on_ray(job, session, should_stop) as (make, _), make() as dispatcher:
+    without = ("teacher",)
+    with _on_ray(job, session, should_stop, without=without) as (make, _), make() as dispatcher:
         dispatcher.observers.add(*observers)
-        return ScoredSample(job, tuple(score(job, dispatcher, sample)))
+        scores = tuple(score(job, dispatcher, sample))
+    if keep and scores:
+        keep_sample(job, scores)
+    return ScoredSample(job, scores)
 
 
 @contextmanager
@@ -304,6 +324,7 @@ def _on_ray(
     session: Session | None,
     should_stop: Callable[[], bool],
     drain_seconds: float = DRAIN_SECONDS,
+    without: Sequence[str] = (),
 ) -> Iterator[tuple[Callable[[], Dispatcher], Callable[[], None]]]:
     """A function that makes the dispatcher; the session is entered with it, and left at the end,
     or by the other function."""
@@ -315,6 +336,6 @@ def _on_ray(
             if neighbours := neighbours_of(job, have):
                 neighbours.join()
                 stack.callback(neighbours.leave)
-            return dispatcher_on_ray(job, have, should_stop, drain_seconds, neighbours)
+            return dispatcher_on_ray(job, have, should_stop, drain_seconds, neighbours, without)
 
         yield make, stack.close

@@ -18,6 +18,7 @@ from ray import ObjectRef
 from ray.exceptions import RayError
 
 from actors.actor_classes import actor_classes
+from actors.counted import counted
 from actors.errors import JobError
 from jobs.execution.executor import ClusterView, Completion, Task
 from jobs.execution.file_nodes import FileNodes
@@ -96,8 +97,9 @@ class RayExecutor:
         self._threads = {name: getattr(plans, name).threads for name in self._actors}
         for name in self._actors:
             plan: PoolPlan = getattr(plans, name)
-            log.info("%s: %d actors (%s), %d threads each", name, plan.size, plan.reason,
-                     plan.threads)  # fmt: skip
+            if plan.size:
+                log.info("%s: %s (%s), %s each", name, counted(plan.size, "actor"), plan.reason,
+                         counted(plan.threads, "thread"))  # fmt: skip
         # No cores are asked for: the slots bound these tasks, and a node whose cores are all
         # promised to actors must still be able to write a file.
         options: dict[str, Any] = {"num_cpus": 0, "max_retries": 0}

@@ -18,6 +18,7 @@ from jobs.execution.attempt import Attempt
 from jobs.execution.calibration import NOTHING_TO_CALIBRATE, calibrate
 from jobs.execution.decision_log import EVENT_KINDS, DecisionLog
 from jobs.execution.dispatcher import Dispatcher
+from jobs.execution.kept_sample import kept_sample
 from jobs.execution.observers import Observer, PartCommitted
 from jobs.execution.progress import Progress
 from jobs.execution.record_packer import RecordPacker
@@ -89,7 +90,9 @@ def run_job(
         if runner.todo:
             with _observed(status, packer, make_dispatcher(), observers, decisions) as dispatcher:
                 if known is None:
-                    calibration = calibrate(job, dispatcher, decisions).as_json()
+                    calibration = calibrate(
+                        job, dispatcher, decisions, known=kept_sample(job)
+                    ).as_json()
                     patiently(
                         partial(write_job, job, calibration, replace=before is not None),
                         patience_in_all(job.spec.stall_timeout_seconds),

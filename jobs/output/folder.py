@@ -40,6 +40,9 @@ log = logging.getLogger("bottega.parts")
 JOB = "job.json"
 SUCCESS = "_SUCCESS"
 
+SAMPLE = "calibration.json"
+"""The scores of `bottega calibrate`, for the run that follows."""
+
 DECISIONS = "decisions.json"
 """Left by a run that ended with an unforeseen error (jobs/execution/decision_log.py)."""
 
@@ -108,7 +111,9 @@ class OutputFolder:
         except StorageError as error:
             raise OutputError(f"output {error.where!r} {error.what}.") from error
         # A driver that was killed before its job.json was whole leaves only these.
-        ours = {name for name in holds if name == STATUS or name.startswith(f"{DRIVERS}/")}
+        ours = {
+            name for name in holds if name in (STATUS, SAMPLE) or name.startswith(f"{DRIVERS}/")
+        }
         if holds - ours:
             raise OutputError(
                 f"output {self.url!r} is not empty and has no job.json, so it is not ours to "

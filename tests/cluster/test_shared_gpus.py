@@ -25,7 +25,7 @@ def test_jobs_that_wait_for_gpus_or_share_them_end_with_the_same_bytes(tmp_path:
     )  # fmt: skip
     logs = {name: (tmp_path / f"{name}.log").read_text() for name in JOBS}
     assert ran.returncode == 0, "\n".join([*logs.values(), ran.stderr[-2000:]])
-    assert "teacher: 1 actors (set in the job file: 1)" in logs["early"]
+    assert "teacher: 1 actor (set in the job file: 1)" in logs["early"]
     assert "2 GPUs" not in logs["early"].splitlines()[1], "they joined later"
     assert "waiting for 1 GPU: 1 of 2 are in use by others" in logs["beside"]
     assert "teacher: actors for the calls that are left" in logs["beside"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 from actors.errors import ClusterError, InterruptedJobError, NoPlaceError, OutputError
 from actors.pool_settings import PoolsSettings
 from jobs.execution import launch
+from jobs.execution.kept_sample import kept_sample
 from jobs.execution.launch import calibrate, retry, run
 from jobs.execution.resources import Resources
 from jobs.resolution import Job
@@ -86,6 +89,49 @@ def test_without_a_ray_the_refusal_says_how_to_have_one(
 ) -> None:
     with pytest.raises(ClusterError, match=r"`ray\.init\(\)`.*`with cluster\.session\.ray_session"):
         verb(job)
+
+
+def test_a_run_takes_the_scores_of_a_calibration_that_was_kept(
+    job: Job, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "bottega")
+    sample = calibrate(job, session=Session(), keep=True)
+    other_budget = local_job(Path(job.spec.input), tmp_path / "out", budget={"refine": 0.25})
+    run(other_budget, session=Session())
+    assert "the scores of 8 rows are those of `bottega calibrate`" in caplog.messages
+    kept = json.loads((tmp_path / "out/job.json").read_text())
+    assert kept["calibration"]["scores"] == list(sample.scores)
+    measured = local_job(Path(job.spec.input), tmp_path / "other", budget={"refine": 0.25})
+    run(measured, session=Session())
+    assert measured.output.require_job()["threshold"] == kept["threshold"]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda page: {**page, "key": "x"},
+        lambda page: {**page, "scores": page["scores"][::-1]},
+        lambda page: {**page, "scores": ["nan"]},
+        lambda page: {**page, "scores": []},
+        lambda page: {**page, "scores": page["scores"] * 2},
+        lambda _: [],
+    ],
+)
+def test_scores_of_another_job_or_broken_ones_are_not_taken(job: Job, damage: Any) -> None:
+    calibrate(job, session=Session(), keep=True)
+    assert kept_sample(job) is not None
+    file = job.output.path / "calibration.json"
+    file.write_text(json.dumps(damage(json.loads(file.read_text()))))
+    assert kept_sample(job) is None
+    other = local_job(Path(job.spec.input), job.output.path, seed=9)
+    assert kept_sample(other) is None
+
+
+def test_a_threshold_of_ones_own_is_told_what_it_refines(job: Job) -> None:
+    sample = calibrate(job, session=Session())
+    line = sample.refines(sample.threshold(0.5))
+    assert (line.refine, line.interval) == (0.5, sample.table()[5].interval)
+    assert sample.refines(1e9).refine == 1.0
 
 
 def test_a_calibration_writes_nothing_and_says_what_each_threshold_refines(job: Job) -> None:
