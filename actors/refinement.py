@@ -40,6 +40,8 @@ class DrawPlan:
     draws: int = 1
     conditioning: Conditioning | None = None
     size: Size | None = None
+    first: int = 0
+    """Number of the first one among all drawings of a row: each has its own noise."""
 
 
 FROM_PROMPTS = DrawPlan()
@@ -64,3 +66,5 @@ class Refinement:
     conditioning: Conditioning | None = None
     size: Size | None = None
     start: float | None = None
+    attempt: int = 0
+    """Number among the teacher's attempts at a row: each has its own noise."""

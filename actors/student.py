@@ -63,7 +63,7 @@ class Student:
         draws = plan.draws
         rows = rows_by_slot(len(prompts), slots)
         texts = [prompts[row] for row in rows for _ in range(draws)]
-        noise = [stage_seed(seeds[row], name) for row in rows for name in _stages(draws)]
+        noise = [stage_seed(seeds[row], name) for row in rows for name in _stages(plan)]
         avoided = negatives and [negatives[row] for row in rows for _ in range(draws)]
         conditioning = plan.conditioning
         own: Pictures | None = None
@@ -105,6 +105,7 @@ def _no_pictures(not_finite: Sequence[tuple[int, str]], draws: int) -> dict[int,
     }
 
 
-def _stages(draws: int) -> list[str]:
+def _stages(plan: DrawPlan) -> list[str]:
     """The names of the drawings' noises. The first is that of a job with one drawing a row."""
-    return ["student", *(f"student/{number}" for number in range(1, draws))]
+    numbers = range(plan.first, plan.first + plan.draws)
+    return [f"student/{number}" if number else "student" for number in numbers]

@@ -63,7 +63,8 @@ class Teacher:
         start = perf_counter()
         rows = rows_by_slot(len(prompts), slots)
         texts = [prompts[row] for row in rows]
-        noise = [stage_seed(seeds[row], "teacher") for row in rows]
+        stage = f"teacher/{plan.attempt}" if plan.attempt else "teacher"
+        noise = [stage_seed(seeds[row], stage) for row in rows]
         avoided = negatives and [negatives[row] for row in rows]
         own: Pictures | None = None
         # A refined edit starts from the student's picture, which came from the row's own. Only an

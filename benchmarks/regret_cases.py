@@ -128,7 +128,7 @@ def run(case: Case, moves: Moves = ()) -> Run:
         }
     )
     job = simulated_job(spec, case.rows, "latents", frozenset())
-    job = replace(job, refinement=replace(job.refinement, steps=teacher_steps))
+    job = replace(job, refinements=(replace(job.refinement, steps=teacher_steps),))
     assert isinstance(job.output, SimulatedOutput)
     job.output.job = {"calibration": {"refine": mean, "rows": min(SAMPLE, case.rows)}}
     plans = plan_pools(spec.pools, 4 * case.gpus, case.gpus, loads=guess_loads(job))

@@ -99,7 +99,7 @@ def main() -> None:
     job = replace(
         simulated_job(spec, args.rows, "latents", frozenset()),
         prompts=LightPrompts(spec, args.rows, frozenset()),
-        refinement=Refinement("regenerate", 1.0, steps, "latents"),
+        refinements=(Refinement("regenerate", 1.0, steps, "latents"),),
     )
     timings = timings_of(job)
     seconds = {

@@ -10,6 +10,7 @@ from typing import Any
 
 from actors.errors import OutputError
 from actors.redact import redacted
+from actors.refinement import Refinement
 from jobs.input.discovery import check_apart
 from jobs.output.folder import JOB
 from jobs.output.growth import Files, files_changed, num_same_files, rows_changed
@@ -20,6 +21,7 @@ from jobs.output.job_file import (
     contradictions,
     dataset_id,
     differences,
+    refinements_in,
 )
 from jobs.resolution import Job
 from jobs.spec.byte_fields import byte_fields, threads_of
@@ -112,13 +114,14 @@ def continues(job: Job, extend: bool = False) -> dict[str, Any] | None:
         identity["spec"]["calibration_rows"] = FORMAT_1_SAMPLE
     # Nobody chooses the refinement: where it differs, another version chose it by other rules.
     # A version before these fields did not write what only the models' files say.
-    older = before["refinement"]
-    found = {
-        name: value
-        for name, value in _about(job)["refinement"].items()
-        if name in older or name not in _as_resolved(job)
-    }
-    chosen = {"refinement": older}, {"refinement": found}
+    older = refinements_in(before)
+    found = [
+        {name: one[name] for name in one if name in was or name not in _as_resolved(refinement)}
+        for was, one, refinement in zip(older, _described(job), job.refinements, strict=False)
+    ]
+    chosen = (
+        {f"refinement{n or ''}": one for n, one in enumerate(refined)} for refined in (older, found)
+    )
     changed = _differences(before["identity"], identity) + _differences(*chosen)
     if changed:
         hint = "\nIf the input only grew, add --extend." if grown else ""
@@ -176,28 +179,38 @@ def _about(job: Job) -> dict[str, Any]:
         *("bottega", "ray", "torch", "diffusers", "transformers", "pyarrow"),
         *("numpy", "pillow", "opencv-python-headless"),
     )
+    described = _described(job)
     return {
         "name": job.spec.name,
         "models": {
             role: "timed" if settings.timed else settings.path or settings.kind
             for role, settings in job.spec.models
         },
-        "refinement": {
-            "strategy": job.refinement.strategy,
-            "strength": job.refinement.strength,
-            "steps": job.refinement.steps,
-            "through": job.refinement.through,
-            **_as_resolved(job),
-        },
+        "refinement": described[0] if described else None,
+        **({"refinements": described} if job.spec.ladder else {}),
         "nfe": {"student": job.student_nfe, "teacher": job.teacher_nfe},
         "versions": {name: version(name) for name in packages}
         | {"python": platform.python_version()},
     }
 
 
-def _as_resolved(job: Job) -> dict[str, Any]:
+def _described(job: Job) -> list[dict[str, Any]]:
+    """The teacher's tasks, in order."""
+    return [
+        {
+            "strategy": one.strategy,
+            "strength": one.strength,
+            "steps": one.steps,
+            "through": one.through,
+            **_as_resolved(one),
+        }
+        for one in job.refinements
+    ]
+
+
+def _as_resolved(refinement: Refinement) -> dict[str, Any]:
     """What only models' files say: the noise a refinement starts at, and the pictures' one size."""
-    start, size = job.refinement.start, job.refinement.size
+    start, size = refinement.start, refinement.size
     # 4 digits: the last bits of a sum differ between versions of torch.
     found = {"start": start and round(start, 4), "size": size and list(size)}
     return {name: value for name, value in found.items() if value is not None}

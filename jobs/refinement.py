@@ -11,7 +11,7 @@ from actors.models.file_reader import FileReader
 from actors.models.model_files import ModelFiles
 from actors.models.pairing import follows_instructions, why_pixels
 from actors.models.pipeline_files import PipelineFiles, open_pipeline_files
-from actors.refinement import Refinement, Size, Through
+from actors.refinement import Refinement, Size, Strategy, Through
 from actors.rollback import (
     MIXING,
     Noise,
@@ -22,7 +22,8 @@ from actors.rollback import (
 )
 from actors.settings import DiffusionSettings, ModelSettings
 from actors.timed import VARIANCES
-from jobs.spec.job_spec import JobSpec, Rollback
+from jobs.spec.job_spec import JobSpec
+from jobs.spec.ladder import Attempt, Rollback
 from jobs.spec.task import conditioning_of
 
 log = logging.getLogger("bottega.job")
@@ -42,41 +43,50 @@ LEVELS: dict[Noise, str] = {"diffusion": "variance", "flow": "sigma", "angle": "
 """The name of a noise level, as `rollback` has it."""
 
 
+def teachers_attempts(spec: JobSpec) -> tuple[Attempt, ...]:
+    """The teacher's attempts at a row, in order; none where it has nothing to do."""
+    return tuple(attempt for attempt in spec.attempts if attempt.make != "draw")
+
+
 def planned_refinement(
     spec: JobSpec,
     through: Through = "latents",
     instructed: bool = False,
     schedule: NoiseSchedule | None = None,
+    *,
+    attempt: Attempt | None = None,
 ) -> Refinement:
     """The teacher's task; without a schedule, a rollback to a noise level opens its files.
 
-    instructed: whether the teacher edits by an instruction, and so from noise. schedule: its own.
+    attempt: of the teacher's; the first by default. instructed: whether the teacher edits by an
+    instruction, and so from noise. schedule: its own.
     """
+    attempt = attempt or teachers_attempts(spec)[0]
     conditioning = conditioning_of(spec.task, spec.edit, spec.control, spec.image_fit)
-    strength = _strength(spec, schedule)
-    if (
-        conditioning
-        and conditioning.task == "edit"
-        and spec.strategy == "regenerate"
-        and not instructed
-    ):
+    strategy: Strategy = "refine" if attempt.make == "refine" else "regenerate"
+    strength = _strength(spec, attempt, schedule)
+    if conditioning and conditioning.task == "edit" and strategy == "regenerate" and not instructed:
         strength = conditioning.strength
-    steps = spec.teacher_steps or default_steps(strength, spec.models.teacher.steps)
-    return Refinement(spec.strategy, strength, steps, through, conditioning)
+    steps = attempt.steps or default_steps(strength, spec.models.teacher.steps)
+    return Refinement(strategy, strength, steps, through, conditioning)
 
 
-def as_planned(spec: JobSpec) -> Refinement:
-    """The teacher's task as far as it is known without fetching models."""
+def as_planned(spec: JobSpec) -> tuple[Refinement, ...]:
+    """The teacher's tasks as far as they are known without fetching models."""
     instructed = follows_instructions(spec.models.teacher)
     if instructed:
         _check_instructed(spec)
-    return planned_refinement(spec, instructed=instructed)
+    found = [
+        planned_refinement(spec, instructed=instructed, attempt=attempt)
+        for attempt in teachers_attempts(spec)
+    ]
+    return tuple(replace(one, attempt=number) for number, one in enumerate(found))
 
 
 def planned_through(spec: JobSpec) -> str | None:
     """What the teacher gets of the student's picture, as far as that is known without the hub."""
     student, teacher = spec.models.student, spec.models.teacher
-    if spec.strategy != "refine" or spec.models.timed:
+    if not refines(spec) or spec.models.timed:
         return None
     if _is_here(student) and _is_here(teacher):
         files = (open_pipeline_files(student), open_pipeline_files(teacher))
@@ -114,17 +124,28 @@ def _handed_over(why_pixels: str | None) -> str:
     return f"the student's pictures: {why_pixels}" if why_pixels else "the student's latents"
 
 
-def refinement_of(spec: JobSpec, files: ModelFiles | None) -> Refinement:
-    """The teacher's task, checked against its schedule. Raises SpecError for too many steps.
+def refines(spec: JobSpec) -> bool:
+    """Whether an attempt of the teacher's starts from the student's picture."""
+    return any(attempt.make == "refine" for attempt in spec.attempts)
+
+
+def refinements_of(spec: JobSpec, files: ModelFiles | None) -> tuple[Refinement, ...]:
+    """The teacher's tasks, checked against its schedule. Raises SpecError for too many steps.
 
     files: None for stand-ins, which have none.
     """
-    through: Through = files.through if files else "latents"
-    if files and spec.strategy == "refine":
+    if files and refines(spec):
         log.info("the teacher gets %s", _handed_over(files.why_pixels))
+    size = _one_size(files) if files else None
+    found = [_refinement_of(spec, attempt, files) for attempt in teachers_attempts(spec)]
+    return tuple(replace(one, size=size, attempt=number) for number, one in enumerate(found))
+
+
+def _refinement_of(spec: JobSpec, attempt: Attempt, files: ModelFiles | None) -> Refinement:
+    through: Through = files.through if files else "latents"
     schedule = _schedule(files.teacher) if files else TIMED_SCHEDULE
     instructed = files is not None and files.instructed
-    planned = planned_refinement(spec, through, instructed, schedule)
+    planned = planned_refinement(spec, through, instructed, schedule, attempt=attempt)
     most = int(planned.strength * schedule.num_timesteps)
     if planned.steps > most:
         raise SpecError(
@@ -132,13 +153,10 @@ def refinement_of(spec: JobSpec, files: ModelFiles | None) -> Refinement:
             f"{planned.strength:.3g}) and a clean picture: the teacher's schedule has {most} "
             "there. Lower teacher_steps or raise the rollback."
         )
-    if files is None:
+    if files is None or planned.strategy != "refine":
         return planned
-    size = _one_size(files)
-    if planned.strategy != "refine":
-        return replace(planned, size=size)
     start = _log_start("teacher", "the rollback", files.teacher, planned.strength, planned.steps)
-    return replace(planned, size=size, start=start)
+    return replace(planned, start=start)
 
 
 def _one_size(files: ModelFiles) -> Size | None:
@@ -165,10 +183,10 @@ def _schedule(teacher: PipelineFiles[DiffusionSettings]) -> NoiseSchedule:
     return schedule_of(teacher)
 
 
-def _strength(spec: JobSpec, schedule: NoiseSchedule | None) -> float:
-    if spec.strategy == "regenerate":
+def _strength(spec: JobSpec, attempt: Attempt, schedule: NoiseSchedule | None) -> float:
+    if attempt.make == "regenerate":
         return 1.0
-    rollback = spec.rollback or DEFAULT_ROLLBACK
+    rollback = attempt.rollback or DEFAULT_ROLLBACK
     if rollback.strength is not None:
         return rollback.strength
     teacher = spec.models.teacher

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 
 from actors.errors import SpecError
@@ -14,17 +15,15 @@ from jobs.input.column_names import check_readable
 from jobs.input.prompts import Prompts
 from jobs.output.columns import check_names, our_columns
 from jobs.output.folder import OutputFolder
-from jobs.refinement import check_edit, refinement_of
+from jobs.refinement import check_edit, refinements_of
 from jobs.rules import Rules
+from jobs.spec.climb import Ladder
 from jobs.spec.gpu_limits import check_max_gpus
 from jobs.spec.job_spec import JobSpec, check_whole_gpus
 from jobs.spec.part_size import check_part_size
 from jobs.spec.sample import sample_size
 from jobs.spec.task import conditioning_of
 from jobs.storage.urls import HUB, checked, is_url
-
-log = logging.getLogger("bottega.job")
-
 
 log = logging.getLogger("bottega.job")
 
@@ -36,18 +35,34 @@ class Job:
     spec: JobSpec
     prompts: Prompts
     output: OutputFolder
-    refinement: Refinement
+    refinements: tuple[Refinement, ...]
+    """Of the teacher's attempts, in order; none in a ladder without a teacher."""
     model_files: dict[str, str]
     """Role -> hash of the model's files: student, oracle and teacher."""
     weight_bytes: int = 0
     """Of the larger one of student and teacher; stand-ins have none."""
 
     @property
+    def refinement(self) -> Refinement:
+        """Of the teacher's first attempt, where it has one."""
+        return self.refinements[0]
+
+    @property
     def draw_plan(self) -> DrawPlan:
-        """The student's task on each row."""
+        """The student's task on each row: its first drawing."""
         spec = self.spec
         conditioning = conditioning_of(spec.task, spec.edit, spec.control, spec.image_fit)
-        return DrawPlan(spec.draws, conditioning, self.refinement.size)
+        size = self.refinements[0].size if self.refinements else None
+        return DrawPlan(spec.draws, conditioning, size)
+
+    @property
+    def plans(self) -> tuple[DrawPlan | Refinement, ...]:
+        """By rung of the ladder: what an actor is to make of a row."""
+        first, drawings = self.draw_plan, len(self.spec.attempts) - len(self.refinements)
+        further = [
+            replace(first, draws=1, first=first.draws - 1 + number) for number in range(1, drawings)
+        ]
+        return (first, *further, *self.refinements)
 
     @property
     def student_nfe(self) -> int:
@@ -57,26 +72,44 @@ class Job:
 
     @property
     def teacher_nfe(self) -> int:
-        """Network evaluations of one refinement."""
-        return self.refinement.steps * self.spec.models.teacher.evaluations_per_step
+        """Network evaluations of the teacher's first attempt; 0 without one."""
+        if not self.refinements:
+            return 0
+        return self.refinements[0].steps * self.spec.models.teacher.evaluations_per_step
+
+    @property
+    def rung_nfe(self) -> tuple[int, ...]:
+        """Network evaluations of a row, by rung of the ladder."""
+        student, teacher = self.spec.models.student, self.spec.models.teacher
+        once = student.steps * student.evaluations_per_step
+        drawings = len(self.spec.attempts) - len(self.refinements) - 1
+        refined = [one.steps * teacher.evaluations_per_step for one in self.refinements]
+        return (self.student_nfe, *[once] * drawings, *refined)
 
     @property
     def sample_size(self) -> int:
         """Rows of the calibration's sample."""
         return sample_size(self.spec.calibration_rows, self.prompts.num_rows)
 
-    def rules(self, threshold: float) -> Rules:
-        """The rules of the cascade, for a threshold."""
-        spec = self.spec
+    @property
+    def rungs(self) -> Ladder:
+        """The ladder without its thresholds: no row takes a further rung."""
+        first, *others = self.spec.attempts
+        return (first.rung(inf), *(attempt.rung(-inf) for attempt in others))
+
+    def rules(self, *thresholds: float) -> Rules:
+        """The rules of the cascade, for a threshold of each rung after the first; one is of all."""
+        spec, (first, *others) = self.spec, self.rungs
+        each = thresholds if len(thresholds) == len(others) else thresholds * len(others)
+        rungs = [replace(rung, below=below) for rung, below in zip(others, each, strict=True)]
         return Rules(
-            threshold=threshold,
+            ladder=(first, *rungs),
             student_batch=spec.models.student.batch_size,
             teacher_batch=spec.models.teacher.batch_size,
-            strategy=spec.strategy,
-            through=self.refinement.through,
-            keep=spec.keep,
+            through=self.refinements[0].through if self.refinements else "latents",
             save_student=spec.save_student,
             draws=spec.draws,
+            save_attempts=spec.ladder is not None,
             max_attempts=spec.max_attempts,
         )
 
@@ -88,15 +121,16 @@ def resolve(spec: JobSpec) -> Job:
     output = OutputFolder(_resolved(spec.output))
     spec = _with_part_rows(spec, output)
     prompts = Prompts(spec)
-    check_names(prompts.schema.names, spec.seed_column)
-    check_readable(prompts.schema, our_columns(save_student=True))
-    files = None if spec.models.timed else open_model_files(spec.models, spec.strategy, spec.task)
+    check_names(prompts.schema.names, spec.seed_column, ladder=spec.ladder is not None)
+    check_readable(prompts.schema, our_columns(True, spec.ladder is not None))
+    made = {attempt.make for attempt in spec.attempts}
+    files = None if spec.models.timed else open_model_files(spec.models, made, spec.task)
     if files:
         spec = spec.model_copy(update={"models": files.settings})
-    refinement = refinement_of(spec, files)
+    refinements = refinements_of(spec, files)
     fingerprints = files.fingerprints if files else identities(spec.models)
     weight_bytes = files.weight_bytes if files else 0
-    job = Job(spec, prompts, output, refinement, fingerprints, weight_bytes)
+    job = Job(spec, prompts, output, refinements, fingerprints, weight_bytes)
     _check_budget(job)
     if files:
         _check_negatives(job)
@@ -151,7 +185,7 @@ def _check_negatives(job: Job) -> None:
 
 
 def _check_budget(job: Job) -> None:
-    nfe = job.spec.budget.nfe
+    nfe = None if job.spec.ladder else job.spec.budget.nfe
     if nfe is not None and nfe < job.student_nfe:
         raise SpecError(
             f"budget.nfe: {nfe:g} is less than the student alone takes ({job.student_nfe} network "

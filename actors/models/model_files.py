@@ -6,13 +6,14 @@ actor opens the same files again, to load them.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from actors.models.file_reader import FileReader
 from actors.models.oracles.oracle_files import open_oracle_files
 from actors.models.pairing import check_roles, fitted, why_pixels
 from actors.models.pipeline_files import PipelineFiles, open_pipeline_files
-from actors.refinement import Strategy, Through
+from actors.refinement import Through
 from actors.settings import ModelSettings, StudentSettings, TeacherSettings
 
 
@@ -44,9 +45,10 @@ class ModelFiles:
         return self.teacher.family.instructed
 
 
-def open_model_files(models: ModelSettings, strategy: Strategy, task: str) -> ModelFiles:
+def open_model_files(models: ModelSettings, made: Collection[str], task: str) -> ModelFiles:
     """Open each file of the models once. Raises ModelError or SpecError if they cannot do the job.
 
+    made: what the job's attempts do: draw, refine, regenerate.
     Quick checks come first: models of gigabytes are hashed only when everything else fits.
     """
     reader = FileReader()
@@ -57,7 +59,8 @@ def open_model_files(models: ModelSettings, strategy: Strategy, task: str) -> Mo
 
     for pipeline in (student, teacher):
         check_networks(pipeline)
-    check_roles(student, teacher, strategy, task)
+    for make in sorted(made):
+        check_roles(student, teacher, make, task)
     return ModelFiles(
         settings=ModelSettings(
             student=fitted(student), oracle=oracle.settings, teacher=fitted(teacher)

@@ -197,6 +197,11 @@ def calibrate(
         sure = f"{low:.1%} to {high:.1%}"
         shown.add_row(f"{row.refine:.0%}", f"{row.threshold:.4g}", f"{row.nfe:.1f}", sure)
     console.print(shown)
+    if job.spec.ladder is not None:
+        thresholds = zip(job.spec.attempts[1:], sample.thresholds(), job.rung_nfe[1:], strict=True)
+        for attempt, below, nfe in thresholds:
+            console.print(f"{attempt.make} below {below:.4g}: {nfe} evaluations")
+        return
     console.print(
         f"student {job.student_nfe} evaluations a picture, teacher {job.teacher_nfe} more for each "
         f"that is rejected ({job.refinement.strategy}, {job.refinement.steps} steps)"

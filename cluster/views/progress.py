@@ -75,9 +75,12 @@ def line(progress: Progress) -> str:
         pools += f"; {progress.waiting}"
     if progress.calibrating:
         return f"calibrating on a sample of {progress.num_rows} rows  [{pools}]"
+    how = f"refined {progress.refined_fraction:.0%}"
+    if progress.rungs:
+        how = f"attempts {'/'.join(map(str, progress.rungs))}"
     return (
         f"rows {progress.done_rows}/{progress.num_rows}  judged {progress.judged_rows}  "
-        f"accepted {progress.accepted_fraction:.0%}  refined {progress.refined_fraction:.0%}  "
+        f"accepted {progress.accepted_fraction:.0%}  {how}  "
         f"failed {progress.failed_rows}  {progress.rows_per_second:.2f} rows/s  "
         f"elapsed {duration(progress.elapsed_seconds)}  left {duration(progress.seconds_left)}  "
         f"[{pools}]"
@@ -120,9 +123,14 @@ def render(name: str, progress: Progress) -> RenderableType:
         )
     )
     unrefined = 1 - progress.accepted_fraction - progress.refined_fraction
+    ways = f"refined {progress.refined_fraction:.0%}, waiting for the teacher {abs(unrefined):.0%}"
+    if progress.rungs:
+        each = ", ".join(f"{rows:,} attempt {n}" for n, rows in enumerate(progress.rungs, 1))
+        ways = (
+            f"tried again {progress.refined_fraction:.0%}, still at it {abs(unrefined):.0%}; {each}"
+        )
     facts = Text(
-        f"of {progress.judged_rows:,} judged: accepted {progress.accepted_fraction:.0%}, refined "
-        f"{progress.refined_fraction:.0%}, waiting for the teacher {abs(unrefined):.0%}\n"
+        f"of {progress.judged_rows:,} judged: accepted {progress.accepted_fraction:.0%}, {ways}\n"
         f"failed {progress.failed_rows:,}; {progress.rows_per_second:.2f} rows/s, "
         f"{duration(progress.elapsed_seconds)} so far, time left {duration(progress.seconds_left)}"
     )

@@ -11,6 +11,7 @@ from actors.counted import counted
 from actors.settings import DiffusionSettings
 from cluster.views.progress import duration
 from jobs import Job, Progress
+from jobs.spec.ladder import describe
 
 
 def summary(job: Job) -> Iterator[str]:
@@ -23,6 +24,9 @@ def summary(job: Job) -> Iterator[str]:
         f"models: student {_name(models.student)} ({nfe}), oracle {judge}, "
         f"teacher {_name(models.teacher)}"
     )
+    if spec.ladder is not None:
+        yield f"ladder: {describe(spec.ladder)}"
+        return
     how = job.refinement
     way = f"refines from strength {how.strength:.3g}" if how.strategy == "refine" else "draws anew"
     budget = ", ".join(

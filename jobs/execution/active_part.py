@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import nan
 from typing import Any
 
 from jobs.execution.calls import Call, Event, Instruction
 from jobs.execution.cascade import Cascade
 from jobs.execution.part_log import PartLog
-from jobs.execution.row_state import State
-from jobs.execution.stages import OutputKind, Stage
+from jobs.execution.row_state import Row, State
+from jobs.execution.stages import FIRST_DRAWING, OutputKind, Stage, Step
 from jobs.input.prompts import Part
 from jobs.output.columns import RowResult
 from jobs.output.records import DEVICES, TRUNCATED, UNREFINABLE
@@ -68,7 +69,7 @@ class ActivePart:
 
         None if one was lost since the cascade asked for `call`: another call missed it.
         """
-        used = self.cascade.outputs.input_of(call.stage)
+        used = self.cascade.outputs.input_of(call.step)
         try:
             return {self.refs[maker, used]: maker for maker in call.sources}
         except KeyError:
@@ -100,23 +101,29 @@ def picks(cascade: Cascade, call: Call) -> list[tuple[int, int]]:
     """
     if not call.sources or call.stage is Stage.COMMIT:
         return []
-    # Of two sources that have a row, either will do: it has the same bytes in both.
+    # Of two sources that have a row, either will do: it has the same bytes in both. But of several
+    # drawings a refinement starts from the one that the row has.
+    several = len(cascade.outputs.taken_by(call.step)) > 1
     places = {
         row: (which, place)
         for which, source in enumerate(call.sources)
         for place, row in enumerate(source.rows)
+        if not several or cascade.has_drawing(source.attempt, row)
     }
-    if cascade.rules.draws == 1:
+    if cascade.rules.draws == 1 or FIRST_DRAWING not in cascade.outputs.taken_by(call.step):
         return [places[row] for row in call.rows]
     found = []
     for row in call.rows:
         which, place = places[row]
-        found += [(which, there) for there in cascade.places(call, row, place)]
+        if call.sources[which].attempt:
+            found.append((which, place))
+        else:
+            found += [(which, there) for there in cascade.places(call, row, place)]
     return found
 
 
 def row_results(
-    owner: ActivePart, commit: Call, evaluations: Mapping[Stage, int], save_student: bool
+    owner: ActivePart, commit: Call, evaluations: Mapping[Step, int], save_student: bool
 ) -> list[RowResult | None]:
     """The result of each row of a finished part, with the places of its files among the commit's.
 
@@ -125,34 +132,48 @@ def row_results(
     cascade = owner.cascade
     places = {source: which for which, source in enumerate(commit.sources)}
 
-    def file_of(stage: Stage, row: int) -> tuple[int, int]:
-        made_by = cascade.made_by(stage, row)
+    def file_of(rung: int, row: int) -> tuple[int, int]:
+        made_by = cascade.made_by(cascade.encoding_of(rung), row)
         return places[made_by], made_by.rows.index(row)
 
+    saves = cascade.rules.save_attempts
     results: list[RowResult | None] = []
     for number, row in enumerate(cascade.rows):
         if row.state is State.KEPT:
             results.append(None)
             continue
-        refined = row.teacher_score is not None
         image = student_image = None
-        if row.source == "student":
-            image = file_of(Stage.ENCODE_DRAWN, number)
-        elif row.source == "teacher":
-            image = file_of(Stage.ENCODE_REFINED, number)
-        if refined and save_student and row.error is None:
-            student_image = file_of(Stage.ENCODE_DRAWN, number)
+        if row.source and row.at.has is not None:
+            image = file_of(row.at.has, number)
+        if row.teacher_score is not None and save_student and row.error is None:
+            assert row.at.drawing is not None
+            student_image = file_of(row.at.drawing, number)
         results.append(
             RowResult(
                 seed=owner.part.seeds[number],
                 student_score=row.student_score,
                 teacher_score=row.teacher_score,
                 source=row.source,
-                nfe=sum(evaluations[stage] for stage in cascade.spent(number)),
+                nfe=sum(evaluations[step] for step in cascade.spent(number)),
                 truncated=row.error is None and number in owner.truncated["student"],
                 error=row.error,
                 image=image,
                 student_image=student_image,
+                rung_scores=_rung_scores(cascade, number, row) if saves else None,
             )
         )
     return results
+
+
+def _rung_scores(cascade: Cascade, number: int, row: Row) -> tuple[float | None, ...]:
+    """A row's score by rung: nan where the rung made no picture, None where it was not taken.
+
+    Of a failed row the rung in which it failed does not count.
+    """
+    scores, taken = cascade.scores_of(number), row.at.taken
+    if row.error is not None and scores[taken[-1]] is None:
+        taken = taken[:-1]
+    return tuple(
+        (nan if score is None else score) if rung in taken else None
+        for rung, score in enumerate(scores)
+    )

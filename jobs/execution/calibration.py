@@ -27,41 +27,47 @@ from jobs.execution.progress import PROGRESS_SECONDS, Progress
 from jobs.execution.stages import FILE_POOL, STAGES
 from jobs.input.prompts import Part
 from jobs.resolution import Job
+from jobs.spec.quantile import fraction_below, threshold_for
 from jobs.spec.sample import refined_interval
-from jobs.spec.threshold import (
-    certain_threshold,
-    fraction_below,
-    fraction_to_refine,
-    threshold_for,
-)
+from jobs.spec.threshold import certain, fraction_to_refine, thresholds
 
 log = logging.getLogger("bottega.calibrate")
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """The measured scores, and the threshold that follows from them.
+    """The measured scores, and the thresholds that follow from them.
 
-    `scores`: the sample's, ascending. `refine`: the fraction of them below the threshold, which is
-    the budget's as nearly as the scores allow. `rows`: sampled rows that have a score.
+    `scores`: the sample's, ascending. `thresholds`: of each rung after the first; a budget has one.
+    `refine`: the fraction of the scores below the highest of them, which is the budget's as nearly
+    as the scores allow. `rows`: sampled rows that have a score.
     `seconds_per_row`: actor-seconds, the medians of warm actors' calls, only where the budget needs
     them. `wall_seconds`: the duration of the calibration, with the start of the actors.
     """
 
     scores: tuple[float, ...]
     refine: float
-    threshold: float
+    thresholds: tuple[float, ...]
     rows: int
     seconds_per_row: dict[str, float]
     wall_seconds: float
 
+    @property
+    def threshold(self) -> float:
+        """The highest: below it a row takes a further rung."""
+        return max(self.thresholds, default=-inf)
+
     def as_json(self) -> dict[str, Any]:
-        """For job.json. The threshold is text, because JSON has no infinity."""
-        return {**asdict(self), "threshold": str(self.threshold)}
+        """For job.json. Thresholds are text, because JSON has no infinity."""
+        fields = asdict(self)
+        several = [str(one) for one in fields.pop("thresholds")]
+        fields["threshold"] = str(self.threshold)
+        return fields if len(several) == 1 else {**fields, "thresholds": several}
 
 
-NOTHING_TO_CALIBRATE = Calibration((), 0.0, -inf, 0, {}, 0.0).as_json()
-"""The calibration of an input without rows."""
+def nothing_to_calibrate(job: Job) -> dict[str, Any]:
+    """The calibration of an input without rows."""
+    return Calibration((), 0.0, (-inf,) * (len(job.spec.attempts) - 1), 0, {}, 0.0).as_json()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,17 +110,15 @@ def calibrate(
     The dispatcher's observers see the progress. decisions: the log that follows the sample. known:
     the sample's scores, where they have been measured; a budget in seconds needs more than them.
     """
-    budget = job.spec.budget
     start = dispatcher.executor.now()
-    if certain := certain_threshold(budget):
-        threshold, refine = certain
-        return Calibration((), refine, threshold, 0, {}, 0.0)
-    if known and budget.gpu_seconds is None:
+    if found := certain(job.spec):
+        return Calibration((), found.refine, found.rungs, 0, {}, 0.0)
+    timed = job.spec.ladder is None and job.spec.budget.gpu_seconds is not None
+    if known and not timed:
         log.info("the scores of %s are those of `bottega calibrate`", counted(len(known), "row"))
         return _calibration(job, known, {}, wall_seconds=0.0)
     sample = job.prompts.sample(job.sample_size)
     log.info("calibrating on %d rows", len(sample.prompts))
-    timed = budget.gpu_seconds is not None
     with _timing(dispatcher) as warm:
         cascade = _drive(job, dispatcher, sample, -inf, decisions)
         scores = _scores(cascade)
@@ -130,24 +134,33 @@ def calibrate(
 def _calibration(
     job: Job, scores: Sequence[float], seconds: dict[str, float], wall_seconds: float
 ) -> Calibration:
-    """The threshold of the job's budget, by these scores."""
-    wanted = refine_fraction(job, seconds)
-    threshold = threshold_for(scores, wanted)
-    refine = fraction_below(scores, threshold)
-    if abs(refine - wanted) > 0.51 / len(scores) or (refine in (0, 1)) != (wanted in (0, 1)):
-        log.warning(
-            "the budget asks for %.2g %% refined, and the nearest threshold gives %.2g %%: %d "
-            "scores, some of them equal. More calibration_rows may help.",
-            100 * wanted, 100 * refine, len(scores),
-        )  # fmt: skip
+    """The thresholds of the job's budget or ladder, by these scores."""
+    found = thresholds(
+        job.spec,
+        scores,
+        student_nfe=job.student_nfe,
+        teacher_nfe=job.teacher_nfe,
+        seconds=seconds,
+    )
+    if job.spec.ladder is None:
+        _check_nearness(refine_fraction(job, seconds), found.refine, len(scores))
     return Calibration(
         scores=tuple(scores),
-        refine=refine,
-        threshold=threshold,
+        refine=found.refine,
+        thresholds=found.rungs,
         rows=len(scores),
         seconds_per_row=seconds,
         wall_seconds=round(wall_seconds, 3),
     )
+
+
+def _check_nearness(wanted: float, refine: float, scores: int) -> None:
+    if abs(refine - wanted) > 0.51 / scores or (refine in (0, 1)) != (wanted in (0, 1)):
+        log.warning(
+            "the budget asks for %.2g %% refined, and the nearest threshold gives %.2g %%: %d "
+            "scores, some of them equal. More calibration_rows may help.",
+            100 * wanted, 100 * refine, scores,
+        )  # fmt: skip
 
 
 def score(

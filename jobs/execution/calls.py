@@ -8,11 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from jobs.execution.row_set import RowSet, row_set
-from jobs.execution.stages import OutputKind, Stage
+from jobs.execution.stages import OutputKind, Stage, Step
 
 
 class Call:
-    """Do `stage` for `rows` (numbers within the part, ascending). Equal by both.
+    """Do `stage` for `rows` (numbers within the part, ascending). Equal by both, and by `attempt`:
+    number of the stage's attempt on the rows, from 0.
 
     `sources`: the calls whose output it takes, each once; none where a stage takes none. For
     COMMIT, every call that encoded a picture of the part. `slots`: the rows' places in their batch;
@@ -20,7 +21,7 @@ class Call:
     on a GPU a row's last bits depend on its slot (docs/performance.md).
     """
 
-    __slots__ = ("_hash", "row_set", "rows", "slots", "sources", "stage")
+    __slots__ = ("_hash", "row_set", "rows", "slots", "sources", "stage", "step")
 
     def __init__(
         self,
@@ -29,15 +30,18 @@ class Call:
         sources: tuple[Call, ...] = (),
         members: RowSet | None = None,
         slots: tuple[int, ...] | None = None,
+        *,
+        attempt: int = 0,
     ) -> None:
         """`members`: the set of `rows`, if it is known."""
         self.stage = stage
+        self.step = Step(stage, attempt)
         self.rows = rows
         self.sources = sources
         self.slots = slots
         self.row_set = row_set(rows) if members is None else members
         # Calls are looked up often, and hashing the rows on each lookup is slow.
-        self._hash = hash((stage, rows))
+        self._hash = hash((self.step, rows))
 
     def __hash__(self) -> int:
         return self._hash
@@ -45,10 +49,15 @@ class Call:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Call):
             return NotImplemented
-        return (self.stage, self.rows) == (other.stage, other.rows)
+        return (self.step, self.rows) == (other.step, other.rows)
+
+    @property
+    def attempt(self) -> int:
+        """Number of the stage's attempt on the rows, from 0."""
+        return self.step.attempt
 
     def __str__(self) -> str:
-        return f"{self.stage} of {len(self.rows)} rows from {self.rows[0] if self.rows else 0}"
+        return f"{self.step} of {len(self.rows)} rows from {self.rows[0] if self.rows else 0}"
 
     __repr__ = __str__
 

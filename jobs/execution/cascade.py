@@ -3,33 +3,36 @@
 Pure: no Ray, no torch, no clock, no files. The runner carries the calls out on Ray; tests carry
 them out in every order, with faults.
 
-    DRAW ──> SCORE_DRAWN ──> accepted ─────────────────────────> ENCODE_DRAWN ───┐
-                   └──> rejected ──> REFINE ──> SCORE_REFINED ──> ENCODE_REFINED ┴──> COMMIT
+    DRAW ──> SCORE_DRAWN ──> it passes ────────────────────────────────┬──> ENCODE ──> COMMIT
+                  └──> below the next rung's threshold ──> that rung:  │
+                             DRAW, SCORE_DRAWN, or                     │
+                             REFINE, SCORE_REFINED ──> it passes ──────┘
+                                          └──> below the next rung's threshold ──> ...
 
 The rows of a batch follow from the part, never from timing (DESIGN.md, section 1):
 
-- the student's batches are consecutive rows;
-- the teacher's are the rejected rows in row order, cut every `teacher_batch`; one is sent as soon
-  as every row before its last is known to be accepted, rejected or failed;
+- the first drawing's batches are consecutive rows;
+- those of every further rung are the rows that take it, in row order, cut to its fixed shape; one
+  is sent as soon as every row before its last is known to take the rung or not;
 - a row keeps its slot, its place in its batch, when only a piece of the batch is computed.
 
-With `draws` the student draws each row several times, and the best scored drawing is the row's from
-then on: the threshold, the teacher and the dataset see no other.
+With `draws` the first drawing makes several pictures of each row, and the best scored one is the
+row's from then on: the ladder and the dataset see no other.
 
-A call is known by its stage and its rows, so that a repeated call is the same call. The cascade
+A call is known by its step and its rows, so that a repeated call is the same call. The cascade
 repeats a call that failed, then halves it until the row that breaks it stands alone; that row
 fails, its neighbours do not. The same call makes an output again that was lost, with the same
 bytes.
 
-A row may fail in two stages, as its encoding with `save_student` runs beside the teacher. It fails
-once the stages before the one that failed are decided, so that its reason, its scores and its
+A row may fail in two steps, as its encoding with `save_student` runs beside the teacher. It fails
+once the steps before the one that failed are decided, so that its reason, its scores and its
 evaluations do not depend on which failed first.
 
-A teacher's result that is no picture fails no row: the row keeps the student's picture, which the
-student draws again where it was released.
+A further attempt that makes no picture fails no row: the row keeps the picture that it has, which
+is made again where it was released, and climbs on.
 
-The table of stages is in `stages`, the sets of rows in `row_set`, and `outputs` keeps which call
-made which row's output.
+The table of stages is in `stages`, the rows on the ladder in `part_rows`, and `outputs` keeps which
+call made which row's output.
 """
 
 from __future__ import annotations
@@ -39,26 +42,27 @@ from dataclasses import dataclass
 from math import isfinite
 
 from jobs.execution.calls import Abandon, Call, Event, Failed, Instruction, Lost
-from jobs.execution.outputs import Made, PartOutputs
-from jobs.execution.row_set import RowSet, batches, lowest, members_among, row_set
+from jobs.execution.outputs import Made, PartOutputs, attempts_of
+from jobs.execution.part_rows import PartRows, Scores
+from jobs.execution.row_set import RowSet, batches, members_among, row_set
 from jobs.execution.row_state import Row, Source, State, best_draws
-from jobs.execution.stages import FILE_POOL, PICTURE_STAGES, STAGES, OutputKind, Stage
+from jobs.execution.stages import FILE_POOL, STAGES, OutputKind, Stage, Step
 from jobs.rules import Rules
-
-Scores = Sequence[tuple[int, float]]
-"""Rows with their scores."""
+from jobs.spec.climb import climb
 
 MAX_BLAMELESS_FAILURES = 100
 """From the 101st on, a call's failures count although nobody blames it: an upper bound on retries
 without blame. Far above what a cluster that loses nodes comes to, so it ends only endless loops."""
 
+COMMIT = Step(Stage.COMMIT)
+
 
 @dataclass(slots=True)
-class _StageRows:
-    """The rows of one stage.
+class _StepRows:
+    """The rows of one step.
 
-    `ahead`: rows that may still need it; DRAW and COMMIT are needed by all and keep none. `active`:
-    rows of calls that are running, or wait for their inputs.
+    `ahead`: rows that may still need it; the first DRAW and COMMIT are needed by all and keep none.
+    `active`: rows of calls that are running, or wait for their inputs.
     """
 
     ahead: RowSet = 0
@@ -67,18 +71,13 @@ class _StageRows:
 
 @dataclass(frozen=True, slots=True)
 class _RowFailure:
-    """`ran`: whether the stage ran through, and left nothing that the row can use."""
+    """`place`: of the step in their order. `ran`: whether it ran through, and left nothing that the
+    row can use."""
 
-    stage: Stage
+    step: Step
+    place: int
     reason: str
     ran: bool
-
-    def comes_after(self, stage: Stage) -> bool:
-        """Whether `stage` comes before the one that failed, in the order of the table."""
-        return STAGE_ORDER.index(stage) < STAGE_ORDER.index(self.stage)
-
-
-STAGE_ORDER = tuple(STAGES)
 
 
 class Cascade:
@@ -101,49 +100,41 @@ class Cascade:
         self.done = False
         self.errors = {row: why for row, why in (invalid_rows or {}).items() if row not in kept}
         """By row that failed: the reason."""
-        self._student_scores: list[float | None] = [None] * num_rows
-        self._teacher_scores: list[float | None] = [None] * num_rows
         self._best_draw = [0] * num_rows
-        """By row, once it is scored: which of its drawings is kept."""
+        """By row, once it is scored: which picture of the first drawing is kept."""
         self.kept = kept
         self._kept = row_set(sorted(kept))
         self._failed = row_set(sorted(self.errors))
         self._failed_in: dict[int, _RowFailure] = {}
-        """By row that failed in a stage."""
+        """By row that failed in a step."""
         self._undecided: dict[int, _RowFailure] = {}
-        """By row that will fail, once the stages before the one that failed are decided."""
-        self._waiting = row_set(range(num_rows)) & ~self._kept & ~self._failed
-        """Rows that have no score yet and may get one."""
-        self._judged: RowSet = 0
-        """Rows that have the score of the student's picture."""
-        self._below: RowSet = 0
-        """Rows that the oracle rejected, whatever became of them."""
-        self._refined: RowSet = 0
-        """Rows that have the score of the teacher's picture."""
-        self._student_is_better: RowSet = 0
-        """Refined rows that keep the student's picture."""
-        self._unrefinable: RowSet = 0
-        """Rows for which the teacher can make no picture: they keep the student's."""
-        self._stages = {
-            stage: _StageRows(self._waiting if info.takes else 0) for stage, info in STAGES.items()
+        """By row that will fail, once the steps before the one that failed are decided."""
+        waiting = row_set(range(num_rows)) & ~self._kept & ~self._failed
+        self._rows = PartRows(num_rows, rules, waiting)
+        self._attempts = attempts_of(rules.ladder)
+        """By rung: the steps that make, score and encode its picture."""
+        self._rung_of = {step: n for n, steps in enumerate(self._attempts) for step in steps}
+        first = self._attempts[0][0]
+        self._steps = {
+            step: _StepRows(0 if step in (first, COMMIT) else waiting)
+            for step in self.outputs.steps
         }
+        self._place = {step: place for place, step in enumerate(self.outputs.steps)}
+        self._picture_steps = [make for make, _, _ in self._attempts]
         self._running: set[Call] = set()
         self._parked: list[Call] = []
         """Calls whose inputs were lost, and are being made again."""
-        self._attempts: dict[Call, int] = {}
+        self._blamed: dict[Call, int] = {}
         self._failures: dict[Call, int] = {}
-        self._seen_rows = 0
-        """Rows before this one are known to be accepted, rejected or failed."""
-        self._for_teacher: list[int] = []
-        self._slots = {stage: [0] * num_rows for stage in PICTURE_STAGES}
+        self._slots = {step: [0] * num_rows for step in self._picture_steps}
         """By row, once its batch is cut: its slot there."""
         self._out: list[Instruction] = []
 
     def start(self) -> list[Instruction]:
         """The first calls: every batch of the student."""
-        drawable = members_among(self._waiting, range(self.num_rows))
+        drawable = members_among(self._rows.waiting, range(self.num_rows))
         for batch in batches(drawable, self.rules.student_batch):
-            self._issue_batch(Stage.DRAW, batch)
+            self._issue_batch(self._picture_steps[0], batch)
         self._advance()
         return self._take_instructions()
 
@@ -156,19 +147,15 @@ class Cascade:
         if call not in self._running:
             return []
         self._running.discard(call)
-        self._stages[call.stage].active &= ~call.row_set
+        self._steps[call.step].active &= ~call.row_set
         if isinstance(event, Failed):
             self._failed_once(call, event)
         else:
             if self._failures:
-                self._attempts.pop(call, None)
+                self._blamed.pop(call, None)
                 self._failures.pop(call, None)
-            without = row_set([row for row, _ in event.permanent_failures])
-            if call.stage is Stage.REFINE:
-                self._keep_drawn(without)
-            else:
-                for row, reason in event.permanent_failures:
-                    self._fail(row, call.stage, reason, ran=True)
+            if event.permanent_failures:
+                self._made_nothing(call, event.permanent_failures)
             self._finished(call, event.scores)
         if self._undecided:
             for row, failure in list(self._undecided.items()):
@@ -187,118 +174,146 @@ class Cascade:
     @property
     def only_files_left(self) -> bool:
         """Whether every row is decided: pictures are to be encoded, the part to be committed."""
-        return not self._waiting and not any(
+        return not self._rows.waiting and not any(
             rows.ahead | rows.active
-            for stage, rows in self._stages.items()
-            if STAGES[stage].pool != FILE_POOL
+            for step, rows in self._steps.items()
+            if STAGES[step.stage].pool != FILE_POOL
         )
 
     @property
     def num_waiting(self) -> int:
         """Rows that have no score yet and may get one."""
-        return self._waiting.bit_count()
+        return self._rows.waiting.bit_count()
 
     @property
     def num_judged(self) -> int:
-        """Rows that have the score of the student's picture."""
-        return self._judged.bit_count()
+        """Rows that have the score of their first drawing."""
+        return self._rows.judged.bit_count()
 
     @property
     def num_rejected(self) -> int:
-        """Rows that the oracle rejected, without those that failed since."""
-        return (self._below & ~self._failed).bit_count()
+        """Rows whose first drawing the oracle rejected, without those that failed since."""
+        return (self._rows.tried_again & ~self._failed).bit_count()
+
+    @property
+    def num_settled_again(self) -> int:
+        """Rejected rows that have their picture, without those that failed since."""
+        rows = self._rows
+        return (rows.tried_again & rows.settled & ~self._failed).bit_count()
 
     @property
     def num_refined(self) -> int:
-        """Rows that have the score of the teacher's picture."""
-        return self._refined.bit_count()
+        """Rows that have the score of a teacher's picture."""
+        return self._rows.by_teacher.bit_count()
 
     @property
     def num_unrefinable(self) -> int:
         """Rows that keep the student's picture, as the teacher can make none."""
-        return (self._unrefinable & ~self._failed).bit_count()
+        return (self._rows.unrefinable & ~self._failed).bit_count()
 
     @property
     def num_failed(self) -> int:
         """Rows that failed so far."""
         return self._failed.bit_count()
 
-    def made_by(self, stage: Stage, row: int) -> Call:
-        """The call that made the row's output of `stage`."""
-        maker = self.outputs.maker(stage, row)
+    @property
+    def num_taken(self) -> list[int]:
+        """By rung: rows that took it so far, of the first those that have its score."""
+        return [self.num_judged, *(rows.bit_count() for rows in self._rows.takes[1:])]
+
+    @property
+    def num_known(self) -> list[int]:
+        """By rung: rows that are known to take it or not."""
+        return [self.num_judged, *map(self._rows.known, range(1, len(self._attempts)))]
+
+    def made_by(self, step: Step, row: int) -> Call:
+        """The call that made the row's output of `step`."""
+        maker = self.outputs.maker(step, row)
         assert maker is not None
         return maker
 
-    def spent(self, row: int) -> list[Stage]:
-        """The stages whose network evaluations the row's result took.
+    def encoding_of(self, rung: int) -> Step:
+        """The step that encodes the rung's pictures."""
+        return self._attempts[rung][2]
 
-        Of a row that failed: the stages before the one that failed, and that one if it ran through.
+    def spent(self, row: int) -> list[Step]:
+        """The steps whose network evaluations the row's result took.
+
+        Of a row that failed: the steps before the one that failed, and that one if it ran through.
         """
-        made = [stage for stage in PICTURE_STAGES if self.outputs.maker(stage, row) is not None]
+        made = [step for step in self._picture_steps if self.outputs.maker(step, row) is not None]
         if failure := self._failed_in.get(row):
-            made = [
-                s for s in made if failure.comes_after(s) or (failure.ran and s is failure.stage)
-            ]
+            last = failure.place if failure.ran else failure.place - 1
+            made = [step for step in made if self._place[step] <= last]
         return made
+
+    def has_drawing(self, attempt: int, row: int) -> bool:
+        """Whether the student's `attempt` is the row's drawing."""
+        return bool(self._rows.drawing[attempt] >> row & 1)
 
     def places(self, call: Call, row: int, place: int) -> range:
         """Where a row that is number `place` of a source of `call` is in the source's output.
 
-        Of several drawings the oracle gets all, and later stages get the best.
+        Of several pictures of a drawing the oracle gets all, and later stages get the best.
         """
         draws = self.rules.draws
-        if draws == 1 or self.outputs.taken_by(call.stage) is not Stage.DRAW:
-            return range(place, place + 1)
         first = place * draws
         if STAGES[call.stage].scores_each_draw:
             return range(first, first + draws)
         best = first + self._best_draw[row]
         return range(best, best + 1)
 
-    def _row(self, number: int) -> Row:
-        row: RowSet = 1 << number
-        state: State = State.ACCEPTED
-        source: Source | None = "student"
-        if row & self._kept:
-            state, source = State.KEPT, None
-        elif row & self._failed:
-            state, source = State.FAILED, None
-        elif row & self._waiting:
-            state, source = State.WAITING, None
-        elif row & self._below:
-            state, source = State.REJECTED, None
-            if row & self._refined:
-                source = "student" if row & self._student_is_better else "teacher"
-            elif row & self._unrefinable:
-                source = "student"
-        student_score, teacher_score = self._student_scores[number], self._teacher_scores[number]
+    def scores_of(self, number: int) -> list[float | None]:
+        """The row's scores by rung; None where it has none."""
+        counting = len(self._attempts)
         if failure := self._failed_in.get(number):
             # A score that was there when an output, lost since, could not be made again.
-            student_score = student_score if failure.comes_after(Stage.SCORE_DRAWN) else None
-            teacher_score = teacher_score if failure.comes_after(Stage.SCORE_REFINED) else None
-        return Row(state, student_score, teacher_score, source, self.errors.get(number))
+            counting = sum(self._place[score] < failure.place for _, score, _ in self._attempts)
+        return self._rows.scores_of(number, counting)
+
+    def _row(self, number: int) -> Row:
+        row: RowSet = 1 << number
+        rows, at = self._rows, climb(self.rules.ladder, self.scores_of(number))
+        state: State = State.ACCEPTED
+        source: Source | None = None
+        if row & self._kept:
+            state = State.KEPT
+        elif row & self._failed:
+            state = State.FAILED
+        elif row & rows.waiting:
+            state = State.WAITING
+        else:
+            state = State.REJECTED if row & rows.tried_again else State.ACCEPTED
+            if row & rows.settled and at.has is not None:
+                source = "teacher" if self.rules.ladder[at.has].by_teacher else "student"
+        return Row(
+            state=state,
+            student_score=at.student_score,
+            teacher_score=at.teacher_score,
+            source=source,
+            error=self.errors.get(number),
+            at=at,
+        )
 
     # ---- after a completion
 
     def _finished(self, call: Call, scores: Sequence[float]) -> None:
-        stage, rows = call.stage, call.row_set
+        step, rows = call.step, call.row_set
         self.outputs.add(call)
-        self._stages[stage].ahead &= ~rows
-        if scored_by := STAGES[stage].scored_by:
-            # A drawing that is made again, because its outputs were lost, has its scores.
-            self._issue_of(call, scored_by, rows)
-        elif stage is Stage.SCORE_DRAWN:
-            self._judge_drawn(call, self._scored(call, self._best_of(call, scores)))
-        elif stage is Stage.SCORE_REFINED:
-            self._judge_refined(call, self._scored(call, scores))
-        elif stage is Stage.COMMIT:
+        self._steps[step].ahead &= ~rows
+        if STAGES[step.stage].scored_by:
+            # A picture that is made again, because its outputs were lost, has its score.
+            self._issue_of(call, self._attempts[self._rung_of[step]][1], rows)
+        elif STAGES[step.stage].gives_scores:
+            self._judge(call, scores)
+        elif step == COMMIT:
             self.done = True
             self._out += self.outputs.release_all()
         if self._parked:
             self._unpark()
 
     def _best_of(self, call: Call, scores: Sequence[float]) -> Sequence[float]:
-        """The best score of each row's drawings; the cascade remembers which drawing it is."""
+        """The best score of each row's pictures; the cascade remembers which picture it is."""
         draws = self.rules.draws
         if draws == 1:
             return scores
@@ -314,165 +329,173 @@ class Cascade:
             scored = [(row, score) for row, score in scored if not self._failed >> row & 1]
             for row, score in scored:
                 if not isfinite(score):
-                    self._fail(row, call.stage, f"the oracle gave {score}, which is no score")
+                    self._fail(row, call.step, f"the oracle gave {score}, which is no score")
             scored = [(row, score) for row, score in scored if isfinite(score)]
         return scored
 
-    def _judge_drawn(self, call: Call, scored: Scores) -> None:
-        rules, stages = self.rules, self._stages
-        for row, score in scored:
-            self._student_scores[row] = score
-        threshold = rules.threshold
-        rejected = row_set([row for row, score in scored if score < threshold])
-        accepted = call.row_set & ~rejected & ~self._failed
-        self._waiting &= ~call.row_set
-        self._judged |= accepted | rejected
-        self._below |= rejected
-        for stage, info in STAGES.items():
-            if info.rejected_only:
-                stages[stage].ahead &= ~accepted
-        if rules.keep == "teacher" and not rules.save_student:
-            stages[Stage.ENCODE_DRAWN].ahead &= ~rejected
-        encode = accepted | rejected if rules.save_student else accepted
-        self._issue_of(call, Stage.ENCODE_DRAWN, encode)
+    def _judge(self, call: Call, scores: Sequence[float]) -> None:
+        number = self._rung_of[call.step]
+        if number == 0:
+            scores = self._best_of(call, scores)
+        scored = self._scored(call, scores)
+        if number == 0:
+            self._rows.waiting &= ~call.row_set
+        for which, lost in self._rows.score(number, scored):
+            self._not_encoded(which, lost)
+        self._climb_on(call, number, row_set([row for row, _ in scored]))
 
-    def _judge_refined(self, call: Call, scored: Scores) -> None:
-        for row, score in scored:
-            self._teacher_scores[row] = score
-        judged = row_set([row for row, _ in scored])
-        student: RowSet = 0
-        if self.rules.keep == "best":
-            before = self._student_scores
-            student = row_set([row for row, score in scored if before[row] > score])  # type: ignore[operator]
-        self._refined |= judged
-        self._student_is_better |= student
-        for rows, wanted, unwanted in (
-            (student, Stage.ENCODE_DRAWN, Stage.ENCODE_REFINED),
-            (judged & ~student, Stage.ENCODE_REFINED, Stage.ENCODE_DRAWN),
-        ):
-            self._stages[unwanted].ahead &= ~rows | self._stages[unwanted].active
-            self._issue_of(call, wanted, rows)
+    def _climb_on(self, call: Call, number: int, rows: RowSet) -> None:
+        """Rows of `call` are through with a rung: each takes the next that it scores too low for,
+        or has its picture."""
+        ladder, save_student = self.rules.ladder, self.rules.save_student
+        for above in range(number + 1, len(ladder)):
+            if not rows:
+                return
+            takes = self._rows.take(above, rows, call.rows)
+            rows &= ~takes
+            for step in self._attempts[above]:
+                self._steps[step].ahead &= ~rows
+            if not takes or not ladder[above].by_teacher:
+                continue
+            for which, having in enumerate(self._rows.has):
+                if having & takes and (ladder[which].by_teacher or not save_student):
+                    if ladder[above].keep == "teacher":
+                        self._not_encoded(which, having & takes)
+                elif having & takes:
+                    self._issue_of(call, self.encoding_of(which), having & takes)
+        self._rows.settled |= rows
+        for which, having in enumerate(self._rows.has):
+            if having & rows:
+                self._encode(call, which, having & rows)
 
-    def _keep_drawn(self, rows: RowSet) -> None:
-        """The teacher can make no picture of these rows: each keeps the student's.
+    def _not_encoded(self, number: int, rows: RowSet) -> None:
+        """No file is needed of a rung's pictures, unless it is on its way."""
+        encoding = self._steps[self.encoding_of(number)]
+        encoding.ahead &= ~rows | encoding.active
 
-        By that rule and not by timing: the teacher's result depends on the row alone. Pictures that
-        were released are drawn again, by the call that drew them.
+    def _encode(self, call: Call, number: int, rows: RowSet) -> None:
+        """Rows have a rung's picture for good. With `save_student` it may have been encoded."""
+        step = self.encoding_of(number)
+        encoding = self._steps[step]
+        rows &= ~self.outputs.made_rows(step) & ~encoding.active & ~self._failed
+        if self._undecided:
+            rows &= ~row_set(sorted(self._undecided))
+        encoding.ahead |= rows
+        self._issue_of(call, step, rows)
+
+    def _made_nothing(self, call: Call, failures: Sequence[tuple[int, str]]) -> None:
+        """A call ran through and made no picture of some rows. Of a first drawing they fail.
+
+        Of a further attempt each keeps the picture that it has, and climbs on. By that rule and not
+        by timing: what the attempt makes depends on the row alone. Pictures that were released are
+        made again, by the call that made them.
         """
-        rows &= ~self._failed & ~self._unrefinable
+        number = self._rung_of.get(call.step, 0)
+        if number == 0 or not STAGES[call.stage].scored_by:
+            for row, reason in failures:
+                self._fail(row, call.step, reason, ran=True)
+            return
+        rows = row_set([row for row, _ in failures]) & ~self._failed & ~self._rows.unmade[number]
         if not rows:
             return
-        self._unrefinable |= rows
-        for stage in (Stage.SCORE_REFINED, Stage.ENCODE_REFINED):
-            self._stages[stage].ahead &= ~rows
-        encoding = self._stages[Stage.ENCODE_DRAWN]
-        # With `save_student` the student's picture has been encoded, or is on its way.
-        rows &= ~self.outputs.made_rows(Stage.ENCODE_DRAWN) & ~encoding.active
-        rows &= ~row_set(sorted(self._undecided))
-        encoding.ahead |= rows
-        self._issue(Stage.ENCODE_DRAWN, members_among(rows, range(self.num_rows)), rows)
+        self._rows.unmade[number] |= rows
+        for step in self._attempts[number]:
+            self._steps[step].ahead &= ~rows
+        self._climb_on(call, number, rows)
 
     def _failed_once(self, call: Call, event: Failed) -> None:
         self._failures[call] = self._failures.get(call, 0) + 1
         if event.blame or self._failures[call] > MAX_BLAMELESS_FAILURES:
-            self._attempts[call] = self._attempts.get(call, 0) + 1
-        if self._attempts.get(call, 0) < self.rules.max_attempts:
-            self._issue(call.stage, call.rows, call.row_set)
-        elif call.stage is Stage.COMMIT:
+            self._blamed[call] = self._blamed.get(call, 0) + 1
+        if self._blamed.get(call, 0) < self.rules.max_attempts:
+            self._issue(call.step, call.rows, call.row_set)
+        elif call.step == COMMIT:
             self._out.append(Abandon(event.reason))
         elif len(call.rows) > 1:
             middle = len(call.rows) // 2
             for half in (call.rows[:middle], call.rows[middle:]):
-                self._issue(call.stage, half, row_set(half))
+                self._issue(call.step, half, row_set(half))
         else:
-            self._fail(call.rows[0], call.stage, event.reason)
+            self._fail(call.rows[0], call.step, event.reason)
             self._unpark()
 
-    def _fail(self, row: int, stage: Stage, reason: str, ran: bool = False) -> None:
-        """The row fails in `stage`: now, or once the stages before are decided.
+    def _fail(self, row: int, step: Step, reason: str, ran: bool = False) -> None:
+        """The row fails in `step`: now, or once the steps before are decided.
 
-        ran: whether the stage ran through, and left nothing that the row can use.
+        ran: whether the step ran through, and left nothing that the row can use.
         """
-        failure = _RowFailure(stage, reason, ran)
-        self._stages[stage].ahead &= ~(1 << row)
+        failure = _RowFailure(step, self._place[step], reason, ran)
+        self._steps[step].ahead &= ~(1 << row)
         self._fail_if_decided(row, failure)
 
     def _fail_if_decided(self, row: int, failure: _RowFailure) -> None:
-        ahead = (stage for stage, rows in self._stages.items() if rows.ahead >> row & 1)
-        if any(map(failure.comes_after, ahead)):
+        before = self.outputs.steps[: failure.place]
+        if any(self._steps[step].ahead >> row & 1 for step in before):
             self._undecided[row] = failure
             return
         self._undecided.pop(row, None)
         if self._failed >> row & 1:
             return
         self._failed_in[row] = failure
-        self.errors[row] = f"{failure.stage}: {failure.reason}"
+        self.errors[row] = f"{failure.step}: {failure.reason}"
         self._failed |= 1 << row
-        self._waiting &= ~self._failed
-        for rows in self._stages.values():
+        self._rows.fail(1 << row)
+        for rows in self._steps.values():
             rows.ahead &= ~self._failed
 
     def _advance(self) -> None:
-        """Send the teacher the batches that are certain; commit when every row has all it needs."""
-        if self._waiting >> self._seen_rows & 1:
-            return  # nothing new
-        first_waiting = lowest(self._waiting) if self._waiting else self.num_rows
-        if first_waiting > self._seen_rows:
-            # By its score, not its state: a rejected row that has failed since still has its
-            # place in the teacher's batch, or batches would depend on when it failed.
-            self._for_teacher += members_among(self._below, range(self._seen_rows, first_waiting))
-            self._seen_rows = first_waiting
-        at_end = first_waiting == self.num_rows
-        size = self.rules.teacher_batch
-        while len(self._for_teacher) >= size or (at_end and self._for_teacher):
-            batch = tuple(self._for_teacher[:size])
-            del self._for_teacher[:size]
-            self._issue_batch(Stage.REFINE, batch)
+        """Send the batches that are certain; commit when every row has all it needs."""
+        for number in range(1, len(self._attempts)):
+            for batch in self._rows.batches(number):
+                self._issue_batch(self._picture_steps[number], batch)
         busy = self._running or self._parked
-        if at_end and not busy and not self.done and not self._anything_ahead():
+        if self._rows.all_determined and not busy and not self.done and not self._anything_ahead():
             everything = tuple(range(self.num_rows))
-            self._issue(Stage.COMMIT, everything, row_set(everything))
+            self._issue(COMMIT, everything, row_set(everything))
 
     def _anything_ahead(self) -> bool:
-        return any(rows.ahead for rows in self._stages.values())
+        return any(rows.ahead for rows in self._steps.values())
 
     # ---- calls and their inputs
 
-    def _issue_of(self, call: Call, stage: Stage, rows: RowSet) -> None:
-        """Issue `stage` for those `rows` of `call` that may still need it."""
-        rows &= self._stages[stage].ahead & ~self._stages[stage].active
+    def _issue_of(self, call: Call, step: Step, rows: RowSet) -> None:
+        """Issue `step` for those `rows` of `call` that may still need it."""
+        rows &= self._steps[step].ahead & ~self._steps[step].active
         if rows:
             whole = rows == call.row_set
-            self._issue(stage, call.rows if whole else members_among(rows, call.rows), rows)
+            self._issue(step, call.rows if whole else members_among(rows, call.rows), rows)
 
-    def _issue_batch(self, stage: Stage, rows: tuple[int, ...]) -> None:
-        """Issue `stage` for a new batch: its rows get their slots, for good."""
-        slots = self._slots[stage]
+    def _issue_batch(self, step: Step, rows: tuple[int, ...]) -> None:
+        """Issue `step` for a new batch: its rows get their slots, for good."""
+        slots = self._slots[step]
         for slot, row in enumerate(rows):
             slots[row] = slot
-        self._issue(stage, rows, row_set(rows))
+        self._issue(step, rows, row_set(rows))
 
-    def _slots_in(self, stage: Stage, rows: tuple[int, ...]) -> tuple[int, ...] | None:
+    def _slots_in(self, step: Step, rows: tuple[int, ...]) -> tuple[int, ...] | None:
         """The slots of the rows of a call, which are ascending; None if they are 0, 1 and on."""
-        batch = STAGES[stage].slots_of
-        if batch is None or self._slots[batch][rows[-1]] == len(rows) - 1:
+        batch = STAGES[step.stage].slots_of
+        if batch is None:
             return None
-        slots = self._slots[batch]
+        slots = self._slots[Step(batch, step.attempt)]
+        if slots[rows[-1]] == len(rows) - 1:
+            return None
         return tuple([slots[row] for row in rows])
 
-    def _issue(self, stage: Stage, rows: tuple[int, ...], members: RowSet) -> None:
+    def _issue(self, step: Step, rows: tuple[int, ...], members: RowSet) -> None:
         """Issue a call: now, or once its lost inputs are there again.
 
         members: the set of `rows`.
         """
-        if members & self._failed and stage is not Stage.COMMIT:
+        if members & self._failed and step != COMMIT:
             members &= ~self._failed
             rows = members_among(members, rows)
-        if not rows and stage is not Stage.COMMIT:
+        if not rows and step != COMMIT:
             return
-        sources = self.outputs.sources(stage, members, self._failed)
-        call = Call(stage, rows, sources, members, self._slots_in(stage, rows))
-        self._stages[stage].active |= members
+        sources = self.outputs.sources(step, members, self._failed, self._rows.drawing)
+        slots = self._slots_in(step, rows)
+        call = Call(step.stage, rows, sources, members, slots, attempt=step.attempt)
+        self._steps[step].active |= members
         missing = self.outputs.missing(call)
         if not missing:
             self._running.add(call)
@@ -480,31 +503,35 @@ class Cascade:
             return
         self._parked.append(call)
         for producer in missing:
-            if not self._stages[producer.stage].active & producer.row_set:
-                self._issue(producer.stage, producer.rows, producer.row_set)
+            if not self._steps[producer.step].active & producer.row_set:
+                self._issue(producer.step, producer.rows, producer.row_set)
 
     def _unpark(self) -> None:
         """Send the parked calls whose inputs are there again; forget rows that failed meanwhile."""
         parked, self._parked = self._parked, []
         for call in parked:
-            self._stages[call.stage].active &= ~call.row_set
-            self._issue(call.stage, call.rows, call.row_set)
+            self._steps[call.step].active &= ~call.row_set
+            self._issue(call.step, call.rows, call.row_set)
 
     def _release(self, call: Call) -> None:
         """Release the outputs that no row of `call` can ask for any more, whoever made them."""
         if self.done:
             return
-        for stage in PICTURE_STAGES:
-            for made in self.outputs.makers(stage, call.row_set):
-                for output in STAGES[stage].outputs:
+        for step in self._picture_steps:
+            for made in self.outputs.makers(step, call.row_set):
+                for output in STAGES[step.stage].outputs:
                     if self.outputs.is_held(made.call, output) and not self._asked_for(
                         made, output
                     ):
                         self._out.append(self.outputs.release(made.call, output))
 
     def _asked_for(self, made: Made, output: OutputKind) -> bool:
-        for stage in self.outputs.takers(made.call.stage, output):
-            if made.rows & (self._stages[stage].ahead | self._stages[stage].active):
+        step = made.call.step
+        for taker in self.outputs.takers(step, output):
+            rows = made.rows & (self._steps[taker].ahead | self._steps[taker].active)
+            if rows and taker.stage is Stage.REFINE:
+                rows &= ~self._rows.beaten[self._rung_of[step]]  # it starts from the row's drawing
+            if rows:
                 return True
         return False
 

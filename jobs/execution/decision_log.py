@@ -31,7 +31,7 @@ from jobs.output.folder import DECISIONS, OutputFolder
 
 log = logging.getLogger("bottega.job")
 
-FORMAT = 1
+FORMAT = 2
 """Of decisions.json: a replay refuses another one."""
 
 EVENT_KINDS = tuple(kind for kind in observers.EVENT_KINDS if kind is not Progress)
@@ -109,7 +109,7 @@ def _part_as_json(part: PartLog) -> dict[str, Any]:
     return {
         "label": part.label,
         "num_rows": part.num_rows,
-        "rules": {**asdict(part.rules), "threshold": str(part.rules.threshold)},
+        "rules": _as_json(asdict(part.rules)),
         "invalid_rows": part.invalid_rows,
         "kept": ranges(sorted(part.kept)),
         "decisions": [_decision_as_json(decision) for decision in part.decisions],
@@ -133,8 +133,8 @@ def instruction_as_json(instruction: Instruction) -> dict[str, Any]:
 
 
 def call_as_json(call: Call) -> dict[str, Any]:
-    """A call by what makes it equal to another: its stage and its rows."""
-    return {"stage": call.stage.value, "rows": ranges(call.rows)}
+    """A call by what makes it equal to another: its stage, its attempt and its rows."""
+    return {"stage": call.stage.value, "attempt": call.attempt, "rows": ranges(call.rows)}
 
 
 def _event_as_json(event: Any) -> dict[str, Any]:

@@ -120,8 +120,8 @@ class Task:
 
     @property
     def _draws(self) -> int:
-        """The pictures of each row that the stage takes."""
-        each = STAGES[self.call.stage].scores_each_draw
+        """The pictures of each row that the call takes: of a first drawing there may be several."""
+        each = STAGES[self.call.stage].scores_each_draw and self.call.attempt == 0
         return self.owner.cascade.rules.draws if each else 1
 
     @property

@@ -103,7 +103,7 @@ class FailureHandler:
 
     def _lost(self, task: Task, lost: Ref) -> list[PartEvent]:
         """Only the object that is gone is made again; all inputs, if Ray does not say which."""
-        output = task.owner.cascade.outputs.input_of(task.call.stage)
+        output = task.owner.cascade.outputs.input_of(task.call.step)
         gone = [lost] if lost in task.inputs else list(task.inputs)
         return [
             (task.owner, Lost(task.inputs[ref], output))

@@ -13,7 +13,7 @@ from jobs.output.failing import failing_in
 from jobs.output.folder import SAMPLE
 from jobs.resolution import Job
 
-NOT_IN_THE_SCORES = ("budget", "keep", "save_student")
+NOT_IN_THE_SCORES = ("budget", "keep", "ladder", "save_student")
 """Fields of a job that may change between the two: no score of the student follows from them."""
 
 

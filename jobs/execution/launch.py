@@ -30,7 +30,8 @@ from jobs.scaling.device import DeviceChoice, choose_device
 from jobs.scaling.initial_sizes import PoolPlans, guess_loads, limits, plan_pools, sizes_on
 from jobs.scaling.shares import RunningJob, is_shared, within
 from jobs.scaling.warm_actors import sizes_with_warm
-from jobs.spec.threshold import fraction_below, threshold_for
+from jobs.spec.ladder import thresholds_of
+from jobs.spec.quantile import fraction_below, threshold_for
 
 if TYPE_CHECKING:
     from jobs.execution.neighbours import Neighbours
@@ -287,6 +288,10 @@ class ScoredSample:
     def refines(self, threshold: float) -> TableRow:
         """The line of the table for a threshold of one's own."""
         return line_of(self.job, self.scores, fraction_below(self.scores, threshold), threshold)
+
+    def thresholds(self) -> tuple[float, ...]:
+        """Of each rung of the job's ladder after the first."""
+        return thresholds_of(self.job.spec.attempts, self.scores)
 
     def table(self) -> list[TableRow]:
         """In tenths of rows refined: the threshold, and mean network evaluations a picture."""

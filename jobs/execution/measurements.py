@@ -14,28 +14,30 @@ from actors.roles import ROLES
 from jobs.execution.estimators import ThroughputEstimator
 from jobs.execution.executor import Task
 from jobs.execution.observers import CallEnded, JobEvent
-from jobs.execution.stages import STAGES, Stage
+from jobs.execution.outputs import attempts_of
+from jobs.execution.stages import FIRST_DRAWING, STAGES, Stage, Step
 from jobs.resolution import Job
 
 log = logging.getLogger("bottega.dispatcher")
 
 
-def planned_evaluations(job: Job) -> dict[Stage, int]:
-    """Network evaluations of a row by the job's settings, by stage that draws."""
-    return {Stage.DRAW: job.student_nfe, Stage.REFINE: job.teacher_nfe}
+def planned_evaluations(job: Job) -> dict[Step, int]:
+    """Network evaluations of a row by the job's settings, by step that makes pictures."""
+    steps = (make for make, _, _ in attempts_of(job.rungs))
+    return dict(zip(steps, job.rung_nfe, strict=True))
 
 
 class Measurements:
-    """`throughput`: by pool. `evaluations`: by stage that draws, network evaluations of a row, as
-    the actors counted them."""
+    """`throughput`: by pool. `evaluations`: by step that makes pictures, network evaluations of a
+    row, as the actors counted them."""
 
     def __init__(self, job: Job) -> None:
         self._planned = planned_evaluations(job)
         self._draws = job.spec.draws
         self._batch_sizes = {name: model.batch_size for name, model in job.spec.models}
         self.throughput = {name: ThroughputEstimator() for name in ROLES}
-        self.evaluations: dict[Stage, int] = {}
-        self._warned_of: set[Stage] = set()
+        self.evaluations: dict[Step, int] = {}
+        self._warned_of: set[Step] = set()
         self._allow_other_devices = job.spec.pools.allow_other_devices
         self._output = job.spec.output
         self.devices_before: dict[str, set[str]] = {}
@@ -54,7 +56,7 @@ class Measurements:
             # Rows in slots of their own have empty slots between them, which are computed too.
             filled = facts.rows if task.slots is None else task.slots[-1] + 1
             # A student counts rows, of which each is drawn `draws` times; an oracle pictures.
-            pictures = filled * (self._draws if stage is Stage.DRAW else 1)
+            pictures = filled * (self._draws if task.call.step == FIRST_DRAWING else 1)
             owner.padded_rows[name] += ceil(pictures / size) * size
         if facts.device:
             self._note_device(name, facts.device)
@@ -65,8 +67,8 @@ class Measurements:
             owner.truncated[name].update(task.call.rows[place // each] for place in facts.truncated)
         if task.micro_batch_size < self._batch_sizes.get(name, 0):
             owner.smaller_batches[name] = task.micro_batch_size
-        if facts.evaluations and facts.evaluations != self.evaluations.get(stage):
-            self._note_evaluations(stage, facts.evaluations)
+        if facts.evaluations and facts.evaluations != self.evaluations.get(task.call.step):
+            self._note_evaluations(task.call.step, facts.evaluations)
 
     def _note_device(self, pool: str, device: str) -> None:
         """Raise OutputError for another kind of device than that of the parts that are there."""
@@ -90,15 +92,15 @@ class Measurements:
             )  # fmt: skip
         now.add(device)
 
-    def _note_evaluations(self, stage: Stage, counted: int) -> None:
-        self.evaluations.setdefault(stage, counted)
-        planned = self._planned[stage]
-        if counted != planned and stage not in self._warned_of:
-            self._warned_of.add(stage)
+    def _note_evaluations(self, step: Step, counted: int) -> None:
+        self.evaluations.setdefault(step, counted)
+        planned = self._planned[step]
+        if counted != planned and step not in self._warned_of:
+            self._warned_of.add(step)
             log.warning(
                 "%s takes %d network evaluations a picture, where its steps and guidance say %d; "
                 "the column nfe has the former, a budget in nfe was computed with the latter",
-                STAGES[stage].pool, counted, planned,
+                STAGES[step.stage].pool, counted, planned,
             )  # fmt: skip
 
 
@@ -138,7 +140,7 @@ class WarmCalls:
 
     def _computed(self, event: CallEnded) -> float:
         """The rows of a call, with the padding that took as long; pictures, of scoring."""
-        draws = self._draws if event.call.stage is Stage.DRAW else 1
+        draws = self._draws if event.call.step == FIRST_DRAWING else 1
         size: int = self._batch_sizes[event.pool]
         return ceil(event.rows * draws / size) * size / draws
 

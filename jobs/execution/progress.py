@@ -53,6 +53,8 @@ class Progress:
     balance: str = ""
     waiting: str = ""
     calibrating: bool = False
+    rungs: tuple[int, ...] = ()
+    """Of a job with a ladder: by rung, the rows of this run that took it."""
 
     @classmethod
     def of_calibration(cls, num_rows: int, pools: list[PoolView], waiting: str = "") -> Progress:

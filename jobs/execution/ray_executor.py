@@ -24,6 +24,7 @@ from jobs.execution.executor import ClusterView, Completion, Task
 from jobs.execution.file_nodes import FileNodes
 from jobs.execution.neighbours import Neighbours
 from jobs.execution.node_requester import JobsRequest
+from jobs.execution.outputs import attempts_of
 from jobs.execution.ray_errors import task_error
 from jobs.execution.resources import Resources, free_nodes
 from jobs.execution.stages import STAGES, Stage, stages_of
@@ -90,10 +91,8 @@ class RayExecutor:
             "teacher": (_actor(kinds["teacher"], plans.teacher, stays), models.teacher),
         }
         # An actor knows its model alone. What it does with it is of the job, and comes with a call.
-        self._of_stage: dict[Stage, dict[str, Any]] = {
-            Stage.DRAW: {"plan": job.draw_plan},
-            Stage.REFINE: {"plan": job.refinement},
-        }
+        steps = (make for make, _, _ in attempts_of(job.rungs))
+        self._plan_of = dict(zip(steps, job.plans, strict=True))
         self._threads = {name: getattr(plans, name).threads for name in self._actors}
         for name in self._actors:
             plan: PoolPlan = getattr(plans, name)
@@ -209,8 +208,9 @@ class RayExecutor:
         method = handle.methods[STAGES[task.call.stage].method]
         options: dict[str, Any] = {
             "micro_batch_size": task.micro_batch_size,
-            **self._of_stage.get(task.call.stage, {}),
         }
+        if (plan := self._plan_of.get(task.call.step)) is not None:
+            options["plan"] = plan
         if (images := task.images) is not None:
             options["images"] = images
         if (negatives := task.negatives) is not None:

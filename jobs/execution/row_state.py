@@ -8,6 +8,8 @@ from enum import StrEnum
 from math import inf, isfinite
 from typing import Literal
 
+from jobs.spec.climb import Climb
+
 
 class State(StrEnum):
     """Where a row stands."""
@@ -24,15 +26,16 @@ Source = Literal["student", "teacher"]
 """Whose picture a row has."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """A row of the part; the committed columns come from here."""
+    """A row of the part; the committed columns come from here. `at`: where it is on the ladder."""
 
     state: State
     student_score: float | None
     teacher_score: float | None
     source: Source | None
     error: str | None
+    at: Climb
 
 
 def best_draws(scores: Sequence[float], draws: int) -> list[int]:

@@ -15,7 +15,7 @@ from typing import Any
 from actors.counted import counted
 from actors.errors import OutputFailedError
 from jobs.execution.attempt import Attempt
-from jobs.execution.calibration import NOTHING_TO_CALIBRATE, calibrate
+from jobs.execution.calibration import calibrate, nothing_to_calibrate
 from jobs.execution.decision_log import EVENT_KINDS, DecisionLog
 from jobs.execution.dispatcher import Dispatcher
 from jobs.execution.kept_sample import kept_sample
@@ -27,6 +27,7 @@ from jobs.execution.status_reporter import STATUS_KINDS, StatusReporter, reporti
 from jobs.execution.steps import take_steps
 from jobs.identity import claim, continues, is_outdated, write_job
 from jobs.output.heartbeat import heartbeat
+from jobs.output.job_file import thresholds_in
 from jobs.output.pages.dataset_card import card
 from jobs.output.pages.report import report
 from jobs.output.patience import patience_in_all
@@ -75,7 +76,7 @@ def run_job(
     decisions = DecisionLog()
     with _driving(job, "run", attempt) as status, decisions.written_on_error(job.output):
         if job.prompts.num_rows == 0 and before is None:
-            write_job(job, NOTHING_TO_CALIBRATE)
+            write_job(job, nothing_to_calibrate(job))
         # An input without rows had nothing to calibrate on.
         known = before if before and before["rows"] else None
         runner = Runner(job, decisions=decisions)
@@ -146,7 +147,7 @@ def retry_job(
         if runner.todo:
             job.output.unfinish()
             with _observed(status, packer, make_dispatcher(), observers, decisions) as dispatcher:
-                runner.run(dispatcher, job.rules(_threshold(job)))
+                runner.run(dispatcher, job.rules(*_thresholds(job)))
         there = _parts_there(job)
         gone = runner.there - there.keys()
         if gone:
@@ -172,7 +173,7 @@ def _run_until_whole(
 
     Returns how it ended, and the records that are there.
     """
-    rules = job.rules(_threshold(job))
+    rules = job.rules(*_thresholds(job))
     runner.run(dispatcher, rules)
     progress, there = runner.progress(), _parts_there(job)
     for _ in range(MOST_ROUNDS):
@@ -257,8 +258,8 @@ def _driving(job: Job, work: Work, attempt: Attempt) -> Iterator[StatusReporter]
                 job.output.flush_timeline()
 
 
-def _threshold(job: Job) -> float:
-    """The threshold that is written down: another driver may have been the first to calibrate."""
+def _thresholds(job: Job) -> tuple[float, ...]:
+    """Those that are written down: another driver may have been the first to calibrate."""
     job.output.check_there()
     continues(job)
-    return float(job.output.require_job()["threshold"])
+    return thresholds_in(job.output.require_job())

@@ -28,16 +28,19 @@ from jobs.execution.observers import PartCommitted, Stopping, StoreMeasured
 from jobs.execution.progress import PROGRESS_SECONDS, Progress
 from jobs.execution.row_state import State, best_draws
 from jobs.execution.scaling_controller import ScalingController
-from jobs.execution.stages import Stage
+from jobs.execution.stages import Stage, Step
 from jobs.input.prompts import MAX_PART_BYTES, Part
 from jobs.output.patience import patience_in_all
 from jobs.output.records import DEVICES, TRUNCATED, UNREFINABLE
 from jobs.output.writer import rows_to_keep
 from jobs.resolution import Job
 from jobs.rules import Rules
-from jobs.scaling.initial_sizes import guess_loads
+from jobs.scaling.initial_sizes import expected_rungs, guess_loads
+from jobs.scaling.rungs import RungLoads, measured_loads
 
 log = logging.getLogger("bottega.runner")
+
+FIRST_SCORES = Step(Stage.SCORE_DRAWN)
 
 LEAST_REJECTED = 0.02
 """The number of open parts grows with 1 / the rejected fraction, and no further than for this one:
@@ -108,6 +111,10 @@ class Runner:
         self._open_bytes = 0
         self._unopened_rows = sum(self._to_draw.values())
         self._counts: Counter[str] = Counter()
+        self._rungs: Counter[tuple[str, int]] = Counter()
+        """Of the parts that are done: by rung, the rows that took it, and those that are known to
+        have taken it or not."""
+        self._expected_rungs = expected_rungs(job)
         self._started = 0.0
         self._away_since: float | None = None
         """When the output folder was first found missing; None while it is there."""
@@ -151,7 +158,9 @@ class Runner:
         dispatcher.measurements.devices_before = self._devices_before
         self._started = last_shown = dispatcher.executor.now()
         self._rejection = self._expected(rules)
-        scaling = self._scaling = ScalingController(self.job, dispatcher, self._rejection)
+        scaling = self._scaling = ScalingController(
+            self.job, dispatcher, self._rejection, self.rung_loads
+        )
         scaling.begin()
         if self._retry:
             log.info(
@@ -245,6 +254,7 @@ class Runner:
             pools=dispatcher.views() if dispatcher else [],
             balance=self._scaling.last_reason if self._scaling else "",
             waiting=dispatcher.waiting if dispatcher else "",
+            rungs=self._num_taken() if self.job.spec.ladder else (),
         )
 
     def _seconds_left(self, counts: Counter[str]) -> float | None:
@@ -255,6 +265,19 @@ class Runner:
 
     def _unjudged_rows(self) -> int:
         return sum(part.cascade.num_waiting for part in self._open.values())
+
+    def _num_taken(self) -> tuple[int, ...]:
+        counts = sum((_count_rungs(part.cascade) for part in self._open.values()), self._rungs)
+        return tuple(counts["taken", number] for number in range(len(self.job.spec.attempts)))
+
+    def rung_loads(self) -> RungLoads:
+        """How many rows take each rung, by what was expected and by what they did so far."""
+        if self.job.spec.ladder is None:
+            return RungLoads((1.0, self._rejection.mean), (False, True))
+        counts = sum((_count_rungs(part.cascade) for part in self._open.values()), self._rungs)
+        numbers = range(len(self.job.spec.attempts))
+        taken, known = ([counts[what, n] for n in numbers] for what in ("taken", "known"))
+        return measured_loads(self._expected_rungs, taken, known, GUESSED_WEIGHT)
 
     def _show(self) -> None:
         assert self._dispatcher is not None
@@ -314,6 +337,7 @@ class Runner:
         self._failed_rows += owner.record["failed"]
         self._unrefinable_rows += owner.record.get(UNREFINABLE, 0)
         self._counts += _count_rows(cascade)
+        self._rungs += _count_rungs(cascade)
         failed = {part.first_row + row: why for row, why in sorted(cascade.errors.items())}
         self._dispatcher.observers.notify(
             PartCommitted(
@@ -344,7 +368,7 @@ class Runner:
         Bytes have their own bound: the dispatcher draws only what fits into the object store.
         """
         assert self._scaling is not None
-        rejected = max(LEAST_REJECTED, self._rejection.mean)
+        rejected = max(LEAST_REJECTED, self.rung_loads().to_teacher)
         students = dispatcher.pools["student"].size * rules.student_batch
         teachers = dispatcher.pools["teacher"].size * rules.teacher_batch
         fed = 2 * (students + teachers / rejected)
@@ -364,7 +388,7 @@ class Runner:
 
     def _learn(self, event: Event, rules: Rules) -> None:
         """Learn from the oracle."""
-        if isinstance(event, Done) and event.call.stage is Stage.SCORE_DRAWN:
+        if isinstance(event, Done) and event.call.step == FIRST_SCORES:
             draws, best = rules.draws, event.scores
             if draws > 1:
                 drawn = best_draws(best, draws)
@@ -423,8 +447,13 @@ def _count_rows(cascade: Cascade) -> Counter[str]:
     return Counter(
         judged=cascade.num_judged,
         rejected=cascade.num_rejected,
-        refined=cascade.num_refined + cascade.num_unrefinable,
+        refined=cascade.num_settled_again,
     )
+
+
+def _count_rungs(cascade: Cascade) -> Counter[tuple[str, int]]:
+    counted = (("taken", cascade.num_taken), ("known", cascade.num_known))
+    return Counter({(what, n): rows for what, each in counted for n, rows in enumerate(each)})
 
 
 def _outcomes(cascade: Cascade) -> dict[str, int]:

@@ -22,6 +22,7 @@ from jobs.scaling.decision import PoolFacts, ScalingInput
 from jobs.scaling.initial_sizes import guess_loads, limits
 from jobs.scaling.look_ahead import short_seconds
 from jobs.scaling.policy import DECIDE_SECONDS, decide, looks_ahead, pause
+from jobs.scaling.rungs import RungLoads
 from jobs.scaling.schedule import expected_calls
 
 UNKNOWN_LOAD_SECONDS = 30.0
@@ -54,8 +55,15 @@ before the students have to wait, and not after."""
 class ScalingController:
     """Decides and applies; `last_reason` is for the live view."""
 
-    def __init__(self, job: Job, dispatcher: Dispatcher, rejection: RejectionEstimator) -> None:
-        self._job, self._dispatcher = job, dispatcher
+    def __init__(
+        self,
+        job: Job,
+        dispatcher: Dispatcher,
+        rejection: RejectionEstimator,
+        rung_loads: Callable[[], RungLoads],
+    ) -> None:
+        """rung_loads: how many rows take each rung of the ladder, as it is known now."""
+        self._job, self._dispatcher, self._rung_loads = job, dispatcher, rung_loads
         self._rejection = rejection
         self._loads = guess_loads(job)
         self._started = self._last = self._moved = dispatcher.executor.now()
@@ -110,10 +118,15 @@ class ScalingController:
         rejected_rows: those that no teacher has refined yet.
         """
         capacity, draws = self._dispatcher.pools.capacity, self._job.spec.draws
-        to_refine = rejected_rows + unjudged_rows * self._rejection.mean
+        loads = self._rung_loads()
+        # Of the rejected rows, which are somewhere on the ladder, as much as of one that is drawn.
+        rejected = max(loads.fractions[1:], default=0.0)
+        each = rejected_rows / rejected if rejected else 0.0
+        to_refine = (unjudged_rows + each) * loads.refinements
+        to_draw = unjudged_rows * loads.drawings + each * (loads.drawings - 1)
         left = {
-            "student": self._left("student", unjudged_rows),
-            "oracle": self._left("oracle", unjudged_rows * draws + to_refine),
+            "student": self._left("student", to_draw),
+            "oracle": self._left("oracle", unjudged_rows * (draws - 1) + to_draw + to_refine),
             "teacher": self._left("teacher", to_refine),
         }
         student, oracle, teacher = (left[name] for name in ROLES)
@@ -177,11 +190,14 @@ class ScalingController:
         student, oracle, teacher = (pools[name] for name in ROLES)
         if student is None or oracle is None or teacher is None:
             return None
+        loads = self._rung_loads()
+        student = _for_a_row(student, loads.drawings)
+        teacher = _for_a_row(teacher, loads.pictures_each)
         drawn = student.size / student.row_seconds
         self.window = max(MIN_WINDOW_ROWS, drawn * teacher.load_seconds)
-        rejected = self._rejection.mean
+        rejected = loads.to_teacher
         drawing = (student.queued + student.running) * student.call_rows
-        draws = self._job.spec.draws
+        draws = self._job.spec.draws + (loads.drawings - 1) + (loads.refinements - rejected)
         judged_soon = max(0.0, unjudged - drawing) * rejected
         pinned = max(0, teacher.running - teacher.size)
         waiting = (teacher.queued + pinned) * teacher.call_rows + judged_soon
@@ -256,8 +272,10 @@ class ScalingController:
         """
         spec, prompts = self._job.spec, self._job.prompts
         rows = min(spec.part_rows, prompts.num_rows)
-        rejected, batch = max(1e-6, self._rejection.mean), spec.models.teacher.batch_size
-        call_rows = rows * rejected / expected_calls(rows, rejected, batch)
+        rejected, batch = max(1e-6, self._rung_loads().to_teacher), spec.models.teacher.batch_size
+        # Of almost no rejected rows the normal distribution gives no calls at all.
+        calls = max(expected_calls(rows, rejected, batch), rows * rejected / batch)
+        call_rows = rows * rejected / calls
         return call_rows, call_seconds / call_rows
 
     def _oldest(self, name: str) -> float:
@@ -278,8 +296,10 @@ class ScalingController:
             return inf
         each = budget.row_bytes.get((Stage.ENCODE_DRAWN, OutputKind.FILES), 0.0)
         files = each if spec.save_student else each * (1 - rejected)
-        kept = [OutputKind.PICTURES] if spec.keep == "best" else []
-        if spec.strategy == "refine":
+        of_teacher = [attempt for attempt in spec.attempts if attempt.make != "draw"]
+        best = any(attempt.keep == "best" for attempt in of_teacher)
+        kept = [OutputKind.PICTURES] if best else []
+        if any(attempt.make == "refine" for attempt in of_teacher):
             through = self._job.refinement.through
             kept.append(OutputKind.LATENTS if through == "latents" else OutputKind.PICTURES)
         outputs = sum(budget.row_bytes.get((Stage.DRAW, output), 0.0) for output in set(kept))
@@ -305,3 +325,12 @@ class ScalingController:
                 ready = calls * call_seconds - (now - actor.calls[0].since)
             free.append(max(0.0, ready) if call_seconds else ready)
         return free
+
+
+def _for_a_row(facts: PoolFacts, pictures: float) -> PoolFacts:
+    """The facts of a pool that makes so many pictures of a row, each in a call of its own."""
+    return replace(
+        facts,
+        row_seconds=facts.row_seconds * pictures,
+        call_rows=facts.call_rows / pictures,
+    )

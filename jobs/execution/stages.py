@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from actors.roles import ROLES
 
@@ -23,6 +24,22 @@ class Stage(StrEnum):
     ENCODE_DRAWN = "encode drawn"
     ENCODE_REFINED = "encode refined"
     COMMIT = "commit"
+
+
+class Step(NamedTuple):
+    """A stage of one attempt. A ladder may have several attempts of a stage: 0 is the first.
+
+    A draw, its scoring and its encoding have the same number.
+    """
+
+    stage: Stage
+    attempt: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.stage} {self.attempt + 1}" if self.attempt else str(self.stage)
+
+
+FIRST_DRAWING = Step(Stage.DRAW)
 
 
 class OutputKind(StrEnum):
@@ -57,9 +74,9 @@ class StageInfo:
     `input`: which of that stage's outputs. `outputs`: what it leaves in the object store.
     `slots_of`: the stage in whose batches its rows have their slots; None where neighbours cannot
     matter. `scored_by`: the stage that scores its pictures. `gives_scores`: whether its value is
-    scores. `rejected_only`: whether accepted rows skip it. `scores_each_draw`: whether it takes
-    every drawing of a row. `method`, `arguments`, `takes_images`: how an actor is called
-    (where it takes the rows' images, it takes their negative prompts too).
+    scores. `scores_each_draw`: whether it takes each picture of a row's first drawing. `method`,
+    `arguments`, `takes_images`: how an actor is called (where it takes the rows' images, it takes
+    their negative prompts too).
     """
 
     pool: str
@@ -69,7 +86,6 @@ class StageInfo:
     slots_of: Stage | None = None
     scored_by: Stage | None = None
     gives_scores: bool = False
-    rejected_only: bool = False
     scores_each_draw: bool = False
     method: str = ""
     arguments: tuple[Argument, ...] = ()
@@ -102,7 +118,6 @@ STAGES: dict[Stage, StageInfo] = {
         outputs=(OutputKind.PICTURES,),
         slots_of=Stage.REFINE,
         scored_by=Stage.SCORE_REFINED,
-        rejected_only=True,
         method="refine",
         arguments=(Argument.PROMPTS, Argument.SEEDS, Argument.PICKS),
         takes_images=True,
@@ -112,13 +127,12 @@ STAGES: dict[Stage, StageInfo] = {
         takes=Stage.REFINE,
         slots_of=Stage.REFINE,
         gives_scores=True,
-        rejected_only=True,
         method="score",
         arguments=(Argument.TARGETS, Argument.PICKS),
     ),
     Stage.ENCODE_DRAWN: StageInfo(pool=FILE_POOL, takes=Stage.DRAW, outputs=(OutputKind.FILES,)),
     Stage.ENCODE_REFINED: StageInfo(
-        pool=FILE_POOL, takes=Stage.REFINE, outputs=(OutputKind.FILES,), rejected_only=True
+        pool=FILE_POOL, takes=Stage.REFINE, outputs=(OutputKind.FILES,)
     ),
     # A commit takes the files of every encoding call of its part.
     Stage.COMMIT: StageInfo(pool=FILE_POOL, input=OutputKind.FILES),
@@ -129,6 +143,10 @@ QUEUES = (*ROLES, FILE_POOL)
 
 ENCODINGS = tuple(stage for stage, info in STAGES.items() if OutputKind.FILES in info.outputs)
 """Stages whose files a commit takes."""
+
+MADE_BY_STUDENT = (Stage.DRAW, Stage.SCORE_DRAWN, Stage.ENCODE_DRAWN)
+MADE_BY_TEACHER = (Stage.REFINE, Stage.SCORE_REFINED, Stage.ENCODE_REFINED)
+"""The stages of an attempt: its picture is made, scored and encoded."""
 
 PICTURE_STAGES = tuple(stage for stage, info in STAGES.items() if info.scored_by)
 """Stages that make pictures, which a later stage scores; they cost network evaluations."""

@@ -18,14 +18,23 @@ ROW_GROUP_BYTES = 100_000_000
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 
-def our_columns(save_student: bool) -> dict[str, pa.DataType]:
-    """The columns that a job adds to the input's own, in order."""
+LADDER_COLUMNS: dict[str, pa.DataType] = {
+    "attempts": pa.int32(),
+    "rung_scores": pa.list_(pa.float32()),
+}
+"""Of a job with a ladder: the attempts at a row, and a score for each rung. Null: the row did not
+take the rung; nan: it took it, and the rung made no picture."""
+
+
+def our_columns(save_student: bool, ladder: bool = False) -> dict[str, pa.DataType]:
+    """The columns that a job adds to the input's own, in order. ladder: whether it has one."""
     return {
         "image": IMAGE,
         **({"student_image": IMAGE} if save_student else {}),
         "seed": pa.int64(),
         "student_score": pa.float32(),
         "teacher_score": pa.float32(),
+        **(LADDER_COLUMNS if ladder else {}),
         "source": pa.string(),
         "nfe": pa.int32(),
         "truncated": pa.bool_(),
@@ -34,18 +43,18 @@ def our_columns(save_student: bool) -> dict[str, pa.DataType]:
     }
 
 
-def check_names(columns: Sequence[str], seed_column: str | None) -> None:
+def check_names(columns: Sequence[str], seed_column: str | None, *, ladder: bool = False) -> None:
     """Refuse input columns with names of ours, except `seed` as the column of seeds.
 
     `student_image` is ours in every job: readers of a dataset know our columns by their names.
     """
-    ours = set(our_columns(save_student=True))
+    ours = set(our_columns(save_student=True, ladder=ladder))
     replaced = {"seed"} if seed_column == "seed" else set()
     clash = sorted(ours & (set(columns) - replaced))
     if clash:
         raise OutputError(
             f"the input has a column {clash[0]!r}, and so will the output. Rename it in the input; "
-            f"the output's own are: {', '.join(our_columns(save_student=True))}."
+            f"the output's own are: {', '.join(our_columns(True, ladder))}."
         )
 
 
@@ -54,7 +63,7 @@ class RowResult:
     """The values of a row in our columns.
 
     image, student_image: (number of a list among the files given to `write_part`, place in that
-    list), or None for no picture.
+    list), or None for no picture. rung_scores: as LADDER_COLUMNS says; None without a ladder.
     """
 
     seed: int
@@ -66,3 +75,11 @@ class RowResult:
     error: str | None
     image: tuple[int, int] | None
     student_image: tuple[int, int] | None
+    rung_scores: tuple[float | None, ...] | None = None
+
+    @property
+    def attempts(self) -> int | None:
+        """Rungs that the row took; None without a ladder."""
+        if self.rung_scores is None:
+            return None
+        return sum(score is not None for score in self.rung_scores)

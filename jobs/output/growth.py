@@ -67,7 +67,8 @@ def rows_changed(
 
 
 def _part_changed(folder: OutputFolder, part: Part, rows: int) -> str | None:
-    ours = our_columns(save_student=True)
+    ladder = "ladder" in folder.require_job()["spec"]
+    ours = our_columns(save_student=True, ladder=ladder)
     with open_part(folder, part.index) as file:
         had = [name for name in file.schema_arrow.names if name not in ours]
         before = file.read(columns=[*had, "seed"])

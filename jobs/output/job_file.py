@@ -18,12 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from actors.errors import OutputError, SpecError
 from jobs.spec.byte_fields import byte_fields, threads_of
 from jobs.spec.job_spec import JobSpec, make_spec
-from jobs.spec.threshold import (
-    certain_threshold,
-    fraction_below,
-    fraction_to_refine,
-    threshold_for,
-)
+from jobs.spec.threshold import Thresholds, certain, thresholds
 
 FORMAT = 4
 """The format of job.json that this version writes; a file without the field has format 1.
@@ -84,6 +79,8 @@ class _Calibration(_Fields):
     scores: Annotated[list[float], AfterValidator(_ascending)]
     refine: float = Field(ge=0, le=1)
     threshold: ThresholdText
+    thresholds: list[ThresholdText] | None = None
+    """Of each rung after the first, where a ladder has other than one."""
     rows: Count
     seconds_per_row: dict[str, Seconds]
     wall_seconds: Seconds
@@ -119,7 +116,8 @@ class _Refinement(_Fields):
 
 class _Nfe(_Fields):
     student: Evaluations
-    teacher: Evaluations
+    teacher: Annotated[int, Field(ge=0, le=10**9)]
+    """0 in a ladder without a teacher."""
 
 
 class _JobFile(_Fields):
@@ -130,7 +128,10 @@ class _JobFile(_Fields):
     identity: _Identity
     spec: dict[str, Any]
     models: _ByRole
-    refinement: _Refinement
+    refinement: _Refinement | None
+    """Of the teacher's first attempt; null in a ladder without a teacher."""
+    refinements: list[_Refinement] | None = None
+    """Of each attempt of the teacher's, in a job with a ladder."""
     nfe: _Nfe
     versions: dict[str, str]
     dataset_id: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
@@ -196,6 +197,9 @@ def parse_job(content: bytes, file: str) -> dict[str, Any]:
                 _with_missing(job["identity"][name], whole), whole, name
             )
         ]
+        wanted = sum(attempt.make != "draw" for attempt in spec.attempts)
+        if (found := len(refinements_in(job))) != wanted:
+            faults.append(f"refinement: there are {found}, and spec has {wanted}")
         identity = {**job["identity"], **derived}
         dumped = spec.model_dump(mode="json", exclude={FOLLOWS})
         job = {**job, "spec": dumped, "identity": identity}
@@ -212,57 +216,71 @@ def contradictions(job: dict[str, Any]) -> Iterator[str]:
     """The contradictions among the fields of a job.json, each a clause with both values."""
     spec = JobSpec.model_validate(job["spec"])
     nfe, calibration = job["nfe"], job["calibration"]
-    models, steps = spec.models, job["refinement"]["steps"]
-    for role, wanted in (
+    models, refinements = spec.models, refinements_in(job)
+    wanted = [attempt.make for attempt in spec.attempts if attempt.make != "draw"]
+    if [one["strategy"] for one in refinements] != wanted:
+        yield f"it has {len(refinements)} refinements, and the teacher's attempts are {wanted}"
+    steps = refinements[0]["steps"] if refinements else 0
+    for role, evaluations in (
         ("student", models.student.steps * models.student.evaluations_per_step * spec.draws),
         ("teacher", steps * models.teacher.evaluations_per_step),
     ):
-        if nfe[role] != wanted:
-            yield f"nfe.{role} is {nfe[role]}, and its steps make {wanted}"
+        if nfe[role] != evaluations:
+            yield f"nfe.{role} is {nfe[role]}, and its steps make {evaluations}"
     if calibration["rows"] != len(calibration["scores"]):
         found = len(calibration["scores"])
         yield f"calibration.rows is {calibration['rows']}, and there are {found} scores"
     try:
-        threshold, refine = derived_threshold(job)
+        derived = derived_thresholds(job)
     except (SpecError, ValueError) as error:
         yield f"no threshold follows from its budget and its scores ({error})"
         return
+    threshold, refine = derived.highest, derived.refine
     for name, text in (
         ("threshold", job["threshold"]),
         ("calibration.threshold", calibration["threshold"]),
     ):
         if float(text) != threshold:
             yield f"{name} is {text}, and its budget and its scores make {threshold}"
+    rungs = derived.rungs
+    if (said := thresholds_in(job)) != rungs and len(rungs) != 1:
+        yield f"calibration.thresholds are {said}, and its ladder and its scores make {rungs}"
     if calibration["refine"] != refine:
         yield f"calibration.refine is {calibration['refine']}, and its scores make {refine}"
 
 
-def derived_threshold(job: dict[str, Any]) -> tuple[float, float]:
-    """The threshold by the budget and the scores in a job.json, and the fraction that it refines.
+def refinements_in(job: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The teacher's tasks that a job.json says, in order."""
+    found = job.get("refinements")
+    return [one for one in ([job["refinement"]] if found is None else found) if one is not None]
+
+
+def thresholds_in(job: Mapping[str, Any]) -> tuple[float, ...]:
+    """The thresholds that a job.json says, of each rung after the first."""
+    several = job["calibration"].get("thresholds")
+    return tuple(map(float, [job["threshold"]] if several is None else several))
+
+
+def derived_thresholds(job: dict[str, Any]) -> Thresholds:
+    """The thresholds by the budget or the ladder and the scores in a job.json.
 
     Raises ValueError or SpecError where none follows.
     """
-    if not job["rows"]:
-        return -inf, 0.0  # an input without rows has nothing to calibrate on
     spec, nfe, calibration = JobSpec.model_validate(job["spec"]), job["nfe"], job["calibration"]
-    certain = certain_threshold(spec.budget)
-    if certain is not None:
-        return certain
+    if not job["rows"]:
+        # An input without rows has nothing to calibrate on.
+        return Thresholds((-inf,) * (len(spec.attempts) - 1), 0.0)
+    if (known := certain(spec)) is not None:
+        return known
     scores, seconds = calibration["scores"], calibration["seconds_per_row"]
     if not scores:
         raise ValueError("it has no scores")
     missing = {"draw", "score", "refine"} - seconds.keys()
-    if spec.budget.gpu_seconds is not None and missing:
+    if spec.ladder is None and spec.budget.gpu_seconds is not None and missing:
         raise ValueError(f"calibration.seconds_per_row has no {min(missing)!r}")
-    wanted = fraction_to_refine(
-        spec.budget,
-        draws=spec.draws,
-        student_nfe=nfe["student"],
-        teacher_nfe=nfe["teacher"],
-        seconds=seconds,
+    return thresholds(
+        spec, scores, student_nfe=nfe["student"], teacher_nfe=nfe["teacher"], seconds=seconds
     )
-    threshold = threshold_for(scores, wanted)
-    return threshold, fraction_below(scores, threshold)
 
 
 def differences(before: Any, now: Any, path: str = "") -> list[tuple[str, Any, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable, Mapping
 from math import isinf
 from typing import Any
 
@@ -28,6 +29,10 @@ UNREFINABLE = "kept_after_failed_refinement"
 keep the student's. Only in records that have such rows."""
 
 
+RUNGS = "rungs"
+"""The field of a record that counts, by rung of a job's ladder, the rows that took it. Only in
+records of jobs with a ladder."""
+
 DEVICES = "devices"
 """The field of a record with the kinds of devices that computed its rows, by pool."""
 
@@ -51,10 +56,23 @@ def describe_calibration(calibration: dict[str, Any], num_rows: int) -> str:
     if not rows:
         return f"{float(threshold):.4g}, as the budget says"
     found = f"{float(threshold):.4g} refines {refine:.1%} of {rows:,} sampled rows"
+    if "thresholds" in calibration:
+        each = ", ".join(f"{float(one):.4g}" for one in calibration["thresholds"])
+        found = f"{each} try {refine:.1%} of {rows:,} sampled rows again"
     if not isinf(float(threshold)):
         low, high = refined_interval(refine, rows, num_rows)
         found += f", and so {low:.1%} to {high:.1%} of all (95% interval)"
     return f"{found}; measured in {calibration['wall_seconds']:.0f} s, with the start of the actors"
+
+
+def attempts_of(records: Iterable[Mapping[str, Any]]) -> str:
+    """How many rows took each rung of a ladder, in words."""
+    counts: list[int] = []
+    for record in records:
+        for number, rows in enumerate(record.get(RUNGS, [])):
+            counts += [0] * (number + 1 - len(counts))
+            counts[number] += rows
+    return ", ".join(f"{rows:,} attempt {number + 1}" for number, rows in enumerate(counts))
 
 
 def parse_record(content: bytes, file: str) -> dict[str, Any]:
@@ -91,6 +109,9 @@ def checked_record(record: Any, file: str) -> dict[str, Any]:
             raise ValueError(f"its {name!r} is {_short(values)}")
     if type(record.get(GAIN, 0)) not in (int, float):
         raise ValueError(f"its {GAIN!r} is {_short(record[GAIN])}")
+    rungs = record.get(RUNGS, [])
+    if not isinstance(rungs, list) or not all(_is_count(one) and one <= rows for one in rungs):
+        raise ValueError(f"its {RUNGS!r} is {_short(rungs)}")
     if not _is_count(record.get("failed_calls", 0)):
         raise ValueError(f"its 'failed_calls' is {_short(record['failed_calls'])}")
     return record

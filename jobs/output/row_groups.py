@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from jobs.output.columns import ROW_GROUP_BYTES, ROW_GROUP_ROWS, RowResult, our_columns
+from jobs.output.columns import ROW_GROUP_BYTES, ROW_GROUP_ROWS, RowResult
 from jobs.output.folder import OutputFolder
 from jobs.output.part_file import open_part
 
@@ -49,9 +49,8 @@ def in_row_groups(rows: Iterable[Row], given: pa.Table) -> Iterator[RowGroup]:
         yield RowGroup(first, group, given.slice(first, len(group)))
 
 
-def kept_rows(folder: OutputFolder, index: int, save_student: bool) -> Iterator[Row]:
-    """The rows of an existing part, read row group by row group."""
-    columns = list(our_columns(save_student))
+def kept_rows(folder: OutputFolder, index: int, columns: list[str]) -> Iterator[Row]:
+    """The rows of an existing part, read row group by row group. columns: ours."""
     with open_part(folder, index) as parquet:
         for number in range(parquet.num_row_groups):
             table = parquet.read_row_group(number, columns=columns).combine_chunks()
@@ -71,6 +70,7 @@ def kept_rows(folder: OutputFolder, index: int, save_student: bool) -> Iterator[
                     error=row["error"],
                     image=None,
                     student_image=None,
+                    rung_scores=tuple(row["rung_scores"]) if "rung_scores" in row else None,
                 )
                 yield Row(result, *(_file(images, place) for images in pictures.values()))
 

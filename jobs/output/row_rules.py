@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from math import inf, isfinite
+from math import isfinite
 from typing import Any
 
-import numpy as np
-
 from actors.errors import SpecError
-from jobs.output.job_file import derived_threshold
+from jobs.output.job_file import derived_thresholds
+from jobs.output.ladder_rules import around
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +31,7 @@ class RowRules:
     def of(cls, job: dict[str, Any]) -> RowRules:
         """The rules in a job.json."""
         try:
-            threshold, _ = derived_threshold(job)
+            threshold: float | None = derived_thresholds(job).highest
         except (SpecError, ValueError):
             threshold = None
         spec = job["identity"]["spec"]
@@ -48,7 +47,7 @@ class RowRules:
         before, ok = row["student_score"], row["status"] == "ok"
         if not ok or before is None or row["teacher_score"] is not None or self.threshold is None:
             return False
-        return _around(before)[1] < self.threshold
+        return around(before)[1] < self.threshold
 
     def broken_by(self, row: dict[str, Any], number: int, may_stay: bool) -> Iterator[str]:
         """The rules that a row breaks, as clauses.
@@ -73,7 +72,7 @@ class RowRules:
             yield f"its score {before:.6g} is below the threshold, and it was not refined"
         # The column has the score's nearest float32; the job compared the score itself.
         refined = after is not None
-        if refined and self.threshold is not None and _around(before)[0] >= self.threshold:
+        if refined and self.threshold is not None and around(before)[0] >= self.threshold:
             yield f"it was refined, and its score {before:.6g} is not below the threshold"
         yield from self._source(before, after, source)
         yield from self._evaluations(row["nfe"], refined or stayed, number)
@@ -104,9 +103,3 @@ class RowRules:
         elif other in self.evaluations and (nfe > self.evaluations[other][0]) != refined:
             than, at = self.evaluations[other]
             yield f"its nfe is {nfe}, and that of row {at}, which was {other}, is {than}"
-
-
-def _around(score: float) -> tuple[float, float]:
-    """The lowest and the highest number whose nearest float32 is about this one."""
-    value = np.float32(score)
-    return float(np.nextafter(value, np.float32(-inf))), float(np.nextafter(value, np.float32(inf)))

@@ -7,6 +7,7 @@ from typing import Any
 
 from actors.roles import ROLES
 from jobs.output.pages.totals import totals_of
+from jobs.output.records import attempts_of
 from jobs.spec.job_spec import JobSpec
 
 
@@ -15,11 +16,15 @@ def describe_spending(job: Mapping[str, Any], records: Iterable[Mapping[str, Any
 
     job: job.json. A mean over the rows that have a picture: the calibration leaves failed rows out.
     """
-    found, budget = list(records), JobSpec.model_validate(job["spec"]).budget
+    found, spec = list(records), JobSpec.model_validate(job["spec"])
+    budget = spec.budget
     totals = totals_of(found)
     pictures = totals.rows - totals.failed
     if not pictures:
         return "no row has a picture"
+    if spec.ladder is not None:
+        nfe = totals.nfe / pictures
+        return f"{nfe:.2f} network evaluations a picture; rows took {attempts_of(found)}"
     refined = (totals.refined + totals.kept_after_failed_refinement) / pictures
     if budget.refine is not None:
         return f"{refined:.1%} of the pictures refined, of a budget of {budget.refine:.4g}"

@@ -26,7 +26,8 @@ from jobs.output.columns import IMAGE, ROW_GROUP_ROWS, our_columns
 from jobs.output.failing import failing_in
 from jobs.output.folder import OutputFolder
 from jobs.output.job_file import contradictions
-from jobs.output.records import UNREFINABLE, parse_record
+from jobs.output.ladder_rules import LadderRules
+from jobs.output.records import RUNGS, UNREFINABLE, parse_record
 from jobs.output.row_rules import RowRules
 
 REDO = "Remove its record and run the job again: the part is redone"
@@ -67,7 +68,7 @@ def verify(folder: OutputFolder) -> Iterator[Problem]:
     with failing_in(folder.storage):
         files = [entry.path for entry in folder.storage.entries("data")]
     there = {number for name in files if folder.part_name(number := _number(name)) == name}
-    rules = RowRules.of(job)
+    rules = LadderRules.of(job) if job["spec"].get("ladder") else RowRules.of(job)
     # Not part by part: a job.json may be wrong about how many there are.
     for index in sorted(good.keys() | {n for n in there if n < num_parts}):
         if index not in good:
@@ -131,7 +132,7 @@ class _Check:
     record: dict[str, Any]
     first: int
     rows: int
-    rules: RowRules
+    rules: RowRules | LadderRules
 
     def problems(self) -> Iterator[Problem]:
         storage, file = self.folder.storage, self.folder.part_name(self.record["part"])
@@ -169,7 +170,8 @@ class _Check:
 
     def _parquet(self, parquet: pq.ParquetFile) -> Iterator[str]:
         spec = self.job["identity"]["spec"]
-        id_column, ours = spec["id_column"], our_columns(spec["save_student"])
+        ladder = isinstance(self.rules, LadderRules)
+        id_column, ours = spec["id_column"], our_columns(spec["save_student"], ladder)
         wanted = [*ours, *([id_column] if id_column else [])]
         schema = parquet.schema_arrow
         missing = [name for name in wanted if name not in schema.names]
@@ -180,17 +182,22 @@ class _Check:
             if schema.field(name).type != kind:
                 yield f"its column {name!r} is {schema.field(name).type}, and not {kind}"
                 return
-        counted = Counter[str]()
+        counted, rungs = Counter[str](), Counter[int]()
         for row in _rows(parquet, wanted):
             number = self.first + counted["rows"]
             shown = f"{number} (id {row[id_column]!r})" if id_column else f"{number}"
             yield from (f"row {shown}: {what}" for what in self._row(row, number))
             counted += _counts(row) + Counter({UNREFINABLE: int(self.rules.unrefinable(row))})
+            scores = enumerate(row.get("rung_scores") or ())
+            rungs.update(rung for rung, score in scores if score is not None)
         names = ("rows", "failed", "from_student", "from_teacher", "refined", "nfe")
         for name in (*names, *({UNREFINABLE} & self.record.keys())):
             if counted[name] != self.record[name]:
                 says = self.record[name]
                 yield f"it has {counted[name]} for {name}, and its record says {says}"
+        said = self.record.get(RUNGS, [])
+        if ladder and [rungs[number] for number in range(len(said))] != said:
+            yield f"it has {dict(sorted(rungs.items()))} for {RUNGS}, and its record says {said}"
 
     def _row(self, row: dict[str, Any], number: int) -> Iterator[str]:
         """The faults of one row. number: its place in the dataset."""

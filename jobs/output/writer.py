@@ -22,7 +22,7 @@ from jobs.output.columns import IMAGE, RowResult, our_columns
 from jobs.output.failing import failing_in
 from jobs.output.folder import OutputFolder
 from jobs.output.part_file import open_part
-from jobs.output.records import GAIN
+from jobs.output.records import GAIN, RUNGS
 from jobs.output.row_groups import Row, in_row_groups, kept_rows
 from jobs.spec.picture_formats import ImageFormat
 
@@ -45,18 +45,19 @@ def write_part(
     place. files: pictures' files, as the encoding calls returned them.
     Raises OutputFailedError for a folder that is full, gone or closed.
     """
-    ours = our_columns(save_student)
+    ladder = any(result and result.rung_scores is not None for result in results)
+    ours = our_columns(save_student, ladder)
     given = table.select([name for name in table.column_names if name not in ours])
     schema = pa.schema(
         [*given.schema, *(pa.field(name, kind) for name, kind in ours.items())],
         metadata=_metadata(table.schema.metadata, save_student),
     )
-    written, gain = Counter[str](), 0.0
+    written, rungs, gain = Counter[str](), Counter[int](), 0.0
 
     def row_groups() -> Iterator[pa.Table]:
         rows = [_as_row(result, files) if result else None for result in results]
         if None in results:
-            kept = kept_rows(folder, index, save_student)
+            kept = kept_rows(folder, index, list(ours))
             every: Iterable[Row] = (row or there for row, there in zip(rows, kept, strict=True))
         else:
             every = (row for row in rows if row)
@@ -64,8 +65,11 @@ def write_part(
         for group in in_row_groups(every, given):
             written.update(_count(group.rows))
             gain += sum(_gain(row.result) for row in group.rows)
+            for row in group.rows:
+                scores = row.result.rung_scores or ()
+                rungs.update(number for number, score in enumerate(scores) if score is not None)
             first = first_row + group.first
-            arrays = _our_arrays(group.rows, first, image_format, save_student)
+            arrays = _our_arrays(group.rows, first, image_format, ours)
             yield pa.table([*group.given.columns, *arrays.values()], schema=schema)
 
     with failing_in(folder.storage), folder.storage.writing(folder.part_name(index)) as file:
@@ -78,6 +82,7 @@ def write_part(
         "sha256": content.digest.hexdigest(),
         **{name: written[name] for name in COUNTS},
         GAIN: round(gain, 6),
+        **({RUNGS: [rungs[number] for number in range(_num_rungs(results))]} if ladder else {}),
         **redacted(facts),
     }
     folder.put(folder.record_name(index), json.dumps(record, indent=2).encode() + b"\n")
@@ -106,6 +111,10 @@ def _gain(result: RowResult) -> float:
     return result.teacher_score - result.student_score
 
 
+def _num_rungs(results: Sequence[RowResult | None]) -> int:
+    return max(len(result.rung_scores or ()) for result in results if result)
+
+
 def _as_row(result: RowResult, files: Sequence[pa.BinaryArray]) -> Row:
     """The row with its pictures' files, which are not copied."""
 
@@ -123,7 +132,10 @@ def rows_to_keep(folder: OutputFolder, index: int) -> frozenset[int]:
 
 
 def _our_arrays(
-    rows: Sequence[Row], first_row: int, image_format: ImageFormat, save_student: bool
+    rows: Sequence[Row],
+    first_row: int,
+    image_format: ImageFormat,
+    columns: Mapping[str, pa.DataType],
 ) -> dict[str, pa.Array | pa.ChunkedArray]:
     def images(files: Sequence[pa.BinaryArray | None], mark: str) -> pa.ChunkedArray:
         """A chunk for each row, because a chunk of several would be a copy of their files."""
@@ -143,6 +155,8 @@ def _our_arrays(
         "seed": [result.seed for result in results],
         "student_score": [result.student_score for result in results],
         "teacher_score": [result.teacher_score for result in results],
+        "attempts": [result.attempts for result in results],
+        "rung_scores": [result.rung_scores for result in results],
         "source": [result.source for result in results],
         "nfe": [result.nfe for result in results],
         "truncated": [result.truncated for result in results],
@@ -155,7 +169,7 @@ def _our_arrays(
     }
     return {
         name: pictures[name] if name in pictures else pa.array(values[name], kind)
-        for name, kind in our_columns(save_student).items()
+        for name, kind in columns.items()
     }
 
 

@@ -25,7 +25,7 @@ from jobs.planning.stage_times import stage_times
 from jobs.refinement import as_planned, planned_through
 from jobs.spec.job_spec import JobSpec
 from jobs.spec.sample import refined_interval, sample_size
-from jobs.spec.threshold import certain_threshold
+from jobs.spec.threshold import certain
 
 USUAL_GPUS = "8"
 """Without --gpus. Chosen: the GPUs of one usual machine."""
@@ -62,7 +62,7 @@ class Forecast:
     def sample_size(self) -> int:
         """Rows of the calibration's sample; 0 for a budget that needs none."""
         spec, rows = self.question.spec, self.question.num_rows
-        return 0 if certain_threshold(spec.budget) else sample_size(spec.calibration_rows, rows)
+        return 0 if certain(spec) else sample_size(spec.calibration_rows, rows)
 
     def as_json(self) -> str:
         """The forecast for programs. `cost` is in dollars, null where a type has no price."""
@@ -105,7 +105,7 @@ def plan(
     prices: a CSV of gpu,per_hour. docs/plan.md has more of each. on_step: called with what is
     simulated next, for people who wait. Raises a UserError.
     """
-    times = stage_times(spec, as_planned(spec), _path(profile), measured)
+    times = stage_times(spec, as_planned(spec)[0], _path(profile), measured)
     table = read_prices(_path(prices))
     counts = read_gpus(str(USUAL_GPUS if gpus is None else gpus), usual=times.usual_gpu)
     question = ask(spec, times, counts, rows)
@@ -135,7 +135,7 @@ def plan(
 def _refined_interval(question: Question, plan: Plan) -> tuple[float, float] | None:
     spec, rows = question.spec, question.num_rows
     has_the_sample = question.prompts is not None and plan.simulated_rows == rows
-    if has_the_sample or certain_threshold(spec.budget) or plan.refined in (0, 1):
+    if has_the_sample or certain(spec) or plan.refined in (0, 1):
         return None
     return refined_interval(plan.refined, sample_size(spec.calibration_rows, rows), rows)
 

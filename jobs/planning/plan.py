@@ -34,8 +34,8 @@ from jobs.simulation.job import SimulatedOutput, SimulatedPrompts
 from jobs.spec.gpu_limits import check_max_gpus
 from jobs.spec.job_spec import Budget, JobSpec, check_whole_gpus
 from jobs.spec.part_size import check_part_size
+from jobs.spec.quantile import threshold_for
 from jobs.spec.sample import sample_size
-from jobs.spec.threshold import threshold_for
 
 WHOLE_ROWS = 200_000
 """A plan simulates every row up to this many. Measured: 200,000 rows in batches of 16 take 4 to 6 s

@@ -142,4 +142,4 @@ class PlannedExecutor(LightExecutor):
         pictures = self._pictures(task.call)
         rows = pictures if stage is Stage.SCORE_DRAWN else len(task.call.rows)
         stored = tuple(pictures * self._row_bytes[output] for output in STAGES[stage].outputs)
-        return CallFacts(rows, seconds, stored, self._evaluations.get(stage, 0))
+        return CallFacts(rows, seconds, stored, self._evaluations.get(task.call.step, 0))

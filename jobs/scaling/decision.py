@@ -62,7 +62,7 @@ class ScalingInput:
     rows_to_draw: float
     waiting: float
     room: float = inf
-    draws: int = 1
+    draws: float = 1
     rejected_sd: float = 0.0
     teachers_free_in: Sequence[float] = ()
     teachers_next_in: Sequence[float] = ()

@@ -18,7 +18,9 @@ from jobs.resolution import Job
 from jobs.scaling.capacity import UNITS, Capacity, Devices, devices_needed
 from jobs.scaling.decision import NO_LIMIT
 from jobs.scaling.pricing import ORACLE_SPARE
+from jobs.scaling.rungs import RungLoads, expected_loads
 from jobs.scaling.schedule import MOST_CALLS, Work, expected_calls, seconds_in_all
+from jobs.spec.ladder import Score
 
 POOLS = ("student", "oracle", "teacher")
 HOMES = {"student": "student", "oracle": "student", "teacher": "teacher"}
@@ -112,25 +114,43 @@ class Loads:
     oracle: float = 0.25
     teacher: float = 8.0
     rejected: float = 0.3
-    draws: int = 1
+    draws: float = 1
     rows: float = inf
     draw_rows: int = 1
     refine_rows: int = 1
     part_rows: int = 1024
 
 
+def expected_rungs(job: Job) -> RungLoads:
+    """How many rows take each rung, by the job file. A threshold that is a score counts as 0.3, and
+    so does a budget that gives no fraction."""
+    spec, budget = job.spec, job.spec.budget
+    below: list[float | None]
+    if spec.ladder is not None:
+        passing = [attempt.passing for attempt in spec.attempts[1:]]
+        below = [None if isinstance(one, Score) else one for one in passing]
+    elif budget.nfe is not None:
+        below = [min(1.0, max(0.0, budget.nfe - job.student_nfe) / job.teacher_nfe)]
+    else:
+        below = [budget.refine]
+    return expected_loads(spec.attempts, below)
+
+
 def guess_loads(job: Job) -> Loads:
-    """By network evaluations. A budget that gives no fraction counts as 0.3, as by default."""
-    budget = job.spec.budget
-    rejected = Loads().rejected if budget.refine is None else budget.refine
-    if budget.nfe is not None:
-        rejected = min(1.0, max(0.0, budget.nfe - job.student_nfe) / job.teacher_nfe)
+    """By network evaluations."""
+    rungs = expected_rungs(job)
+    spent = zip(rungs.fractions, rungs.by_teacher, job.rung_nfe, strict=True)
+    refining = sum(taken * (OTHER_EVALUATIONS + nfe) for taken, teacher, nfe in spent if teacher)
+    drawing, further = OTHER_EVALUATIONS * job.spec.draws + job.student_nfe, rungs.drawings - 1
+    once = drawing / job.spec.draws
     return Loads(
-        student=OTHER_EVALUATIONS * job.spec.draws + job.student_nfe,
+        student=drawing + further * once,
         oracle=ORACLE_EVALUATIONS,
-        teacher=OTHER_EVALUATIONS + job.teacher_nfe,
-        rejected=rejected,
-        draws=job.spec.draws,
+        teacher=refining / rungs.to_teacher
+        if rungs.to_teacher
+        else OTHER_EVALUATIONS + job.teacher_nfe,
+        rejected=rungs.to_teacher,
+        draws=job.spec.draws + further,
         rows=job.prompts.num_rows,
         draw_rows=job.spec.models.student.batch_size,
         refine_rows=job.spec.models.teacher.batch_size,

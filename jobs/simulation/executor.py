@@ -32,7 +32,8 @@ DRIVER_NODE = 0
 """Commits run here; if it dies, so does the driver."""
 
 EVALUATIONS = {Stage.DRAW: 1, Stage.REFINE: 2}
-"""Network evaluations of a row. Chosen to differ, so that a row's sum shows which stages made it.
+"""Network evaluations of a row by its first attempt; by the second twice as many, and so on. Chosen
+to differ, so that a row's sum shows which attempts made it.
 """
 
 
@@ -351,7 +352,8 @@ class SimulatedExecutor:
         """The facts of a call that took `seconds`, as an actor returns them to the driver."""
         rows, stage = len(task.call.rows), task.call.stage
         stored = (rows,) * len(STAGES[stage].outputs)
-        return CallFacts(rows, seconds, stored, EVALUATIONS.get(stage, 0))
+        evaluations = EVALUATIONS.get(stage, 0) * (1 + task.call.attempt)
+        return CallFacts(rows, seconds, stored, evaluations)
 
     def commit(self, task: Task) -> dict[str, Any]:
         """Keep a part as tuples, one for each row; returns the record."""
@@ -385,13 +387,16 @@ def _made(task: Task) -> list[list[Any]]:
     taken = [contents[which][row] for which, row in task.picks]
     match task.call.stage:
         case Stage.DRAW:
-            draws = range(task.owner.cascade.rules.draws)
+            number, draws = task.call.attempt, task.owner.cascade.rules.draws
+            drawings = range(draws) if number == 0 else [draws - 1 + number]
             rows = zip(task.seeds, task.prompts, slots, strict=True)
-            drawn = [(*row, which) for row in rows for which in draws]
+            drawn = [(*row, which) for row in rows for which in drawings]
             return [[("latents", *each) for each in drawn], [("drawn", *each) for each in drawn]]
         case Stage.REFINE:
             starts = taken or [None] * len(task.seeds)
-            return [[("refined", *row) for row in zip(task.seeds, starts, slots, strict=True)]]
+            number = task.call.attempt
+            refined = [("refined", *row) for row in zip(task.seeds, starts, slots, strict=True)]
+            return [[(*row, number) if number else row for row in refined]]
         case Stage.SCORE_DRAWN | Stage.SCORE_REFINED:
             scored = zip(taken, slots, strict=True)
             return [[crc32(repr(one).encode()) / 2**32 for one in scored]]

@@ -10,6 +10,7 @@ import pyarrow as pa
 from actors.refinement import Refinement
 from jobs.input.prompts import Part, Prompts
 from jobs.output.folder import OutputFolder
+from jobs.refinement import teachers_attempts
 from jobs.resolution import Job
 from jobs.spec.job_spec import JobSpec
 from jobs.spec.sample import sample_rows
@@ -84,9 +85,12 @@ class SimulatedOutput(OutputFolder):
 def simulated_job(spec: JobSpec, num_rows: int, through: str, invalid_rows: frozenset[int]) -> Job:
     """A job that reads and writes no files. `invalid_rows` have an empty prompt.
 
-    Its refinement (strength 0.6, 2 steps) is a placeholder: no simulated model takes steps.
+    Its refinements (strength 0.6, 2 steps) are placeholders: no simulated model takes steps.
     """
-    refinement = Refinement(spec.strategy, 0.6, 2, through)  # type: ignore[arg-type]
+    refinements = tuple(
+        Refinement(attempt.make, 0.6, 2, through)  # type: ignore[arg-type]
+        for attempt in teachers_attempts(spec)
+    )
     return Job(
-        spec, SimulatedPrompts(spec, num_rows, invalid_rows), SimulatedOutput(), refinement, {}
+        spec, SimulatedPrompts(spec, num_rows, invalid_rows), SimulatedOutput(), refinements, {}
     )

@@ -12,7 +12,15 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from actors.errors import SpecError
 from actors.models.presets import CATALOGUE, PRESETS
@@ -25,6 +33,16 @@ from actors.settings import ModelSettings
 from actors.strict import Settings
 from actors.timed_settings import DEFAULT_SIDE
 from jobs.spec.after import After
+from jobs.spec.ladder import (
+    SHORT,
+    Attempt,
+    LadderRung,
+    Rollback,
+    attempts_of,
+    check_alone,
+    check_ladder,
+    exactly_one_of,
+)
 from jobs.spec.part_size import USUAL_SIDE, PartSize, default_part_size
 from jobs.spec.picture_formats import (
     DEFAULT_LEVEL,
@@ -61,26 +79,7 @@ class Budget(Settings):
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Budget:
-        _exactly_one_of(self, "refine, nfe, threshold or gpu_seconds")
-        return self
-
-
-class Rollback(Settings):
-    """How far back the teacher goes before it refines, given in exactly one way."""
-
-    strength: float | None = Field(
-        default=None, ge=0.05, le=1, description="Fraction of the teacher's timesteps (img2img)."
-    )
-    variance: float | None = Field(
-        default=None, gt=0, lt=1, description="The paper's sigma: x = sqrt(1-s) x0 + sqrt(s) z."
-    )
-    sigma: float | None = Field(
-        default=None, gt=0, le=1, description="For flow matching: x = (1-s) x0 + s z."
-    )
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> Rollback:
-        _exactly_one_of(self, "strength, variance or sigma")
+        exactly_one_of(self, "refine, nfe, threshold or gpu_seconds")
         return self
 
 
@@ -180,6 +179,12 @@ class JobSpec(Settings):
         default="teacher",
         description="The picture that a refined row keeps: the teacher's, or the better scored.",
     )
+    ladder: tuple[LadderRung, ...] | None = Field(
+        default=None,
+        description="What is tried on a row, in order, until a score passes (docs/ladder.md). It "
+        "spells out what budget, draws, strategy, rollback, teacher_steps and keep say in short, "
+        "and stands instead of them.",
+    )
     save_student: bool = Field(
         default=False, description="Keep the student's picture of refined rows in `student_image`."
     )
@@ -269,7 +274,10 @@ class JobSpec(Settings):
     @classmethod
     def _as_the_preset_improves(cls, fields: Any) -> Any:
         """The preset's strategy and rollback, where the job says nothing else."""
-        models = fields.get("models") if isinstance(fields, dict) else None
+        if not isinstance(fields, dict):
+            return fields
+        check_alone(fields)
+        models = fields.get("models") if fields.get("ladder") is None else None
         name = models.get("preset") if isinstance(models, dict) else models
         if not isinstance(name, str) or name not in CATALOGUE:
             return fields
@@ -320,8 +328,16 @@ class JobSpec(Settings):
         own = {field: new for field, new in changed.items() if field != "preset"}
         return _merged(_base(PRESETS[name], own), own)
 
+    @model_serializer(mode="wrap")
+    def _as_it_was_said(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A job with a ladder has none of the fields that say one in short, and the others none."""
+        unsaid = {"ladder"} if self.ladder is None else set(SHORT)
+        return {name: value for name, value in fields(self).items() if name not in unsaid}
+
     @model_validator(mode="after")
     def _no_contradictions(self) -> JobSpec:
+        if self.ladder is not None:
+            check_ladder(self.ladder)
         if self.strategy == "regenerate" and self.rollback is not None:
             raise ValueError(
                 "rollback: it goes with strategy: refine; regenerate starts from noise"
@@ -364,6 +380,17 @@ class JobSpec(Settings):
                 "name a column of row numbers as seed_column"
             )
         return self
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """What is tried on a row, in order. Of the short way the budget says which rows the teacher
+        gets."""
+        if self.ladder is not None:
+            return attempts_of(self.ladder)
+        teacher = Attempt(
+            self.strategy, keep=self.keep, rollback=self.rollback, steps=self.teacher_steps
+        )
+        return Attempt("draw"), teacher
 
     @property
     def picture_format(self) -> PictureFormat:
@@ -540,8 +567,15 @@ def _names_at(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
 def _models_of(model: type[BaseModel], name: str) -> list[type[BaseModel]]:
     """The model of the fields below a field; none for a plain value or an unknown name."""
     field = model.model_fields.get(name)
-    kinds = [field.annotation, *get_args(field.annotation)] if field else []
-    return [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+    return list(_models_in(field.annotation)) if field else []
+
+
+def _models_in(kind: Any) -> Iterator[type[BaseModel]]:
+    """The models in a type, at any depth: in a list, or as one of several."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        yield kind
+    for inner in get_args(kind):
+        yield from _models_in(inner)
 
 
 def _nearest_field(name: str, valid: list[str]) -> str:
@@ -567,12 +601,6 @@ def _nearest(name: str, valid: Any) -> str:
     if close:
         return f". Did you mean {close[0]!r}?"
     return f". Valid names: {', '.join(names)}." if names else ""
-
-
-def _exactly_one_of(model: BaseModel, names: str) -> None:
-    given = [name for name, value in model if value is not None]
-    if len(given) != 1:
-        raise ValueError(f"give exactly one of {names}, not {' and '.join(given) or 'none'}")
 
 
 def _base(preset: ModelSettings, own: dict[str, Any]) -> dict[str, Any]:

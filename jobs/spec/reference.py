@@ -34,9 +34,7 @@ def _sections(model: type[BaseModel], path: str) -> list[str]:
     lines = [f"## {title}\n", "| field | type | default | description |", "|---|---|---|---|"]
     below: list[str] = []
     for name, field in model.model_fields.items():
-        inner = _model_of(field.annotation)
-        several = "list of " if get_origin(field.annotation) is tuple else ""
-        kind = f"{several}fields below" if inner else _type_name(field.annotation)
+        inner, kind = _model_of(field.annotation), _type_name(field.annotation)
         lines.append(
             f"| `{name}` | {kind} | {_default(field)} | {field.description}{_bounds(field)} |"
         )
@@ -46,13 +44,16 @@ def _sections(model: type[BaseModel], path: str) -> list[str]:
 
 
 def _model_of(annotation: Any) -> type[BaseModel] | None:
-    kinds = [annotation, *get_args(annotation)]
-    found = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
-    return found[0] if found else None
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    found = (_model_of(kind) for kind in get_args(annotation))
+    return next((model for model in found if model), None)
 
 
 def _type_name(annotation: Any) -> str:
     origin = get_origin(annotation)
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return "fields below"
     if origin is Literal:
         return " or ".join(f"`{choice}`" for choice in get_args(annotation))
     if origin in (Union, UnionType):
@@ -63,7 +64,7 @@ def _type_name(annotation: Any) -> str:
     if origin is dict:
         return "mapping of text" if get_args(annotation) == (str, str) else "mapping"
     if origin is tuple:
-        return "list"
+        return "list of fields below" if _model_of(annotation) else "list"
     names = {str: "text", int: "integer", float: "number", bool: "true or false"}
     return names.get(annotation, str(annotation))
 

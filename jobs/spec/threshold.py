@@ -1,51 +1,75 @@
-"""From a budget and a sample's scores to the threshold: arithmetic alone.
+"""From a budget or a ladder, and a sample's scores, to the thresholds: arithmetic alone.
 
-A run computes the threshold once, and whoever reads it back from job.json computes it again: what
-can be derived is not believed.
+A run computes the thresholds once, and whoever reads them back from job.json computes them again:
+what can be derived is not believed.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import inf
 
 from actors.errors import SpecError
-from jobs.spec.job_spec import Budget
+from jobs.spec.job_spec import Budget, JobSpec
+from jobs.spec.ladder import certain_thresholds, thresholds_of
+from jobs.spec.quantile import fraction_below, threshold_for
 
 
-def threshold_for(scores: Sequence[float], refine: float) -> float:
-    """The threshold below which the fraction `refine` of `scores` lies.
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """`rungs`: of each rung after the first. `refine`: the fraction of rows that take a further
+    rung, of a budget as nearly as the scores allow; 0 where it is not known."""
 
-    scores: ascending, at least one. Halfway between two scores, so that a score that equals the
-    threshold is never a matter of rounding; -inf rejects nothing, inf everything.
-    """
-    rejected = round(refine * len(scores))
-    if rejected == 0:
-        return -inf
-    if rejected == len(scores):
-        return inf
-    highest, next_score = scores[rejected - 1], scores[rejected]
-    between = (highest + next_score) / 2
-    # Of two neighbouring floats the middle is one or the other.
-    return between if between > highest else next_score
+    rungs: tuple[float, ...]
+    refine: float
+
+    @property
+    def highest(self) -> float:
+        """A row whose first drawing scores below this takes a further rung."""
+        return max(self.rungs, default=-inf)
 
 
-def fraction_below(scores: Sequence[float], threshold: float) -> float:
-    """The fraction of ascending `scores` that `threshold` rejects."""
-    return bisect_left(scores, threshold) / len(scores)
-
-
-def certain_threshold(budget: Budget) -> tuple[float, float] | None:
-    """(threshold, fraction to refine) of a budget that needs no sample; None for the others.
-
-    Of a budget that is a threshold the fraction is not known, and is 0 here.
-    """
+def certain(spec: JobSpec) -> Thresholds | None:
+    """The thresholds that need no sample; None for the others."""
+    if spec.ladder is not None:
+        rungs = certain_thresholds(spec.attempts)
+        if rungs is None:
+            return None
+        highest = max(rungs, default=-inf)
+        return Thresholds(rungs, float(highest == inf))
+    budget = spec.budget
     if budget.threshold is not None:
-        return budget.threshold, 0.0
+        return Thresholds((budget.threshold,), 0.0)
     if budget.refine in (0, 1):
-        return (inf if budget.refine else -inf), budget.refine
+        return Thresholds((inf if budget.refine else -inf,), budget.refine)
     return None
+
+
+def thresholds(
+    spec: JobSpec,
+    scores: Sequence[float],
+    *,
+    student_nfe: int,
+    teacher_nfe: int,
+    seconds: Mapping[str, float],
+) -> Thresholds:
+    """The thresholds by a sample's scores, ascending, of the student's first drawings.
+
+    The other arguments are those of `fraction_to_refine`. Raises SpecError.
+    """
+    if spec.ladder is not None:
+        rungs = thresholds_of(spec.attempts, scores)
+    else:
+        wanted = fraction_to_refine(
+            spec.budget,
+            draws=spec.draws,
+            student_nfe=student_nfe,
+            teacher_nfe=teacher_nfe,
+            seconds=seconds,
+        )
+        rungs = (threshold_for(scores, wanted),)
+    return Thresholds(rungs, fraction_below(scores, max(rungs)))
 
 
 def fraction_to_refine(

@@ -23,24 +23,31 @@ ROOT = Path(__file__).parents[2]
 BROKEN = {
     "a call that is back still counts as under way": (
         "jobs/execution/cascade.py",
-        "        self._stages[call.stage].active &= ~call.row_set\n"
+        "        self._steps[call.step].active &= ~call.row_set\n"
         "        if isinstance(event, Failed)",
         "        if isinstance(event, Failed)",
     ),
     "an output that is made again is released before the call that waits has taken it": (
         "jobs/execution/cascade.py",
-        "made.rows & (self._stages[stage].ahead | self._stages[stage].active)",
-        "made.rows & self._stages[stage].ahead",
+        "made.rows & (self._steps[taker].ahead | self._steps[taker].active)",
+        "made.rows & self._steps[taker].ahead",
     ),
     "latents are released although the teacher may still take them": (
         "jobs/execution/cascade.py",
-        "for stage in self.outputs.takers(made.call.stage, output):",
-        "for stage in set(self.outputs.takers(made.call.stage, output)) - {Stage.REFINE}:",
+        "            if rows and taker.stage is Stage.REFINE:\n",
+        "            if taker.stage is Stage.REFINE:\n"
+        "                continue\n"
+        "            if rows:\n",
     ),
     "the teacher's batches depend on how many rows wait": (
-        "jobs/execution/cascade.py",
-        "size = self.rules.teacher_batch\n",
-        "size = 1 + len(self._for_teacher) // 2\n",
+        "jobs/execution/part_rows.py",
+        "        while len(queue) >= size or",
+        "        size = 1 + len(queue) // 2\n        while len(queue) >= size or",
+    ),
+    "a row climbs on before the rows in front of it are known to": (
+        "jobs/execution/part_rows.py",
+        "        first = lowest(undetermined) if undetermined else self.num_rows\n",
+        "        first = self.takes[number].bit_length() or self.num_rows\n",
     ),
     "an output that was lost is not made again": (
         "jobs/execution/cascade.py",
@@ -103,7 +110,7 @@ BROKEN = {
     ),
     "a teacher's numbers that are no picture become one": (
         "jobs/execution/cascade.py",
-        "                self._keep_drawn(without)\n",
+        "                self._made_nothing(call, event.permanent_failures)\n",
         "                pass\n",
     ),
     "an actor that waits for a GPU counts as loading": (

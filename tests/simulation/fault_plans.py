@@ -6,9 +6,11 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cache
 from random import Random
+from typing import Any
 
 from jobs.execution.stages import Stage
 from jobs.spec.job_spec import JobSpec, make_spec
+from jobs.spec.ladder import LadderRung, certain_thresholds
 
 POOLS = ("student", "oracle", "teacher")
 ACTOR_STAGES = (Stage.DRAW, Stage.SCORE_DRAWN, Stage.REFINE, Stage.SCORE_REFINED)
@@ -80,20 +82,21 @@ class SmallJob:
     draws: int = 1
     not_finite: frozenset[int] = frozenset()
     """Rows of which the teacher makes numbers that are no picture."""
+    ladder: tuple[LadderRung, ...] | None = None
+    """In place of strategy, keep and draws; its thresholds are scores."""
     gpus: int | None = None
     """With GPUs the pools are balanced; without, their sizes stay."""
 
     def spec(self, max_attempts: int, call_timeout_seconds: float | None) -> JobSpec:
         """The job file."""
         settings = {n: {"batch_size": b} for n, b in zip(POOLS, self.batches, strict=True)}
+        pair = {"strategy": self.strategy, "keep": self.keep, "draws": self.draws}
         return make_spec(
             {
                 "input": "simulated",
                 "output": "simulated",
                 "models": {"preset": "shapes", **settings},
-                "strategy": self.strategy,
-                "keep": self.keep,
-                "draws": self.draws,
+                **({"ladder": self.ladder} if self.ladder else pair),
                 "save_student": self.save_student,
                 "rows_per_part": self.rows_per_part,
                 "max_attempts": max_attempts,
@@ -102,6 +105,12 @@ class SmallJob:
                 "call_timeout_seconds": call_timeout_seconds,
             }
         )
+
+    def thresholds(self) -> tuple[float, ...]:
+        """Of each rung after the first."""
+        if self.ladder is None:
+            return (self.threshold,)
+        return certain_thresholds(self.spec(1, None).attempts) or ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,4 +213,24 @@ def _small_job(number: int) -> SmallJob:
         gpus=gpus,
         draws=Random(f"draws {number}").choice([1, 1, 3]),
         not_finite=frozenset(row for row in rows if chance.random() < often),
+        ladder=_ladder(Random(f"ladder {number}")),
     )
+
+
+def _ladder(random: Random) -> tuple[LadderRung, ...] | None:
+    """Of every other job: up to four drawings, and up to two pictures of the teacher's."""
+    if random.random() < 0.5:
+        return None
+
+    def score() -> dict[str, float]:
+        return {"score": random.choice([0.3, 0.5, 0.8])}
+
+    draws = random.randint(1, 3)
+    rungs: list[dict[str, Any]] = [{"draw": draws, **({"until": score()} if draws > 1 else {})}]
+    if random.random() < 0.3:
+        rungs.append({"draw": 1, "until": score()})
+    for _ in range(random.randint(0, 2)):
+        make = random.choice(["refine", "regenerate"])
+        keep = random.choice(["teacher", "best"])
+        rungs.append({make: {}, "below": score(), "keep": keep})
+    return tuple(map(LadderRung.model_validate, rungs))

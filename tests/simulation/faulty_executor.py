@@ -17,7 +17,7 @@ from actors.facts import CallFacts
 from jobs.execution.calls import Call
 from jobs.execution.executor import ClusterView, Completion, ErrorKind, Task, TaskError
 from jobs.execution.resources import Resources
-from jobs.execution.stages import Stage
+from jobs.execution.stages import FIRST_DRAWING, Stage, Step
 from jobs.simulation.executor import (
     DRIVER_NODE,
     Durations,
@@ -46,14 +46,14 @@ class Ledger:
     """
 
     def __init__(self) -> None:
-        self.made: Counter[tuple[int, Stage, int]] = Counter()
-        self.explained: Counter[tuple[int, Stage, int]] = Counter()
+        self.made: Counter[tuple[int, Step, int]] = Counter()
+        self.explained: Counter[tuple[int, Step, int]] = Counter()
 
     def make(self, part: int, call: Call) -> None:
-        self.made.update((part, call.stage, row) for row in call.rows)
+        self.made.update((part, call.step, row) for row in call.rows)
 
     def explain(self, part: int, call: Call) -> None:
-        self.explained.update((part, call.stage, row) for row in call.rows)
+        self.explained.update((part, call.step, row) for row in call.rows)
 
     def lost(self, part: int, call: Call) -> None:
         self.explain(part, call)
@@ -64,14 +64,14 @@ class Ledger:
         """The rows that went through a stage without an explanation, or more than `most` times."""
         found = []
         for key, times in self.made.items():
-            part, stage, row = key
+            part, step, row = key
             if times > 1 + self.explained[key]:
                 found.append(
-                    f"part {part} row {row}: {stage} was done {times} times, and faults explain "
+                    f"part {part} row {row}: {step} was done {times} times, and faults explain "
                     f"{1 + self.explained[key]}"
                 )
             elif times > most:
-                found.append(f"part {part} row {row}: {stage} was done {times} times, over {most}")
+                found.append(f"part {part} row {row}: {step} was done {times} times, over {most}")
         return found
 
 
@@ -233,14 +233,17 @@ class FaultyExecutor(SimulatedExecutor):
 
     def facts(self, task: Task, seconds: float) -> CallFacts:
         facts, job = super().facts(task, seconds), self.trial.plan.job
-        if task.call.stage is not Stage.REFINE or not job.not_finite & set(task.seeds):
+        makes = task.call.stage is Stage.REFINE or (
+            task.call.stage is Stage.DRAW and task.call.attempt > 0
+        )
+        if not makes or not job.not_finite & set(task.seeds):
             return facts
         places = [place for place, seed in enumerate(task.seeds) if seed in job.not_finite]
-        self.log(f"the teacher's numbers are not finite: rows {places} of {task.call}")
+        self.log(f"the numbers are not finite: rows {places} of {task.call}")
         for place in places:
-            # The student's pictures may have been released, and are drawn again then.
+            # The first drawing may have been released, and is drawn again then.
             row, cascade = task.call.rows[place], task.owner.cascade
-            self.ledger.explain(task.owner.part.index, cascade.made_by(Stage.DRAW, row))
+            self.ledger.explain(task.owner.part.index, cascade.made_by(FIRST_DRAWING, row))
         return replace(facts, permanent_failures=tuple((p, "not finite") for p in places))
 
     def task_failed(self, task: Task) -> None:

@@ -23,6 +23,7 @@ from jobs.execution.cascade import Cascade
 from jobs.execution.decision_log import FORMAT, instruction_as_json
 from jobs.execution.stages import OutputKind, Stage
 from jobs.rules import Rules
+from jobs.spec.climb import Rung
 
 
 def read(file: Path) -> dict[str, Any]:
@@ -51,7 +52,8 @@ def replay(content: Mapping[str, Any], show: Callable[[str], None] = lambda _: N
 
 def _replay_part(part: Mapping[str, Any]) -> Iterator[str]:
     yield f"{part['label']}: {part['num_rows']} rows"
-    rules = Rules(**{**part["rules"], "threshold": float(part["rules"]["threshold"])})
+    rungs = [Rung(**{**rung, "below": float(rung["below"])}) for rung in part["rules"]["ladder"]]
+    rules = Rules(**{**part["rules"], "ladder": tuple(rungs)})
     invalid = {int(row): why for row, why in part["invalid_rows"].items()}
     cascade = Cascade(part["num_rows"], rules, invalid, frozenset(rows_of(part["kept"])))
     for number, decision in enumerate(part["decisions"]):
@@ -76,7 +78,8 @@ def _replay_part(part: Mapping[str, Any]) -> Iterator[str]:
 
 def event_of(written: Mapping[str, Any]) -> Event:
     """Make an event from the log."""
-    call = Call(Stage(written["call"]["stage"]), rows_of(written["call"]["rows"]))
+    known = written["call"]
+    call = Call(Stage(known["stage"]), rows_of(known["rows"]), attempt=known["attempt"])
     match written["type"]:
         case "Done":
             failures = tuple((row, why) for row, why in written["permanent_failures"])

@@ -12,6 +12,7 @@ from actors.errors import StalledError
 from jobs.execution.calls import Call
 from jobs.execution.cascade import Cascade
 from jobs.execution.decision_log import DecisionLog
+from jobs.execution.stages import Stage
 from jobs.output.folder import OutputFolder
 from tests.simulation.fault_plans import make_fault_plan
 from tests.simulation.replay import read, replay
@@ -46,16 +47,16 @@ def test_another_decision_is_seen(tmp_path: Path) -> None:
 def test_an_unforeseen_error_leaves_its_decisions_and_replays_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    judge = Cascade._judge_refined
+    judge = Cascade._judge
 
     def broken(self: Cascade, call: Call, scored: Any) -> None:
-        if 2 in call.rows:
+        if call.stage is Stage.SCORE_REFINED and 2 in call.rows:
             raise ZeroDivisionError("a fault in the cascade")
         judge(self, call, scored)
 
     job = local_job(write_prompts(tmp_path / "p.csv", 12), tmp_path / "out", budget={"refine": 1})
     with monkeypatch.context() as patch:
-        patch.setattr(Cascade, "_judge_refined", broken)
+        patch.setattr(Cascade, "_judge", broken)
         with pytest.raises(ZeroDivisionError) as raised:
             run(job)
         file = job.output.path / "decisions.json"

@@ -29,7 +29,7 @@ from jobs.execution.decision_log import DecisionLog
 from jobs.execution.dispatcher import Dispatcher
 from jobs.execution.observers import Observer
 from jobs.execution.runner import Runner
-from jobs.execution.stages import Stage
+from jobs.execution.stages import Stage, Step
 from jobs.scaling.capacity import Capacity, Devices
 from jobs.simulation.job import SimulatedOutput, simulated_job
 from tests.simulation.fault_plans import POOLS, FaultKind, FaultPlan, SmallJob, make_fault_plan
@@ -43,13 +43,13 @@ SHARES = {"student": 1.0, "oracle": 0.5, "teacher": 1.0}
 class Verdict:
     """A trial's result. `content`: rows by part. `problems`: empty if the trial passed.
 
-    `batch_of`: by part, stage and row, the batch that the row was drawn or refined in first.
+    `batch_of`: by part, step and row, the batch that the row was drawn or refined in first.
     `interactions`: calls of the executor's methods. `num_drivers`: one more than the restarts.
     """
 
     content: dict[int, list[tuple[Any, ...]]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
-    batch_of: dict[tuple[int, Stage, int], tuple[int, ...]] = field(default_factory=dict)
+    batch_of: dict[tuple[int, Step, int], tuple[int, ...]] = field(default_factory=dict)
     seconds: float = 0.0
     interactions: int = 0
     num_calls: int = 0
@@ -105,13 +105,13 @@ class Trial:
             self.problem(f"part {part} has other content than in a run without faults")
 
     def _check_not_finite(self, seed: int, *row: Any) -> None:
-        """No row has the picture of a teacher whose numbers are not finite."""
+        """No row has a picture of a further attempt whose numbers are not finite."""
         score, teacher_score, source, _, error, picture, _ = row
         job = self.plan.job
-        if error or seed not in job.not_finite or score >= job.threshold:
+        if error or seed not in job.not_finite or (not job.ladder and score >= job.threshold):
             return
         if (teacher_score, source, picture[1][:2]) != (None, "student", ("drawn", seed)):
-            self.problem(f"row {seed} has a teacher's picture that is not finite: {row}")
+            self.problem(f"row {seed} has a picture that is not finite: {row}")
 
     def check_batch(self, part: int, call: Call) -> None:
         """Batches are a function of the part: a call is a batch of the run without faults, or a
@@ -119,10 +119,10 @@ class Trial:
         if call.stage not in (Stage.DRAW, Stage.REFINE):
             return
         for row in call.rows:
-            self.verdict.batch_of.setdefault((part, call.stage, row), call.rows)
+            self.verdict.batch_of.setdefault((part, call.step, row), call.rows)
         if self._faultless:
             known = self._faultless.batch_of
-            if len({known.get((part, call.stage, row)) for row in call.rows}) > 1:
+            if len({known.get((part, call.step, row)) for row in call.rows}) > 1:
                 self.problem(f"{call} of part {part} is no batch of a run without faults")
 
     def run(self) -> Verdict:
@@ -148,7 +148,7 @@ class Trial:
                         dispatcher.observers.add(self.observer)
                     try:
                         Runner(job, decisions=self.decisions).run(
-                            dispatcher, job.rules(small.threshold)
+                            dispatcher, job.rules(*small.thresholds())
                         )
                     finally:
                         executor.over = True

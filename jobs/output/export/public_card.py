@@ -21,6 +21,7 @@ from jobs.output.part_file import open_part
 from jobs.output.records import describe_calibration
 from jobs.output.spending import describe_spending
 from jobs.spec.job_spec import JobSpec
+from jobs.spec.ladder import describe
 
 SCORED_PARTS = 32
 """Parts whose scores are read for the card's means. Chosen: some ten thousand rows, in seconds."""
@@ -176,9 +177,7 @@ def _body(
             f"Student: {spec.models.student.steps} steps, guidance "
             f"{spec.models.student.guidance_scale:g}, {spec.draws} drawing"
             f"{'s' if spec.draws > 1 else ''} of each row.",
-            f"Teacher: {how['strategy']}, strength {how['strength']:.3g}, {how['steps']} steps, "
-            f"guidance {spec.models.teacher.guidance_scale:g}; a refined row keeps "
-            f"{'the better' if spec.keep == 'best' else 'the teacher' + chr(39) + 's'} picture.",
+            _attempts(spec, how),
             f"Threshold: {describe_calibration(dict(job['calibration']), job['rows'])}.",
             f"Spent: {describe_spending(dict(job), records.values())}.",
             f"Pictures: {spec.picture_format.label}.",
@@ -240,3 +239,14 @@ def _scores(
     if gains:
         found.append((f"gain by the teacher, mean{of}", f"{sum(gains) / len(gains):+.3f}"))
     return found
+
+
+def _attempts(spec: JobSpec, how: dict[str, Any]) -> str:
+    guidance = f"guidance {spec.models.teacher.guidance_scale:g}"
+    if spec.ladder is not None:
+        return f"Ladder of attempts: {describe(spec.ladder)}. Teacher: {guidance}."
+    return (
+        f"Teacher: {how['strategy']}, strength {how['strength']:.3g}, {how['steps']} steps, "
+        f"{guidance}; a refined row keeps "
+        f"{'the better' if spec.keep == 'best' else 'the teacher' + chr(39) + 's'} picture."
+    )

@@ -11,6 +11,7 @@ from jobs.output.pages.totals import totals_of
 from jobs.output.records import describe_calibration
 from jobs.output.spending import describe_spending
 from jobs.spec.job_spec import JobSpec
+from jobs.spec.ladder import describe
 from jobs.spec.task import conditioning_of
 
 
@@ -51,7 +52,7 @@ def card(folder: OutputFolder, records: Mapping[int, Mapping[str, Any]] | None =
             f"| mean network evaluations a picture | {totals.mean_nfe:.2f} |",
             "",
             f"Task: {_task(spec)}.",
-            f"Teacher: {how['strategy']}, strength {how['strength']:.3g}, {how['steps']} steps.",
+            _attempts(spec, how),
             f"Threshold: {describe_calibration(job['calibration'], job['rows'])}.",
             f"Spent: {describe_spending(job, records.values())}.",
             "",
@@ -61,6 +62,12 @@ def card(folder: OutputFolder, records: Mapping[int, Mapping[str, Any]] | None =
             "",
         ]
     )
+
+
+def _attempts(spec: JobSpec, how: dict[str, Any]) -> str:
+    if spec.ladder is not None:
+        return f"Ladder of attempts: {describe(spec.ladder)}."
+    return f"Teacher: {how['strategy']}, strength {how['strength']:.3g}, {how['steps']} steps."
 
 
 def _task(spec: JobSpec) -> str:

@@ -23,9 +23,10 @@ from jobs.output.columns import ROW_GROUP_ROWS
 from jobs.output.folder import OutputFolder
 from jobs.output.pages.totals import totals_of, truncated_of
 from jobs.output.part_file import open_part
-from jobs.output.records import describe_calibration
+from jobs.output.records import attempts_of, describe_calibration
 from jobs.output.spending import describe_spending
 from jobs.spec.job_spec import JobSpec
+from jobs.spec.ladder import describe
 
 MOST_ROWS = 1_000_000
 """Of a larger dataset the page reads parts spread evenly over it, up to this many rows. Chosen: a
@@ -91,6 +92,8 @@ def report(folder: OutputFolder, records: Mapping[int, Mapping[str, Any]] | None
     return _TEMPLATES.get_template("report.html").render(
         spec=spec,
         refinement=job["refinement"],
+        ladder=describe(spec.ladder) if spec.ladder is not None else None,
+        attempts=attempts_of(records.values()),
         models=job["models"],
         files=[file["name"] for file in job["identity"]["input_files"]],
         totals=totals,

@@ -6,6 +6,7 @@ The runner, the cascade, the parts and the pages are the real ones; only the act
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
@@ -26,11 +27,12 @@ from jobs.execution.object_store import ObjectStoreBudget
 from jobs.execution.observers import LOGGED, Observers, SizesChanged, Timeline, log_event
 from jobs.execution.progress import Progress
 from jobs.execution.run import retry_job, run_job
-from jobs.execution.stages import OutputKind, Stage
+from jobs.execution.stages import OutputKind, Stage, Step
 from jobs.input.prompts import Prompts
 from jobs.output.encode import encode_one
 from jobs.output.folder import OutputFolder
 from jobs.output.writer import write_part
+from jobs.refinement import teachers_attempts
 from jobs.resolution import Job
 from jobs.spec.job_spec import make_spec
 from jobs.spec.picture_formats import PNG
@@ -48,9 +50,14 @@ REFINEMENT = Refinement("refine", 0.6, 3, "latents")
 
 def local_job(source: Path, output: Path, **fields: Any) -> Job:
     """A job on an input file, resolved without looking at its models."""
-    spec = make_spec({**FIELDS, "input": str(source), "output": str(output), **fields})
+    usual = {name: FIELDS[name] for name in FIELDS if name != "budget" or "ladder" not in fields}
+    spec = make_spec({**usual, "input": str(source), "output": str(output), **fields})
     files = {"student": "s", "oracle": "o", "teacher": "t"}
-    return Job(spec, Prompts(spec), OutputFolder(output), REFINEMENT, files)
+    refinements = tuple(
+        replace(REFINEMENT, strategy=one.make, attempt=number)
+        for number, one in enumerate(teachers_attempts(spec))
+    )
+    return Job(spec, Prompts(spec), OutputFolder(output), refinements, files)
 
 
 class LocalPools(dict[str, Any]):
@@ -85,7 +92,11 @@ class LocalDispatcher:
         self.observers.add(log_event, only=LOGGED)
         self.observers.add(Timeline(job.output), only=(SizesChanged,))
         self.measurements = Measurements(job)
-        self.measurements.evaluations = {Stage.DRAW: 4, Stage.REFINE: 6}
+        self.measurements.evaluations = {
+            Step(stage, attempt): nfe + attempt
+            for stage, nfe in ((Stage.DRAW, 4), (Stage.REFINE, 6))
+            for attempt in range(4)
+        }
         self.drawn: list[str] = []
         """Every prompt that was drawn, in order."""
         self._queue: deque[tuple[ActivePart, Call]] = deque()
@@ -130,11 +141,12 @@ class LocalDispatcher:
                     ),
                 )
             case Stage.SCORE_DRAWN:
-                return Done(call, tuple(seed % 1000 / 1000 for seed in seeds))
+                return Done(call, tuple(seed // 7**call.attempt % 1000 / 1000 for seed in seeds))
             case Stage.SCORE_REFINED:
-                return Done(call, tuple(seed % 1000 / 1000 + 0.25 for seed in seeds))
+                raised = 0.25 - 0.125 * call.attempt
+                return Done(call, tuple(seed % 1000 / 1000 + raised for seed in seeds))
             case Stage.ENCODE_DRAWN | Stage.ENCODE_REFINED:
-                pictures = [picture(f"{call.stage} {seed}") for seed in seeds]
+                pictures = [picture(f"{call.step} {seed}") for seed in seeds]
                 owner.refs[call, OutputKind.FILES] = pa.array(pictures, pa.binary())
             case Stage.COMMIT:
                 return self._commit(owner, call)

@@ -145,12 +145,12 @@ def test_an_output_of_a_newer_version_is_refused(job: Job) -> None:
 
 def test_what_an_older_version_did_not_write_is_no_difference(job: Job) -> None:
     """Where the refinement starts, as the models' files say it, and the pictures' one size."""
-    now = replace(job, refinement=replace(job.refinement, start=0.87, size=(64, 64)))
+    now = replace(job, refinements=(replace(job.refinement, start=0.87, size=(64, 64)),))
     before = continues(now)
     assert before is not None
     written = {**before, "refinement": {**before["refinement"], "start": 0.87}}
     job_file(job.output).write_text(json.dumps(written))
     assert continues(now) is not None
-    other = replace(now, refinement=replace(now.refinement, start=0.5))
+    other = replace(now, refinements=(replace(now.refinement, start=0.5),))
     with pytest.raises(OutputError, match=r"refinement\.start: was 0\.87, is 0\.5"):
         continues(other)

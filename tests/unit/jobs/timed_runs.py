@@ -124,7 +124,7 @@ def timed_run(
         }
     )
     job = simulated_job(spec, num_rows, "latents", frozenset())
-    job = replace(job, refinement=replace(job.refinement, steps=50))
+    job = replace(job, refinements=(replace(job.refinement, steps=50),))
     plans = plan_pools(spec.pools, cpus=4 * gpus, gpus=gpus, loads=guess_loads(job))
     durations = Durations(
         load=load,

@@ -18,7 +18,7 @@ from jobs.resolution import resolve as resolve_job
 from jobs.simulation.executor import Durations, SimulatedActor, SimulatedExecutor
 from jobs.simulation.job import simulated_job
 from jobs.spec.job_spec import make_spec
-from jobs.spec.threshold import fraction_below, threshold_for
+from jobs.spec.quantile import fraction_below, threshold_for
 
 SCORES = st.lists(st.floats(-5, 5), min_size=1, max_size=50, unique=True).map(sorted)
 

@@ -14,7 +14,7 @@ from jobs.execution.active_part import picks
 from jobs.execution.calls import Abandon, Call, Done, Failed, Instruction, Lost, Release
 from jobs.execution.cascade import MAX_BLAMELESS_FAILURES, Cascade
 from jobs.execution.row_state import State, best_draws
-from jobs.execution.stages import STAGES, OutputKind, Stage
+from jobs.execution.stages import STAGES, OutputKind, Stage, Step
 from jobs.rules import Rules
 
 
@@ -33,8 +33,8 @@ class World:
     todo: list[Call] = field(default_factory=list)
     stored: set[tuple[Call, OutputKind]] = field(default_factory=set)
     done_calls: Counter[Call] = field(default_factory=Counter)
-    slots: dict[tuple[Stage, int], int] = field(default_factory=dict)
-    """By stage and row: the slot in which the row was computed first."""
+    slots: dict[tuple[Step, int], int] = field(default_factory=dict)
+    """By step and row: the slot in which the row was computed first."""
     abandoned: str | None = None
 
     @property
@@ -46,7 +46,7 @@ class World:
         for instruction in instructions:
             match instruction:
                 case Call():
-                    needed = self.cascade.outputs.input_of(instruction.stage)
+                    needed = self.cascade.outputs.input_of(instruction.step)
                     for source in instruction.sources:
                         assert (source, needed) in self.stored, f"{instruction} lacks {source}"
                     assert instruction not in self.todo, f"{instruction} was sent twice"
@@ -61,18 +61,24 @@ class World:
         if any(call.stage in (self.poison.get(r), self.more_poison.get(r)) for r in call.rows):
             self.carry_out(self.cascade.handle(Failed(call, "poison")))
             return
-        scores: tuple[float, ...] = ()
-        if call.stage is Stage.SCORE_DRAWN:
-            scores = tuple(score for row in call.rows for score in self.draw_scores[row])
-        elif call.stage is Stage.SCORE_REFINED:
-            scores = tuple(self.teacher_scores[row] for row in call.rows)
         self.check_picks(call)
         self.check_slots(call)
         self.done_calls[call] += 1
         self.stored |= {(call, output) for output in STAGES[call.stage].outputs}
-        failed = [row for row in call.rows if call.stage is Stage.REFINE and row in self.not_finite]
-        permanent_failures = tuple((row, "not finite") for row in failed)
-        self.carry_out(self.cascade.handle(Done(call, scores, permanent_failures)))
+        permanent_failures = tuple((row, "not finite") for row in self.unmade(call))
+        self.carry_out(self.cascade.handle(Done(call, self.scores(call), permanent_failures)))
+
+    def scores(self, call: Call) -> tuple[float, ...]:
+        """What the oracle says."""
+        if call.stage is Stage.SCORE_DRAWN:
+            return tuple(score for row in call.rows for score in self.draw_scores[row])
+        if call.stage is Stage.SCORE_REFINED:
+            return tuple(self.teacher_scores[row] for row in call.rows)
+        return ()
+
+    def unmade(self, call: Call) -> list[int]:
+        """Rows of which a call makes no picture."""
+        return [row for row in call.rows if call.stage is Stage.REFINE and row in self.not_finite]
 
     def check_slots(self, call: Call) -> None:
         """A row is computed in the slot of its batch, however often, and with whomever."""
@@ -86,7 +92,7 @@ class World:
         size = rules.student_batch if batch is Stage.DRAW else rules.teacher_batch
         assert slots[-1] < size
         for row, slot in zip(call.rows, slots, strict=True):
-            assert self.slots.setdefault((batch, row), slot) == slot
+            assert self.slots.setdefault((Step(batch, call.attempt), row), slot) == slot
 
     def check_picks(self, call: Call) -> None:
         """Each row has the output of its own drawing: all of them to be scored, then the best."""
@@ -116,7 +122,7 @@ class World:
         self.stored.discard((call, output))
         self.carry_out(self.cascade.handle(Lost(call, output)))
         for waiting in list(self.todo):
-            if call in waiting.sources and self.cascade.outputs.input_of(waiting.stage) is output:
+            if call in waiting.sources and self.cascade.outputs.input_of(waiting.step) is output:
                 self.fail(waiting, blame=False)
 
 
@@ -131,7 +137,7 @@ def worlds(
         min_size=num_rows,
         max_size=num_rows,
     )
-    rules = Rules(
+    rules = Rules.pair(
         threshold=draw(st.sampled_from([0.0, 0.3, 0.5, 0.8, 1.1])),
         student_batch=draw(st.integers(1, 6)),
         teacher_batch=draw(st.integers(1, 6)),
@@ -163,7 +169,7 @@ def expected(world: World, row: int) -> tuple[State, str | None]:
         return State.ACCEPTED, "student"
     if row in world.not_finite:
         return State.REJECTED, "student"
-    best = rules.keep == "best" and world.student_scores[row] > world.teacher_scores[row]
+    best = rules.ladder[-1].keep == "best" and world.student_scores[row] > world.teacher_scores[row]
     return State.REJECTED, "student" if best else "teacher"
 
 
@@ -320,7 +326,7 @@ def _reaches(world: World, row: int, stage: Stage) -> bool:
 
 
 def test_teacher_starts_before_the_part_is_drawn() -> None:
-    rules = Rules(threshold=0.5, student_batch=2, teacher_batch=2)
+    rules = Rules.pair(threshold=0.5, student_batch=2, teacher_batch=2)
     world = World(Cascade(8, rules), [[0.1]] * 8, [0.9] * 8)
     world.carry_out(world.cascade.start())
     world.completion(Call(Stage.DRAW, (0, 1)))
@@ -330,7 +336,7 @@ def test_teacher_starts_before_the_part_is_drawn() -> None:
 
 
 def test_a_commit_that_keeps_failing_abandons_the_part() -> None:
-    rules = Rules(threshold=0.5, student_batch=2, teacher_batch=2, max_attempts=2)
+    rules = Rules.pair(threshold=0.5, student_batch=2, teacher_batch=2, max_attempts=2)
     world = World(Cascade(2, rules), [[0.9]] * 2, [0.9] * 2)
     world.carry_out(world.cascade.start())
     while not any(call.stage is Stage.COMMIT for call in world.todo):
@@ -343,7 +349,7 @@ def test_a_commit_that_keeps_failing_abandons_the_part() -> None:
 
 @pytest.mark.parametrize("keep", ["teacher", "best"])
 def test_a_tie_keeps_the_teacher(keep: str) -> None:
-    rules = Rules(threshold=0.5, student_batch=1, teacher_batch=1, keep=keep)  # type: ignore[arg-type]
+    rules = Rules.pair(threshold=0.5, student_batch=1, teacher_batch=1, keep=keep)  # type: ignore[arg-type]
     world = World(Cascade(1, rules), [[0.4]], [0.4])
     world.carry_out(world.cascade.start())
     while world.todo:
@@ -380,11 +386,11 @@ def test_a_failed_rows_columns_do_not_depend_on_when_it_failed() -> None:
     assert early.rows == late.rows
     row = early.rows[1]
     assert (row.error, row.teacher_score) == ("encode drawn: poison", 0.9)
-    assert early.spent(1) == late.spent(1) == [Stage.DRAW, Stage.REFINE]
+    assert early.spent(1) == late.spent(1) == [Step(Stage.DRAW), Step(Stage.REFINE)]
 
 
 def failing_in_an_encoding(early: bool) -> World:
-    rules = Rules(
+    rules = Rules.pair(
         threshold=0.5, student_batch=1, teacher_batch=2, save_student=True, max_attempts=1
     )
     world = World(Cascade(4, rules), [[0.1]] * 4, [0.9] * 4, poison={1: Stage.ENCODE_DRAWN})
@@ -420,7 +426,7 @@ def test_two_orders_of_the_same_events_give_the_same_rows(
 
 @pytest.mark.parametrize("stage", [Stage.SCORE_DRAWN, Stage.SCORE_REFINED])
 def test_a_score_that_is_no_number_fails_its_row_alone(stage: Stage) -> None:
-    rules = Rules(threshold=0.5, student_batch=2, teacher_batch=2)
+    rules = Rules.pair(threshold=0.5, student_batch=2, teacher_batch=2)
     student = [math.nan if stage is Stage.SCORE_DRAWN else 0.1, 0.2]
     world = World(Cascade(2, rules), [[one] for one in student], [math.inf, 0.9])
     world.carry_out(world.cascade.start())
@@ -435,7 +441,7 @@ def test_a_score_that_is_no_number_fails_its_row_alone(stage: Stage) -> None:
 
 def test_bad_luck_without_end_is_blamed_in_the_end() -> None:
     world = World(
-        Cascade(1, Rules(threshold=0.5, student_batch=1, teacher_batch=1)), [[0.9]], [0.9]
+        Cascade(1, Rules.pair(threshold=0.5, student_batch=1, teacher_batch=1)), [[0.9]], [0.9]
     )
     world.carry_out(world.cascade.start())
     for _ in range(MAX_BLAMELESS_FAILURES + world.cascade.rules.max_attempts):
@@ -450,7 +456,7 @@ def test_the_best_drawing_is_the_first_of_equals_and_never_one_without_a_score()
 
 
 def test_a_row_fails_only_if_none_of_its_drawings_has_a_score() -> None:
-    cascade = Cascade(2, Rules(threshold=0.5, student_batch=2, teacher_batch=2, draws=2))
+    cascade = Cascade(2, Rules.pair(threshold=0.5, student_batch=2, teacher_batch=2, draws=2))
     (draw,) = cascade.start()
     assert isinstance(draw, Call)
     (score,) = cascade.handle(Done(draw))

@@ -9,13 +9,13 @@ import pyarrow as pa
 from jobs.execution.calls import Call, Done, Instruction
 from jobs.execution.cascade import Cascade
 from jobs.execution.dispatcher import ActivePart, row_results
-from jobs.execution.stages import Stage
+from jobs.execution.stages import FIRST_DRAWING, Stage
 from jobs.input.prompts import Part
 from jobs.rules import Rules
 
 
 def test_truncated_marks_rows_that_were_cut_and_did_not_fail() -> None:
-    rules = Rules(
+    rules = Rules.pair(
         threshold=-inf,
         student_batch=2,
         teacher_batch=2,
@@ -35,6 +35,6 @@ def test_truncated_marks_rows_that_were_cut_and_did_not_fail() -> None:
         if isinstance(call, Call):
             scores = (0.5,) * len(call.rows) if call.stage is Stage.SCORE_DRAWN else ()
             todo += owner.cascade.handle(Done(call, scores))
-    results = row_results(owner, todo[0], {Stage.DRAW: 4}, save_student=False)
+    results = row_results(owner, todo[0], {FIRST_DRAWING: 4}, save_student=False)
     assert [result.error for result in results] == [None, "empty", None, None]
     assert [result.truncated for result in results] == [True, False, False, True]

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from actors.errors import OutputError, OutputFailedError, TooManyFailuresError
-from jobs.execution.calibration import NOTHING_TO_CALIBRATE
+from jobs.execution.calibration import nothing_to_calibrate
 from jobs.execution.observers import JobEvent, SizesChanged
 from jobs.execution.progress import Progress
 from jobs.execution.run import retry_job, run_job
@@ -430,7 +430,7 @@ def test_of_two_thresholds_the_first_is_everybodys(tmp_path: Path) -> None:
     """Two drivers that both calibrate, and time gives them different thresholds."""
     source = write_prompts(tmp_path / "p.csv", 10)
     job = local_job(source, tmp_path / "out")
-    first, second = ({**NOTHING_TO_CALIBRATE, "threshold": text} for text in ("0.25", "0.75"))
+    first, second = ({**nothing_to_calibrate(job), "threshold": text} for text in ("0.25", "0.75"))
     with heartbeat(job.output):
         write_job(job, first)
         write_job(job, second)

@@ -156,7 +156,7 @@ def test_own_seconds_replace_a_presets_as_a_whole() -> None:
         ),
         ({"budget": {"refine": True}}, "budget.refine: input should be a number, and not true"),
         ({"seed": True}, "seed: input should be a number, and not true or false, got True"),
-        ({"refine": 0.3}, "refine: unknown field. Did you mean 'budget.refine'?"),
+        ({"refine": 0.3}, "unknown field. Did you mean 'budget.refine' or 'ladder.refine'?"),
         (
             {"models": {"preset": "shapes", "teacher": {"strength": 0.6}}},
             "models.teacher.strength: unknown field. Did you mean 'edit.strength' or ",

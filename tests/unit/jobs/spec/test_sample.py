@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobs.spec.quantile import fraction_below, threshold_for
 from jobs.spec.sample import refined_interval, sample_rows, sample_size
-from jobs.spec.threshold import fraction_below, threshold_for
 
 
 @given(st.data(), st.integers(1, 10**12), st.integers(0, 2**63 - 1))

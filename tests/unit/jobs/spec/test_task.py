@@ -118,7 +118,9 @@ def test_the_oracle_gets_the_target_and_the_models_get_the_instruction(tmp_path:
     part = only_part(file, task="edit", image_column="picture", target_column="target")
     assert part.targets == ["a red car", ""]
     assert part.invalid_rows == {1: "the prompt is empty"}
-    owner = ActivePart(part, Cascade(2, Rules(threshold=0.5, student_batch=2, teacher_batch=2)))
+    owner = ActivePart(
+        part, Cascade(2, Rules.pair(threshold=0.5, student_batch=2, teacher_batch=2))
+    )
     actors = [stage for stage, info in STAGES.items() if info.method]
     texts = {stage: Task(owner, Call(stage, (0,))).arguments[0] for stage in actors}
     assert texts[Stage.DRAW] == texts[Stage.REFINE] == ["make it red"]
@@ -144,7 +146,9 @@ def test_a_rows_negative_prompt_is_its_own_or_the_jobs(
     )
     part = only_part(file, **fields)
     assert part.negatives == negatives
-    owner = ActivePart(part, Cascade(3, Rules(threshold=0.5, student_batch=3, teacher_batch=2)))
+    owner = ActivePart(
+        part, Cascade(3, Rules.pair(threshold=0.5, student_batch=3, teacher_batch=2))
+    )
     for stage, reads in ((Stage.DRAW, True), (Stage.REFINE, True), (Stage.SCORE_DRAWN, False)):
         wanted = [negatives[2], negatives[0]] if negatives and reads else None
         assert Task(owner, Call(stage, (2, 0))).negatives == wanted
