@@ -41,8 +41,13 @@ class _TimedFormatter(logging.Formatter):
 
 
 def _is_timed() -> bool:
-    """Whether what is said goes into a log whose lines have their dates."""
-    return any(isinstance(handler.formatter, _TimedFormatter) for handler in log.handlers)
+    """Whether what is said goes, on this very output, into a log whose lines have their dates."""
+    return any(
+        isinstance(handler, logging.StreamHandler)
+        and isinstance(handler.formatter, _TimedFormatter)
+        and handler.stream is console.file
+        for handler in log.handlers
+    )
 
 
 def say(line: str, to: Console = console, style: str | None = None) -> None:

@@ -48,6 +48,14 @@ OutputOption = Annotated[
 RefineOption = Annotated[
     float | None, typer.Option("--refine", help="The fraction to refine. Replaces `budget`.")
 ]
+LimitOption = Annotated[
+    int | None,
+    typer.Option(
+        "--limit",
+        help="A pilot: so many rows, spread over the input, into the folder OUTPUT-pilot-N.",
+        min=1,
+    ),
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -113,9 +121,12 @@ def spec_from(
     refine: float | None,
     run_for: str = "",
     changes: list[str] | None = None,
+    *,
+    limit: int | None = None,
 ) -> JobSpec:
     """The spec of a job file, with the options in place of its fields, or of the options alone."""
-    fields = fields_from(job_file, prompts, prompt_column, models, output, refine, run_for, changes)
+    given = (job_file, prompts, prompt_column, models, output, refine, run_for, changes)
+    fields = fields_from(*given, limit=limit)
     return make_spec(fields, where=where_of(job_file))
 
 
@@ -133,8 +144,13 @@ def fields_from(
     refine: float | None,
     run_for: str = "",
     changes: list[str] | None = None,
+    *,
+    limit: int | None = None,
 ) -> dict[str, Any]:
-    """The fields of a job as they are written, with the options in their places."""
+    """The fields of a job as they are written, with the options in their places.
+
+    limit: rows of a pilot, which has an output of its own beside the job's.
+    """
     given: dict[str, Any] = {
         "input": prompts,
         "prompt_column": prompt_column,
@@ -156,6 +172,9 @@ def fields_from(
                 else ""
             )
             raise SpecError(f"give a job file, or {_and(missing)}.{hint} See `bottega run --help`.")
+    if limit is not None and isinstance(fields.get("output"), str):
+        whole = fields["output"].rstrip("/")
+        fields |= {"limit": limit, "output": f"{whole}-pilot-{limit}"}
     return fill_in(fields, run_for)
 
 

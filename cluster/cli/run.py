@@ -19,6 +19,7 @@ from cluster.cli.options import (
     ForOption,
     JobFile,
     JsonOption,
+    LimitOption,
     LogFormatOption,
     MetricsPortOption,
     ModelsOption,
@@ -59,6 +60,7 @@ def run(
     extend: Annotated[
         bool, typer.Option("--extend", help="Go on with an input that only grew at its end.")
     ] = False,
+    limit: LimitOption = None,
     run_for: ForOption = "",
     strict_rows: StrictRowsOption = False,
     address: AddressOption = None,
@@ -80,7 +82,10 @@ def run(
 
     keep_stdout_for_json(json_wanted)
     log_to_console(verbose, log_format)
-    spec = spec_from(job_file, prompts, prompt_column, models, output, refine, run_for, changes)
+    if limit is not None and extend:
+        raise SpecError("--limit and --extend: a pilot has rows of the whole input. Leave one out.")
+    given = (job_file, prompts, prompt_column, models, output, refine, run_for, changes)
+    spec = spec_from(*given, limit=limit)
     attempt = this_attempt(run_for)
     identity = attempt.job_id or job_id(spec, attempt.run_for)
     name_job(identity)

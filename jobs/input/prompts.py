@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from actors.errors import InputError
 from actors.seeds import MAX_SEED, nameless_row_seed, row_seed
-from jobs.input.base import MAX_ROW_BYTES, InputFile
+from jobs.input.base import MAX_ROW_BYTES, InputFile, rows_among
 from jobs.input.discovery import find_files, open_file
 from jobs.input.prompt_syntax import other_syntax
 from jobs.input.row_images import RowImages, folder_of, is_picture
@@ -137,6 +137,8 @@ class Prompts:
         Of the rows of a row group each counts with their mean. `parts` measures them exactly.
         """
         size, index, rows, held = self.spec.part_rows, 0, 0, 0.0
+        if self.spec.limit is not None:
+            return  # Of which rows a part is made only their places say.
         for left, unpacked in self._group_sizes():
             mean = unpacked / left if left else 0.0
             while left:
@@ -168,8 +170,15 @@ class Prompts:
 
     @cached_property
     def num_rows(self) -> int:
-        """Rows in all files. Reads a Parquet file's footer, and any other file through, once."""
-        return sum(self._rows_in_files)
+        """Rows of the job: those in all files, or the spec's `limit` of them. Reads a Parquet
+        file's footer, and any other file through, once."""
+        rows = sum(self._rows_in_files)
+        return rows if self.spec.limit is None else min(rows, self.spec.limit)
+
+    @cached_property
+    def _chosen(self) -> Sequence[int]:
+        """The rows of the files that are the job's, ascending, where it has a `limit`."""
+        return sample_rows(sum(self._rows_in_files), self.num_rows, self.spec.seed)
 
     @cached_property
     def _rows_in_files(self) -> list[int]:
@@ -229,7 +238,7 @@ class Prompts:
     def _entries(self) -> list[int]:
         """The rows at which reading can begin: the first of each row group, or of all."""
         starts = [0]
-        if all(reader.can_seek for reader in self._readers):
+        if self.spec.limit is None and all(reader.can_seek for reader in self._readers):
             starts += accumulate(rows for rows, _ in self._group_sizes())
         return starts
 
@@ -274,6 +283,8 @@ class Prompts:
 
     def _picked(self, wanted: Sequence[int], columns: list[str]) -> pa.Table:
         """These rows, which are ascending, of these columns."""
+        if self.spec.limit is not None:
+            wanted = [self._chosen[row] for row in wanted]
         picked, first, held = list[pa.RecordBatch](), 0, 0
         for reader, size in zip(self._readers, self._rows_in_files, strict=True):
             begin, end = bisect_left(wanted, first), bisect_left(wanted, first + size)
@@ -325,6 +336,9 @@ class Prompts:
         ]
 
     def _batches(self, skip: int = 0, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+        if self.spec.limit is not None:
+            yield from self._chosen_batches(skip, columns)
+            return
         for reader, size in zip(self._readers, self._rows_in_files, strict=True):
             if skip >= size:
                 skip -= size
@@ -333,6 +347,19 @@ class Prompts:
                 reader.check_unchanged()
                 yield self._plain(batch, columns)
             skip = 0
+
+    def _chosen_batches(self, skip: int, columns: list[str] | None) -> Iterator[pa.RecordBatch]:
+        """The same of a pilot: the chosen rows, of which few lie in each batch of a file."""
+        chosen, first = self._chosen[skip:], 0
+        for reader, size in zip(self._readers, self._rows_in_files, strict=True):
+            begin, end = bisect_left(chosen, first), bisect_left(chosen, first + size)
+            if here := [row - first for row in chosen[begin:end]]:
+                names = columns or self.schema.names
+                there = [name for name in names if name in reader.schema.names]
+                for batch in rows_among(reader.batches(here[0], there), here, here[0]):
+                    reader.check_unchanged()
+                    yield self._plain(batch, columns)
+            first += size
 
     def _plain(self, batch: pa.RecordBatch, columns: list[str] | None = None) -> pa.RecordBatch:
         """The batch in the job's schema, with its columns in the schema's order."""

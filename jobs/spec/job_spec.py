@@ -212,6 +212,12 @@ class JobSpec(Settings):
         le=9,
         description="How hard zlib tries, with png: 0 stores, 1 is the fastest, 9 the smallest.",
     )
+    limit: int | None = Field(
+        default=None,
+        ge=1,
+        description="Draw so many rows only, spread over the input: a pilot. `bottega run --limit` "
+        "sets it, with an output of its own.",
+    )
     calibration_rows: int | None = Field(
         default=None,
         ge=8,

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cluster.cli import main
+from cluster.cli.options import spec_from
 from jobs import load_spec
 
 
@@ -47,6 +48,24 @@ def test_no_models_is_no_small_models(
     said = capsys.readouterr().err
     assert "give a job file, or --models. `bottega models` lists the models; `shapes`" in said
     assert not (tmp_path / "out").exists()
+
+
+def test_a_pilot_has_a_folder_of_its_own(tmp_path: Path) -> None:
+    file = tmp_path / "job.yaml"
+    file.write_text("input: p.txt\noutput: out/{for}/\nmodels: timed\n")
+    spec = spec_from(file, None, None, None, None, None, "monday", limit=100)
+    assert (spec.limit, spec.output) == (100, "out/monday-pilot-100")
+    spec = spec_from(file, None, None, None, "s3://bucket/x", None, limit=5)
+    assert spec.output == "s3://bucket/x-pilot-5"
+    spec = spec_from(file, None, None, None, None, None, "monday")
+    assert (spec.limit, spec.output) == (None, "out/monday/")
+
+
+def test_a_pilot_and_an_extension_contradict(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert call(monkeypatch, "run", "x.yaml", "--limit", "5", "--extend") == 2
+    assert "--limit and --extend" in capsys.readouterr().err
 
 
 def test_set_changes_a_field(
