@@ -13,9 +13,10 @@ import typer
 
 from actors.errors import CancelledJobError, InputError, InterruptedJobError
 from cluster.hooks import NothingToDo, call_hook, environment, hooks_of
-from jobs import JobSpec, make_spec
+from jobs import JobSpec, make_spec, open_output
 from jobs.execution.attempt import Attempt
 from jobs.execution.status_reporter import reporting
+from jobs.spec.after import After
 from tests.unit.jobs.local import FIELDS, bytes_of, local_job, run, write_prompts
 
 KEEP = "import sys, pathlib; pathlib.Path(sys.argv[1]).write_bytes(sys.stdin.buffer.read())"
@@ -113,10 +114,22 @@ def test_a_changed_hook_is_the_same_job_and_is_in_no_dataset(tmp_path: Path) -> 
     run(plain)
     run(hooked)
     assert bytes_of(plain) == bytes_of(hooked)
-    again = local_job(source, tmp_path / "b", after={"on_failure": ["mail"]})
-    assert run(again).resumed_rows == 6
     written = b"".join(f.read_bytes() for f in (tmp_path / "b").rglob("*") if f.is_file())
     assert b"secret-channel" not in written
+    before = (tmp_path / "b/job.json").read_bytes()
+    again = local_job(source, tmp_path / "b", after={"on_failure": ["mail"]})
+    assert run(again).resumed_rows == 6
+    assert (tmp_path / "b/job.json").read_bytes() == before
+
+
+def test_what_a_dataset_says_that_follows_it_is_not_believed(tmp_path: Path) -> None:
+    """It may be somebody else's: `retry` of it would run their command, and send or delete."""
+    run(local_job(write_prompts(tmp_path / "p.csv", 6), tmp_path / "out"))
+    file = tmp_path / "out/job.json"
+    job = json.loads(file.read_text())
+    for after in ({"on_success": ["rm", "-rf", "/"]}, {"publish": {"to": "s3://theirs"}}, "broken"):
+        file.write_text(json.dumps({**job, "spec": {**job["spec"], "after": after}}))
+        assert open_output(tmp_path / "out").spec.after == After()
 
 
 def test_the_output_of_a_hook_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
