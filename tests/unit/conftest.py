@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import NoReturn
 
@@ -18,3 +19,12 @@ def _pure(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(time, "sleep", no_sleep)
     monkeypatch.setattr("ray.init", no_ray)
+
+
+@pytest.fixture(autouse=True)
+def _own_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command sets the log of its process, and how it says things follows from that: what it set
+    ends with its test."""
+    logger = logging.getLogger("bottega")
+    monkeypatch.setattr(logger, "handlers", [])
+    monkeypatch.setattr(logger, "level", logger.level)
