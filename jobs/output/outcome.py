@@ -29,7 +29,7 @@ def describe_outcome(job: Mapping[str, Any], records: Iterable[Mapping[str, Any]
         gain = sum(record[GAIN] for record in found) / totals.refined
         said.append(f"the teacher changed a score by {gain:+.3g} on average")
     seconds = sum(record.get("seconds", {}).get(role, 0.0) for record in found for role in ROLES)
-    said.append(f"{seconds:,.0f} GPU-seconds of student, oracle and teacher")
+    said.append(f"{seconds:,.0f} GPU-seconds (or actor-seconds, on cores) in all")
     said += [
         f"{counted(rows, 'prompt')} longer than the {role} reads"
         for role, rows in truncated_of(found).items()
