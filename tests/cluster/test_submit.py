@@ -233,7 +233,7 @@ def test_failed_rows_a_retry_and_a_calibration(bottega: Bottega, tmp_path: Path)
     retried = bottega("submit", file, "--retry", "--wait")
     assert retried.returncode == 0, retried.stderr
     assert retried.stdout == f"{job}.2\n"
-    assert "1 rows had failed, 1 still do" in bottega("logs", job).stdout
+    assert "1 row had failed, 1 still do" in bottega("logs", job).stdout
     calibrated = bottega("submit", file, "--calibrate", "--wait")
     assert calibrated.returncode == 0, calibrated.stderr
     shown = bottega("logs", calibrated.stdout.strip()).stdout
