@@ -29,6 +29,9 @@ def show(console: Console, found: Forecast) -> None:
         f"{question.spec.name}: {plan.num_rows:,} rows on {_gpus(plan.gpus)}, "
         f"{plan.refined:.0%} of them refined"
     )
+    if plan.rungs:
+        each = ", ".join(f"{taken:.0%} attempt {n}" for n, taken in enumerate(plan.rungs, 1))
+        say(f"rows by attempt: {each}; {plan.nfe:.2f} network evaluations a picture")
     if found.deadline_seconds is not None:
         say(f"the fewest GPUs that end within {duration(found.deadline_seconds)}")
     say(f"times: {question.times.source}{_loading(found)}")
@@ -56,7 +59,8 @@ def show(console: Console, found: Forecast) -> None:
             f"it may be up to {duration(plan.alone_seconds)}"
         )
     console.print(_sizes(found))
-    console.print(_budgets(found))
+    if found.budgets:
+        console.print(_budgets(found))
     say(_dataset(found))
     console.print(_formats(found))
     if prices.are_examples:

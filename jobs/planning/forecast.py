@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.errors import SpecError
+from actors.refinement import Refinement
 from jobs.planning.dataset_size import DatasetSize, dataset_size
 from jobs.planning.plan import (
     Plan,
@@ -105,7 +106,7 @@ def plan(
     prices: a CSV of gpu,per_hour. docs/plan.md has more of each. on_step: called with what is
     simulated next, for people who wait. Raises a UserError.
     """
-    times = stage_times(spec, as_planned(spec)[0], _path(profile), measured)
+    times = stage_times(spec, _first(spec), _path(profile), measured)
     table = read_prices(_path(prices))
     counts = read_gpus(str(USUAL_GPUS if gpus is None else gpus), usual=times.usual_gpu)
     question = ask(spec, times, counts, rows)
@@ -123,7 +124,8 @@ def plan(
         question=question,
         plan=found,
         teacher_only=teacher_only(question),
-        budgets=tuple(budget_table(question, on_step)),
+        # A ladder's thresholds are its own: there is no budget to vary.
+        budgets=() if spec.ladder else tuple(budget_table(question, on_step)),
         prices=table,
         deadline_seconds=seconds,
         refined_interval=_refined_interval(question, found),
@@ -138,6 +140,12 @@ def _refined_interval(question: Question, plan: Plan) -> tuple[float, float] | N
     if has_the_sample or certain(spec) or plan.refined in (0, 1):
         return None
     return refined_interval(plan.refined, sample_size(spec.calibration_rows, rows), rows)
+
+
+def _first(spec: JobSpec) -> Refinement:
+    """The teacher's first attempt; of a ladder without a teacher, a drawing that is never made."""
+    steps = spec.models.teacher.steps
+    return next(iter(as_planned(spec)), Refinement("regenerate", 1.0, steps, "latents"))
 
 
 def _path(file: str | Path | None) -> Path | None:
@@ -162,6 +170,7 @@ def _plan_as_json(plan: Plan, prices: Prices) -> dict[str, Any]:
     return {
         "gpus": dict(plan.gpus),
         "refined": plan.refined,
+        "rungs": list(plan.rungs),
         "nfe": plan.nfe,
         "ready_seconds": plan.ready_seconds,
         "wall_seconds": plan.wall_seconds,

@@ -30,9 +30,11 @@ from jobs.planning.stage_times import StageTimes
 from jobs.refinement import as_planned
 from jobs.resolution import Job
 from jobs.scaling.initial_sizes import PoolPlans, guess_loads
+from jobs.scaling.rungs import UNKNOWN, RungLoads
 from jobs.simulation.job import SimulatedOutput, SimulatedPrompts
 from jobs.spec.gpu_limits import check_max_gpus
 from jobs.spec.job_spec import Budget, JobSpec, check_whole_gpus
+from jobs.spec.ladder import in_quantiles
 from jobs.spec.part_size import check_part_size
 from jobs.spec.quantile import threshold_for
 from jobs.spec.sample import sample_size
@@ -150,6 +152,8 @@ class Plan:
     at_work_hours: float
     busy_hours: Mapping[str, float]
     timeline: tuple[Moment, ...] = ()
+    rungs: tuple[float, ...] = ()
+    """Of a job with a ladder: by rung, the fraction of the rows that takes it."""
 
     @property
     def gpu_hours(self) -> dict[str, float]:
@@ -326,6 +330,7 @@ class _Run:
 
     num_rows: int
     refined_rows: int
+    rungs: tuple[int, ...]
     ready_seconds: float
     ready_work: _Work
     wall_seconds: float
@@ -350,14 +355,15 @@ def _simulate(question: Question, factor: float = 1.0) -> _Run:
     _check_room(plans, num_gpus)
     executor = PlannedExecutor(job, question.times, oracle, question.gpus, _shares(plans))
     with _quiet(), make_dispatcher(job, executor, plans, have) as dispatcher:
-        threshold = _threshold(question, job, dispatcher, output, oracle)
+        thresholds = _thresholds(question, job, dispatcher, output, oracle)
         ready, ready_work = executor.now(), _Work.of(executor)
         runner = Runner(job, most_buffered_rows=MOST_BUFFERED_ROWS / factor)
         if runner.todo:
-            runner.run(dispatcher, job.rules(threshold))
+            runner.run(dispatcher, job.rules(*thresholds))
     return _Run(
         num_rows=question.num_rows,
         refined_rows=runner.progress().refined_rows,
+        rungs=runner.progress().rungs,
         ready_seconds=ready,
         ready_work=ready_work,
         wall_seconds=executor.now(),
@@ -416,6 +422,8 @@ def _scorer(question: Question) -> OracleSettings | None:
 def _in_fractions(question: Question) -> JobSpec:
     """The job with the fraction that it refines as its budget: a threshold says none."""
     spec, oracle = question.spec, question.spec.models.oracle.timed
+    if spec.ladder is not None:
+        return spec.model_copy(update={"ladder": in_quantiles(spec.ladder, UNKNOWN)})
     if spec.budget.threshold is None:
         return spec
     if oracle and not isinstance(oracle.rejected, tuple):
@@ -434,27 +442,29 @@ def _varies_over_rows(oracle: OracleSettings) -> bool:
     return oracle.timed is not None and isinstance(oracle.timed.rejected, tuple)
 
 
-def _threshold(
+def _thresholds(
     question: Question,
     job: Job,
     dispatcher: Dispatcher,
     output: SimulatedOutput,
     oracle: OracleSettings | None,
-) -> float:
-    """Simulate the calibration, which takes time, and return a threshold.
+) -> tuple[float, ...]:
+    """Simulate the calibration, which takes time, and return the thresholds.
 
     The calibration's own threshold where its sample is that of the real run. Else the threshold
     that rejects exactly the budget's fraction: a sample of other rows knows no better.
     """
     found = calibrate(job, dispatcher)
     output.job = {"calibration": found.as_json()}
-    if question.prompts is not None or job.spec.budget.threshold is not None:
-        return found.threshold
+    given = job.spec.ladder is not None or job.spec.budget.threshold is not None
+    if question.prompts is not None or given:
+        return found.thresholds
     wanted = refine_fraction(job, found.seconds_per_row)
     if oracle is None:
-        return wanted
+        return (wanted,)
     seeds = question.seeds or range(question.num_rows)
-    return threshold_for(sorted(score_of(oracle, seed, refined=False) for seed in seeds), wanted)
+    scores = sorted(score_of(oracle, seed, refined=False) for seed in seeds)
+    return (threshold_for(scores, wanted),)
 
 
 def _rounds(question: Question) -> int:
@@ -526,6 +536,12 @@ def _as_plan(question: Question, small: Question, run: _Run, factor: float) -> P
         further_seconds = further_gpu_seconds / (small.num_gpus * run.busy_in_the_middle)
     job = _job(question, SimulatedOutput())
     refined = run.refined_rows / run.num_rows
+    nfe = job.student_nfe + refined * job.teacher_nfe
+    rungs = tuple(rows / run.num_rows for rows in run.rungs)
+    if rungs:
+        loads = RungLoads(rungs, tuple(rung.by_teacher for rung in job.rungs))
+        refined = loads.to_teacher
+        nfe = sum(taken * each for taken, each in zip(rungs, job.rung_nfe, strict=True))
     timeline = run.timeline
     if factor > 1:
         timeline = tuple(_of_all(moment, small.num_gpus, factor) for moment in timeline)
@@ -535,7 +551,8 @@ def _as_plan(question: Question, small: Question, run: _Run, factor: float) -> P
         simulated_rows=run.num_rows,
         simulated_gpus=small.num_gpus,
         refined=refined,
-        nfe=job.student_nfe + refined * job.teacher_nfe,
+        nfe=nfe,
+        rungs=rungs,
         ready_seconds=run.ready_seconds,
         wall_seconds=run.wall_seconds + further_seconds,
         at_work_hours=(factor * before.at_work_seconds + scale * of_the_rows) / 3600,

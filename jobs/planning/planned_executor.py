@@ -11,7 +11,7 @@ from jobs.execution.active_part import ActivePart
 from jobs.execution.calls import Call
 from jobs.execution.executor import Task, TaskError
 from jobs.execution.measurements import planned_evaluations
-from jobs.execution.stages import STAGES, OutputKind, Stage
+from jobs.execution.stages import STAGES, OutputKind, Stage, Step
 from jobs.planning.stage_times import StageTimes
 from jobs.resolution import Job
 from jobs.simulation.executor import Durations, SimulatedActor
@@ -71,6 +71,11 @@ class PlannedExecutor(LightExecutor):
         }
         self._draws = job.spec.draws
         self._evaluations = planned_evaluations(job)
+        self._steps = {
+            Step(Stage.REFINE, refined.attempt): refined.steps / job.refinement.steps
+            for refined in job.refinements
+        }
+        """By attempt of the teacher's: its steps, in those of the first."""
 
     def start_actor(self, pool: str) -> tuple[SimulatedActor, object]:
         """Start an actor on a GPU with room, of the type that the job file names, if any."""
@@ -99,6 +104,7 @@ class PlannedExecutor(LightExecutor):
         key = owner.part.seeds[call.rows[0]]
         timing = self._stages.pools[actor.pool]
         seconds = timing.seconds(self._pictures(call), task.micro_batch_size, key, gpu)
+        seconds *= self._steps.get(call.step, 1.0)
         busy, now = self._keeps_busy.get(actor.pool, 0.0), self.now()
         self.busy_seconds[actor.pool] += seconds
         self.at_work_seconds += seconds * busy
@@ -111,7 +117,7 @@ class PlannedExecutor(LightExecutor):
 
     def _pictures(self, call: Call) -> int:
         """How many pictures a call draws, scores or refines."""
-        several = call.stage in (Stage.DRAW, Stage.SCORE_DRAWN)
+        several = call.stage in (Stage.DRAW, Stage.SCORE_DRAWN) and not call.attempt
         return len(call.rows) * (self._draws if several else 1)
 
     def file_seconds(self, task: Task) -> float:

@@ -14,6 +14,7 @@ from jobs.execution.active_part import ActivePart
 from jobs.execution.calls import Call
 from jobs.execution.executor import Completion, Task, TaskError
 from jobs.execution.stages import STAGES, Stage
+from jobs.scaling.rungs import AGAIN
 from jobs.simulation.executor import SimulatedExecutor, SimulatedTask
 from jobs.simulation.job import SimulatedPrompts
 
@@ -26,6 +27,11 @@ EVEN_SCORES = [place / NUM_SCORES for place in Random(0).sample(range(NUM_SCORES
 """Evenly spaced scores in [0, 1), each once, shuffled."""
 
 
+STRIDE = 7919
+"""Between the scores of two attempts at a row: a prime, so that they have nothing to do with each
+other."""
+
+
 class LightExecutor(SimulatedExecutor):
     """See `jobs.execution.executor.Executor`. `scores` decides which rows are rejected."""
 
@@ -36,6 +42,13 @@ class LightExecutor(SimulatedExecutor):
         """
         first = owner.part.first_row
         return [EVEN_SCORES[(first + row) % NUM_SCORES] for row in call.rows]
+
+    def scores_again(self, owner: ActivePart, call: Call) -> Sequence[float]:
+        """The scores of a further attempt's pictures: AGAIN of them pass no threshold."""
+        first = owner.part.first_row + STRIDE * (1 + call.attempt)
+        return [
+            0.0 if EVEN_SCORES[(first + row) % NUM_SCORES] < AGAIN else 1.0 for row in call.rows
+        ]
 
     def commit(self, task: Task) -> dict[str, Any]:
         """Return the record; nothing is kept."""
@@ -56,15 +69,16 @@ class LightExecutor(SimulatedExecutor):
         call = task.call
         if call.stage is Stage.COMMIT:
             return Completion(running.task_ref, self.commit(task))
-        rows = len(call.rows)
         facts = self.facts(task, running.seconds)
         outputs = [object() for _ in STAGES[call.stage].outputs]
+        if call.stage is Stage.SCORE_DRAWN and call.attempt:
+            return Completion(running.task_ref, (self.scores_again(task.owner, call), facts))
         if call.stage is Stage.SCORE_DRAWN:
             draws = task.owner.cascade.rules.draws
             scores = [score for score in self.scores(task.owner, call) for _ in range(draws)]
             return Completion(running.task_ref, (scores, facts))
         if call.stage is Stage.SCORE_REFINED:
-            return Completion(running.task_ref, ((1.0,) * rows, facts))
+            return Completion(running.task_ref, (self.scores_again(task.owner, call), facts))
         return Completion(running.task_ref, facts, outputs)
 
 

@@ -192,6 +192,18 @@ def attempts_of(ladder: Sequence[LadderRung]) -> tuple[Attempt, ...]:
     return tuple(found)
 
 
+def in_quantiles(ladder: Sequence[LadderRung], of_scores: float) -> tuple[LadderRung, ...]:
+    """A ladder with this quantile in place of each score, whose fraction only a sample says."""
+
+    def of(passing: float | Score | None) -> float | None:
+        return of_scores if isinstance(passing, Score) else passing
+
+    return tuple(
+        rung.model_copy(update={"until": of(rung.until), "below": of(rung.below)})
+        for rung in ladder
+    )
+
+
 SHORT = ("budget", "draws", "strategy", "rollback", "teacher_steps", "keep")
 """The fields that say the common ladder in short."""
 
