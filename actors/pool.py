@@ -304,7 +304,7 @@ class Pool:
     @property
     def num_ready(self) -> int:
         """Actors that have loaded, and stay."""
-        return sum(actor.ready and not actor.leaving for actor in self.actors)
+        return len([actor for actor in self.actors if actor.ready and not actor.leaving])
 
     @property
     def num_placed(self) -> int:
@@ -314,17 +314,17 @@ class Pool:
     @property
     def num_waiting(self) -> int:
         """Actors that wait for a place."""
-        return sum(not actor.has_place for actor in self.actors)
+        return len([actor for actor in self.actors if not actor.has_place])
 
     @property
     def num_busy(self) -> int:
         """Actors that have something to do."""
-        return sum(bool(actor.calls) for actor in self.actors)
+        return len([actor for actor in self.actors if actor.calls])
 
     @property
     def num_calls(self) -> int:
         """Calls that actors have."""
-        return sum(len(actor.calls) for actor in self.actors)
+        return sum([len(actor.calls) for actor in self.actors])
 
     def stop(self, kept: Collection[Any] = ()) -> None:
         """Kill every actor but those of the handles `kept`, and forget all."""

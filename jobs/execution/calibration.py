@@ -268,11 +268,10 @@ def _drive(
                     dispatcher.send(owner, instruction)
         if not cascade.done:
             if dispatcher.executor.now() - last_shown > PROGRESS_SECONDS:
-                dispatcher.observers.notify(
-                    Progress.of_calibration(
-                        len(sample.prompts), dispatcher.views(), dispatcher.waiting
-                    )
-                )
+                if dispatcher.observers.watching(Progress):
+                    views, waiting = dispatcher.views(), dispatcher.waiting
+                    shown = Progress.of_calibration(len(sample.prompts), views, waiting)
+                    dispatcher.observers.notify(shown)
                 last_shown = dispatcher.executor.now()
             for _, event in dispatcher.wait(timeout_seconds=0.5):
                 todo += owner.handle(event)
