@@ -200,7 +200,10 @@ def make_plan(question: Question, quick: bool = False) -> Plan:
     """Simulate the job. `quick`: only QUICK_ROWS of it or so. Raises a BottegaError."""
     question.times.check(question.gpus)
     small, factor = _small_enough(question, quick)
-    rows = min(small.num_rows, _row_limit(small, quick))
+    # Where no small cluster stands for a large one, its actors take the time, and not its rows.
+    alone = factor == 1 and question.num_gpus > 2 * ENOUGH_GPUS
+    few = quick or (alone and question.num_rows > _plain_limit(question, quick))
+    rows = min(small.num_rows, _row_limit(small, few))
     if rows < question.num_rows:
         run = _simulate(_some_rows(question, small, rows), factor)
     else:
