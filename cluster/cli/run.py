@@ -170,7 +170,7 @@ def calibrate(
     with stopping() as stopped:
         with stopping_at_once():
             job = resolve(spec)
-        with JobView(job.spec.name, console) as view:
+        with JobView(job.spec.name, console, lines_of_log()) as view:
             sample = score_sample(
                 job,
                 observers=[view],

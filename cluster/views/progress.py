@@ -70,6 +70,7 @@ def line(progress: Progress) -> str:
         if p.ready == p.size
         else f"{p.name} {p.ready}/{p.size} ready, {p.queued} queued"
         for p in progress.pools
+        if p.size or not progress.calibrating  # `bottega calibrate` has no teacher
     )
     if progress.waiting:
         pools += f"; {progress.waiting}"
