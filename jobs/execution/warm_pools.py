@@ -69,7 +69,7 @@ class WarmPools:
                     role, settings, job.model_files[role], self._plans[role], context.runtime_env
                 ),
                 role=role,
-                model=settings.path or "stand-in",
+                model=_named(settings),
                 cpus=self._plans[role].cpus,
                 gpus=self._plans[role].gpus,
             )
@@ -147,6 +147,11 @@ class WarmPools:
             self._not_before = monotonic() + AGAIN_SECONDS
             log.warning("the warm actors of the cluster are not known: %s", error)
             return None
+
+
+def _named(settings: Any) -> str:
+    """A model for people: its folder or hub id, or the kind of an oracle without one."""
+    return "stand-in" if settings.timed else str(settings.path or settings.kind)
 
 
 def key_of(

@@ -70,7 +70,7 @@ def wait_for(condition: Callable[[], bool], what: str, seconds: float = 250) -> 
 
 
 def test_a_job_is_submitted_watched_and_done_and_then_it_is_done(
-    bottega: Bottega, tmp_path: Path
+    head: Head, bottega: Bottega, tmp_path: Path
 ) -> None:
     file = job_file(tmp_path)
     first = bottega("submit", file, "--label", "team=faces")
@@ -95,6 +95,12 @@ def test_a_job_is_submitted_watched_and_done_and_then_it_is_done(
     assert len(logged.stdout.splitlines()) == 3
     listed = json.loads(bottega("list", "-a", "--label", "team=faces", "--json").stdout)
     assert [one["id"] for one in listed] == [job]
+    shell = subprocess.run(
+        [BOTTEGA], capture_output=True, text=True, check=False, timeout=60,
+        env={**user_of(head), "_BOTTEGA_COMPLETE": "complete_bash", "COMP_CWORD": "2",
+             "COMP_WORDS": f"bottega status {job[:-3]}"},
+    )  # fmt: skip
+    assert shell.stdout.split() == [job]
     assert json.loads(bottega("list", "-a", "--label", "team=hands", "--json").stdout) == []
     for key in (job, "job", "out/", tmp_path / "out"):
         state = bottega("status", key)

@@ -185,3 +185,15 @@ def test_where_the_autoscaler_brings_no_node_the_pools_take_turns() -> None:
         Runner(job).run(dispatcher, job.rules(0.5))
     assert sum(len(rows) for rows in executor.committed.values()) == 128
     assert 900 < executor.now() < 1200
+
+
+def test_a_pool_whose_actors_stay_for_the_next_job_keeps_one() -> None:
+    """Otherwise the last teacher takes the student's GPU, and the next job has nobody to draw."""
+    _, _, ends = run(0, gpus=4)
+    _, _, stays = run(0, gpus=4, pools={"keep_warm": "15m"})
+
+    def last(seen: list[Progress]) -> dict[str, int]:
+        return {pool.name: pool.size for pool in seen[-1].pools}
+
+    assert last(ends)["student"] == 0
+    assert min(last(stays).values()) == 1
