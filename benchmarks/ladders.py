@@ -2,9 +2,9 @@
 
 Draws captions of the split `demo`, which is never held out, several times, has the teacher refine
 and draw anew all of them, and finds the ladder that is right most often within each budget of
-network evaluations. It writes `benchmarks/results/embedded/ladders.json`; the presets of the
-embedded set have these ladders, and `benchmarks/ladder_jobs.py` measures them with real jobs on
-held-out captions. Every batch is cached (`--cache`), so a stopped run continues.
+network evaluations. It writes `benchmarks/results/embedded/ladders.json`;
+`benchmarks/ladder_jobs.py` measures ladders with real jobs on held-out captions. Every batch is
+cached (`--cache`), so a stopped run continues.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from embedded_figures import wilson
 from numpy.typing import NDArray
 
 from actors.models.presets import PRESETS
@@ -33,7 +34,6 @@ from jobs.spec.quantile import threshold_for
 
 RESULTS = Path(__file__).parent / "results" / "embedded"
 BATCH = 50
-NUM_CAPTIONS = 400
 BUDGETS = (3.0, 4.0, 8.0)
 """Mean network evaluations of a picture."""
 
@@ -75,16 +75,16 @@ class Made:
     right: NDArray[np.bool_]
 
 
-def make_all(folder: Path) -> dict[Attempt, Made]:
+def make_all(folder: Path, num_captions: int) -> dict[Attempt, Made]:
     """Every attempt at every caption. The teacher refines the first drawing."""
     rng = np.random.default_rng(2027)
-    captions = [str(one) for one in world.sample_captions(rng, NUM_CAPTIONS, "demo")]
+    captions = [str(one) for one in world.sample_captions(rng, num_captions, "demo")]
     preset = PRESETS["shapes"]
     student = Student(preset.student.model_copy(update={"batch_size": BATCH}), threads=1)
     teacher = Teacher(preset.teacher.model_copy(update={"batch_size": BATCH}), threads=1)
     oracle = Oracle(preset.oracle.model_copy(update={"batch_size": BATCH}), threads=1)
     found: dict[Attempt, list[dict[str, Any]]] = {}
-    for start in range(0, NUM_CAPTIONS, BATCH):
+    for start in range(0, num_captions, BATCH):
         texts = captions[start : start + BATCH]
         seeds = [row_seed(11, text) for text in texts]
         picks = [(0, row) for row in range(len(texts))]
@@ -114,7 +114,7 @@ def make_all(folder: Path) -> dict[Attempt, Made]:
                 partial.replace(file)
             with np.load(file) as stored:
                 found.setdefault(attempt, []).append(dict(stored))
-        print(f"{start + len(texts)} of {NUM_CAPTIONS} captions", flush=True)
+        print(f"{start + len(texts)} of {num_captions} captions", flush=True)
     joined = {
         attempt: [np.concatenate([one[name] for one in parts]) for name in ("scores", "right")]
         for attempt, parts in found.items()
@@ -149,14 +149,14 @@ def outcome(
         for attempt, at, keep in zip(attempts, below, keeps, strict=True)
     )
     of_rung = [made[attempt] for attempt in attempts]
-    spent, right = 0, np.zeros(NUM_CAPTIONS, np.bool_)
+    spent, right = 0, np.zeros(len(scores), np.bool_)
     columns = zip(*(one.scores.tolist() for one in of_rung), strict=True)
     for row, each in enumerate(columns):
         ended = climb(ladder, each)
         assert ended.has is not None
         spent += sum(attempts[rung].cost for rung in ended.taken)
         right[row] = of_rung[ended.has].right[row]
-    return spent / NUM_CAPTIONS, right
+    return spent / len(scores), right
 
 
 def as_ladder(attempts: list[Attempt], quantiles: list[float], keeps: list[str]) -> list[Any]:
@@ -179,10 +179,12 @@ def main() -> None:
     """Run, or continue, and write the best ladders."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cache", type=Path, default=Path("out/ladders-benchmark"))
-    made = make_all(parser.parse_args().cache)
+    parser.add_argument("--captions", type=int, default=1000, help="a multiple of the batch, 50")
+    args = parser.parse_args()
+    made = make_all(args.cache, args.captions)
     tried = [(*outcome(made, *one), one) for one in candidates()]
     best: dict[str, Any] = {
-        "captions": NUM_CAPTIONS,
+        "captions": args.captions,
         "split": "demo",
         "ladders_tried": len(tried),
         "right": {attempt.name: float(one.right.mean()) for attempt, one in made.items()},
@@ -192,7 +194,7 @@ def main() -> None:
         nfe, right, ladder = max(within, key=lambda one: (float(one[1].mean()), -one[0]))
         best[f"nfe {budget:g}"] = {
             "nfe": round(nfe, 3),
-            "right": float(right.mean()),
+            "right": wilson(right),
             "ladder": as_ladder(*ladder),
         }
         print(json.dumps(best[f"nfe {budget:g}"]))
