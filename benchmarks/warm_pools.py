@@ -69,11 +69,11 @@ def _run(folder: Path, kind: str, name: str, address: str, rows: int) -> tuple[f
 def main() -> int:
     """See above."""
     rows = int(sys.argv[1]) if len(sys.argv) > 1 else ROWS
-    head = {"num_cpus": 4, "num_gpus": 0, "include_dashboard": False}
+    head = {"num_cpus": 1, "num_gpus": 0, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args=head)
     same = True
     try:
-        cluster.add_node(num_cpus=4, num_gpus=2)
+        cluster.add_node(num_cpus=3, num_gpus=2)
         with TemporaryDirectory() as place:
             for kind in sys.argv[2:] or JOBS:
                 found = {
