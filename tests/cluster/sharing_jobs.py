@@ -11,6 +11,7 @@ the GPUs worked. Exits with 1 if a job does.
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -68,7 +69,7 @@ def wait_for_work(folder: Path, name: str, run: subprocess.Popen[bytes]) -> None
 
 
 def last_progress(log: Path) -> str:
-    lines = [line for line in log.read_text().splitlines() if line.startswith("rows ")]
+    lines = [line for line in log.read_text().splitlines() if re.match(r"\S+ \S+ rows \d", line)]
     return lines[-1] if lines else ""
 
 
