@@ -18,8 +18,8 @@ from jobs.output.folder import OutputFolder
 from jobs.refinement import check_edit, refinements_of
 from jobs.rules import Rules
 from jobs.spec.climb import Ladder
-from jobs.spec.gpu_limits import check_max_gpus
-from jobs.spec.job_spec import JobSpec, check_whole_gpus
+from jobs.spec.gpu_limits import check_gpus
+from jobs.spec.job_spec import JobSpec
 from jobs.spec.part_size import check_part_size
 from jobs.spec.sample import sample_size
 from jobs.spec.task import conditioning_of
@@ -116,8 +116,7 @@ class Job:
 
 def resolve(spec: JobSpec) -> Job:
     """Look at the input, the models and the output's name. Raises a UserError for each fault."""
-    check_whole_gpus(spec)
-    check_max_gpus(spec)
+    check_gpus(spec)
     output = OutputFolder(_resolved(spec.output))
     spec = _with_part_rows(spec, output)
     prompts = Prompts(spec)

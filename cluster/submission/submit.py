@@ -19,8 +19,7 @@ from jobs import JobSpec
 from jobs.held_job import differing_fields, input_differs
 from jobs.input.discovery import find_files
 from jobs.job_id import absolute, job_id
-from jobs.spec.gpu_limits import check_max_gpus
-from jobs.spec.job_spec import check_whole_gpus
+from jobs.spec.gpu_limits import check_gpus
 
 if TYPE_CHECKING:
     from cluster.submission.ray_jobs import RayJobs
@@ -75,8 +74,7 @@ def submit(job: JobToSubmit, connect: Callable[[], RayJobs]) -> Submitted:
     """
     if nothing := _nothing_to_do(job):
         return Submitted(Decision(Action.DONE, nothing), has_no_input=True)
-    check_whole_gpus(job.spec)
-    check_max_gpus(job.spec)
+    check_gpus(job.spec)
     request = Request(job.id, job.work, job.extend, job.spec.after.steps)
     output = None if job.work == "calibrate" else state_of(job.output)
     differs = differing_fields(job.spec, job.output) if output else []

@@ -32,8 +32,8 @@ from jobs.resolution import Job
 from jobs.scaling.initial_sizes import PoolPlans, guess_loads
 from jobs.scaling.rungs import UNKNOWN, RungLoads
 from jobs.simulation.job import SimulatedOutput, SimulatedPrompts
-from jobs.spec.gpu_limits import check_max_gpus
-from jobs.spec.job_spec import Budget, JobSpec, check_whole_gpus
+from jobs.spec.gpu_limits import check_gpus
+from jobs.spec.job_spec import Budget, JobSpec
 from jobs.spec.ladder import in_quantiles
 from jobs.spec.part_size import check_part_size
 from jobs.spec.quantile import threshold_for
@@ -177,8 +177,7 @@ def ask(
     spec: JobSpec, times: StageTimes, gpus: Mapping[str, int], num_rows: int | None = None
 ) -> Question:
     """The question for a job's own input, or for `num_rows` rows. Raises a UserError."""
-    check_whole_gpus(spec)
-    check_max_gpus(spec)
+    check_gpus(spec)
     check_part_size(spec.part_rows, spec.batch_sizes)
     if spec.pools.device == "cpu":
         raise SpecError(

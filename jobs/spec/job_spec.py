@@ -473,25 +473,6 @@ def load_spec(path: str | Path, **overrides: Any) -> JobSpec:
     return make_spec({**fields, **overrides}, where=str(path))
 
 
-def check_whole_gpus(spec: JobSpec) -> None:
-    """Refuse actors of several GPUs, of which all but one would idle. Raises SpecError.
-
-    Not a field's own rule: the output of a job that had such actors can still be read.
-    """
-    for name, pool in spec.pools.by_name.items():
-        gpus = pool.gpus_per_actor or 0.0
-        if gpus > 1 and not (name == "oracle" and spec.models.oracle.is_own):
-            large = (
-                ""
-                if name == "oracle"
-                else (f"; models.{name}.offload is for a model that is too large for one")
-            )
-            raise SpecError(
-                f"pools.{name}.gpus_per_actor: an actor of {gpus:g} GPUs would leave {gpus - 1:g} "
-                f"of them idle, since a model computes on one. Give at most 1{large}."
-            )
-
-
 def make_spec(fields: dict[str, Any], where: str = "job") -> JobSpec:
     """Validate fields. Raises SpecError with each field's path, the rule and the nearest name."""
     _refuse_secrets(fields, where)

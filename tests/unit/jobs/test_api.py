@@ -115,10 +115,13 @@ PUBLIC = {
     # A job file before it is a job, and beside the one that an output holds.
     *("jobs.job_id", "jobs.held_job", "jobs.input.discovery", "jobs.planning.prices"),
     *("jobs.spec.strict_yaml", "jobs.spec.changes", "jobs.spec.starter"),
+    *("jobs.spec.gpu_limits", "jobs.spec.ladder"),
     # An output's state, which whoever watches a job reads; the driver says who it is.
     *("jobs.output.status", "jobs.output.status_file", "jobs.storage.storage_at"),
     "jobs.output.dated_outputs",
     *("jobs.execution.attempt", "jobs.execution.progress"),
+    # What jobs left on a cluster for the next ones.
+    "jobs.execution.warm_list",
 }
 """Modules of `jobs` that the command uses beside the names of the API."""
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from actors.errors import SpecError
-from jobs.spec.gpu_limits import check_max_gpus
+from jobs.spec.gpu_limits import check_gpus
 from jobs.spec.job_spec import make_spec
 
 ONE_EACH = {name: {"size": 1} for name in ("student", "oracle", "teacher")}
@@ -15,7 +15,7 @@ ONE_EACH = {name: {"size": 1} for name in ("student", "oracle", "teacher")}
 
 def check(pools: dict[str, Any], max_gpus: int | None) -> None:
     fields: dict[str, Any] = {"input": "p.txt", "output": "out", "models": {"preset": "shapes"}}
-    check_max_gpus(make_spec({**fields, "pools": pools, "max_gpus": max_gpus}))
+    check_gpus(make_spec({**fields, "pools": pools, "max_gpus": max_gpus}))
 
 
 @pytest.mark.parametrize(
