@@ -171,9 +171,19 @@ def test_what_is_known_of_the_cluster_follows_its_nodes() -> None:
     assert executor.most > 4, "the new GPUs are used"
 
 
-def test_where_the_autoscaler_brings_no_node_the_pools_take_turns() -> None:
+@pytest.mark.parametrize(
+    ("student", "teacher", "seconds"),
+    [
+        # The policy finds by itself that the student's GPU does more for the teacher.
+        ({"max_size": 1}, {"max_size": 2}, (0, 60)),
+        ({"size": 1}, {"size": 1}, (900, 1200)),
+    ],
+)
+def test_where_the_autoscaler_brings_no_node_the_pools_take_turns(
+    student: dict[str, int], teacher: dict[str, int], seconds: tuple[float, float]
+) -> None:
     """Its quota is used up: the student's node is the only one that ever comes."""
-    pools = {"grow": True, "student": {"max_size": 1}, "teacher": {"max_size": 2}}
+    pools = {"grow": True, "student": student, "teacher": teacher}
     spec = make_spec(
         {"input": "-", "output": "-", "models": "shapes", "rows_per_part": 64, "pools": pools}
     )
@@ -184,7 +194,7 @@ def test_where_the_autoscaler_brings_no_node_the_pools_take_turns() -> None:
     with make_dispatcher(job, executor, plans, Resources(4, 1, 1e9)) as dispatcher:
         Runner(job).run(dispatcher, job.rules(0.5))
     assert sum(len(rows) for rows in executor.committed.values()) == 128
-    assert 900 < executor.now() < 1200
+    assert seconds[0] < executor.now() < seconds[1]
 
 
 def test_a_pool_whose_actors_stay_for_the_next_job_keeps_one() -> None:
