@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from actors.errors import OutputError
+from actors.errors import OutputError, SpecError
 from actors.redact import redacted
 from actors.refinement import Refinement
 from jobs.input.discovery import check_apart
@@ -105,6 +105,11 @@ def continues(job: Job, extend: bool = False) -> dict[str, Any] | None:
     before = job.output.read_job()
     if before is None:
         return None
+    if extend and job.spec.limit is not None:
+        raise SpecError(
+            "limit and --extend: a pilot has rows of the whole input, and others once that grew. "
+            "Leave one out."
+        )
     identity = identity_of(job)
     old_files, files = before["identity"]["input_files"], identity["input_files"]
     grown = old_files != files and files_changed(old_files, files) is None

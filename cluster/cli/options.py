@@ -52,7 +52,8 @@ LimitOption = Annotated[
     int | None,
     typer.Option(
         "--limit",
-        help="A pilot: so many rows, spread over the input, into the folder OUTPUT-pilot-N.",
+        help="A pilot: so many rows, spread over the input, into the folder OUTPUT-pilot-N. "
+        "Of `after` only verify follows it.",
         min=1,
     ),
 ]
@@ -124,10 +125,19 @@ def spec_from(
     *,
     limit: int | None = None,
 ) -> JobSpec:
-    """The spec of a job file, with the options in place of its fields, or of the options alone."""
+    """The spec of a job file, with the options in place of its fields, or of the options alone.
+
+    limit: rows of a pilot, which has an output of its own beside the job's.
+    """
     given = (job_file, prompts, prompt_column, models, output, refine, run_for, changes)
-    fields = fields_from(*given, limit=limit)
-    return make_spec(fields, where=where_of(job_file))
+    fields = fields_from(*given)
+    spec = make_spec(fields, where=where_of(job_file))
+    if limit is None:
+        return spec
+    # Nobody has to be told of a pilot, and nothing of the job's may be sent or deleted for it.
+    pilot = {"limit": limit, "output": f"{spec.output.rstrip('/')}-pilot-{limit}"}
+    after = {"verify": spec.after.verify}
+    return make_spec({**fields, **pilot, "after": after}, where=where_of(job_file))
 
 
 def where_of(job_file: Path | None) -> str:
@@ -144,13 +154,8 @@ def fields_from(
     refine: float | None,
     run_for: str = "",
     changes: list[str] | None = None,
-    *,
-    limit: int | None = None,
 ) -> dict[str, Any]:
-    """The fields of a job as they are written, with the options in their places.
-
-    limit: rows of a pilot, which has an output of its own beside the job's.
-    """
+    """The fields of a job as they are written, with the options in their places."""
     given: dict[str, Any] = {
         "input": prompts,
         "prompt_column": prompt_column,
@@ -172,9 +177,6 @@ def fields_from(
                 else ""
             )
             raise SpecError(f"give a job file, or {_and(missing)}.{hint} See `bottega run --help`.")
-    if limit is not None and isinstance(fields.get("output"), str):
-        whole = fields["output"].rstrip("/")
-        fields |= {"limit": limit, "output": f"{whole}-pilot-{limit}"}
     return fill_in(fields, run_for)
 
 

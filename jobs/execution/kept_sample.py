@@ -48,4 +48,6 @@ def _key(job: Job) -> str:
     """A hash of everything that the scores depend on."""
     identity = identity_of(job)
     identity["spec"] = {k: v for k, v in identity["spec"].items() if k not in NOT_IN_THE_SCORES}
+    # A ladder without a teacher has no reason to resize the student's pictures.
+    identity["size"] = job.draw_plan.size
     return sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()

@@ -24,7 +24,7 @@ from jobs.storage.storage_at import storage_at
 from jobs.storage.urls import is_url
 
 OURS = re.compile(
-    r"job\.json|status\.json|timeline\.jsonl|decisions\.json|README\.md|report\.html|sheet\.png"
+    r"job\.json|status\.json|timeline\.jsonl|(decisions|calibration)\.json|README\.md|report\.html|sheet\.png"
     r"|_SUCCESS|\.drivers/[^/]+|data/(\d{5}/)?part-\d{8}\.parquet"
     r"|records/(\d{5}/)?(part-\d{8}|index)\.json"
 )
@@ -53,14 +53,14 @@ def retire(spec: JobSpec, *, delete: bool, current: str = "") -> Iterator[Verdic
             date, url = place[0], f"{parent.url.rstrip('/')}/{place[1]}"
             # The run that asks is at its own output still, which is complete.
             is_its = url == current
-            found = DatedOutput(url, date, True) if is_its else look(url, date, spec.name)
+            found = DatedOutput(url, date, True) if is_its else look(url, date, spec)
             outputs += [found] if found else []
     for verdict in decide(outputs, retention.keep, current):
         if not (verdict.goes and delete):
             yield verdict
             continue
         # It is looked at once more: somebody may have put something there meanwhile.
-        output = look(verdict.output.url, verdict.output.date, spec.name)
+        output = look(verdict.output.url, verdict.output.date, spec)
         if output is None or output.kept_because:
             reason = output.kept_because if output else "it is gone"
             yield replace(verdict, goes=False, reason=reason)
@@ -73,10 +73,10 @@ def _without_links(place: str) -> str:
     return place.rstrip("/") if is_url(place) or not place else str(Path(place).resolve())
 
 
-def look(url: str, date: str, name: str) -> DatedOutput | None:
+def look(url: str, date: str, spec: JobSpec) -> DatedOutput | None:
     """An output for a date, and whether it may be deleted; None where there is nothing.
 
-    name: of the job that has to have written it. Raises StorageError.
+    spec: of the job that has to have written it. Raises StorageError.
     """
     storage = storage_at(url)
     if links := storage.links():
@@ -88,17 +88,19 @@ def look(url: str, date: str, name: str) -> DatedOutput | None:
     sizes = {entry.path: entry.size for entry in entries}
     found = DatedOutput(url, date, SUCCESS in sizes, "", files, sum(sizes.values()))
     try:
-        return replace(found, kept_because=_not_ours(OutputFolder(storage), sizes, name))
+        return replace(found, kept_because=_not_ours(OutputFolder(storage), sizes, spec))
     except OutputError as error:
         return replace(found, kept_because=str(error).splitlines()[0])
 
 
-def _not_ours(folder: OutputFolder, sizes: dict[str, int], name: str) -> str:
+def _not_ours(folder: OutputFolder, sizes: dict[str, int], spec: JobSpec) -> str:
     job = folder.read_job()
     if job is None:
         return f"it has no {JOB}, so it is no output of ours"
-    if job["name"] != name:
+    if job["name"] != spec.name:
         return f"it is of another job, {job['name']!r}"
+    if job["spec"]["limit"] != spec.limit:
+        return "it is a pilot" if job["spec"]["limit"] else "it is of the whole job"
     if strange := sorted(path for path in sizes if not OURS.fullmatch(path)):
         return f"{strange[0]} in it is not ours"
     state = read_state(folder.storage)

@@ -344,6 +344,11 @@ class JobSpec(Settings):
     def _no_contradictions(self) -> JobSpec:
         if self.ladder is not None:
             check_ladder(self.ladder)
+        if self.limit is not None and (self.after.publish or self.after.retention):
+            raise ValueError(
+                "limit: a pilot is not published, and no output is deleted for it. Leave out "
+                "limit, or after.publish and after.retention"
+            )
         if self.strategy == "regenerate" and self.rollback is not None:
             raise ValueError(
                 "rollback: it goes with strategy: refine; regenerate starts from noise"

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from actors.errors import SpecError
 from cluster.cli import main
 from cluster.cli.options import spec_from
 from jobs import load_spec
+from jobs.spec.after import After
 
 
 def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -59,6 +61,22 @@ def test_a_pilot_has_a_folder_of_its_own(tmp_path: Path) -> None:
     assert spec.output == "s3://bucket/x-pilot-5"
     spec = spec_from(file, None, None, None, None, None, "monday")
     assert (spec.limit, spec.output) == (None, "out/monday/")
+
+
+def test_a_pilot_is_verified_and_nothing_else_follows_it(tmp_path: Path) -> None:
+    """It was published in the dataset's place, and deleted outputs of the job for other dates."""
+    file = tmp_path / "job.yaml"
+    after = (
+        "{verify: true, publish: {to: hf://datasets/a/b}, on_success: [./train.sh],"
+        " retention: {keep: 2, delete: true}}"
+    )
+    file.write_text(f"input: p.txt\noutput: out/{{for}}\nmodels: timed\nafter: {after}\n")
+    spec = spec_from(file, None, None, None, None, None, "2026-11-23", limit=100)
+    assert spec.output == "out/2026-11-23-pilot-100"
+    assert spec.after == After(verify=True)
+    file.write_text(file.read_text() + "limit: 100\n")
+    with pytest.raises(SpecError, match="limit: a pilot is not published"):
+        spec_from(file, None, None, None, None, None, "2026-11-23")
 
 
 def test_a_pilot_and_an_extension_contradict(

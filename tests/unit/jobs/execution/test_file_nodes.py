@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from ray.exceptions import NodeDiedError
 
+from actors.errors import StorageError
 from jobs.execution import file_nodes
 from jobs.execution.file_nodes import FileNodes, sees
 from jobs.output.heartbeat import heartbeat
@@ -138,3 +140,18 @@ def test_a_folder_that_cannot_be_written_to_is_not_seen(
 
     monkeypatch.setattr(Path, "open", refuse)
     assert not sees(there, [".drivers/host.1.0123abcd"])
+
+
+def test_an_output_that_is_away_for_a_while_is_asked_for_again(
+    tmp_path: Path, ray: _Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node that joined just then ended the job, which waits for its output everywhere else."""
+    job = job_in(tmp_path)
+    with heartbeat(job.output):
+        nodes = FileNodes(job, HERE, [HERE])
+        with monkeypatch.context() as away:
+            away.setattr(LocalStorage, "entries", Mock(side_effect=StorageError("out", "is away")))
+            assert nodes.look([HERE, ONE]) == 1
+            assert not ray.asked
+        nodes.look([HERE, ONE])
+        assert ray.asked == [ONE]

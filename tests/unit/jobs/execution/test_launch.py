@@ -127,6 +127,14 @@ def test_scores_of_another_job_or_broken_ones_are_not_taken(job: Job, damage: An
     assert kept_sample(other) is None
 
 
+def test_scores_of_pictures_of_another_size_are_not_taken(job: Job) -> None:
+    """With a teacher that draws larger ones the student's are resized before they are scored; in a
+    ladder without a teacher they are not, and nothing else in the job says so."""
+    calibrate(job, session=Session(), keep=True)
+    resized = replace(job, refinements=tuple(replace(r, size=(64, 64)) for r in job.refinements))
+    assert kept_sample(resized) is None
+
+
 def test_a_threshold_of_ones_own_is_told_what_it_refines(job: Job) -> None:
     sample = calibrate(job, session=Session())
     line = sample.refines(sample.threshold(0.5))

@@ -9,9 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from actors.errors import SpecError
 from jobs.output.verify import verify
 from jobs.spec.sample import sample_rows
-from tests.unit.jobs.local import local_job, run
+from tests.unit.jobs.local import local_job, run, write_prompts
 from tests.unit.jobs.reading import read
 
 ROWS = 1000
@@ -67,3 +68,14 @@ def test_a_pilots_dataset_is_whole_and_another_one_than_the_jobs(tmp_path: Path)
     whole = local_job(tmp_path / "*.parquet", tmp_path / "out", **{**fields, "limit": 13})
     with pytest.raises(Exception, match="limit: was 12, is 13"):
         run(whole)
+
+
+def test_a_pilot_is_not_extended(tmp_path: Path) -> None:
+    """A file more, and other rows are the pilot's: the new ones came beside the old ones."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    write_prompts(folder / "a.csv", 40)
+    run(local_job(folder, tmp_path / "out", limit=8))
+    write_prompts(folder / "b.csv", 40)
+    with pytest.raises(SpecError, match="limit and --extend"):
+        run(local_job(folder, tmp_path / "out", limit=8), extend=True)

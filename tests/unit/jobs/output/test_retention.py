@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from actors.errors import SpecError
 from jobs.job_id import fill_in
 from jobs.output.dated_outputs import retire
+from jobs.output.folder import SAMPLE
 from jobs.output.retention import DatedOutput, DatedPlaces, decide
 from jobs.spec.job_spec import JobSpec, make_spec
 from jobs.storage.local import LocalStorage
@@ -248,3 +249,21 @@ def test_a_job_without_dates_has_no_retention() -> None:
     dated = fill_in({**fields, "output": "/data/{date}"}, "2026-11-23")
     assert dated["after"]["retention"] == {"keep": 14, "of": "/data/{date}"}
     assert dated["output"] == "/data/2026-11-23"
+
+
+def test_scores_that_were_kept_do_not_keep_an_output(nights: JobSpec, tmp_path: Path) -> None:
+    """`bottega calibrate` leaves them beside the dataset: such an output stayed for ever."""
+    (tmp_path / "out" / DATES[0] / SAMPLE).write_text("{}")
+    assert "deleted" in reasons(nights)[DATES[0]]
+    assert not (tmp_path / "out" / DATES[0]).exists()
+
+
+def test_a_pilot_counts_for_nothing_among_the_outputs_of_the_whole_job(tmp_path: Path) -> None:
+    """Its folder is one of `{for}`: finished pilots made whole outputs go."""
+    source = write_prompts(tmp_path / "p.csv", 6)
+    for date in DATES[2:]:
+        run(local_job(source, tmp_path / "out" / date, name="faces"))
+        run(local_job(source, tmp_path / "out" / f"{date}-pilot-4", name="faces", limit=4))
+    shown = reasons(keeping(tmp_path, f"{tmp_path}/out/{{for}}"))
+    assert all(": stays (" in one for one in shown.values()), shown
+    assert "it is a pilot" in shown[f"{DATES[3]}-pilot-4"]
