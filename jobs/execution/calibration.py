@@ -122,11 +122,6 @@ def calibrate(
     with _timing(dispatcher) as warm:
         cascade = _drive(job, dispatcher, sample, -inf, decisions)
         scores = _scores(cascade)
-        if not scores:
-            raise JobError(
-                "no row of the calibration sample could be drawn and scored; the log says why. "
-                "Mend the input or the models, or give budget.threshold to go without calibration."
-            )
         seconds = _row_seconds(job, dispatcher, sample, cascade, warm, decisions) if timed else {}
     return _calibration(job, scores, seconds, dispatcher.executor.now() - start)
 
@@ -166,12 +161,20 @@ def _check_nearness(wanted: float, refine: float, scores: int) -> None:
 def score(
     job: Job, dispatcher: Dispatcher, sample: Part, decisions: DecisionLog | None = None
 ) -> list[float]:
-    """The student's scores of a sample, ascending; rows that failed are left out."""
+    """The student's scores of a sample, ascending; rows that failed are left out. Raises JobError
+    where all did."""
     return _scores(_drive(job, dispatcher, sample, -inf, decisions))
 
 
 def _scores(cascade: Cascade) -> list[float]:
-    return sorted(row.student_score for row in cascade.rows if row.student_score is not None)
+    found = sorted(row.student_score for row in cascade.rows if row.student_score is not None)
+    if not found:
+        raise JobError(
+            "no row of the calibration sample could be drawn and scored; the log says why. "
+            "Mend the input or the models, or give thresholds that need no sample: "
+            "budget.threshold, or {score: ...} on each rung of a ladder."
+        )
+    return found
 
 
 def refine_fraction(job: Job, seconds: dict[str, float]) -> float:

@@ -318,7 +318,7 @@ def calibrate(
     with _on_ray(job, session, should_stop, without=without) as (make, _), make() as dispatcher:
         dispatcher.observers.add(*observers)
         scores = tuple(score(job, dispatcher, sample))
-    if keep and scores:
+    if keep:
         keep_sample(job, scores)
     return ScoredSample(job, scores)
 

@@ -12,7 +12,13 @@ from unittest.mock import Mock
 
 import pytest
 
-from actors.errors import ClusterError, InterruptedJobError, NoPlaceError, OutputError
+from actors.errors import (
+    ClusterError,
+    InterruptedJobError,
+    JobError,
+    NoPlaceError,
+    OutputError,
+)
 from actors.pool_settings import PoolsSettings
 from jobs.execution import launch
 from jobs.execution.kept_sample import kept_sample
@@ -133,6 +139,17 @@ def test_scores_of_pictures_of_another_size_are_not_taken(job: Job) -> None:
     calibrate(job, session=Session(), keep=True)
     resized = replace(job, refinements=tuple(replace(r, size=(64, 64)) for r in job.refinements))
     assert kept_sample(resized) is None
+
+
+@pytest.mark.parametrize("verb", [calibrate, run])
+def test_a_sample_without_a_score_is_a_sentence(
+    verb: Callable[..., object], job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`bottega calibrate` divided by the number of its rows, which was none."""
+    broken = frozenset(f"picture {row}" for row in range(10))
+    monkeypatch.setattr(launch, "dispatcher_on_ray", lambda job, *_: LocalDispatcher(job, broken))
+    with pytest.raises(JobError, match="no row of the calibration sample could be drawn"):
+        verb(job, session=Session())
 
 
 def test_a_threshold_of_ones_own_is_told_what_it_refines(job: Job) -> None:
