@@ -20,6 +20,11 @@ from actors.errors import PoolFailedError
 IN_FLIGHT = 2
 """Calls that an actor has at once: it works on one, while Ray moves the inputs of the other."""
 
+LONG_SECONDS = 10.0
+"""Beside a call that takes longer, the moving of inputs is nothing. A second one would only wait
+behind it, and nobody else could take it: not the actor that is free a moment later, and not the one
+that is about to load."""
+
 HUNG_AT_LEAST_SECONDS = 60.0
 HUNG_FACTOR = 10.0
 """A call hangs when it takes this many times as long as the slowest of its pool so far, and at
@@ -96,6 +101,7 @@ class Pool:
         max_first_raises: int,
         first_call_seconds: float,
         call_seconds: float | None = None,
+        is_quick: bool = True,
     ) -> None:
         """`start` starts one actor: its handle, and what comes back when it has loaded.
 
@@ -109,6 +115,7 @@ class Pool:
         `max_first_raises`: so many calls may raise before the first one succeeds; then the model is
         at fault. `call_seconds`: a call that takes longer hangs; None: the limit follows from the
         calls so far, and is at most `first_call_seconds`, which also holds before the first call.
+        `is_quick`: whether calls count as short before one of them has shown how long they take.
         """
         self.name = name
         self.size = size
@@ -122,6 +129,8 @@ class Pool:
         self._first_call_seconds = first_call_seconds
         self._call_seconds = call_seconds
         self._slowest_seconds: float | None = None
+        self._quickest_seconds = 0.0 if is_quick else inf
+        """Of the calls so far; the first ones may have compiled something."""
         self._deaths = 0
         self._node_losses = 0
         """Actors that went with their nodes since the last completion."""
@@ -193,8 +202,10 @@ class Pool:
         """The least busy actor that can take one of `queued` calls; of several, the oldest.
 
         An actor that still has a call gets none of the last ones: the first free actor takes them.
+        Nor does it where calls take long.
         """
-        depth = IN_FLIGHT if queued >= len(self.actors) else 1
+        is_quick = self._quickest_seconds < LONG_SECONDS
+        depth = IN_FLIGHT if is_quick and queued >= len(self.actors) else 1
         for num_calls, heap in enumerate(self._with_room[:depth]):
             while heap:
                 actor = heap[0][1]
@@ -229,7 +240,10 @@ class Pool:
             self._deaths = self._node_losses = 0
             self._patience = self._max_raises
             self._first_raises_left = inf
-            self._slowest_seconds = max(self._slowest_seconds or 0.0, now - call.since)
+            seconds = now - call.since
+            is_first = self._slowest_seconds is None
+            self._slowest_seconds = max(self._slowest_seconds or 0.0, seconds)
+            self._quickest_seconds = min(inf if is_first else self._quickest_seconds, seconds)
 
     def raised(self, actor: PoolActor, reason: str) -> bool:
         """A call raised; returns whether the actor raised so often that it must be replaced.

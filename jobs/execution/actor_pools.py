@@ -274,4 +274,6 @@ def _pool(name: str, size: int, job: Job, executor: Executor) -> Pool:
         max_first_raises=4 * largest * spec.max_attempts,
         first_call_seconds=spec.stall_timeout_seconds / 2,
         call_seconds=spec.call_timeout_seconds,
+        # A teacher's batch takes seconds to minutes, and of a short job's the first is one of few.
+        is_quick=name != "teacher",
     )

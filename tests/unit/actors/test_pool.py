@@ -70,6 +70,32 @@ def test_the_least_busy_actor_is_fed_first_and_none_gets_more_than_two(pool: Poo
     assert pool.free(9) is pool.actors[1]
 
 
+def test_where_calls_take_long_nobody_gets_a_second_one() -> None:
+    """It would wait behind the first, while another actor loads or is free in a moment."""
+    pool = make_pool(is_quick=False, size=1)
+    (actor,) = pool.start()
+    pool.loaded(actor)
+    assign(pool, actor)
+    assert pool.free(queued=9) is None, "nobody knows how long a call takes"
+    answer(pool, actor, now=66.0)
+    assign(pool, actor, now=66.0)
+    assert pool.free(queued=9) is None
+    answer(pool, actor, now=67.0)
+    assign(pool, actor, now=67.0)
+    assert pool.free(queued=9) is actor, "the first one was slow, as a compiled network's is"
+
+
+def test_a_pool_of_quick_calls_learns_that_they_are_not(pool: Pool) -> None:
+    one, other = pool.actors
+    for actor in (one, other, one, other):
+        assign(pool, actor)
+    assert len(one.calls) == 2
+    answer(pool, one, now=30.0)
+    answer(pool, one, now=60.0)
+    assign(pool, one, now=60.0)
+    assert pool.free(queued=9) is None
+
+
 def test_the_call_that_it_worked_on_is_at_fault(pool: Pool) -> None:
     actor = pool.actors[0]
     assign(pool, actor)
