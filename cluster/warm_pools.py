@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from time import monotonic, sleep
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import ActorUnavailableError, RayError
 
 from actors.errors import ClusterError
 from jobs.execution.warm_list import known_list
 
 ANSWER_SECONDS = 20.0
 """The list answers within milliseconds, or its node is gone and it starts anew somewhere else."""
+
+
+RESTART_SECONDS = 0.5
+"""Between two questions to a list that Ray starts anew, which takes it some seconds."""
 
 
 def warm_actors() -> list[dict[str, Any]]:
@@ -48,10 +53,16 @@ def _ask(method: str, *arguments: Any) -> Any:
     """An answer of the list; None where no job ever kept an actor. Raises ClusterError."""
     if (known := known_list()) is None:
         return None
-    try:
-        return ray.get(getattr(known, method).remote(*arguments), timeout=ANSWER_SECONDS)
-    except RayError as error:
-        raise ClusterError(
-            f"the list of warm actors does not answer: {error}. Its node may be gone; Ray starts "
-            "it anew on another one, and the actors are on it again within seconds."
-        ) from error
+    deadline = monotonic() + ANSWER_SECONDS
+    while True:
+        try:
+            return ray.get(getattr(known, method).remote(*arguments), timeout=ANSWER_SECONDS)
+        except RayError as error:
+            # Ray starts it anew where its process died; until then it is unavailable.
+            if isinstance(error, ActorUnavailableError) and monotonic() < deadline:
+                sleep(RESTART_SECONDS)
+                continue
+            raise ClusterError(
+                f"the list of warm actors does not answer: {error}. Its node may be gone; Ray "
+                "starts it anew on another one, and the actors are on it again within seconds."
+            ) from error

@@ -349,8 +349,8 @@ class Runner:
     def _ids(self, part: Part, rows: Collection[int]) -> dict[int, object]:
         """The users' ids of some rows, by the rows' numbers; empty without a column of ids."""
         name = self.job.spec.id_column
-        if name is None:
-            return {}
+        if name is None or name not in part.table.column_names:
+            return {}  # a simulated part has no columns
         column = part.table.column(name)
         return {row: column[row - part.first_row].as_py() for row in rows}
 

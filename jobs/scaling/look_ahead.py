@@ -178,6 +178,8 @@ class LookAhead:
         if then.students < student.size:
             leaving, students = take(students, student.size - then.students)
             come = then.teachers - teacher.size
+            if come < 0:  # devices went: both pools become smaller
+                return students, take(teachers, -come)[1]
             free = [(max(moved, at + student.call_seconds), count) for at, count in leaving]
             return students, [*teachers, *_loaded(free, come, teacher.load_seconds, moved)]
         leaving, teachers = take(teachers, teacher.size - then.teachers)

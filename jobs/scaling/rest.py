@@ -34,8 +34,8 @@ def groups_of(free_in: Sequence[float]) -> list[Group]:
 
 
 def take(groups: Sequence[Group], count: int) -> tuple[list[Group], list[Group]]:
-    """The first `count` actors to be free, and the others."""
-    taken, others = [], []
+    """The first `count` actors to be free, none for less than 0, and the others."""
+    taken, others, count = [], [], max(0, count)
     for free, number in sorted(groups):
         some = min(count, number)
         count -= some

@@ -325,6 +325,7 @@ def test_an_editor_that_follows_instructions_edits_from_noise(
     assert (job.refinement.strength, job.refinement.steps) == (1.0, 10)
     assert (job.student_nfe, job.teacher_nfe) == (2 * passes, 10 * passes)
     assert "Name the column that describes the result: target_column" in caplog.text
-    assert as_planned(job.spec) == replace(job.refinement, through="latents", start=None, size=None)
+    expected = replace(job.refinement, through="latents", start=None, size=None)
+    assert as_planned(job.spec) == (expected,)
     with pytest.raises(SpecError, match="edit: models that follow instructions do not use it"):
         resolved_edit(folders(name), tmp_path, 0.5)

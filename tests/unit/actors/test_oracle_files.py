@@ -72,7 +72,6 @@ def cut(file: Path) -> None:
         (lambda f: cut(f / "ImageReward.pt"), "is not whole"),
         (lambda f: (f / "ImageReward.pt").write_text("version https://git-lfs"), "is not whole"),
         (lambda f: (f / "ImageReward.safetensors").write_text("x"), "is not whole"),
-        (lambda f: (f / "reward.py").write_text("evil"), "has 'reward.py'"),
     ],
 )
 def test_a_half_copied_image_reward_is_refused(

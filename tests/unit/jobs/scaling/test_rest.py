@@ -21,6 +21,9 @@ def test_many_actors_are_counted_in_few_groups() -> None:
     assert sum(count for _, count in groups) == 1000
     assert groups_of([]) == []
     assert take([(5.0, 2), (1.0, 3)], 4) == ([(1.0, 3), (5.0, 1)], [(5.0, 1)])
+    assert take([(5.0, 2)], -1) == ([], [(5.0, 2)]), (
+        "whoever is to give more than it has gives none"
+    )
 
 
 def test_whoever_is_free_first_draws_the_next_call() -> None:
