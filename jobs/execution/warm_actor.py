@@ -83,11 +83,16 @@ class Warmth:
         warm_list().forget.remote(self._id)
         return True
 
-    def rest(self) -> None:
-        """The job has nothing more for it: stay for a while, and say so."""
+    def rest(self, ray_job: str = "") -> None:
+        """The job has nothing more for it: stay for a while, and say so.
+
+        ray_job: the driver that is gone. Another one may have the actor by the time that this comes.
+        """
         _let_go_of_memory()
         with self._lock:
             if self._lease is None or self._is_ending:
+                return
+            if ray_job and self._lease.ray_job != ray_job:
                 return
             self._lease, self._until = None, monotonic() + self._last.keep_seconds
         self._speak()
@@ -123,7 +128,7 @@ class Warmth:
         elif self._orphan_since is None:
             # Behind the call that it is at, if that ends.
             self._orphan_since = now
-            self._me.rest.remote()
+            self._me.rest.remote(lease.ray_job)
         elif now - self._orphan_since >= lease.keep_seconds:
             self._end("its driver is gone, and it is still at that one's call")
         return None
@@ -166,9 +171,9 @@ class KeptActor:
         """See `Warmth`."""
         return self._warmth.lend(lease)
 
-    def rest(self) -> None:
+    def rest(self, ray_job: str = "") -> None:
         """See `Warmth`."""
-        self._warmth.rest()
+        self._warmth.rest(ray_job)
 
 
 def kept(kind: type) -> type:
