@@ -86,7 +86,7 @@ class Warmth:
     def rest(self, ray_job: str = "") -> None:
         """The job has nothing more for it: stay for a while, and say so.
 
-        ray_job: the driver that is gone. Another one may have the actor by the time that this comes.
+        ray_job: the driver that is gone. Another one may have the actor by the time this comes.
         """
         _let_go_of_memory()
         with self._lock:
