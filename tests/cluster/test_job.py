@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from actors.errors import OutputError, PoolFailedError, SpecError, TooManyFailuresError
 from actors.models.presets import PRESETS
 from jobs.execution.progress import Progress
+from jobs.execution.stages import STAGES
 from jobs.output.folder import OutputFolder
 from jobs.output.pages.contact_sheet import make_sheet
 from jobs.resolution import Job
@@ -155,20 +156,30 @@ def test_the_number_of_actors_changes_no_byte(
 
 
 def test_a_killed_teacher_changes_no_byte(
-    done: tuple[Job, Progress], run_here: RunJob, tmp_path: Path
+    done: tuple[Job, Progress], run_here: RunJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each kind of actor is killed once, while it works; its calls are repeated."""
+    """Each kind of actor is killed once, with a call; its calls are repeated."""
     job, _ = done
     killed: set[str] = set()
 
-    def kill(dispatcher: Any) -> None:
-        for name, pool in dispatcher.pools.items():
-            busy = [actor for actor in pool.actors if actor.calls]
-            if busy and name not in killed:
-                killed.add(name)
-                ray.kill(busy[0].handle.actor)
+    def kill_at_first_calls(dispatcher: Any) -> None:
+        if hasattr(dispatcher.executor, "submits"):
+            return
+        dispatcher.executor.submits = submit = dispatcher.executor.submit_actor_task
 
-    run_here(watch=kill, input=job.spec.input, output=str(tmp_path / "out"), **FIELDS)
+        def submit_and_kill(handle: Any, task: Any) -> Any:
+            sent = submit(handle, task)
+            pool = STAGES[task.call.stage].pool
+            if pool not in killed:
+                killed.add(pool)
+                ray.kill(handle.actor)
+            return sent
+
+        monkeypatch.setattr(dispatcher.executor, "submit_actor_task", submit_and_kill)
+
+    run_here(
+        watch=kill_at_first_calls, input=job.spec.input, output=str(tmp_path / "out"), **FIELDS
+    )
     assert killed == {"student", "oracle", "teacher"}
     assert hashes(tmp_path / "out") == hashes(job.output.path)
 
