@@ -19,6 +19,7 @@ from uuid import uuid4
 import ray
 from ray.exceptions import GetTimeoutError, RayError
 
+from jobs.execution.detached import one_of_cluster
 from jobs.execution.ray_drivers import driver_lives
 from jobs.scaling.shares import (
     RENEW_SECONDS,
@@ -30,7 +31,7 @@ from jobs.scaling.shares import (
 
 log = logging.getLogger("bottega.dispatcher")
 
-NAME, NAMESPACE = "running-jobs-2", "bottega"
+NAME = "running-jobs-2"
 """The actor's name; the number is that of its methods' arguments, which drivers of several versions
 of this program call."""
 
@@ -126,17 +127,7 @@ class Neighbours:
         return neighbours_text(self._key, self._jobs)
 
     def _tell(self, job: RunningJob | None) -> Any:
-        # Found or made anew each time: the node that it was on may be gone.
-        registry: Any = ray.remote(JobRegistry).options(
-            name=NAME,
-            namespace=NAMESPACE,
-            get_if_exists=True,
-            lifetime="detached",
-            num_cpus=0,
-            max_restarts=-1,
-            max_task_retries=0,
-        )
-        return registry.remote().tell.remote(self._key, job)
+        return one_of_cluster(JobRegistry, NAME).tell.remote(self._key, job)
 
 
 def _wishes(jobs: dict[str, RunningJob]) -> dict[str, tuple[int, int, int, bool]]:

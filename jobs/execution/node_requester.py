@@ -19,11 +19,12 @@ from ray.autoscaler.sdk import request_resources
 from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from jobs.execution.detached import one_of_cluster
 from jobs.scaling.node_requests import RENEW_SECONDS, NodeRequest, NodeRequests
 
 log = logging.getLogger("bottega.dispatcher")
 
-NAME, NAMESPACE = "node-requester-1", "bottega"
+NAME = "node-requester-1"
 """The actor's name; the number is that of its methods' arguments, which drivers of several versions
 of this program call."""
 
@@ -92,16 +93,6 @@ class JobsRequest:
 
     def _send(self) -> Any:
         self._renew_at = monotonic() + RENEW_SECONDS
-        # Found or made anew each time: the node that it was on may be gone.
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        requester: Any = ray.remote(NodeRequester).options(
-            name=NAME,
-            namespace=NAMESPACE,
-            get_if_exists=True,
-            lifetime="detached",
-            num_cpus=0,
-            max_restarts=-1,
-            max_task_retries=0,
-            scheduling_strategy=here,
-        )
-        return requester.remote().put.remote(self._job, self._request.bundles, self._request.labels)
+        requester = one_of_cluster(NodeRequester, NAME, scheduling_strategy=here)
+        return requester.put.remote(self._job, self._request.bundles, self._request.labels)

@@ -15,9 +15,10 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
+from jobs.execution.detached import known_of_cluster, one_of_cluster
 from jobs.scaling.warm_actors import WarmActor, WarmActors
 
-NAME, NAMESPACE = "warm-actors-1", "bottega"
+NAME = "warm-actors-1"
 """The actor's name; the number is that of its methods' arguments."""
 
 
@@ -70,22 +71,10 @@ class WarmList:
 
 
 def warm_list() -> Any:
-    """The list, which is started where there is none: the node that it was on may be gone."""
-    actor: Any = ray.remote(WarmList).options(
-        name=NAME,
-        namespace=NAMESPACE,
-        get_if_exists=True,
-        lifetime="detached",
-        num_cpus=0,
-        max_restarts=-1,
-        max_task_retries=0,
-    )
-    return actor.remote()
+    """The list, which is started where there is none."""
+    return one_of_cluster(WarmList, NAME)
 
 
 def known_list() -> Any | None:
     """The list, if any job of the cluster ever kept an actor."""
-    try:
-        return ray.get_actor(NAME, namespace=NAMESPACE)
-    except ValueError:
-        return None
+    return known_of_cluster(NAME)

@@ -147,15 +147,24 @@ class Nights:
             self.server.serve_once()
             return not self.run(date).state.is_active
 
-        wait_for(lambda: self.status(date).get("ended_at") is not None, f"{date} does not end")
-        wait_for(ended, f"the end of {date} is not seen")
+        def shown() -> str:
+            return self.bottega("status", self.run(date).job)
+
+        def is_over() -> bool:
+            return self.status(date).get("ended_at") is not None
+
+        wait_for(is_over, f"{date} does not end", shown)
+        wait_for(ended, f"the end of {date} is not seen", shown)
         return self.run(date)
 
 
-def wait_for(condition: Callable[[], bool], what: str) -> None:
+def wait_for(
+    condition: Callable[[], bool], what: str, shown: Callable[[], str] = lambda: ""
+) -> None:
+    """shown: what helps to find out why it did not come."""
     deadline = time.monotonic() + 200
     while not condition():
-        assert time.monotonic() < deadline, what
+        assert time.monotonic() < deadline, f"{what}. {shown()}"
         time.sleep(0.2)
 
 

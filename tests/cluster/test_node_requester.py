@@ -14,7 +14,8 @@ import json, time
 import ray
 from ray.autoscaler._private.constants import AUTOSCALER_RESOURCE_REQUEST_CHANNEL as CHANNEL
 from ray.experimental.internal_kv import _internal_kv_get
-from jobs.execution.node_requester import NAME, NAMESPACE, JobsRequest
+from jobs.execution.detached import known_of_cluster
+from jobs.execution.node_requester import NAME, JobsRequest
 from jobs.scaling.node_requests import NodeRequest
 
 ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False,
@@ -38,7 +39,7 @@ seen.append(asked(3))
 one.change(NodeRequest([], []))
 seen.append(asked(2))
 # Its node died with it: the next message makes a new one.
-ray.kill(ray.get_actor(NAME, NAMESPACE))
+ray.kill(known_of_cluster(NAME))
 other._renew_at = 0.0
 other.renew()
 other.change(NodeRequest([{"GPU": 2.0}], [{}]))
