@@ -54,7 +54,11 @@ def local_job(source: Path, output: Path, **fields: Any) -> Job:
     spec = make_spec({**usual, "input": str(source), "output": str(output), **fields})
     files = {"student": "s", "oracle": "o", "teacher": "t"}
     refinements = tuple(
-        replace(REFINEMENT, strategy=one.make, attempt=number)
+        replace(
+            REFINEMENT,
+            strategy="refine" if one.make == "refine" else "regenerate",
+            attempt=number,
+        )
         for number, one in enumerate(teachers_attempts(spec))
     )
     return Job(spec, Prompts(spec), OutputFolder(output), refinements, files)
