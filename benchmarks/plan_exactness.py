@@ -16,7 +16,7 @@ from timed_jobs import write_result
 
 from jobs.planning.plan import Question, make_plan, whole_plan
 from jobs.planning.stage_times import stage_times
-from jobs.refinement import as_planned
+from jobs.refinement import planned_refinement
 from jobs.spec.job_spec import make_spec
 
 MODELS = ("timed", "timed-sdxl")
@@ -28,7 +28,7 @@ REFINE = (0.0, 0.05, 0.3, 0.8)
 def question(models: str, gpus: int, rows: int, refine: float) -> Question:
     """A job with stand-ins, `rows` of them for each GPU."""
     spec = make_spec({"input": "-", "output": "-", "models": models, "budget": {"refine": refine}})
-    times = stage_times(spec, as_planned(spec))
+    times = stage_times(spec, planned_refinement(spec))
     return Question(spec=spec, times=times, gpus={times.usual_gpu: gpus}, num_rows=rows * gpus)
 
 

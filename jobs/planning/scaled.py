@@ -19,8 +19,7 @@ with 128 a plan is 0.8 % off at most, with 64 1.1 %, with 32 2.1 %.
 """
 
 QUICK_GPUS = 100
-"""The same for one plan of many. Measured on 12,800 rows of SDXL on 256 GPUs, a job of few rounds:
-with 100 a plan is 0.1 % off, with 64 5.7 %."""
+"""The same for one plan of many, where the job has many rounds or the number divides."""
 
 MAX_MISFIT = 0.01
 """Of a number of GPUs or actors, by which the small cluster may differ in proportion. Chosen: half
@@ -47,7 +46,7 @@ def scaled(spec: JobSpec, gpus: Mapping[str, int], num_rows: int, enough: int) -
     None where no such cluster has these proportions: a pool of 1 actor has no tenth.
     """
     total = sum(gpus.values())
-    best = min(range(enough, 2 * enough), key=lambda few: _misfit(spec, gpus, total / few))
+    best = min(range(enough, 2 * enough), key=lambda few: _misfits(spec, gpus, few))
     factor = total / best
     if factor <= 1 or _misfit(spec, gpus, factor) > MAX_MISFIT:
         return None
@@ -57,6 +56,14 @@ def scaled(spec: JobSpec, gpus: Mapping[str, int], num_rows: int, enough: int) -
         {gpu: max(1, round(count / factor)) for gpu, count in gpus.items()},
         max(1, round(num_rows / factor)),
     )
+
+
+def _misfits(spec: JobSpec, gpus: Mapping[str, int], few: int) -> tuple[float, bool]:
+    """The smaller the better. Of equally good clusters, one that goes into the large one in whole:
+    where a job has few rounds, each size that is rounded moves its end. Measured on 23,040 rows of
+    SDXL on 256 GPUs, three rounds of the teacher: on 128 GPUs a plan is 0.0 % off, on 100 3.8 %."""
+    total = sum(gpus.values())
+    return round(_misfit(spec, gpus, total / few), 6), bool(total % few)
 
 
 def _misfit(spec: JobSpec, gpus: Mapping[str, int], factor: float) -> float:

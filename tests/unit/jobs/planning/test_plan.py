@@ -22,6 +22,7 @@ from jobs.planning.plan import (
     teacher_only,
     whole_plan,
 )
+from jobs.planning.scaled import QUICK_GPUS, scaled
 from jobs.planning.stage_times import stage_times
 from jobs.refinement import planned_refinement
 from jobs.resolution import resolve
@@ -156,12 +157,20 @@ def test_a_short_job_is_simulated_whole_even_in_a_quick_plan() -> None:
 def test_a_large_cluster_is_planned_on_a_small_one_with_the_sizes_of_all() -> None:
     asked = question(10**8, gpus=4096)
     plan = make_plan(asked, quick=True)
-    assert plan.simulated_gpus == 100
+    assert plan.simulated_gpus == 128
     assert sum(plan.gpus.values()) == 4096
     first = plan.timeline[0]
     assert first.sizes["student"] + first.sizes["teacher"] == pytest.approx(4096, rel=0.02)
-    assert first.reason.startswith("on 100 GPUs: ")
+    assert first.reason.startswith("on 128 GPUs: ")
     assert plan.efficiency > 0.95
+
+
+@pytest.mark.parametrize(("gpus", "few"), [(256, 128), (1000, 100), (4096, 128), (257, 100)])
+def test_the_small_cluster_goes_into_the_large_one_in_whole_if_it_can(gpus: int, few: int) -> None:
+    """Each size then has its part: a job of few rounds ends as on all GPUs."""
+    small = scaled(job(), {"any": gpus}, 10**6, QUICK_GPUS)
+    assert small is not None
+    assert small.gpus == {"any": few}
 
 
 def test_a_pool_of_few_actors_is_not_scaled() -> None:
