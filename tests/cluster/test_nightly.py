@@ -72,6 +72,8 @@ def bucket(
     client: Any = object_store.client()
     client.create_bucket(Bucket=name)
     with pytest.MonkeyPatch.context() as patch:
+        for variable in [name for name in os.environ if name.startswith("RAY_")]:
+            patch.delenv(variable)  # of a Ray that an earlier test of this process has started
         for variable, value in {**object_store.environment, "TELL_URL": told[0]}.items():
             patch.setenv(variable, value)
         with head_in(tmp_path_factory.mktemp("home")) as head:
