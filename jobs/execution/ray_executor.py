@@ -81,14 +81,11 @@ class RayExecutor:
         """`neighbours`: the way to the other jobs on the cluster; None where there are none.
         `warm`: to the actors that jobs leave there; None where the Ray ends with this job."""
         self._neighbours, self._warm = neighbours, warm
-        stays = warm is not None and warm.keep_seconds > 0
-        models = job.spec.models
-        kinds = actor_classes(models)
+        kinds = actor_classes(job.spec.models)
         self._job, self._plans = job, plans
         self._actors: dict[str, tuple[Any, Any]] = {
-            "student": (_actor(kinds["student"], plans.student, stays), models.student),
-            "oracle": (_actor(kinds["oracle"], plans.oracle, stays), models.oracle),
-            "teacher": (_actor(kinds["teacher"], plans.teacher, stays), models.teacher),
+            name: (_actor(kinds[name], getattr(plans, name), self._keeps(name)), settings)
+            for name, settings in job.spec.models
         }
         # An actor knows its model alone. What it does with it is of the job, and comes with a call.
         steps = (make for make, _, _ in attempts_of(job.rungs))
@@ -178,7 +175,7 @@ class RayExecutor:
         if actor is None:
             kind, settings = self._actors[pool]
             options: dict[str, Any] = {"threads": self._threads[pool]}
-            if self._warm and self._warm.keep_seconds:
+            if self._warm and self._keeps(pool):
                 options |= {"lease": self._warm.lease, "about": self._warm.about[pool]}
             actor = kind.remote(settings, **options)
         methods = {}
@@ -191,11 +188,15 @@ class RayExecutor:
         return RayActor(pool, actor, methods), loads
 
     def leave_actors(self, handles: Collection[RayActor]) -> Collection[RayActor]:
-        """With `keep_warm` all of them stay, for the next job."""
-        if self._warm is None or not self._warm.keep_seconds or self._ray_died:
+        """With `keep_warm` they stay, for the next job."""
+        if self._warm is None or self._ray_died:
             return ()
-        self._warm.leave([handle.actor for handle in handles])
-        return handles
+        staying = [handle for handle in handles if self._keeps(handle.pool)]
+        self._warm.leave([handle.actor for handle in staying])
+        return staying
+
+    def _keeps(self, pool: str) -> bool:
+        return self._warm is not None and self._warm.keeps(pool)
 
     def kill_actor(self, handle: RayActor) -> None:
         """Kill the process; those of a Ray that died are ended with it."""

@@ -53,7 +53,7 @@ class WarmPools:
     """One job's side of it. Ray runs, and is not this process's own."""
 
     def __init__(self, job: Job, plans: PoolPlans) -> None:
-        spec, context = job.spec, ray.get_runtime_context()
+        spec, environment = job.spec, ray.get_runtime_context().runtime_env
         self.keep_seconds = spec.pools.keep_warm_seconds
         self._plans: dict[str, PoolPlan] = {name: getattr(plans, name) for name in plans.sizes}
         self._max_gpus = spec.max_gpus
@@ -65,22 +65,32 @@ class WarmPools:
         )
         self.about = {
             role: About(
-                key=key_of(
-                    role, settings, job.model_files[role], self._plans[role], context.runtime_env
-                ),
+                key=key_of(role, settings, job.model_files[role], self._plans[role], environment),
                 role=role,
                 model=_named(settings),
                 cpus=self._plans[role].cpus,
                 gpus=self._plans[role].gpus,
             )
             for role, settings in spec.models
+            if is_known(settings, environment)
         }
+        if self.keep_seconds and "oracle" not in self.about:
+            log.info(
+                "oracle: no actor of it stays warm. Its class may import any module of this "
+                "machine, and another job's may differ; `bottega submit` sends them along"
+            )
         self._not_before = 0.0
         self._room_made: dict[str, tuple[float, int]] = {}
         """By an actor's id: when room was made for it, and how often."""
 
+    def keeps(self, pool: str) -> bool:
+        """Whether this pool's actors may stay when the job has ended."""
+        return self.keep_seconds > 0 and pool in self.about
+
     def claim(self, pool: str) -> Any | None:
         """A warm actor of this pool's that works for this job from now on; None if none fits."""
+        if pool not in self.about:
+            return None
         while (found := self._ask("claim", self.about[pool].key)) is not None:
             name, handle = found
             try:
@@ -161,11 +171,8 @@ def key_of(
 
     fingerprint: of the model's files. environment: Ray's runtime environment of the job.
     """
-    is_own = isinstance(settings, OracleSettings) and (
-        settings.is_own or any(member.is_own for member in settings.members)
-    )
     has = dict(environment)
-    if not is_own:
+    if not _has_own_class(settings):
         # The job's own files, which nothing but a class of the user's own is imported from.
         has.pop("working_dir", None)
     told = {
@@ -178,6 +185,21 @@ def key_of(
         "packages": {name: _version(name) for name in PACKAGES},
     }
     return sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def is_known(settings: Any, environment: Mapping[str, Any]) -> bool:
+    """Whether the code of an actor is known, so that it can be compared with another job's.
+
+    A class of the user's own imports what it likes, now or at its first call. Ray names the files
+    that travel with a job by their content; what else lies on a node, nobody has looked at.
+    """
+    return not _has_own_class(settings) or bool(environment.get("working_dir"))
+
+
+def _has_own_class(settings: Any) -> bool:
+    return isinstance(settings, OracleSettings) and (
+        settings.is_own or any(member.is_own for member in settings.members)
+    )
 
 
 @cache

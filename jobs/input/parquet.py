@@ -120,7 +120,7 @@ class ParquetFile(InputFile):
             for place, path in enumerate(paths)
             if columns is None or {path, path.split(".")[0]} & {*columns}
         ]
-        longest = longest_row(chunks, schema, places, self.file.open)
+        longest = longest_row(self._footer, group, places, self.file.open)
         if longest > MAX_ROW_BYTES:
             raise InputError(
                 f"{self.file}: a row of row group {group} may take {longest:,.0f} bytes, and "

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 import pyarrow.parquet as pq
 
 from jobs.input.base import BATCH_ROWS, MAX_ROW_BYTES
+from jobs.input.decoded_size import decoded_bytes
 
 _WIDTHS = {
     "BOOLEAN": 1,
@@ -50,24 +51,36 @@ def row_bytes(group: pq.RowGroupMetaData, schema: pq.ParquetSchema, places: list
 
 
 def longest_row(
-    group: pq.RowGroupMetaData,
-    schema: pq.ParquetSchema,
-    places: list[int],
-    opened: Callable[[], BinaryIO],
+    metadata: pq.FileMetaData, number: int, places: list[int], opened: Callable[[], BinaryIO]
 ) -> float:
-    """What a row with a mean number of values takes at most in the texts that rows may share.
+    """What a row of a row group takes at most in the texts that rows, or one row's values, share.
 
-    opened: opens the file, which says how large a dictionary is.
+    opened: opens the file, which says how large a dictionary is and how long a list.
     """
-    longest = 0.0
+    group, longest = metadata.row_group(number), 0.0
     for place in places:
         chunk = group.column(place)
         if _is_shared(chunk) and group.num_rows:
             most, values = int(chunk.total_uncompressed_size), chunk.num_values / group.num_rows
             if most * values * min(group.num_rows, BATCH_ROWS) > MAX_ROW_BYTES:
                 most = min(most, _longest_value(chunk, opened))
-            longest += most * values
+            row = most * values
+            in_lists = metadata.schema.column(place).max_repetition_level > 0
+            # One row may have all the values. pyarrow has no way to read delta lengths alone.
+            is_suspect = in_lists and most * chunk.num_values > MAX_ROW_BYTES
+            if is_suspect and "DELTA_BYTE_ARRAY" not in chunk.encodings:
+                row = _longest_list(chunk, number, opened)
+            longest += row
     return longest
+
+
+def _longest_list(chunk: Any, number: int, opened: Callable[[], BinaryIO]) -> int:
+    """What the largest row of a column of lists takes; its texts are read, but not multiplied."""
+    with opened() as content:
+        path = chunk.path_in_schema
+        file = pq.ParquetFile(content, read_dictionary=[path])
+        batches = file.iter_batches(BATCH_ROWS, row_groups=[number], columns=[path])
+        return max(int(decoded_bytes(batch.column(0)).max(initial=0)) for batch in batches)
 
 
 def _numbers(chunk: Any, column: Any) -> int:

@@ -91,30 +91,36 @@ def checked_record(record: Any, file: str) -> dict[str, Any]:
     """The same of what JSON says."""
     if not isinstance(record, dict):
         raise ValueError("it is not a record")
-    optional = {UNREFINABLE: int} if UNREFINABLE in record else {}
-    for name, kind in {**RECORD_FIELDS, **optional}.items():
+    for name, kind in RECORD_FIELDS.items():
         value = record.get(name)
-        if type(value) is not kind or (isinstance(value, int) and not 0 <= value <= MOST):
+        if not (_is_count(value) if kind is int else isinstance(value, kind)):
             raise ValueError(f"its {name!r} is {_short(value)}")
+    for name in (UNREFINABLE, "failed_calls"):
+        if name in record and not _is_count(record[name]):
+            raise ValueError(f"its {name!r} is {_short(record[name])}")
     if file != f"part-{record['part']:08d}.json":
         raise ValueError(f"it is of part {record['part']}")
-    if not re.fullmatch("[0-9a-f]{64}", record["sha256"]):
+    if not _SHA256.fullmatch(record["sha256"]):
         raise ValueError(f"its 'sha256' is {_short(record['sha256'])}")
     rows, made = record["rows"], sum(record[name] for name in MADE_BY)
     if not rows or made != rows or record["refined"] > rows:
         raise ValueError(f"it has {rows} rows, of which {made} have a source or failed")
     for name, is_valid in BY_POOL.items():
-        values = record.get(name, {})
+        if name not in record:
+            continue
+        values = record[name]
         if not isinstance(values, dict) or not all(map(is_valid, values.values())):
             raise ValueError(f"its {name!r} is {_short(values)}")
     if type(record.get(GAIN, 0)) not in (int, float):
         raise ValueError(f"its {GAIN!r} is {_short(record[GAIN])}")
-    rungs = record.get(RUNGS, [])
-    if not isinstance(rungs, list) or not all(_is_count(one) and one <= rows for one in rungs):
-        raise ValueError(f"its {RUNGS!r} is {_short(rungs)}")
-    if not _is_count(record.get("failed_calls", 0)):
-        raise ValueError(f"its 'failed_calls' is {_short(record['failed_calls'])}")
+    if RUNGS in record:
+        rungs = record[RUNGS]
+        if not isinstance(rungs, list) or not all(_is_count(one) and one <= rows for one in rungs):
+            raise ValueError(f"its {RUNGS!r} is {_short(rungs)}")
     return record
+
+
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 def _is_duration(value: Any) -> bool:

@@ -28,6 +28,7 @@ from jobs.resolution import Job, resolve
 from jobs.spec.job_spec import make_spec
 from tests.cluster.conftest import FAST, FIELDS, hashes
 from tests.cluster.head import Head, environment_of
+from tests.cluster.test_command import ROOT
 from tests.stand_ins import STAND_INS
 
 PATIENCE_SECONDS = 60.0
@@ -119,6 +120,16 @@ def test_other_settings_are_another_model(
         output=str(tmp_path / "two"), models={**models, "teacher": teacher}, **fields
     )
     assert taken == ["oracle", "student"]
+
+
+def test_an_oracle_whose_modules_nobody_can_compare_does_not_stay(
+    run_warm: RunWarm, captions: Path, modules: Path, tmp_path: Path
+) -> None:
+    (modules / "redness.py").write_text((ROOT / "examples/colorfulness.py").read_text())
+    own = {"kind": "redness:Colorfulness", "batch_size": 4}
+    fields = {"input": str(captions), "pools": pools(), **FIELDS}
+    run_warm(output=str(tmp_path / "out"), models={**FAST["models"], "oracle": own}, **fields)
+    assert roles() == ["student", "teacher"]
 
 
 def test_a_warm_actor_that_died_or_misbehaves_is_replaced_as_any(

@@ -299,7 +299,7 @@ def test_what_was_made_anew_is_not_lost_when_the_next_call_misses_the_old() -> N
 
 
 def test_a_call_whose_input_is_lost_while_it_waits_is_sent_when_it_is_there_again() -> None:
-    """Eight calls take the latents; two miss them on the way, and five still wait for their turn."""
+    """Eight calls take the latents; two miss them on the way, and five still wait."""
     executor = _Losing()
     _run(executor, num_rows=8, teacher_batch=1)
     assert executor.running.count(Stage.DRAW) == 2

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from actors.models.presets import PRESETS
-from actors.settings import OracleSettings
-from jobs.execution.warm_pools import key_of
+from actors.settings import MemberSettings, OracleSettings
+from jobs.execution.warm_pools import is_known, key_of
 from jobs.scaling.initial_sizes import PoolPlan
 
 STUDENT = PRESETS["shapes"].student
@@ -56,3 +56,18 @@ def test_an_oracle_of_ones_own_has_its_jobs_files() -> None:
         key(role="oracle", settings=own, environment={"working_dir": url}) for url in ("a", "b")
     }
     assert len(keys) == 2
+
+
+@pytest.mark.parametrize("environment", [{}, {"env_vars": {"PYTHONPATH": "/mine"}}])
+def test_what_an_own_oracle_imports_is_known_only_where_it_came_with_the_job(
+    environment: dict[str, Any],
+) -> None:
+    """Another job's class may be the same, and what it imports at its first call another."""
+    own = OracleSettings(kind="scores:Mine", batch_size=4)
+    member = MemberSettings(kind="scores:Mine")
+    members = (member, member.model_copy(update={"weight": 2.0}))
+    ensemble = OracleSettings(kind="ensemble", members=members, batch_size=4)
+    for settings in (own, ensemble):
+        assert not is_known(settings, environment)
+        assert is_known(settings, {**environment, "working_dir": "gcs://of_this_job.zip"})
+    assert is_known(STUDENT, environment)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,18 @@ def test_honest_columns_are_read_many_rows_at_a_time(tmp_path: Path) -> None:
 
 def test_a_row_of_one_text_many_times_is_refused(tmp_path: Path, small: int) -> None:
     table = pa.table({"prompt": ["a"], "x": pa.ListArray.from_arrays([0, 30], one_text(30))})
+    pq.write_table(table, tmp_path / "p.parquet")
+    with pytest.raises(InputError, match=r"may take 30,0.* use_dictionary=False"):
+        next(read(tmp_path).parts())
+
+
+@pytest.mark.parametrize("held", [lambda lists: lists, of_struct])
+def test_one_row_of_a_text_many_times_among_others_is_refused(
+    tmp_path: Path, small: int, held: Callable[[pa.Array], pa.Array]
+) -> None:
+    """The mean of the rows says nothing of it."""
+    column = held(pa.ListArray.from_arrays([0, *range(30, 430)], one_text(429)))
+    table = pa.table({"prompt": ["a"] * len(column), "x": column})
     pq.write_table(table, tmp_path / "p.parquet")
     with pytest.raises(InputError, match=r"may take 30,0.* use_dictionary=False"):
         next(read(tmp_path).parts())
