@@ -8,6 +8,8 @@ from transformers import AutoImageProcessor, AutoTokenizer, BlipForImageTextRetr
 
 from actors.models.presets import PRESETS
 from actors.models.shapes import WEIGHTS, verifier, world
+from actors.models.shapes.training import latents
+from actors.models.shapes.training.judged import near_miss
 
 NUM_CAPTIONS = 32
 ODD = [
@@ -124,6 +126,38 @@ def test_oracle_prefers_the_caption_of_a_picture_to_another() -> None:
     others = [*captions[1:], captions[0]]
     better = scores(captions, pictures) > scores(others, pictures)
     assert better.mean() >= 0.85
+
+
+def test_verifier_is_not_fooled_by_near_misses_that_the_autoencoder_drew(
+    teacher: DiffusionPipeline,
+) -> None:
+    """Captions that differ from the picture in one thing. docs/embedded.md has more of them."""
+    rng = np.random.default_rng(11)
+    captions = world.sample_captions(rng, 300, "validation")
+    scenes = [world.place(caption, rng) for caption in captions]
+    pictures = np.stack([world.render(scene) for scene in scenes])
+    decoded = latents.decode(teacher.vae, latents.encode(teacher.vae, pictures))
+    right = wrong = fooled = 0
+    for caption, scene, picture in zip(captions, scenes, decoded, strict=True):
+        sight = verifier.look(picture)
+        right += verifier.judge(sight, caption).right
+        for _ in range(3):
+            other = near_miss(caption, rng)
+            if not holds(scene, other):
+                wrong += 1
+                fooled += verifier.judge(sight, other).right
+    assert right >= 0.99 * len(captions)
+    assert wrong > 800
+    assert fooled <= 0.005 * wrong
+
+
+def holds(scene: world.Scene, caption: world.Caption) -> bool:
+    """Whether a caption is true of a scene: without a look at pixels."""
+    objects = tuple(
+        verifier.Seen(one.thing.color, one.thing.shape, one.thing.size, one.x, one.y, 1.0)
+        for one in scene.placed
+    )
+    return verifier.judge(verifier.Sight(scene.background, objects), caption).right
 
 
 def test_words_outside_the_world_do_not_crash_anything(

@@ -129,6 +129,36 @@ def test_blob_has_no_shape() -> None:
     assert any(thing.color == "red" and thing.shape is None for thing in seen)
 
 
+@pytest.mark.parametrize("fill", [0.0, 0.2, 0.4])
+@pytest.mark.parametrize("size", world.SIZES)
+def test_ring_with_a_partly_filled_hole_is_a_ring(size: world.Size, fill: float) -> None:
+    """As the students draw small rings, and as the eye sees them."""
+    caption = Caption((Thing(size, "yellow", "ring"),), (), "gray")
+    scene = world.place(caption, np.random.default_rng(0))
+    (ring,) = scene.placed
+    hole = world.coverage("circle", ring.x, ring.y, 0.48 * ring.radius, (0, 0, 64, 64))[..., None]
+    yellow = np.array(world.COLORS["yellow"], np.float32)
+    picture = world.render(scene) + fill * hole * (yellow - world.BACKGROUNDS["gray"])
+    assert failing(picture.clip(0, 255).astype(np.uint8), caption) == set()
+
+
+def test_disc_is_not_a_ring() -> None:
+    caption = Caption((Thing("small", "yellow", "circle"),), (), "gray")
+    ring = Caption((Thing("small", "yellow", "ring"),), (), "gray")
+    assert failing(drawn(caption), ring) == {"shape 1"}
+
+
+def test_faint_object_beside_the_right_ones_is_counted() -> None:
+    fewer = Caption(CAPTION.things[:2], CAPTION.relations[:1], "gray")
+    scene = world.place(CAPTION, np.random.default_rng(0))
+    without = world.render(dataclasses.replace(scene, placed=scene.placed[:2])).astype(np.float32)
+    with_it = world.render(scene).astype(np.float32)
+    ghost = without + 0.4 * (with_it - without)
+    assert failing(ghost.astype(np.uint8), fewer) == {"count"}
+    shadow = without + 0.1 * (with_it - without)
+    assert failing(shadow.astype(np.uint8), fewer) == set()
+
+
 def test_colours_without_a_name_are_not_guessed() -> None:
     picture = np.full((64, 64, 3), (0, 90, 90), np.uint8)
     picture[20:40, 20:40] = (255, 255, 255)
