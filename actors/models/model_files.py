@@ -55,10 +55,11 @@ def open_model_files(models: ModelSettings, made: Collection[str], task: str) ->
     student = open_pipeline_files(models.student, reader)
     teacher = open_pipeline_files(models.teacher, reader)
     oracle = open_oracle_files(models.oracle, reader)
-    from actors.models.network_checks import check_networks  # imports torch
+    from actors.models.network_checks import check_networks, check_oracle  # imports torch
 
     for pipeline in (student, teacher):
         check_networks(pipeline)
+    check_oracle(oracle)
     for make in sorted(made):
         check_roles(student, teacher, make, task)
     return ModelFiles(

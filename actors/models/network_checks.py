@@ -1,5 +1,5 @@
-"""Makes each network of a pipeline by its configuration, without weights: in a second, and before
-anything starts, instead of in an actor."""
+"""Makes each network of a pipeline by its configuration, without weights, and its tokenizers: in a
+second, and before anything starts, instead of in an actor."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ import transformers
 from accelerate import init_empty_weights
 
 from actors.errors import ModelError
-from actors.models.checks import ModelFolder
+from actors.models.checks import NOT_LOADED, ModelFolder
+from actors.models.oracles.oracle_files import OracleFiles
 from actors.models.pipeline_files import PipelineFiles
+from actors.models.prompt_cuts import of_oracle
+from actors.models.tokenizers import open_tokenizer
 from actors.settings import DiffusionSettings
 
 
@@ -29,11 +32,18 @@ def check_networks(pipeline: PipelineFiles[DiffusionSettings]) -> None:
             )
     for name, (library, kind) in components.items():
         _check(pipeline.folder, name, f"{name}/config.json", library, kind)
+        if library == "transformers" and name not in NOT_LOADED:
+            _check_reader(pipeline.folder, name, kind)
     for what in ("denoiser", "vae", "controlnet"):
         folder = getattr(pipeline, what)
         if folder:
             kind = folder.config("config.json").get("_class_name")
             _check(folder, what, "config.json", "diffusers", str(kind))
+
+
+def check_oracle(oracle: OracleFiles[Any]) -> None:
+    """Refuse an oracle whose tokenizer reads no prompt."""
+    of_oracle(oracle)
 
 
 def _check(folder: ModelFolder, name: str, file: str, library: str, kind: str) -> None:
@@ -55,6 +65,14 @@ def _check(folder: ModelFolder, name: str, file: str, library: str, kind: str) -
             f"{where} cannot be made for {name!r}: {why} ({type(error).__name__}). Copy the model "
             "again, or mend this file."
         ) from error
+
+
+def _check_reader(folder: ModelFolder, name: str, kind: str) -> None:
+    """Open what reads prompts for a network: it is small, and has no weights."""
+    made = getattr(transformers, kind, None)
+    readers = (transformers.PreTrainedTokenizerBase, transformers.ProcessorMixin)
+    if inspect.isclass(made) and issubclass(made, readers):
+        open_tokenizer(made, folder.path / name)
 
 
 def _make(kind: Any, config: dict[str, Any]) -> None:

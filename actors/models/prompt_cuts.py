@@ -13,6 +13,7 @@ import transformers
 from actors.models.oracles.oracle_files import OracleFiles, open_oracle_files
 from actors.models.pipeline_files import PipelineFiles, open_pipeline_files
 from actors.models.prompt_limits import PromptReader
+from actors.models.tokenizers import open_tokenizer
 from actors.settings import DiffusionSettings, ModelSettings, ScorerSettings
 
 TOKENIZERS = ("tokenizer", "tokenizer_2", "tokenizer_3")
@@ -35,8 +36,7 @@ def of_pipeline(files: PipelineFiles[Any]) -> PromptReader:
     for name in TOKENIZERS:
         library, kind = files.folder.components.get(name, ("", ""))
         if library == "transformers":
-            loader = getattr(transformers, kind)
-            found.append(loader.from_pretrained(files.folder.path / name))
+            found.append(open_tokenizer(getattr(transformers, kind), files.folder.path / name))
     call = getattr(diffusers, files.pipeline_class).__call__
     return reader_of(found, call, files.settings, files.family.condition)
 
@@ -67,12 +67,10 @@ def of_oracle(files: OracleFiles[Any]) -> PromptReader:
     if settings.kind == "image-reward":
         from actors.models.oracles.image_reward import MAX_TOKENS
 
-        tokenizer = transformers.BertTokenizer.from_pretrained(files.tokenizer)
+        tokenizer = open_tokenizer(transformers.BertTokenizer, files.tokenizer)
         return PromptReader(((tokenizer, MAX_TOKENS),))
     if settings.kind in ("clip-score", "pick-score", "hps-v2", "blip-itm"):
-        from actors.models.oracles.loading import open_tokenizer
-
-        tokenizer = open_tokenizer(files.folder, settings)
+        tokenizer = open_tokenizer(transformers.AutoTokenizer, files.folder)
         config = transformers.AutoConfig.from_pretrained(files.folder).text_config
         most = inf if settings.kind == "blip-itm" else config.max_position_embeddings
         return PromptReader(((tokenizer, min(tokenizer.model_max_length, most)),))

@@ -14,11 +14,12 @@ from actors.models.model_files import open_model_files
 from actors.models.presets import PRESETS
 
 SHAPES = PRESETS["shapes"]
-SCHEDULER, UNET, VAE, TEXT = (
+SCHEDULER, UNET, VAE, TEXT, TOKENIZER = (
     "scheduler/scheduler_config.json",
     "unet/config.json",
     "vae/config.json",
     "text_encoder/config.json",
+    "tokenizer/tokenizer_config.json",
 )
 
 
@@ -30,7 +31,7 @@ def teacher(tmp_path: Path) -> Path:
 
 def look(folder: Path) -> None:
     teacher = SHAPES.teacher.model_copy(update={"path": str(folder)})
-    open_model_files(SHAPES.model_copy(update={"teacher": teacher}), "refine", "generate")
+    open_model_files(SHAPES.model_copy(update={"teacher": teacher}), ["refine"], "generate")
 
 
 @pytest.mark.parametrize(
@@ -55,6 +56,9 @@ def look(folder: Path) -> None:
         (VAE, {"latent_channels": [4]}),
         (VAE, {"_class_name": 5}),
         (TEXT, {"hidden_size": "x"}),
+        (TOKENIZER, {"model_max_length": "x"}),
+        (TOKENIZER, {"added_tokens_decoder": 5}),
+        (TOKENIZER, {"pad_token": 5}),
         ("model_index.json", {"unet": ["diffusers", "Nope"]}),
         ("model_index.json", {"unet": [None, None]}),
     ],
@@ -70,6 +74,14 @@ def test_a_configuration_that_makes_nothing_is_refused(
     assert str(teacher) in said
     assert said.endswith(".")
     assert "\n" not in said
+
+
+@pytest.mark.parametrize("content", [None, "", '{"version": "1.0"}', "[]"])
+def test_a_tokenizer_that_is_not_whole_is_refused(teacher: Path, content: str | None) -> None:
+    file = teacher / "tokenizer/tokenizer.json"
+    file.unlink() if content is None else file.write_text(content)
+    with pytest.raises(ModelError, match=r"tokenizer.*cannot be loaded: .*Copy the model again\."):
+        look(teacher)
 
 
 def test_the_untouched_model_is_taken(teacher: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from math import exp
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import numpy as np
@@ -29,10 +30,12 @@ from transformers import (
 
 from actors.errors import ModelError
 from actors.images import squares
+from actors.models.model_files import open_model_files
 from actors.models.oracles import open_oracle
 from actors.models.oracles.clip import HEAD_LAYERS, Clip
 from actors.models.oracles.convert import convert, from_open_clip
 from actors.models.oracles.oracle_files import open_oracle_files
+from actors.models.presets import PRESETS
 from actors.models.prompt_cuts import of_oracle
 from actors.oracle import Oracle
 from actors.settings import MemberSettings, OracleSettings
@@ -394,3 +397,16 @@ def test_each_member_of_an_ensemble_has_its_own_fit(clip: Path) -> None:
     each = [open_oracle(member, CPU).score(PROMPTS, wide) for member in (one, other)]
     found = open_oracle(both, CPU).score(PROMPTS, wide)
     assert found == pytest.approx([sum(row) for row in zip(*each, strict=True)])
+
+
+def test_an_oracle_without_its_vocabulary_is_refused_before_the_start(
+    clip: Path, tmp_path: Path
+) -> None:
+    """transformers makes one that knows no word, and scores every prompt alike."""
+    copy = Path(copytree(clip, tmp_path / "clip"))
+    shapes = PRESETS["shapes"].model_copy(update={"oracle": settings("clip-score", copy)})
+    open_model_files(shapes, ["refine"], "generate")
+    for name in ("tokenizer.json", "vocab.json", "merges.txt"):
+        (copy / name).unlink()
+    with pytest.raises(ModelError, match=r"'tokenizer.json' or merges.txt and vocab.json. Copy"):
+        open_model_files(shapes, ["refine"], "generate")

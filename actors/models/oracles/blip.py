@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from transformers import BlipForImageTextRetrieval
+from transformers import AutoTokenizer, BlipForImageTextRetrieval
 
 from actors.images import Pictures
-from actors.models.oracles.loading import open_model, open_processor, open_tokenizer
+from actors.models.oracles.loading import open_model, open_processor
 from actors.models.oracles.oracle_files import open_oracle_files
 from actors.models.prompt_limits import PromptReader
+from actors.models.tokenizers import open_tokenizer
 from actors.settings import ScorerSettings
 
 
@@ -26,7 +27,7 @@ class Retrieval:
         self.device = device
         self.model = open_model(BlipForImageTextRetrieval, folder, settings).to(device)
         self.processor = open_processor(folder, settings)
-        self.tokenizer = open_tokenizer(folder, settings)
+        self.tokenizer = open_tokenizer(AutoTokenizer, folder)
 
     def score(self, prompts: Sequence[str], pictures: Pictures) -> list[float]:
         """One score a row: the logit of "they match" minus that of "they do not"."""

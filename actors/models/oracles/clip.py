@@ -14,19 +14,15 @@ import torch
 from torch.nn.functional import linear, normalize
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
-from transformers import CLIPModel
+from transformers import AutoTokenizer, CLIPModel
 
 from actors.errors import ModelError
 from actors.images import Pictures
 from actors.models.oracles.heads import RowByRow
-from actors.models.oracles.loading import (
-    open_model,
-    open_processor,
-    open_tokenizer,
-    read_tensors,
-)
+from actors.models.oracles.loading import open_model, open_processor, read_tensors
 from actors.models.oracles.oracle_files import AESTHETIC_HEAD, open_oracle_files
 from actors.models.prompt_limits import PromptReader
+from actors.models.tokenizers import open_tokenizer
 from actors.settings import ScorerSettings
 
 HEAD_LAYERS = (0, 2, 4, 6, 7)
@@ -44,7 +40,7 @@ class Clip:
         folder = open_oracle_files(settings).folder
         self.device = device
         self.model = open_model(CLIPModel, folder, settings).to(device)
-        self.tokenizer = open_tokenizer(folder, settings)
+        self.tokenizer = open_tokenizer(AutoTokenizer, folder)
         self.max_tokens = self.model.config.text_config.max_position_embeddings
         size = self.model.config.vision_config.image_size
         self.pixels: Any = (

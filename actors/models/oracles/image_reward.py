@@ -34,6 +34,7 @@ from actors.models.oracles.oracle_files import (
     reward_weights,
 )
 from actors.models.prompt_limits import PromptReader
+from actors.models.tokenizers import open_tokenizer
 from actors.settings import ScorerSettings
 
 MAX_TOKENS = 35
@@ -76,7 +77,7 @@ def _loaded(files: OracleFiles[ScorerSettings], device: str) -> Any:
     settings, folder = files.settings, files.folder
     weights = read_tensors(reward_weights(folder))
     try:
-        tokenizer = BertTokenizer.from_pretrained(files.tokenizer)
+        tokenizer = open_tokenizer(BertTokenizer, files.tokenizer)
         tokenizer.add_special_tokens({"bos_token": "[DEC]"})
         tokenizer.add_special_tokens({"additional_special_tokens": ["[ENC]"]})
         # Without values: a random start for 450 million weights takes longer than loading them.

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from transformers import AutoImageProcessor, AutoTokenizer
+from transformers import AutoImageProcessor
 
 from actors.errors import ModelError
 from actors.settings import ScorerSettings
@@ -40,17 +40,8 @@ def open_model(kind: Any, folder: Path, settings: ScorerSettings) -> Any:
 
 def open_processor(folder: Path, settings: ScorerSettings) -> Any:
     """The processor that turns pictures into a model's input. Raises ModelError."""
-    return _open(AutoImageProcessor, folder, settings)
-
-
-def open_tokenizer(folder: Path, settings: ScorerSettings) -> Any:
-    """The tokenizer that turns prompts into a model's input. Raises ModelError."""
-    return _open(AutoTokenizer, folder, settings)
-
-
-def _open(kind: Any, folder: Path, settings: ScorerSettings) -> Any:
     try:
-        return kind.from_pretrained(folder, trust_remote_code=False)
+        return AutoImageProcessor.from_pretrained(folder, trust_remote_code=False)
     except LOAD_ERRORS as error:
         raise ModelError(f"cannot load the oracle {settings.path!r}: {error}") from error
 
