@@ -92,9 +92,9 @@ def run(
     metrics = metrics_of(identity, attached=is_attached(address), port=metrics_port)
     with hooks_of(spec, attempt):
         with stopping() as stopped:
+            say(f"{spec.name}: {spec.input} -> {spec.output}")
             with stopping_at_once():
                 job = _resolve_if_there(spec, attempt.run_for, json_wanted)
-            say(f"{job.spec.name}: {counted(job.prompts.num_rows, 'prompt')} -> {job.output.url}")
             for line in summary(job):
                 say(line)
             with JobView(job.spec.name, console, lines_of_log()) as view:

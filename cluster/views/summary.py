@@ -20,6 +20,7 @@ def summary(job: Job) -> Iterator[str]:
     nfe = f"{job.student_nfe} evaluations"
     oracle = models.oracle
     judge = "stand-in" if oracle.timed else oracle.kind
+    yield f"input: {counted(job.prompts.num_rows, 'prompt')}"
     yield (
         f"models: student {_name(models.student)} ({nfe}), oracle {judge}, "
         f"teacher {_name(models.teacher)}"

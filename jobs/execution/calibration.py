@@ -118,7 +118,6 @@ def calibrate(
         log.info("the scores of %s are those of `bottega calibrate`", counted(len(known), "row"))
         return _calibration(job, known, {}, wall_seconds=0.0)
     sample = job.prompts.sample(job.sample_size)
-    log.info("calibrating on %d rows", len(sample.prompts))
     with _timing(dispatcher) as warm:
         cascade = _drive(job, dispatcher, sample, -inf, decisions)
         scores = _scores(cascade)

@@ -10,7 +10,7 @@ from tests.unit.jobs.local import local_job, write_prompts
 
 def test_the_models_and_the_budget_are_told(tmp_path: Path) -> None:
     job = local_job(write_prompts(tmp_path / "p.csv", 4), tmp_path / "out", keep="best")
-    models, budget = summary(job)
+    _, models, budget = summary(job)
     assert models == (
         "models: student shapes/weights/student (2 evaluations), oracle blip-itm, "
         "teacher shapes/weights/teacher"
