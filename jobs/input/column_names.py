@@ -34,8 +34,8 @@ def named_twice(names: Sequence[str]) -> str | None:
 
 
 def check_readable(schema: pa.Schema, ours: Collection[str] = ()) -> None:
-    """Refuse names with which somebody could not read the dataset; tried with DuckDB 2, pandas 3
-    and pyarrow 26.
+    """Refuse names with which somebody could not read the dataset; tried with DuckDB 2, pandas 3,
+    pyarrow 26 and Spark 4.
 
     ours: names of the columns that the job adds. Raises InputError.
     """
