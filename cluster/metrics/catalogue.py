@@ -41,6 +41,13 @@ ROWS_TOTAL = Metric(
     "(rejected, and the teacher made no picture), failed.",
     ("outcome",),
 )
+RUNG_ROWS_TOTAL = Metric(
+    "bottega_rung_rows_total",
+    Kind.COUNTER,
+    "Rows committed by this process that took a rung of the job's ladder: its number, from 1, and "
+    "what it does (draw, refine, regenerate). Without `ladder` there are two.",
+    ("rung", "make"),
+)
 ROWS = Metric(
     "bottega_job_rows",
     Kind.GAUGE,

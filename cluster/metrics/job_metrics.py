@@ -96,6 +96,8 @@ class JobMetrics:
             case PartCommitted():
                 for outcome, rows in event.outcomes.items():
                     self._count(known.ROWS_TOTAL, rows, outcome=outcome)
+                for number, (make, rows) in enumerate(event.rungs, 1):
+                    self._count(known.RUNG_ROWS_TOTAL, rows, rung=str(number), make=make)
             case CallFailed():
                 self._count(known.FAILURES_TOTAL, 1.0, kind=event.kind.name.lower())
             case StoreMeasured():

@@ -8,7 +8,7 @@ BottegaError, such as an output folder that is full, ends it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, get_args
@@ -19,6 +19,7 @@ from jobs.execution.executor import ErrorKind
 from jobs.execution.progress import Progress
 from jobs.output.folder import OutputFolder
 from jobs.output.records import UNREFINABLE
+from jobs.spec.climb import Make
 
 log = logging.getLogger("bottega.job")
 
@@ -116,6 +117,8 @@ class PartCommitted:
     outcomes: Mapping[str, int] = field(default_factory=dict)
     ids: Mapping[int, object] = field(default_factory=dict)
     """By the numbers in `failed_rows`: the ids that the user gave, where the job has a column."""
+    rungs: Sequence[tuple[Make, int]] = ()
+    """By rung of the ladder: what makes its picture, and the rows that took it in this run."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -341,7 +341,15 @@ class Runner:
         failed = {part.first_row + row: why for row, why in sorted(cascade.errors.items())}
         self._dispatcher.observers.notify(
             PartCommitted(
-                part.index, owner.record, failed, _outcomes(cascade), self._ids(part, failed)
+                part.index,
+                owner.record,
+                failed,
+                _outcomes(cascade),
+                self._ids(part, failed),
+                rungs=[
+                    (rung.make, rows)
+                    for rung, rows in zip(cascade.rules.ladder, cascade.num_taken, strict=True)
+                ],
             )
         )
         self.check_failures()

@@ -248,6 +248,8 @@ def test_each_metric_says_what_the_job_did(head: Head, done: Done, way: str) -> 
         "accepted": ROWS - FAILING - refined, "refined": refined, "failed": FAILING,
     }  # fmt: skip
     assert {job for job, _ in rows} == {"done"}
+    rungs = server.value(f"sum by (rung, make) ({last('bottega_rung_rows_total')})")
+    assert rungs == {("draw", "1"): ROWS - FAILING, ("refine", "2"): refined}
     calls = server.value(f"sum by (stage) ({last('bottega_stage_seconds_count')})")
     assert calls["commit",] == len(done.records) == 6
     assert calls["draw",] >= (ROWS - FAILING) / 4

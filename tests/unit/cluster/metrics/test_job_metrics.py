@@ -120,6 +120,26 @@ def test_rows_are_counted_by_what_became_of_them_and_a_retry_counts_what_it_draw
     assert ("failed",) not in again.of("bottega_rows_total")
 
 
+def test_rows_are_counted_by_the_rungs_that_they_took(
+    tmp_path: Path, sink: DictSink, metrics: JobMetrics
+) -> None:
+    ladder = [
+        {"draw": 2, "until": 0.9},
+        {"refine": {"strength": 0.6, "steps": 3}, "below": 0.9},
+        {"regenerate": {"steps": 3}, "below": 0.9, "keep": "best"},
+    ]
+    job = local_job(write_prompts(tmp_path / "in.csv", 30), tmp_path / "out", ladder=ladder)
+    run(job, observed(job, metrics))
+    records = job.output.records().values()
+    taken = [sum(each) for each in zip(*(record["rungs"] for record in records), strict=True)]
+    makes = ("draw", "draw", "refine", "regenerate")
+    assert all(taken)
+    assert sink.of("bottega_rung_rows_total") == {
+        (str(number), make): rows
+        for number, (make, rows) in enumerate(zip(makes, taken, strict=True), 1)
+    }
+
+
 PROGRESS = Progress(
     num_rows=1000, done_rows=500, resumed_rows=100, failed_rows=20, judged_rows=400,
     rejected_rows=100, refined_rows=60, parts_done=5, num_parts=10, elapsed_seconds=30.0,
