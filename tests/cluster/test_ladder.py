@@ -22,7 +22,7 @@ LADDER: dict[str, Any] = {
 }
 
 
-class DriverDied(Exception):
+class DriverDiedError(Exception):
     """Nothing of the product catches it."""
 
 
@@ -33,8 +33,8 @@ def test_rows_climb_as_the_rules_say_and_an_interrupted_job_makes_the_same_bytes
     assert list(verify(job.output)) == []
 
     below = job.output.require_job()["calibration"]["thresholds"]
-    attempts = job.spec.attempts
-    ladder = tuple(one.rung(at) for one, at in zip(attempts, [0.0, *map(float, below)], strict=True))
+    bars = [0.0, *map(float, below)]
+    ladder = tuple(one.rung(at) for one, at in zip(job.spec.attempts, bars, strict=True))
     taken: Counter[int] = Counter()
     for row in rows_of(job.output.path):
         end = climb(ladder, row["rung_scores"])
@@ -53,10 +53,10 @@ def test_rows_climb_as_the_rules_say_and_an_interrupted_job_makes_the_same_bytes
 
     def die_after_a_part(_: Any) -> None:
         if list((tmp_path / "again").glob("records/**/*.json")):
-            raise DriverDied
+            raise DriverDiedError
 
     fields = {"input": str(captions), "output": str(tmp_path / "again"), **LADDER}
-    with pytest.raises(DriverDied):
+    with pytest.raises(DriverDiedError):
         run_here(watch=die_after_a_part, **fields)
     _, resumed = run_here(**fields)
     assert 0 < resumed.resumed_rows < 22
