@@ -21,11 +21,11 @@ from jobs.execution.runner import Runner
 from jobs.scaling.decision import ScalingDecision, ScalingInput
 from jobs.scaling.end_game import at_the_end
 from jobs.scaling.initial_sizes import guess_loads, plan_pools
-from jobs.scaling.policy import decide
+from jobs.scaling.policy import decide, looks_ahead
 from jobs.scaling.pricing import Pricing
 from jobs.simulation.executor import Durations
 from jobs.simulation.job import SimulatedOutput, simulated_job
-from jobs.simulation.light_executor import LightExecutor
+from jobs.simulation.light_executor import EVEN_SCORES, NUM_SCORES, LightExecutor
 from jobs.spec.job_spec import make_spec
 
 THRESHOLD = 0.5
@@ -33,11 +33,9 @@ THRESHOLD = 0.5
 SAMPLE = 256
 """Rows from which the fraction is known to begin with, as most jobs know it from calibration."""
 
-SPLITS = 9
-"""Numbers of students that are tried on a large cluster, beside none and all."""
-
-MOVE_AT = (0.1, 0.3, 0.5, 0.7, 0.85)
-"""Fractions of the drawing at which a plan may change the number of students."""
+FEW_GPUS = 16
+"""Of a case that is made smaller. Chosen: a move of one of 16 is a move of 6 %, and with more of
+them fewer calls would be left for each."""
 
 Moves = tuple[tuple[float, int], ...]
 """Pairs of the drawn fraction and the students from there on."""
@@ -65,6 +63,19 @@ class Case:
         mean = sum(self.rejected) / len(self.rejected)
         return self.rows * (self.student + mean * self.teacher) / self.gpus
 
+    @property
+    def rejected_rows(self) -> list[int]:
+        """Of each part: the rows that are rejected."""
+        parts = range(0, self.rows, self.rows_per_part)
+        return [
+            sum(self.is_rejected(row) for row in range(n, min(self.rows, n + self.rows_per_part)))
+            for n in parts
+        ]
+
+    def is_rejected(self, row: int) -> bool:
+        """Whether a row is: with its chance."""
+        return EVEN_SCORES[row % NUM_SCORES] < self.chance(row)
+
     def chance(self, row: int) -> float:
         """Of a row: that it is rejected."""
         return self.rejected[min(len(self.rejected) - 1, row * len(self.rejected) // self.rows)]
@@ -91,13 +102,9 @@ class CaseExecutor(LightExecutor):
         self._case = case
 
     def scores(self, owner: ActivePart, call: Call) -> Sequence[float]:
-        """Below the threshold with the row's chance."""
-        first, chance = owner.part.first_row, self._case.chance
-        evenly = super().scores(owner, call)
-        return [
-            0.0 if place < chance(first + row) else 1.0
-            for place, row in zip(evenly, call.rows, strict=True)
-        ]
+        """Below the threshold where the row is rejected."""
+        first, is_rejected = owner.part.first_row, self._case.is_rejected
+        return [0.0 if is_rejected(first + row) else 1.0 for row in call.rows]
 
 
 @dataclass(frozen=True)
@@ -131,18 +138,22 @@ def run(case: Case, moves: Moves = ()) -> Run:
     job = replace(job, refinements=(replace(job.refinement, steps=teacher_steps),))
     assert isinstance(job.output, SimulatedOutput)
     job.output.job = {"calibration": {"refine": mean, "rows": min(SAMPLE, case.rows)}}
-    plans = plan_pools(spec.pools, 4 * case.gpus, case.gpus, loads=guess_loads(job))
-    sizes, policy = dict(plans.sizes), decide
+    loads = guess_loads(job)
+    if moves:
+        loads = replace(loads, rows=inf)  # the first sizes are given: nobody looks for them
+    plans = plan_pools(spec.pools, 4 * case.gpus, case.gpus, loads=loads)
+    sizes, policy, looks = dict(plans.sizes), decide, looks_ahead
     assert plans.capacity is not None
     if moves:
         students = moves[0][1]
         sizes.update(student=0, teacher=0)
         sizes["student"] = plans.capacity.most("student", sizes, students)
         sizes["teacher"] = plans.capacity.most("teacher", sizes, case.gpus)
-        policy = _by(case, moves)
+        policy, looks = _by(case, moves), lambda inputs: False
     executor = CaseExecutor(case)
     with (
         patch.object(scaling_controller, "decide", policy),
+        patch.object(scaling_controller, "looks_ahead", looks),
         Dispatcher(
             job,
             executor,
@@ -170,80 +181,69 @@ def _by(case: Case, moves: Moves) -> Callable[[ScalingInput], ScalingDecision]:
     return policy
 
 
-def numbers(gpus: int) -> list[int]:
-    """Of students, to try."""
-    if gpus <= SPLITS:
-        return list(range(1, gpus + 1))
-    some = {max(1, round(gpus * n / (SPLITS + 1))) for n in range(1, SPLITS + 1)}
-    return sorted({1, *some, gpus})
-
-
-def best_fixed(case: Case) -> dict[int, float]:
-    """Seconds by number of students, to the last drawn row; all of them is drawing first."""
-    return {n: run(case, ((0.0, n),)).seconds for n in numbers(case.gpus)}
-
-
-def best_moves(case: Case, fixed: Mapping[int, float], tries: int) -> tuple[float, Moves]:
-    """The fastest plan of up to two moves that `tries` simulations each find."""
-    seconds, start = min((seconds, n) for n, seconds in fixed.items())
-    found: tuple[float, Moves] = (seconds, ((0.0, start),))
-    starts = sorted(fixed, key=lambda n: fixed[n])[:3]
-    singles = [
-        ((0.0, a), (at, b)) for a in starts for at in MOVE_AT for b in numbers(case.gpus) if b != a
-    ]
-    dice = random.Random(repr(case))
-    for moves in dice.sample(singles, min(tries, len(singles))):
-        found = min(found, (run(case, moves).seconds, moves))
-    if len(found[1]) == 2:
-        first, (at, b) = found[1]
-        doubles = [
-            (first, (at, b), (later, c))
-            for later in MOVE_AT
-            if later > at
-            for c in numbers(case.gpus)
-            if c != b
-        ]
-        for more in dice.sample(doubles, min(tries, len(doubles))):
-            found = min(found, (run(case, more).seconds, more))
-    return found
-
-
 def random_cases(count: int, seed: int, most_calls: int) -> list[Case]:
     """`count` cases, of those with up to `most_calls` calls of the student."""
     dice = random.Random(seed)
-
-    def log_between(low: float, high: float) -> float:
-        return float(low * (high / low) ** dice.random())
-
     found: list[Case] = []
     while len(found) < count:
-        p = dice.choice([0.02, 0.05, 0.1, 0.3, 0.5, 0.8])
-        rejected = dice.choice(
-            [
-                (p,),
-                (p,),
-                (p, min(0.95, 4 * p)),
-                (min(0.95, 4 * p), p),
-                tuple(min(0.95, max(0.0, p * dice.uniform(0.3, 1.7))) for _ in range(12)),
-            ]
-        )
-        student = log_between(0.03, 1.0)
-        case = Case(
-            rows=round(log_between(100, 1e6)),
-            rejected=rejected,
-            student=student,
-            teacher=student * log_between(2, 40),
-            oracle=student * log_between(0.01, 0.3),
-            batch=dice.choice([1, 4, 8, 16]),
-            load=log_between(1, 60),
-            gpus=round(log_between(1.5, 512)),
-            rows_per_part=dice.choice([256, 1024]),
-        )
-        if dice.random() < 0.3:
-            # Two outputs of each row that is under way at the least, and of two parts.
-            least = 4 * case.batch * case.gpus + 4 * case.rows_per_part
-            store = max(least, ceil(case.rows * log_between(0.1, 2)))
-            case = replace(case, store_rows=float(store))
+        case = _random_case(dice)
         if case.rows / case.batch <= most_calls and case.gpus > 1:
             found.append(case)
     return found
+
+
+def affordable_cases(count: int, seed: int, most_calls: int) -> list[Case]:
+    """`count` cases of all sizes; those with more than `most_calls` calls are made smaller."""
+    dice = random.Random(seed)
+    cases = (_random_case(dice) for _ in range(2 * count))
+    return [smaller(case, most_calls) for case in cases if case.gpus > 1][:count]
+
+
+def smaller(case: Case, most_calls: int) -> Case:
+    """As many GPUs fewer as rows fewer, down to FEW_GPUS, and of more rows only the first.
+
+    Beginning and end count for more of a job of fewer rows: the regret is no smaller.
+    """
+    if case.rows / case.batch <= most_calls:
+        return case
+    gpus = min(case.gpus, max(FEW_GPUS, round(case.gpus * most_calls * case.batch / case.rows)))
+    rows = min(round(case.rows * gpus / case.gpus), most_calls * case.batch)
+    store = case.store_rows
+    if store < inf:
+        least = 4 * case.batch * gpus + 4 * case.rows_per_part
+        store = float(max(least, round(store * gpus / case.gpus)))
+    return replace(case, rows=rows, gpus=gpus, store_rows=store)
+
+
+def _random_case(dice: random.Random) -> Case:
+    def log_between(low: float, high: float) -> float:
+        return float(low * (high / low) ** dice.random())
+
+    p = dice.choice([0.02, 0.05, 0.1, 0.3, 0.5, 0.8])
+    rejected = dice.choice(
+        [
+            (p,),
+            (p,),
+            (p, min(0.95, 4 * p)),
+            (min(0.95, 4 * p), p),
+            tuple(min(0.95, max(0.0, p * dice.uniform(0.3, 1.7))) for _ in range(12)),
+        ]
+    )
+    student = log_between(0.03, 1.0)
+    case = Case(
+        rows=round(log_between(100, 1e6)),
+        rejected=rejected,
+        student=student,
+        teacher=student * log_between(2, 40),
+        oracle=student * log_between(0.01, 0.3),
+        batch=dice.choice([1, 4, 8, 16]),
+        load=log_between(1, 60),
+        gpus=round(log_between(1.5, 512)),
+        rows_per_part=dice.choice([256, 1024]),
+    )
+    if dice.random() < 0.3:
+        # Two outputs of each row that is under way at the least, and of two parts.
+        least = 4 * case.batch * case.gpus + 4 * case.rows_per_part
+        store = max(least, ceil(case.rows * log_between(0.1, 2)))
+        case = replace(case, store_rows=float(store))
+    return case

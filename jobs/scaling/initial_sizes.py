@@ -43,10 +43,14 @@ follow measured calls.
 
 Numbers = npt.NDArray[np.float64]
 
-LOADS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
-"""How long an actor may load, in parts of the time that the work takes on all devices. It is not
-known yet: the sizes are those that lose least on average over these. Chosen: a job longer than
-fifty loads is hardly concerned, and one of a fifth of a load ends with its first calls."""
+LOAD_EVALUATIONS = 500.0
+"""An actor loads about as long as so many network evaluations of a row take. It is not known yet:
+models load for 1 to 60 s, and by the published profiles an evaluation takes 0.007 s (SD-Turbo) to
+0.056 s (SDXL-Lightning). So this is 10 s of 0.02 s, and may be wrong by LOADS."""
+
+LOADS = ((1 / 16, 0.1), (1 / 4, 0.25), (1.0, 0.3), (4.0, 0.25), (16.0, 0.1))
+"""Times as long as guessed, with weights: the sizes are those that lose least on average. The
+extremes are those of both ranges together."""
 
 MORE_REJECTED = (0.9, 1.0, 1.1)
 """Times the expected fraction: a sample's fraction is not exact, and one call more than there are
@@ -316,7 +320,7 @@ def sizes_on(capacity: Capacity, pools: PoolsSettings, loads: Loads) -> dict[str
         return beside(ceiling)
     # A teacher that loads beside the students costs nothing; after them, everybody waits.
     beside_one = fitting("student", {**fewest, "student": 0, "teacher": 1})
-    ceiling = beside_one if 2 <= beside_one < ceiling else ceiling
+    every, ceiling = ceiling, beside_one if 2 <= beside_one < ceiling else ceiling
 
     def are_fed(students: int) -> bool:
         arriving = students / loads.student * loads.rejected
@@ -330,7 +334,9 @@ def sizes_on(capacity: Capacity, pools: PoolsSettings, loads: Loads) -> dict[str
         return beside(low)
     around = range(low - NUMBERS_TRIED // 2, low + NUMBERS_TRIED // 2)
     evenly = (round(ceiling * place / NUMBERS_TRIED) for place in range(NUMBERS_TRIED + 1))
-    numbers = sorted(n for n in {*around, *evenly} if fewest["student"] <= n <= ceiling)
+    tried = {n for n in {*around, *evenly} if fewest["student"] <= n <= ceiling}
+    # But in a short job it may not come to that: everything is drawn first.
+    numbers = sorted({*tried, every})
     candidates = [beside(n) for n in numbers]
     lost = _lost(candidates, beside(fewest["student"])["teacher"], loads)
     found = int(np.argmin(lost))
@@ -343,8 +349,8 @@ def _lost(candidates: list[dict[str, int]], most_teachers: int, loads: Loads) ->
     lost = np.zeros(len(candidates))
     devices = max(sizes["student"] + sizes["teacher"] for sizes in candidates)
     for more in MORE_REJECTED:
-        for load in LOADS:
-            work = _work(loads, more, load, candidates)
+        for times, weight in LOADS:
+            work = _work(loads, more, times * LOAD_EVALUATIONS, candidates)
             seconds = [
                 seconds_in_all(
                     work,
@@ -362,12 +368,12 @@ def _lost(candidates: list[dict[str, int]], most_teachers: int, loads: Loads) ->
             )
             best = (np.array(seconds) + moved).min(axis=1)
             if 0 < best.min() < inf:  # stand-ins may take no time at all
-                lost += best / best.min()
+                lost += weight * best / best.min()
     return lost
 
 
 def _work(loads: Loads, more: float, load: float, candidates: list[dict[str, int]]) -> Work:
-    devices = max(sizes["student"] + sizes["teacher"] for sizes in candidates)
+    """load: of an actor, in the unit of `loads`."""
     rejected = min(1.0, more * loads.rejected)
     whole, rest = divmod(int(loads.rows), loads.part_rows)
     parts = [(whole, loads.part_rows), (1, rest)]
@@ -385,7 +391,7 @@ def _work(loads: Loads, more: float, load: float, candidates: list[dict[str, int
         draw_seconds=draw_seconds,
         score_seconds=loads.draw_rows * loads.draws * loads.oracle,
         refine_seconds=refine_seconds,
-        load_seconds=load * (draws * draw_seconds + refines * refine_seconds) / devices,
+        load_seconds=fewer * load,
     )
 
 

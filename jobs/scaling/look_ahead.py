@@ -17,7 +17,7 @@ from math import inf
 
 from jobs.scaling.decision import ScalingDecision, ScalingInput, changes
 from jobs.scaling.pricing import Pricing, Split
-from jobs.scaling.rest import Group, draw, groups_of, refine, take
+from jobs.scaling.rest import Group, draw, groups_of, refine, serve, take
 
 SHORT_LOADS, SHORT_CALLS, SHORT_SECONDS = 40.0, 10.0, 600.0
 """A rest of so many load times, calls of a teacher, or seconds, is short: on all devices, without
@@ -156,10 +156,16 @@ class LookAhead:
         The mean over the numbers of rows that may be rejected (SURPRISES).
         """
         students, teachers = list(self._students), list(self._teachers)
-        before = round(after * self._draws)
+        before, given = round(after * self._draws), 0
         drawn = draw(students, before, self._draw_seconds)
         if then is not now:
-            moved = drawn[-1][0] if drawn else 0.0
+            moved = 0.0
+            if drawn:
+                moved, expected = drawn[-1][0], self._coming[len(self._coming) // 2][1]
+                come = self._waiting + round(expected * before / self._draws)
+                given, _, _, teachers = serve(
+                    come, self._waiting, drawn, teachers, self._refine_seconds
+                )
             students, teachers = self._moved(then, students, teachers, moved)
         later = draw(students, self._draws - before, self._draw_seconds)
         # Actors that load meanwhile may end a call after one that began later.
@@ -168,7 +174,7 @@ class LookAhead:
             return inf
         more = self._handed_over(then, students, teachers, drawn[-1][0])
         each = self._refine_seconds
-        return refine(self._coming, self._waiting, drawn, teachers, more, each)
+        return refine(self._coming, self._waiting, drawn, teachers, more, each, given)
 
     def _moved(
         self, then: Split, students: list[Group], teachers: list[Group], moved: float

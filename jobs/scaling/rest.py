@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from heapq import heapify, heappop, heappush, heapreplace
+from heapq import heapify, heappop, heappush
 from itertools import groupby, pairwise
 from math import inf
+from typing import NamedTuple
 
 Group = tuple[float, int]
 """Seconds until some actors are free, and how many they are."""
@@ -58,42 +59,49 @@ def draw(students: list[Group], calls: int, each: float) -> list[Group]:
     heapify(students)
     found, done = [], 0
     while done < calls:
-        free, number = students[0]
-        if number > calls - done:
-            heappush(students, (free, number - (calls - done)))
-            number = calls - done
-        done += number
+        free, number = heappop(students)
+        some = min(number, calls - done)
+        if number > some:
+            heappush(students, (free, number - some))
+        done += some
         found.append((free + each, done))
-        heapreplace(students, (free + each, number))
+        heappush(students, (free + each, some))
     return found
 
 
-def refine(
-    coming: Sequence[tuple[float, int]],
+class Served(NamedTuple):
+    """Calls that teachers took: `given` in all, `end` of the last, whether they took `all_that_came`,
+    and when the teachers are free."""
+
+    given: int
+    end: float
+    all_that_came: bool
+    teachers: list[Group]
+
+
+def serve(
+    calls: int,
     waiting: int,
     drawn: Sequence[Group],
     teachers: Sequence[Group],
-    more: Sequence[Group],
     each: float,
-) -> float:
-    """When the last of the teachers' calls ends, and all is drawn: the mean.
+    given: int = 0,
+) -> Served:
+    """The teachers take calls until the last of `drawn` ends.
 
-    coming: how many calls may come beside those that wait, each number with its weight; the middle
-    one is expected. drawn: as from `draw`; calls come evenly with these. more: teachers that may
-    come when everything is drawn, and do so only if that helps. each: seconds of a call.
+    calls: how many there will be, of which some are `waiting`; the others come evenly with the
+    drawn ones that are in `drawn`. given: those that were taken before.
     """
     ends, draws = drawn[-1]
-    expected = coming[len(coming) // 2][1]
-    arriving, come, calls = expected / draws, waiting, waiting + expected
-    lanes = list(teachers)
+    arriving, come, lanes = (calls - waiting) / draws, waiting, list(teachers)
     heapify(lanes)
-    last, given, place, idle = 0.0, 0, 0, 0
+    last, place, idle = 0.0, 0, 0
     while given < calls and lanes and lanes[0][0] < ends:
         free, number = heappop(lanes)
         while drawn[place][0] <= free:
             come = waiting + int(drawn[place][1] * arriving + 1e-9)
             place += 1
-        some = min(number, come - given)
+        some = min(number, max(0, come - given))
         if some:
             given += some
             last = free + each
@@ -105,9 +113,30 @@ def refine(
             idle = 0
     if idle:
         lanes.append((ends, idle))
-    lanes = [(max(free, ends), number) for free, number in lanes]
+    return Served(given, last, given >= come, [(max(free, ends), n) for free, n in lanes])
+
+
+def refine(
+    coming: Sequence[tuple[float, int]],
+    waiting: int,
+    drawn: Sequence[Group],
+    teachers: Sequence[Group],
+    more: Sequence[Group],
+    each: float,
+    given: int = 0,
+) -> float:
+    """When the last of the teachers' calls ends, and all is drawn: the mean.
+
+    coming: how many calls may come beside those that wait, each number with its weight; the middle
+    one is expected. drawn: as from `draw`; calls come evenly with these. more: teachers that may
+    come when everything is drawn, and do so only if that helps. each: seconds of a call. given:
+    calls that were taken before.
+    """
+    ends = drawn[-1][0]
+    calls = waiting + coming[len(coming) // 2][1]
+    given, last, all_that_came, lanes = serve(calls, waiting, drawn, teachers, each, given)
     # Where teachers waited for calls, of fewer or more calls the same part is done by now.
-    done = given / calls if calls and given >= come else 0.0
+    done = given / calls if calls and all_that_came else 0.0
     left = [
         max(0, waiting + number - max(given, round(done * (waiting + number))))
         for _, number in coming

@@ -6,7 +6,7 @@ from math import inf
 
 import pytest
 
-from jobs.scaling.rest import MOST_GROUPS, draw, groups_of, refine, take
+from jobs.scaling.rest import MOST_GROUPS, draw, groups_of, refine, serve, take
 
 
 def ends(calls: int, waiting: int, drawn: list[tuple[float, int]], **pools: object) -> float:
@@ -31,6 +31,25 @@ def test_whoever_is_free_first_draws_the_next_call() -> None:
     assert draw(students, 5, 2.0) == [(2.0, 2), (4.0, 4), (5.0, 5)]
     assert sorted(students) == [(4.0, 2), (5.0, 1)]
     assert draw([], 5, 2.0) == [(inf, 5)], "without students never"
+
+
+def test_a_last_round_for_some_makes_no_students_more() -> None:
+    """Draws may go on afterwards, with other students."""
+    students = [(0.0, 32)]
+    assert draw(students, 125, 2.0)[-1] == (8.0, 125)
+    assert sorted(students) == [(6.0, 3), (8.0, 29)]
+    assert draw(students, 3 + 29 + 32, 2.0)[-1] == (12.0, 64)
+
+
+def test_teachers_go_on_until_some_of_them_leave() -> None:
+    """A call comes at 10, 20, 30 and 40 s, and takes 15 s."""
+    drawn = draw([(0.0, 1)], 4, 10.0)
+    served = serve(4, 0, drawn, [(0.0, 2)], 15.0)
+    assert (served.given, served.end) == (3, 45.0), "the fourth comes as the drawing ends"
+    assert sorted(served.teachers) == [(40.0, 1), (45.0, 1)]
+    again = serve(4, 0, drawn, [(0.0, 2)], 15.0, given=2)
+    assert (again.given, again.end) == (3, 45.0), "two were taken before"
+    assert serve(6, 6, drawn, [(0.0, 1)], 15.0).all_that_came is False
 
 
 def test_teachers_take_what_has_come_and_wait_for_the_rest() -> None:
