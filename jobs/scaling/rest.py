@@ -70,8 +70,8 @@ def draw(students: list[Group], calls: int, each: float) -> list[Group]:
 
 
 class Served(NamedTuple):
-    """Calls that teachers took: `given` in all, `end` of the last, whether they took `all_that_came`,
-    and when the teachers are free."""
+    """Calls that teachers took: `given` in all, the `end` of the last, whether they took
+    `all_that_came`, and when the teachers are free."""
 
     given: int
     end: float
