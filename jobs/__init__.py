@@ -38,7 +38,14 @@ if TYPE_CHECKING:
         TooManyFailuresError,
         UserError,
     )
-    from jobs.execution.launch import ScoredSample, calibrate, retry, run
+    from jobs.execution.launch import (
+        LadderSearch,
+        ScoredSample,
+        calibrate,
+        retry,
+        run,
+        search_ladders,
+    )
     from jobs.execution.progress import Progress
     from jobs.execution.resources import Resources
     from jobs.output.dataset import Output, OutputProgress, open_output
@@ -56,6 +63,7 @@ __all__ = [
     "Job",
     "JobError",
     "JobSpec",
+    "LadderSearch",
     "MissingError",
     "ModelError",
     "NoInputError",
@@ -82,10 +90,14 @@ __all__ = [
     "resolve",
     "retry",
     "run",
+    "search_ladders",
 ]
 
 _PLACES = {
-    "jobs.execution.launch": ("ScoredSample", "calibrate", "retry", "run"),
+    "jobs.execution.launch": (
+        *("LadderSearch", "ScoredSample"),
+        *("calibrate", "retry", "run", "search_ladders"),
+    ),
     "jobs.execution.progress": ("Progress",),
     "jobs.execution.resources": ("Resources",),
     "jobs.output.dataset": ("Output", "OutputProgress", "open_output"),

@@ -29,6 +29,7 @@ from cluster.cli.options import (
     SetOption,
     StrictRowsOption,
     VerboseOption,
+    fields_from,
     spec_from,
 )
 from cluster.console import (
@@ -148,14 +149,28 @@ def calibrate(
         list[float] | None,
         typer.Option("--threshold", help="Say what this threshold refines. Several may be."),
     ] = None,
+    search: Annotated[
+        bool,
+        typer.Option("--search", help="Find the best ladder of attempts for each budget."),
+    ] = False,
+    nfe: Annotated[
+        float | None,
+        typer.Option("--nfe", help="With --search: a budget, in mean network evaluations.", min=0),
+    ] = None,
+    write: Annotated[
+        Path | None,
+        typer.Option("--write", help="With --search: a job file to write, with the ladder."),
+    ] = None,
     address: AddressOption = None,
     verbose: VerboseOption = False,
     json_wanted: JsonOption = False,
 ) -> None:
     """Draw and score a sample; print which threshold refines which fraction, and what it costs.
 
-    It is kept in the output, so that `bottega run` draws no other one.
+    It is kept in the output, so that `bottega run` draws no other one. With --search it draws the
+    sample several times, refines some of it, and prints the best ladder for each budget.
     """
+    from cluster.cli import ladder_search
     from cluster.session import ray_session
     from cluster.views.progress import JobView
     from jobs import calibrate as score_sample
@@ -166,7 +181,17 @@ def calibrate(
     keep = job_file is not None or output is not None
     if job_file is None:
         output = output or "unused"
-    spec = spec_from(job_file, prompts, prompt_column, models, output, refine, run_for, changes)
+    given = (job_file, prompts, prompt_column, models, output, refine, run_for, changes)
+    spec = spec_from(*given)
+    if (nfe is not None or write is not None) and not search:
+        raise SpecError("--nfe and --write go with --search, which finds a ladder.")
+    if search and threshold:
+        raise SpecError("--threshold: a search finds its thresholds itself. Leave one out.")
+    if search:
+        ladder_search.search(
+            spec, fields_from(*given), nfe, write, keep=keep, address=address, as_json=json_wanted
+        )
+        return
     with stopping() as stopped:
         with stopping_at_once():
             job = resolve(spec)

@@ -119,7 +119,7 @@ def calibrate(
         return _calibration(job, known, {}, wall_seconds=0.0)
     sample = job.prompts.sample(job.sample_size)
     with _timing(dispatcher) as warm:
-        cascade = _drive(job, dispatcher, sample, -inf, decisions)
+        cascade = drive_sample(job, dispatcher, sample, [-inf], decisions)
         scores = _scores(cascade)
         seconds = _row_seconds(job, dispatcher, sample, cascade, warm, decisions) if timed else {}
     return _calibration(job, scores, seconds, dispatcher.executor.now() - start)
@@ -162,7 +162,7 @@ def score(
 ) -> list[float]:
     """The student's scores of a sample, ascending; rows that failed are left out. Raises JobError
     where all did."""
-    return _scores(_drive(job, dispatcher, sample, -inf, decisions))
+    return _scores(drive_sample(job, dispatcher, sample, [-inf], decisions))
 
 
 def _scores(cascade: Cascade) -> list[float]:
@@ -226,7 +226,7 @@ def _row_seconds(
     refined = scored[: TIMED_BATCHES * job.spec.models.teacher.batch_size]
     others = frozenset(range(len(cascade.rows))) - frozenset(refined)
     for _ in range(MOST_ROUNDS):
-        done = _drive(job, dispatcher, sample, inf, decisions, kept=others)
+        done = drive_sample(job, dispatcher, sample, [inf], decisions, kept=others)
         if warm.fewest[0] >= LEAST_TIMED or not done.num_refined + done.num_unrefinable:
             break  # enough, or a teacher that fails at every row, as it would again
     timed, work = warm.fewest
@@ -241,18 +241,21 @@ def _row_seconds(
     return warm.row_seconds
 
 
-def _drive(
+def drive_sample(
     job: Job,
     dispatcher: Dispatcher,
     sample: Part,
-    threshold: float,
-    decisions: DecisionLog | None,
+    below: Sequence[float],
+    decisions: DecisionLog | None = None,
     kept: frozenset[int] = frozenset(),
 ) -> Cascade:
-    """Run one part, without its rows that are `kept`, through the pools; keeps no picture."""
-    rules = job.rules(threshold)
+    """Run one part, without its rows that are `kept`, through the pools; keeps no picture.
+
+    below: a threshold of each rung after the first; one is of all.
+    """
+    rules = job.rules(*below)
     owner = ActivePart(sample, Cascade(len(sample.prompts), rules, sample.invalid_rows, kept))
-    label = f"calibration at {threshold}"
+    label = f"calibration at {rules.threshold}"
     if decisions:
         decisions.follow(owner, label)
     last_shown = -inf

@@ -15,22 +15,32 @@ from math import inf
 from time import sleep
 from typing import TYPE_CHECKING
 
-from actors.errors import ClusterError, InterruptedJobError, NoPlaceError
+from actors.errors import ClusterError, InterruptedJobError, JobError, NoPlaceError
 from jobs.execution.attempt import DRAIN_SECONDS, Attempt
 from jobs.execution.calibration import TableRow, line_of, score, table
 from jobs.execution.dispatcher import Dispatcher
 from jobs.execution.executor import Executor
 from jobs.execution.kept_sample import keep_sample
+from jobs.execution.ladder_sample import sample_attempts
 from jobs.execution.observers import Observer
 from jobs.execution.progress import Progress
 from jobs.execution.resources import Resources
 from jobs.execution.run import FIRST, retry_job, run_job
-from jobs.resolution import Job
+from jobs.resolution import Job, resolve
 from jobs.scaling.device import DeviceChoice, choose_device
 from jobs.scaling.initial_sizes import PoolPlans, guess_loads, limits, plan_pools, sizes_on
 from jobs.scaling.shares import RunningJob, is_shared, within
 from jobs.scaling.warm_actors import sizes_with_warm
 from jobs.spec.ladder import thresholds_of
+from jobs.spec.ladder_search import (
+    LEAST_ROWS,
+    BestLadder,
+    SampledAttempts,
+    best_ladders,
+    default_budgets,
+    every_attempt,
+    tried_for,
+)
 from jobs.spec.quantile import fraction_below, threshold_for
 
 if TYPE_CHECKING:
@@ -321,6 +331,64 @@ def calibrate(
     if keep:
         keep_sample(job, scores)
     return ScoredSample(job, scores)
+
+
+@dataclass(frozen=True, slots=True)
+class LadderSearch:
+    """What a search for a ladder found on a sample of a job's rows.
+
+    `job`: with the ladder of all attempts. `best`: a ladder for each budget, ascending; `rows`:
+    those that chose them, and those that judged them.
+    """
+
+    job: Job
+    sample: SampledAttempts
+    best: tuple[BestLadder, ...]
+
+    @property
+    def rows(self) -> tuple[int, int]:
+        """Rows that chose the ladders, and rows that judged them."""
+        drawn = len(self.sample.scores)
+        return (drawn + 1) // 2, drawn // 2
+
+
+def search_ladders(
+    job: Job,
+    *,
+    budgets: Sequence[float] = (),
+    observers: Sequence[Observer] = (),
+    session: Session | None = None,
+    should_stop: Callable[[], bool] = never,
+    keep: bool = False,
+) -> LadderSearch:
+    """Find the ladder with the best mean score within each budget, on a sample of the job's rows.
+
+    Draws every sampled row several times, and has the teacher improve some of them in each of its
+    ways. budgets: mean network evaluations of a picture, beside those of the table. keep: leave the
+    scores of the first drawings in the output, for a run with a ladder. Other arguments and errors
+    are those of `run`; raises JobError where too few rows could be drawn.
+    """
+    tried = tried_for(job.spec)
+    if job.spec.ladder != tried.ladder:
+        job = resolve(every_attempt(job.spec))
+    if keep:
+        job.output.claim()
+    sample = job.prompts.sample(job.sample_size)
+    without = () if tried.ways else ("teacher",)
+    with _on_ray(job, session, should_stop, without=without) as (make, _), make() as dispatcher:
+        dispatcher.observers.add(*observers)
+        found = sample_attempts(job, dispatcher, sample, tried).drawn
+    if len(found.scores) < LEAST_ROWS:
+        raise JobError(
+            f"{len(found.scores)} rows of the sample were drawn and scored, too few to choose a "
+            f"ladder by and to judge it by: at least {LEAST_ROWS}. Raise calibration_rows, or see "
+            "the log for what failed."
+        )
+    if keep:
+        keep_sample(job, found.first_scores)
+    student_nfe = job.rung_nfe[0]
+    best = best_ladders(found, [*default_budgets(student_nfe), *budgets])
+    return LadderSearch(job, found, tuple(best))
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from contextlib import nullcontext
 from io import BytesIO
 from pathlib import Path
 from shutil import copytree
@@ -20,11 +21,14 @@ from safetensors.torch import load_file, save_file
 
 from actors.errors import OutputError, PoolFailedError, SpecError, TooManyFailuresError
 from actors.models.presets import PRESETS
+from jobs import search_ladders
 from jobs.execution.progress import Progress
+from jobs.execution.resources import Resources
 from jobs.execution.stages import STAGES
 from jobs.output.folder import OutputFolder
 from jobs.output.pages.contact_sheet import make_sheet
-from jobs.resolution import Job
+from jobs.resolution import Job, resolve
+from jobs.spec.job_spec import make_spec
 from tests.cluster.conftest import FAST, FIELDS, RunJob, hashes, rows_of
 
 
@@ -203,6 +207,26 @@ def test_regenerate_and_keep_best(captions: Path, run_here: RunJob, tmp_path: Pa
         assert row["image"]["path"].endswith(".webp")
         assert Image.open(BytesIO(row["image"]["bytes"])).format == "WEBP"
     assert len({row["source"] for row in rows}) == 2
+
+
+def test_a_job_with_a_ladder_has_the_scores_of_its_search(
+    captions: Path, run_here: RunJob, ray_here: Resources, tmp_path: Path
+) -> None:
+    """Every row is sampled: what the search saw of a row is what the dataset says of it."""
+    ladder = [{"draw": 2, "until": 0.5}, {"refine": {"strength": 0.8, "steps": 2}, "below": 0.5}]
+    fast = {name: value for name, value in FAST.items() if name != "teacher_steps"}
+    places = {"input": str(captions), "output": str(tmp_path / "out"), "calibration_rows": 22}
+    tried = resolve(make_spec({**fast, **places, "ladder": ladder}))
+    found = search_ladders(tried, session=nullcontext(ray_here), keep=True)
+    assert found.best[-1].ladder != found.best[0].ladder
+    job, _ = run_here(**places, teacher_steps=None, ladder=ladder)
+    known = job.output.require_job()["calibration"]
+    assert (known["scores"], known["wall_seconds"]) == (found.sample.first_scores, 0)
+    drawn = [row["rung_scores"][:2] for row in rows_of(job.output.path)]
+    assert any(again is not None for _, again in drawn)
+    for scores, (first, again) in zip(found.sample.scores, drawn, strict=True):
+        assert scores[0] == pytest.approx(first)
+        assert again is None or scores[1] == pytest.approx(again)
 
 
 def test_a_budget_in_seconds_is_timed_on_the_pools(

@@ -34,9 +34,10 @@ ERRORS = {
 }
 FUNCTIONS = {
     *("load_spec", "make_spec", "resolve", "calibrate", "plan", "run", "retry", "open_output"),
+    "search_ladders",
 }
 TYPES = {
-    *("JobSpec", "Job", "Forecast", "ScoredSample", "Progress", "Resources"),
+    *("JobSpec", "Job", "Forecast", "ScoredSample", "LadderSearch", "Progress", "Resources"),
     *("Output", "OutputProgress"),
 }
 
@@ -115,7 +116,7 @@ PUBLIC = {
     # A job file before it is a job, and beside the one that an output holds.
     *("jobs.job_id", "jobs.held_job", "jobs.input.discovery", "jobs.planning.prices"),
     *("jobs.spec.strict_yaml", "jobs.spec.changes", "jobs.spec.starter"),
-    *("jobs.spec.gpu_limits", "jobs.spec.ladder"),
+    *("jobs.spec.gpu_limits", "jobs.spec.ladder", "jobs.spec.ladder_search"),
     # An output's state, which whoever watches a job reads; the driver says who it is.
     *("jobs.output.status", "jobs.output.status_file", "jobs.storage.storage_at"),
     "jobs.output.dated_outputs",
