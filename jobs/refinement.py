@@ -148,14 +148,19 @@ def _refinement_of(spec: JobSpec, attempt: Attempt, files: ModelFiles | None) ->
     planned = planned_refinement(spec, through, instructed, schedule, attempt=attempt)
     most = int(planned.strength * schedule.num_timesteps)
     if planned.steps > most:
+        name, back = "teacher_steps", "the rollback"
+        if spec.ladder is not None:
+            name, back = f"ladder: {attempt.make}.steps", f"the {attempt.make}'s start"
         raise SpecError(
-            f"teacher_steps: {planned.steps} steps do not fit between the rollback (strength "
+            f"{name}: {planned.steps} steps do not fit between {back} (strength "
             f"{planned.strength:.3g}) and a clean picture: the teacher's schedule has {most} "
-            "there. Lower teacher_steps or raise the rollback."
+            f"there. Lower {name.removeprefix('ladder: ')}"
+            f"{f' or raise {back}' if planned.strength < 1 else ''}."
         )
     if files is None or planned.strategy != "refine":
         return planned
-    start = _log_start("teacher", "the rollback", files.teacher, planned.strength, planned.steps)
+    back = "the rollback" if spec.ladder is None else "the ladder's refine"
+    start = _log_start("teacher", back, files.teacher, planned.strength, planned.steps)
     return replace(planned, start=start)
 
 
@@ -203,10 +208,11 @@ def _strength(spec: JobSpec, attempt: Attempt, schedule: NoiseSchedule | None) -
 def _check_mixing(spec: JobSpec, schedule: NoiseSchedule, name: str, noise: Noise) -> None:
     """Refuse a noise level in the terms of another rule than the teacher's."""
     if schedule.noise != noise:
+        where = "rollback" if spec.ladder is None else "refine"
         raise SpecError(
-            f"rollback.{name} is for {MIXING[noise]}; the teacher "
+            f"{where}.{name} is for {MIXING[noise]}; the teacher "
             f"{spec.models.teacher.path!r} mixes picture and noise by {MIXING[schedule.noise]}. "
-            "Give rollback.strength, the fraction of its timesteps, or the level in its own terms: "
+            f"Give {where}.strength, the fraction of its timesteps, or the level in its own terms: "
             "variance for diffusion, sigma for flow matching."
         )
 

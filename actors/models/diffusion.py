@@ -267,7 +267,7 @@ class Diffusion:
         if not self.family.refines:
             raise ModelError(
                 f"diffusers has no image-to-image pipeline for a {type(self.pipe).__name__}: it "
-                "can draw anew (strategy: regenerate) and not refine."
+                "can draw anew (strategy: regenerate, or such a rung of a ladder) and not refine."
             )
         # Here, because it imports every pipeline of diffusers, and no student needs it.
         from diffusers import AutoPipelineForImage2Image

@@ -78,7 +78,7 @@ def nearest_start(
     if not hasattr(scheduler, mix):
         raise ModelError(
             f"scheduler {type(scheduler).__name__} has no {mix}: it only draws from noise. Choose "
-            "another `scheduler`, or set strategy: regenerate."
+            "another `scheduler`, or set strategy: regenerate (in a ladder, a rung `regenerate`)."
         )
     levels = training_levels(scheduler, family, shape)
     mend(scheduler)

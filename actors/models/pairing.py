@@ -152,6 +152,10 @@ def follows_instructions(settings: DiffusionSettings) -> bool:
     return family_of(pipeline, folder).instructed
 
 
+REFINES = "strategy: refine (in a ladder, a rung `refine`)"
+REGENERATES = "strategy: regenerate (in a ladder, a rung `regenerate`)"
+
+
 def check_roles(student: Pipeline, teacher: Pipeline, strategy: str, task: str) -> None:
     """Refuse pipelines that cannot do what the job wants of them. Raises SpecError."""
     if student.family.instructed or teacher.family.instructed:
@@ -178,8 +182,8 @@ def _check_editors(student: Pipeline, teacher: Pipeline, strategy: str, task: st
             )
     if strategy == "refine" and not teacher.family.refines:
         raise SpecError(
-            f"strategy: refine, and the teacher, a {teacher.pipeline_class}, starts from noise "
-            "only. Set strategy: regenerate."
+            f"{REFINES}, and the teacher, a {teacher.pipeline_class}, starts from noise only. Set "
+            f"{REGENERATES}."
         )
 
 
@@ -202,8 +206,8 @@ def _check_control(student: Pipeline, teacher: Pipeline, strategy: str) -> None:
             )
     if strategy == "refine" and not teacher.family.controlnet_img2img:
         raise SpecError(
-            f"strategy: refine, and diffusers has no image-to-image pipeline with a ControlNet "
-            f"for the teacher, a {teacher.pipeline_class}. Set strategy: regenerate."
+            f"{REFINES}, and diffusers has no image-to-image pipeline with a ControlNet "
+            f"for the teacher, a {teacher.pipeline_class}. Set {REGENERATES}."
         )
 
 
@@ -215,13 +219,13 @@ def _check_draws_and_refines(student: Pipeline, teacher: Pipeline, strategy: str
         )
     if strategy == "refine" and not teacher.family.refines:
         raise SpecError(
-            f"strategy: refine, and diffusers has no image-to-image pipeline for the teacher, a "
-            f"{teacher.pipeline_class}. Set strategy: regenerate."
+            f"{REFINES}, and diffusers has no image-to-image pipeline for the teacher, a "
+            f"{teacher.pipeline_class}. Set {REGENERATES}."
         )
     if strategy == "regenerate" and not teacher.draws:
         raise SpecError(
-            f"strategy: regenerate, and the teacher, a {teacher.pipeline_class}, only refines "
-            "pictures. Set strategy: refine."
+            f"{REGENERATES}, and the teacher, a {teacher.pipeline_class}, only refines "
+            f"pictures. Set {REFINES}."
         )
 
 

@@ -27,7 +27,7 @@ def show(console: Console, found: Forecast) -> None:
 
     say(
         f"{question.spec.name}: {plan.num_rows:,} rows on {_gpus(plan.gpus)}, "
-        f"{plan.refined:.0%} of them refined"
+        f"{plan.refined:.0%} of them {'tried by the teacher' if plan.rungs else 'refined'}"
     )
     if plan.rungs:
         each = ", ".join(f"{taken:.0%} attempt {n}" for n, taken in enumerate(plan.rungs, 1))
@@ -43,9 +43,11 @@ def show(console: Console, found: Forecast) -> None:
         say(f"prompts: {_truncated(*found.truncated)}")
     if found.refined_interval:
         low, high = found.refined_interval
+        share = f"{low:.1%} to {high:.1%} of all rows"
+        does = f"has {share} tried again" if plan.rungs else f"refines {share}"
         say(
             f"calibration: {found.sample_size:,} rows drawn before; the threshold of such a sample "
-            f"refines {low:.1%} to {high:.1%} of all rows (95% interval)"
+            f"{does} (95% interval)"
         )
     console.print(_comparison(found))
     say(

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from cluster.printable import one_line
 from jobs import Progress
+from jobs.spec.ladder import by_attempt
 
 PLAIN_SECONDS = 10.0
 """Between two lines without a terminal. Chosen: that is 360 lines of log in an hour."""
@@ -126,9 +127,9 @@ def render(name: str, progress: Progress) -> RenderableType:
     unrefined = 1 - progress.accepted_fraction - progress.refined_fraction
     ways = f"refined {progress.refined_fraction:.0%}, waiting for the teacher {abs(unrefined):.0%}"
     if progress.rungs:
-        each = ", ".join(f"{rows:,} attempt {n}" for n, rows in enumerate(progress.rungs, 1))
         ways = (
-            f"tried again {progress.refined_fraction:.0%}, still at it {abs(unrefined):.0%}; {each}"
+            f"tried again {progress.refined_fraction:.0%}, still at it {abs(unrefined):.0%}; "
+            f"{by_attempt(progress.rungs)}"
         )
     facts = Text(
         f"of {progress.judged_rows:,} judged: accepted {progress.accepted_fraction:.0%}, {ways}\n"

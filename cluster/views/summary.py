@@ -11,7 +11,7 @@ from actors.counted import counted
 from actors.settings import DiffusionSettings
 from cluster.views.progress import duration
 from jobs import Job, Progress
-from jobs.spec.ladder import describe
+from jobs.spec.ladder import by_attempt, describe
 
 
 def summary(job: Job) -> Iterator[str]:
@@ -44,10 +44,12 @@ def closing_lines(end: Progress, output: str) -> Iterator[str]:
     """How a run ended, and what comes next."""
     new = end.done_rows - end.resumed_rows
     failed = f"{end.failed_rows:,} failed" + (" (column `error` says why)" * bool(end.failed_rows))
+    how = f"{end.refined_rows:,} of them refined by the teacher"
+    if end.rungs:
+        how = f"of them {by_attempt(end.rungs)}"
     yield (
-        f"done: {counted(end.done_rows, 'row')} in {output} ({new:,} in this run, "
-        f"{end.refined_rows:,} of them refined by the teacher; {failed}), "
-        f"{duration(end.elapsed_seconds)}"
+        f"done: {counted(end.done_rows, 'row')} in {output} "
+        f"({new:,} in this run, {how}; {failed}), {duration(end.elapsed_seconds)}"
     )
     place = quote(output)
     if end.failed_rows:

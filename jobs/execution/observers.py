@@ -18,8 +18,9 @@ from jobs.execution.calls import Call
 from jobs.execution.executor import ErrorKind
 from jobs.execution.progress import Progress
 from jobs.output.folder import OutputFolder
-from jobs.output.records import UNREFINABLE
+from jobs.output.records import RUNGS, UNREFINABLE
 from jobs.spec.climb import Make
+from jobs.spec.ladder import by_attempt
 
 log = logging.getLogger("bottega.job")
 
@@ -250,9 +251,12 @@ def log_event(event: JobEvent) -> None:
         case CallFailed():
             log.warning("part %d: %s failed: %s", event.part, event.call, event.reason)
         case PartCommitted(part, record):
+            how = f"{record['refined']} refined by the teacher"
+            if RUNGS in record:
+                how = f"of them {by_attempt(record[RUNGS])}"
             log.info(
-                "part %d is done: %s rows, %s refined by the teacher, %s failed",
-                part, record["rows"], record["refined"], record["failed"],
+                "part %d is done: %s rows, %s, %s failed",
+                part, record["rows"], how, record["failed"],
             )  # fmt: skip
             if kept := record.get(UNREFINABLE):
                 log.warning(

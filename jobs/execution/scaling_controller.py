@@ -247,10 +247,11 @@ class ScalingController:
             return None
         if name == "teacher":
             call_rows, row_seconds = self._of_parts(call_rows * row_seconds)
-        # Actors that stay for the next job are of no use to it without one of each.
+        # Actors that stay for the next job are of no use to it without one of each that it needs.
         stays = self._job.spec.pools.keep_warm is not None
+        needed = name != "teacher" or bool(self._job.refinements)
         least, most = limits(
-            getattr(self._job.spec.pools, name), least=int(name == "oracle" or stays)
+            getattr(self._job.spec.pools, name), least=int(name == "oracle" or (stays and needed))
         )
         if dispatcher.pools.now_had is not None:
             least = min(least, pool.size)  # the cluster has no place for more

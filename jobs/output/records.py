@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from math import isinf
 from typing import Any
 
+from jobs.spec.ladder import by_attempt
 from jobs.spec.sample import refined_interval
 
 RECORD_FIELDS: dict[str, type] = {
@@ -72,7 +73,7 @@ def attempts_of(records: Iterable[Mapping[str, Any]]) -> str:
         for number, rows in enumerate(record.get(RUNGS, [])):
             counts += [0] * (number + 1 - len(counts))
             counts[number] += rows
-    return ", ".join(f"{rows:,} attempt {number + 1}" for number, rows in enumerate(counts))
+    return by_attempt(counts)
 
 
 def parse_record(content: bytes, file: str) -> dict[str, Any]:

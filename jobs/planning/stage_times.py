@@ -20,8 +20,9 @@ from actors.settings import DiffusionSettings, ModelSettings, OracleSettings
 from actors.timed import timing_of
 from actors.timed_settings import ANY_GPU, TimedOracleSettings
 from jobs.output.folder import JOB, OutputFolder
-from jobs.output.records import DEVICES
+from jobs.output.records import DEVICES, RUNGS
 from jobs.spec.job_spec import JobSpec
+from jobs.spec.ladder import Attempt
 
 LOAD_SECONDS = 10.0
 """Of an actor whose loading time is not known: the stand-ins' default."""
@@ -160,7 +161,8 @@ def _from_records(spec: JobSpec, refinement: Refinement, output: OutputFolder) -
     _check_same_models(spec.models, before, output.url)
     records = list(output.records().values())
     rows = sum(record["rows"] for record in records)
-    refined = sum(record["refined"] for record in records)
+    attempts = JobSpec.model_validate(before["spec"]).attempts
+    drawn, refined, steps = _work_of(before, records, attempts, rows)
     seconds = {
         pool: sum(record.get("seconds", {}).get(pool, 0.0) for record in records)
         for pool in ("student", "oracle", "teacher", "files")
@@ -171,8 +173,7 @@ def _from_records(spec: JobSpec, refinement: Refinement, output: OutputFolder) -
             "to say how long a row takes. Let it run until a part with refined rows is done."
         )
     old = before["spec"]["models"]
-    steps: int = before["refinement"]["steps"]
-    drawn: int = rows * before["spec"]["draws"]
+    made = "pictures by the teacher" if before["spec"].get("ladder") else "of them refined"
 
     def total(name: str, pool: str) -> int:
         # Records of earlier versions have neither; then each batch counts as full.
@@ -190,12 +191,30 @@ def _from_records(spec: JobSpec, refinement: Refinement, output: OutputFolder) -
         oracle=timing("oracle", drawn + refined),
         teacher=timing("teacher", refined, refinement.steps / steps),
         teacher_alone=timing("teacher", refined, spec.models.teacher.steps / steps),
-        source=f"the records of {output.url} ({rows:,} rows, {refined:,} of them refined"
+        source=f"the records of {output.url} ({rows:,} rows, {refined:,} {made}"
         f"{_how_sure(total('calls', 'teacher'))}){_made_on(records)}",
         file_seconds_per_row=seconds["files"] / rows,
-        refined=refined / rows,
+        refined=sum(record["refined"] for record in records) / rows,
         row_bytes=_row_bytes(spec, before, records, rows),
     )
+
+
+def _work_of(
+    job: Mapping[str, Any], records: list[dict[str, Any]], attempts: Sequence[Attempt], rows: int
+) -> tuple[int, int, float]:
+    """Pictures that the student drew, pictures that the teacher made, and its mean steps for one.
+
+    job: job.json. rows: of the records, in all.
+    """
+    if job["spec"].get("ladder") is None:
+        refined = sum(record["refined"] for record in records)
+        return rows * job["spec"]["draws"], refined, job["refinement"]["steps"]
+    taken = [sum(each) for each in zip(*(record[RUNGS] for record in records), strict=True)]
+    drawings = sum(attempt.make == "draw" for attempt in attempts)
+    of_teacher, each = taken[drawings:], [one["steps"] for one in job["refinements"]]
+    made = sum(of_teacher)
+    steps = sum(rows * steps for rows, steps in zip(of_teacher, each, strict=True))
+    return sum(taken[:drawings]), made, steps / made if made else 0.0
 
 
 def _row_bytes(

@@ -277,6 +277,11 @@ def describe(ladder: Sequence[LadderRung]) -> str:
     return "; ".join(map(_described, ladder))
 
 
+def by_attempt(rows: Sequence[int]) -> str:
+    """How many rows took each rung, for people."""
+    return ", ".join(f"{each:,} attempt {number}" for number, each in enumerate(rows, 1))
+
+
 def _described(rung: LadderRung) -> str:
     if rung.draw is not None:
         times = "once" if rung.draw == 1 else f"up to {rung.draw} times"

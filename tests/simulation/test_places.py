@@ -207,3 +207,13 @@ def test_a_pool_whose_actors_stay_for_the_next_job_keeps_one() -> None:
 
     assert last(ends)["student"] == 0
     assert min(last(stays).values()) == 1
+
+
+def test_a_ladder_without_a_teacher_keeps_none_for_the_next_job() -> None:
+    """Somebody paid for a teacher's GPU in which nothing was ever drawn."""
+    ladder = [{"draw": 2, "until": 0.5}]
+    executor, _, stays = run(0, gpus=4, pools={"keep_warm": "15m"}, ladder=ladder)
+    last = {pool.name: pool.size for pool in stays[-1].pools}
+    assert last["teacher"] == 0
+    assert min(last["student"], last["oracle"]) >= 1
+    assert "teacher" not in {actor.pool for actor in executor.actors}

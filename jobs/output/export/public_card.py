@@ -158,9 +158,7 @@ def _body(
             "",
             "![A grid of pictures](sheet.png)",
             "",
-            "Synthetic pictures: a distilled student model drew every row, an oracle scored each "
-            "picture, and a teacher model improved those below a threshold (the method of "
-            "[arXiv 2312.10835](https://arxiv.org/abs/2312.10835), carried out by Bottega).",
+            _introduction(spec),
             "",
             "| | |",
             "|---|---|",
@@ -175,8 +173,7 @@ def _body(
             "",
             f"From {shown}{f' and {more:,} more files' if more > 0 else ''}, seed {spec.seed}.",
             f"Student: {spec.models.student.steps} steps, guidance "
-            f"{spec.models.student.guidance_scale:g}, {spec.draws} drawing"
-            f"{'s' if spec.draws > 1 else ''} of each row.",
+            f"{spec.models.student.guidance_scale:g}{_drawings(spec)}.",
             _attempts(spec, how),
             f"Threshold: {describe_calibration(dict(job['calibration']), job['rows'])}.",
             f"Spent: {describe_spending(dict(job), records.values())}.",
@@ -239,6 +236,27 @@ def _scores(
     if gains:
         found.append((f"gain by the teacher, mean{of}", f"{sum(gains) / len(gains):+.3f}"))
     return found
+
+
+def _introduction(spec: JobSpec) -> str:
+    paper = "[arXiv 2312.10835](https://arxiv.org/abs/2312.10835)"
+    drawn = "Synthetic pictures: a distilled student model drew every row, an oracle scored each "
+    if spec.ladder is not None:
+        return (
+            f"{drawn}picture, and those below a threshold were tried again up a ladder of attempts "
+            f"(after {paper}, carried out by Bottega)."
+        )
+    return (
+        f"{drawn}picture, and a teacher model improved those below a threshold (the method of "
+        f"{paper}, carried out by Bottega)."
+    )
+
+
+def _drawings(spec: JobSpec) -> str:
+    """Of each row; a ladder says it itself."""
+    if spec.ladder is not None:
+        return ""
+    return f", {spec.draws} drawing{'s' if spec.draws > 1 else ''} of each row"
 
 
 def _attempts(spec: JobSpec, how: dict[str, Any]) -> str:

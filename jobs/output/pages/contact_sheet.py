@@ -68,8 +68,10 @@ def make_sheet(folder: OutputFolder, target: str | Path | None = None, rows_each
         if len(accepted) >= rows_each and len(refined) >= rows_each:
             break
     totals = totals_of(records.values())
+    # Up a ladder the teacher may draw anew, and more than once.
+    tried = "tried" if job["spec"].get("ladder") else "refined"
     facts = (
-        f"{totals.rows:,} rows, {totals.refined:,} refined by the teacher, "
+        f"{totals.rows:,} rows, {totals.refined:,} {tried} by the teacher, "
         f"{totals.failed:,} failed, {totals.mean_nfe:.1f} network evaluations a picture"
     )
     sections = [

@@ -30,7 +30,8 @@ def card(folder: OutputFolder, records: Mapping[int, Mapping[str, Any]] | None =
         "rows that failed": totals.failed,
     }
     if totals.kept_after_failed_refinement:
-        counts["the student's, as the refinement failed"] = totals.kept_after_failed_refinement
+        made_none = totals.kept_after_failed_refinement
+        counts["the student's, as the teacher made no picture"] = made_none
     how = job["refinement"]
     lines = [f"| {name} | {count:,} |" for name, count in counts.items()]
     models = [f"- {role}: {code(path)}" for role, path in job["models"].items()]
@@ -43,8 +44,7 @@ def card(folder: OutputFolder, records: Mapping[int, Mapping[str, Any]] | None =
             "---",
             f"# {plain(spec.name)}",
             "",
-            "Pictures drawn by a student diffusion model, judged by an oracle, and, below a",
-            "threshold, improved by a teacher, with Bottega (the method of arXiv 2312.10835).",
+            *_introduction(spec),
             "",
             "| | |",
             "|---|---|",
@@ -62,6 +62,18 @@ def card(folder: OutputFolder, records: Mapping[int, Mapping[str, Any]] | None =
             "",
         ]
     )
+
+
+def _introduction(spec: JobSpec) -> list[str]:
+    if spec.ladder is not None:
+        return [
+            "Pictures drawn by a student diffusion model and judged by an oracle; below a",
+            "threshold, tried again up a ladder of attempts, with Bottega (arXiv 2312.10835).",
+        ]
+    return [
+        "Pictures drawn by a student diffusion model, judged by an oracle, and, below a",
+        "threshold, improved by a teacher, with Bottega (the method of arXiv 2312.10835).",
+    ]
 
 
 def _attempts(spec: JobSpec, how: dict[str, Any]) -> str:

@@ -77,6 +77,11 @@ def test_the_table_goes_from_the_student_alone_to_everything(tmp_path: Any) -> N
 def test_steps_that_do_not_fit_the_rollback_are_refused(tmp_path: Any) -> None:
     with pytest.raises(SpecError, match="60 steps do not fit"):
         job(tmp_path, rollback={"strength": 0.05}, teacher_steps=60)
+    rung = {"refine": {"strength": 0.05, "steps": 60}, "below": 0.2}
+    with pytest.raises(
+        SpecError, match=r"^ladder: refine\.steps: 60 .* Lower refine\.steps or raise"
+    ):
+        job(tmp_path, ladder=[{"draw": 1}, rung])
     assert job(tmp_path, rollback={"strength": 0.05}, teacher_steps=50).refinement.steps == 50
 
 

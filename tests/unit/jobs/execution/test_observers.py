@@ -103,7 +103,7 @@ def test_the_log_has_a_line_for_each_event_that_people_want(
         DIED,
         MicroBatchHalved("teacher", 8, 4),
         PartCommitted(2, record, {19: "draw: poison"}, ids={19: "cat-7"}),
-        PartCommitted(2, record, {20: "draw: poison"}),
+        PartCommitted(2, {**record, "rungs": [8, 5, 3]}, {20: "draw: poison"}),
         SIZES,
     ):
         log_event(event)
@@ -114,7 +114,7 @@ def test_the_log_has_a_line_for_each_event_that_people_want(
     assert lines[3:7] == [
         "part 2 is done: 8 rows, 3 refined by the teacher, 1 failed",
         "row 19 (id 'cat-7') failed: draw: poison",
-        "part 2 is done: 8 rows, 3 refined by the teacher, 1 failed",
+        "part 2 is done: 8 rows, of them 8 attempt 1, 5 attempt 2, 3 attempt 3, 1 failed",
         "row 20 failed: draw: poison",
     ]
     assert lines[7] == "2 student, 1 oracle, 5 teacher: the job begins"

@@ -375,7 +375,7 @@ def test_a_row_without_a_teachers_picture_keeps_the_students_and_is_counted(
     counts = [r.get("kept_after_failed_refinement", 0) for r in job.output.records().values()]
     assert counts == [2, 0, 1]
     for page in ("README.md", "report.html"):
-        assert "as the refinement failed" in (job.output.path / page).read_text()
+        assert "as the teacher made no picture" in (job.output.path / page).read_text()
     retry(job)  # of the failed row alone
     record = job.output.records()[0]
     assert (record["failed"], record["kept_after_failed_refinement"]) == (0, 2)

@@ -199,3 +199,13 @@ def test_a_ladder_draws_with_the_noise_of_a_job_that_draws_all_at_once(tmp_path:
         assert numbers == [0, 1, 2]
     refined = local_job(source, tmp_path / "c", ladder=LADDER).refinements
     assert [refinement.attempt for refinement in refined] == [0, 1]
+
+
+def test_the_pages_do_not_call_everything_refined(folder: OutputFolder) -> None:
+    """The teacher may have drawn anew, and more than once, and the student has drawn again."""
+    for page in (card(folder), report(folder)):
+        assert "up a ladder of attempts" in page
+        assert "improved by a teacher" not in page
+        assert "refined by the teacher" not in page
+        assert "as the refinement failed" not in page
+    assert "that the teacher tried" in report(folder)

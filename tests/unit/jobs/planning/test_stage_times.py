@@ -93,6 +93,8 @@ def write_job(
     """The output folder of a job: 100 rows, 25 of them refined in `steps` steps."""
     refinement = {"strategy": "refine", "strength": 0.6, "steps": steps, "through": "latents"}
     written = job_file(job, refinement=refinement)
+    if "refinements" in fields:
+        written["refinements"] = fields.pop("refinements")
     written["identity"]["model_files"] = dict.fromkeys(ROLES, model_files)
     record = {
         "part": 0, "first_row": 0, "rows": 100, "bytes": 1, "sha256": "0" * 64, "from_student": 75,
@@ -125,6 +127,30 @@ def test_records_give_seconds_a_row_and_the_fraction_that_was_refined(tmp_path: 
         assert found.row_bytes == 0.01
     other = spec(tmp_path, image_format="jpeg")
     assert times(other).row_bytes is None, "their bytes say nothing of another format's"
+
+
+@pytest.mark.usefixtures("_same_files")
+def test_records_of_a_ladder_give_seconds_of_a_drawing_and_of_a_step(tmp_path: Path) -> None:
+    """160 drawings; 20 refinements of 5 steps and 10 drawings by the teacher in 20."""
+    ladder = [
+        {"draw": 2, "until": 0.5},
+        {"refine": {"strength": 0.6, "steps": 5}, "below": 0.2},
+        {"regenerate": {"steps": 20}, "below": 0.2},
+    ]
+    job = spec(tmp_path, ladder=ladder, teacher_steps=None)
+    refinements = [
+        {"strategy": strategy, "strength": 0.6, "steps": steps, "through": "latents"}
+        for strategy, steps in (("refine", 5), ("regenerate", 20))
+    ]
+    write_job(tmp_path / "out", job, rungs=[100, 60, 20, 10], refinements=refinements)
+    plain = spec(tmp_path, output="elsewhere")
+    for one in (job, plain):  # each plans five steps of the teacher's
+        found = times(one, measured=tmp_path / "out")
+        assert found.student.seconds(16, 16, 0) == 16 * 50.0 / 160
+        assert found.oracle.seconds(16, 16, 0) == 16 * 12.5 / 190
+        assert found.teacher.seconds(16, 16, 0) == pytest.approx(16 * 100.0 / 30 * 5 / 10)
+        assert found.refined == 0.25
+        assert "100 rows, 30 pictures by the teacher" in found.source
 
 
 @pytest.mark.usefixtures("_same_files")
