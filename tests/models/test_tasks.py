@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from contextlib import suppress
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 import cv2
 import diffusers
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from hypothesis import given, settings
@@ -24,6 +27,7 @@ from actors.models.presets import PRESETS
 from actors.refinement import Conditioning, DrawPlan, Refinement
 from actors.seeds import stage_seed
 from actors.student import Student
+from actors.teacher import Teacher
 from jobs.resolution import Job, resolve
 from jobs.spec.job_spec import make_spec
 from tests.models.conftest import Folders, files_for, skipping
@@ -53,6 +57,57 @@ def test_long_prompts_are_counted_by_row_however_many_drawings_there_are(folders
     student = student_of(folders("stable-diffusion"), DrawPlan(2))
     _, _, facts = student.draw(["a cat", "long " * 40, "dog"], SEEDS)
     assert facts.truncated == (1,)
+
+
+@pytest.mark.parametrize(
+    ("fields", "models"),
+    [
+        ({"task": "edit", "edit": {"strength": 0.5}}, "shapes"),
+        ({"task": "control", "control": {"preprocess": "canny"}}, "shapes-control"),
+        ({}, "shapes"),
+    ],
+    ids=["edit", "control", "generate"],
+)
+def test_the_rungs_of_a_ladder_draw_and_refine_as_the_jobs_do_that_say_them_in_short(
+    fields: dict[str, Any], models: str, tmp_path: Path
+) -> None:
+    """A further drawing is that of a job with `draws: 2`; the teacher's first rung its refinement.
+
+    A further attempt of the teacher's has other noise than the first, and the same start.
+    """
+    pq.write_table(pa.table({"prompt": PROMPTS, "photo": IMAGES}), tmp_path / "rows.parquet")
+    given = fields and {**fields, "image_column": "photo"}
+
+    def job(**how: Any) -> Job:
+        paths = {"input": str(tmp_path / "rows.parquet"), "output": str(tmp_path / "out")}
+        return resolve(make_spec({**paths, "models": models, **given, **how}))
+
+    anew = {"regenerate": {"steps": 3}, "below": 0.5, "keep": "best"}
+    ladder = [
+        {"draw": 2, "until": 0.5},
+        {"refine": {"strength": 0.6, "steps": 3}, "below": 0.5},
+        *(anew, anew),
+    ]
+    first, second, refine, other, another = job(ladder=ladder).plans
+    short = job(draws=2, rollback={"strength": 0.6}, teacher_steps=3)
+    again = job(strategy="regenerate", teacher_steps=3)
+    assert refine == short.refinement
+    assert replace(other, attempt=0) == replace(another, attempt=0) == again.refinement
+
+    images = IMAGES if given else None
+    student = Student(short.spec.models.student, threads=1)
+    both, _, _ = student.draw(PROMPTS, SEEDS, images, plan=short.draw_plan)
+    for number, plan in enumerate((first, second)):
+        assert isinstance(plan, DrawPlan)
+        latents, _, _ = student.draw(PROMPTS, SEEDS, images, plan=plan)
+        assert torch.equal(latents, both[number::2])
+    assert not torch.equal(both[0::2], both[1::2])
+    teacher = Teacher(short.spec.models.teacher, threads=1)
+    made = []
+    for plan in (other, another):
+        assert isinstance(plan, Refinement)
+        made.append(teacher.refine(PROMPTS, SEEDS, [], images=images, plan=plan)[0])
+    assert not np.array_equal(*made)
 
 
 # ---- editing
