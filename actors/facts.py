@@ -15,7 +15,7 @@ class CallFacts:
     `stored_bytes`: size of each output in the object store. `evaluations`: network evaluations of
     one row, counted as they happened (0 for calls without a diffusion model). `truncated`: places
     in the batch whose prompts were longer than the model reads. `device`: the kind that computed;
-    empty where none did.
+    empty where none did. `extra_scores`: of an oracle's call, each picture's; empty without any.
     """
 
     rows: int
@@ -25,3 +25,4 @@ class CallFacts:
     truncated: tuple[int, ...] = ()
     permanent_failures: PermanentFailures = ()
     device: str = ""
+    extra_scores: tuple[tuple[float, ...], ...] = ()

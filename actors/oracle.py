@@ -27,6 +27,7 @@ class Oracle:
             if threads:
                 torch.set_num_threads(threads)
             self.model = open_oracle(settings, best_device())
+            self.extras = [open_oracle(extra, best_device()) for extra in settings.extras]
         self.device = device_kind()
 
     def ready(self) -> None:
@@ -46,23 +47,29 @@ class Oracle:
         picks: for each prompt, which of `pictures` and which row of it. Any number of rows: they
         are scored in batches of the model's fixed size, padded; `micro_batch_size`: a smaller one.
         slots: the pictures' places among those, ascending; 0, 1, 2 and on by default.
+        The facts have the extra scores of each picture, in the order of the settings.
         """
         start = perf_counter()
         size = micro_batch_size or self.settings.batch_size
         rows = rows_by_slot(len(prompts), slots)
         scores: list[float] = []
+        extras: list[tuple[float, ...]] = []
         for first in range(0, len(rows), size):
             chosen = padded(rows[first : first + size], size)
             taken = [picks[row] for row in chosen]
             batch = np.stack([pictures[which][place] for which, place in taken])
-            found = self.model.score([prompts[row] for row in chosen], batch)
-            scores += found[: len(rows) - first]
+            texts = [prompts[row] for row in chosen]
+            scores += self.model.score(texts, batch)[: len(rows) - first]
+            others = [extra.score(texts, batch) for extra in self.extras]
+            extras += list(zip(*others, strict=True))[: len(rows) - first]
         if slots is not None:
             scores = [scores[slot] for slot in slots]
+            extras = [extras[slot] for slot in slots] if extras else []
         facts = CallFacts(
             rows=len(prompts),
             seconds=perf_counter() - start,
             truncated=self.model.truncated(prompts),
             device=self.device,
+            extra_scores=tuple(extras),
         )
         return scores, facts

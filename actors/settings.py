@@ -263,7 +263,8 @@ class TeacherSettings(DiffusionSettings):
 
 
 ORACLE_KINDS = (
-    "blip-itm", "image-reward", "clip-score", "pick-score", "hps-v2", "aesthetic", "ensemble",
+    "blip-itm", "image-reward", "clip-score", "pick-score", "hps-v2", "aesthetic", "classifier",
+    "ensemble",
 )  # fmt: skip
 """The oracles that Bottega brings; any other kind is a class of the user's own."""
 
@@ -288,6 +289,11 @@ class ScorerSettings(Settings):
     )
     allow_pickle: bool = Field(default=False, description=ALLOW_PICKLE)
     dtype: DType = Field(default="float32", description="Precision of the weights.")
+    label: str | None = Field(
+        default=None,
+        description="With kind: classifier, the label whose probability is the score, as its "
+        "config.json has it.",
+    )
     fit: SquareFit | None = Field(
         default=None,
         description="How a picture that is not square becomes one, as the models see it. crop: its "
@@ -311,6 +317,8 @@ class ScorerSettings(Settings):
             raise ValueError("an ensemble has no path of its own; its members have")
         if self.options and not self.is_own:
             raise ValueError(f"options are for a class of your own, and not for {self.kind!r}")
+        if (self.kind == "classifier") != (self.label is not None):
+            raise ValueError("kind: classifier and label go together")
         return self
 
 
@@ -323,11 +331,57 @@ class MemberSettings(ScorerSettings):
 
     @model_validator(mode="after")
     def _a_model(self) -> Self:
-        if self.kind == "ensemble":
-            raise ValueError("an ensemble's members are no ensembles")
-        if not (self.path or self.is_own):
-            raise ValueError(f"kind {self.kind!r} needs a path: a model's folder or a hub id")
+        _one_model(self, "an ensemble's members are no ensembles")
         return self
+
+
+class ExtraScoreSettings(ScorerSettings):
+    """A further score of every picture, which becomes a column and decides nothing."""
+
+    column: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$", max_length=100)] = Field(
+        description="The name of its column: letters, digits and underscores."
+    )
+
+    @model_validator(mode="after")
+    def _a_model(self) -> Self:
+        _one_model(self, "an extra score is no ensemble; give each member a column of its own")
+        return self
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of its columns."""
+        return (self.column,)
+
+
+class FilterSettings(ExtraScoreSettings):
+    """An extra score with a flag. The picture stays as it is, and so does the row."""
+
+    above: float | None = Field(
+        default=None,
+        allow_inf_nan=False,
+        description="Pictures that score above this are flagged, in the column COLUMN_flagged.",
+    )
+    below: float | None = Field(
+        default=None, allow_inf_nan=False, description="Or those that score below this."
+    )
+
+    @model_validator(mode="after")
+    def _one_bound(self) -> Self:
+        if (self.above is None) == (self.below is None):
+            raise ValueError("a filter has exactly one of above and below: what it flags")
+        return self
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of its columns."""
+        return self.column, f"{self.column}_flagged"
+
+
+def _one_model(settings: ScorerSettings, no_ensemble: str) -> None:
+    if settings.kind == "ensemble":
+        raise ValueError(no_ensemble)
+    if not (settings.path or settings.is_own):
+        raise ValueError(f"kind {settings.kind!r} needs a path: a model's folder or a hub id")
 
 
 class OracleSettings(ScorerSettings):
@@ -339,6 +393,16 @@ class OracleSettings(ScorerSettings):
     members: tuple[MemberSettings, ...] = Field(
         default=(), description="For an ensemble: the oracles whose weighted scores are added up."
     )
+    extra_scores: tuple[ExtraScoreSettings, ...] = Field(
+        default=(),
+        description="Further scores of every picture. Each becomes a column, and decides nothing "
+        "(docs/oracles.md).",
+    )
+    filters: tuple[FilterSettings, ...] = Field(
+        default=(),
+        description="Further scores with a flag, as for what is not safe for work. No row is "
+        "dropped, and no picture is changed.",
+    )
     batch_size: int = Field(ge=1, le=4096, description="Pictures in a batch; padded like the rest.")
 
     @model_validator(mode="after")
@@ -347,6 +411,23 @@ class OracleSettings(ScorerSettings):
             raise ValueError("kind: ensemble and members go together")
         _exactly_one(self.path or self.members or self.is_own, self.timed)
         return self
+
+    @model_validator(mode="after")
+    def _each_column_once(self) -> Self:
+        names = [name for extra in self.extras for name in extra.columns]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two of extra_scores and filters have the column {twice[0]!r}")
+        return self
+
+    @property
+    def extras(self) -> tuple[ExtraScoreSettings, ...]:
+        """The scores that decide nothing: `extra_scores` and `filters`."""
+        return (*self.extra_scores, *self.filters)
+
+    @property
+    def scorers(self) -> tuple[ScorerSettings, ...]:
+        """This one, and all that it brings along."""
+        return (self, *self.members, *self.extras)
 
 
 def _exactly_one(model: object, timed: TimedSettings | None) -> None:

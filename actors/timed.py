@@ -179,7 +179,7 @@ class TimedOracle:
     """See `actors.oracle.Oracle`."""
 
     def __init__(self, settings: OracleSettings, threads: int | None = None) -> None:
-        self.settings = settings
+        self.settings, self.extras = settings, settings.extras
         self._clock = _Clock(timing_of(settings))
 
     def ready(self) -> None:
@@ -201,8 +201,13 @@ class TimedOracle:
             score_of(self.settings, seed, bool(picture[REFINED]))
             for seed, picture in zip(seeds, chosen, strict=True)
         ]
+        extras = [
+            tuple(chance(seed, f"timed/{extra.column}/{picture[REFINED]}") for extra in self.extras)
+            for seed, picture in zip(seeds, chosen, strict=True)
+        ]
         self._clock.take(start, len(prompts), size, key=seeds[0])
-        return scores, CallFacts(len(prompts), perf_counter() - start)
+        found = tuple(extras) if self.extras else ()
+        return scores, CallFacts(len(prompts), perf_counter() - start, extra_scores=found)
 
 
 class _Clock:

@@ -104,8 +104,7 @@ OF_LATENTS = ("path", "revision", "variant", "vae", "width", "height")
 
 def models_are_here(models: ModelSettings) -> bool:
     """Whether all files of a job's models are on this machine, and are no stand-ins."""
-    oracle = models.oracle
-    places = [one.path for one in (oracle, *oracle.members) if one.path]
+    places = [one.path for one in models.oracle.scorers if one.path]
     return (
         not models.timed
         and _is_here(models.student)

@@ -15,6 +15,7 @@ from jobs.input.column_names import check_readable
 from jobs.input.prompts import Prompts
 from jobs.output.columns import check_names, our_columns
 from jobs.output.folder import OutputFolder
+from jobs.output.score_columns import score_columns
 from jobs.refinement import check_edit, refinements_of
 from jobs.rules import Rules
 from jobs.spec.climb import Ladder
@@ -120,8 +121,9 @@ def resolve(spec: JobSpec) -> Job:
     output = OutputFolder(_resolved(spec.output))
     spec = _with_part_rows(spec, output)
     prompts = Prompts(spec)
-    check_names(prompts.schema.names, spec.seed_column, ladder=spec.ladder is not None)
-    check_readable(prompts.schema, our_columns(True, spec.ladder is not None))
+    has_ladder, scores = spec.ladder is not None, score_columns(spec.models.oracle)
+    check_names(prompts.schema.names, spec.seed_column, ladder=has_ladder, scores=scores)
+    check_readable(prompts.schema, our_columns(True, has_ladder, scores=scores))
     made = {attempt.make for attempt in spec.attempts}
     files = None if spec.models.timed else open_model_files(spec.models, made, spec.task)
     if files:

@@ -240,8 +240,8 @@ def calibrate(
 
 def _refuse_code_of_a_dataset(spec: JobSpec, output: str) -> None:
     """A dataset may be somebody else's, and its job.json may name any class of any module."""
-    oracle = spec.models.oracle
-    named = [one.kind for one in (oracle, *oracle.members) if one.is_own and ":" in one.kind]
+    scorers = spec.models.oracle.scorers
+    named = [one.kind for one in scorers if one.is_own and ":" in one.kind]
     if named:
         raise SpecError(
             f"{output!r} names {named[0]!r} as its oracle, whose code would run. Give its job file "

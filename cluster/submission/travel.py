@@ -198,7 +198,9 @@ def _with_absolute_paths(fields: Any, at: str, sees: Sees) -> Any:
 def _own_kinds(models: Any) -> Iterator[str]:
     """The kinds of oracles that name a class of one's own."""
     oracle = models.get("oracle") if isinstance(models, Mapping) else None
-    for one in (oracle, *(oracle.get("members") or () if isinstance(oracle, Mapping) else ())):
+    brought = oracle if isinstance(oracle, Mapping) else {}
+    lists = [brought.get(name) or () for name in ("members", "extra_scores", "filters")]
+    for one in (oracle, *(one for found in lists for one in found)):
         kind = one.get("kind") if isinstance(one, Mapping) else None
         if isinstance(kind, str) and ":" in kind and kind not in ORACLE_KINDS:
             yield kind

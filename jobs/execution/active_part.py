@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import nan
 from typing import Any
@@ -50,6 +50,9 @@ class ActivePart:
     truncated: defaultdict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     truncated_before: Mapping[str, int] = field(default_factory=dict)
     unrefinable_before: int = 0
+    extra_scores: dict[tuple[Step, int], Sequence[tuple[float, ...]]] = field(default_factory=dict)
+    """By step that scores and row: of each of its pictures the extra scores, which decide nothing.
+    """
     decisions: PartLog | None = None
 
     def start(self) -> list[Instruction]:
@@ -63,6 +66,20 @@ class ActivePart:
         if self.decisions is None:
             return self.cascade.handle(event)
         return self.decisions.decide(event, lambda: self.cascade.handle(event))
+
+    def note_extra_scores(self, call: Call, scores: Sequence[tuple[float, ...]]) -> None:
+        """A call scored its rows' pictures. scores: of each picture; none where the job has none.
+
+        A call that is repeated brings the same ones.
+        """
+        each = len(scores) // len(call.rows)
+        for place, row in enumerate(call.rows if each else ()):
+            self.extra_scores[call.step, row] = scores[place * each : (place + 1) * each]
+
+    def extra_scores_of(self, rung: int, row: int) -> tuple[float, ...] | None:
+        """Of a row's picture, which is that of the rung; None where the job has none."""
+        found = self.extra_scores.get((self.cascade.scoring_of(rung), row))
+        return None if found is None else found[self.cascade.picture_of(rung, row)]
 
     def inputs(self, call: Call) -> dict[Ref, Call] | None:
         """The references that a call takes, each with the call that made it.
@@ -142,9 +159,10 @@ def row_results(
         if row.state is State.KEPT:
             results.append(None)
             continue
-        image = student_image = None
+        image = student_image = extra_scores = None
         if row.source and row.at.has is not None:
             image = file_of(row.at.has, number)
+            extra_scores = owner.extra_scores_of(row.at.has, number)
         if row.teacher_score is not None and save_student and row.error is None:
             assert row.at.drawing is not None
             student_image = file_of(row.at.drawing, number)
@@ -160,6 +178,7 @@ def row_results(
                 image=image,
                 student_image=student_image,
                 rung_scores=_rung_scores(cascade, number, row) if saves else None,
+                extra_scores=extra_scores,
             )
         )
     return results

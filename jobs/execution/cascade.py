@@ -236,6 +236,14 @@ class Cascade:
         """The step that encodes the rung's pictures."""
         return self._attempts[rung][2]
 
+    def scoring_of(self, rung: int) -> Step:
+        """The step that scores the rung's pictures."""
+        return self._attempts[rung][1]
+
+    def picture_of(self, rung: int, row: int) -> int:
+        """Which of the rung's pictures of a row it is: the first rung alone may make several."""
+        return 0 if rung else self._best_draw[row]
+
     def spent(self, row: int) -> list[Step]:
         """The steps whose network evaluations the row's result took.
 

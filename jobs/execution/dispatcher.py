@@ -332,6 +332,7 @@ class Dispatcher:
         self.measurements.add(sent.task, facts, self.pools)
         self._note_ended(sent, facts.rows, facts.seconds)
         if info.gives_scores:
+            owner.note_extra_scores(call, facts.extra_scores)
             return Done(call, tuple(completion.value[0]))
         failed = tuple((call.rows[place], why) for place, why in facts.permanent_failures)
         return Done(call, permanent_failures=failed)

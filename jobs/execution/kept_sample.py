@@ -48,6 +48,12 @@ def _key(job: Job) -> str:
     """A hash of everything that the scores depend on."""
     identity = identity_of(job)
     identity["spec"] = {k: v for k, v in identity["spec"].items() if k not in NOT_IN_THE_SCORES}
+    # Extra scores decide nothing, and the hash of their files stands behind a "+".
+    oracle = identity["spec"]["models"]["oracle"]
+    for extras in ("extra_scores", "filters"):
+        oracle.pop(extras, None)
+    identity["model_files"] = dict(identity["model_files"])
+    identity["model_files"]["oracle"] = identity["model_files"]["oracle"].partition("+")[0]
     # A ladder without a teacher has no reason to resize the student's pictures.
     identity["size"] = job.draw_plan.size
     return sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()

@@ -32,6 +32,7 @@ from jobs.execution.warm_actor import kept
 from jobs.execution.warm_pools import WarmPools
 from jobs.output.encode import encode
 from jobs.output.patience import commit_part, patience_of_try
+from jobs.output.score_columns import score_columns
 from jobs.resolution import Job
 from jobs.scaling.initial_sizes import PoolPlan, PoolPlans
 from jobs.scaling.node_requests import NodeRequest
@@ -83,6 +84,7 @@ class RayExecutor:
         self._neighbours, self._warm = neighbours, warm
         kinds = actor_classes(job.spec.models)
         self._job, self._plans = job, plans
+        self._score_columns = score_columns(models.oracle)
         self._actors: dict[str, tuple[Any, Any]] = {
             name: (_actor(kinds[name], getattr(plans, name), self._keeps(name)), settings)
             for name, settings in job.spec.models
@@ -242,6 +244,7 @@ class RayExecutor:
             spec.save_student,
             task.owner.facts(),
             *inputs,
+            scores=self._score_columns,
         )
         return self._task_ref([record], inputs, of_actor=False)
 

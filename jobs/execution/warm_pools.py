@@ -197,9 +197,7 @@ def is_known(settings: Any, environment: Mapping[str, Any]) -> bool:
 
 
 def _has_own_class(settings: Any) -> bool:
-    return isinstance(settings, OracleSettings) and (
-        settings.is_own or any(member.is_own for member in settings.members)
-    )
+    return isinstance(settings, OracleSettings) and any(one.is_own for one in settings.scorers)
 
 
 @cache

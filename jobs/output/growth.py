@@ -18,6 +18,7 @@ from jobs.input.prompts import Part, Prompts
 from jobs.output.columns import our_columns
 from jobs.output.folder import OutputFolder
 from jobs.output.part_file import open_part
+from jobs.output.score_columns import score_columns
 
 Files = Sequence[dict[str, Any]]
 """Files of an input, as `Prompts.describe_files` returns them."""
@@ -67,8 +68,9 @@ def rows_changed(
 
 
 def _part_changed(folder: OutputFolder, part: Part, rows: int) -> str | None:
-    ladder = "ladder" in folder.require_job()["spec"]
-    ours = our_columns(save_student=True, ladder=ladder)
+    spec = folder.read_spec()
+    scores = score_columns(spec.models.oracle)
+    ours = our_columns(save_student=True, ladder=spec.ladder is not None, scores=scores)
     with open_part(folder, part.index) as file:
         had = [name for name in file.schema_arrow.names if name not in ours]
         before = file.read(columns=[*had, "seed"])

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from jobs.output.folder import OutputFolder
+from jobs.output.score_columns import ScoreColumns
 from jobs.output.writer import write_part
 from jobs.storage.patience import patiently
 
@@ -22,6 +23,7 @@ def commit_part(
     folder: OutputFolder,
     *part: Any,
     sleep: Callable[[float], None] | None = None,
+    scores: ScoreColumns = (),
 ) -> dict[str, Any]:
     """`write_part`, for up to `patience_seconds`: the file task of a commit.
 
@@ -31,7 +33,7 @@ def commit_part(
 
     def write() -> dict[str, Any]:
         folder.check_there()
-        return write_part(folder, *part)
+        return write_part(folder, *part, scores=scores)
 
     return patiently(write, patience_seconds, sleep)
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from math import isinf
 from typing import Any
 
+from jobs.output.score_columns import FLAGGED
 from jobs.spec.ladder import by_attempt
 from jobs.spec.sample import refined_interval
 
@@ -106,7 +107,7 @@ def checked_record(record: Any, file: str) -> dict[str, Any]:
     rows, made = record["rows"], sum(record[name] for name in MADE_BY)
     if not rows or made != rows or record["refined"] > rows:
         raise ValueError(f"it has {rows} rows, of which {made} have a source or failed")
-    for name, is_valid in BY_POOL.items():
+    for name, is_valid in BY_NAME.items():
         if name not in record:
             continue
         values = record[name]
@@ -136,14 +137,15 @@ def _are_names(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(name, str) for name in value)
 
 
-BY_POOL = {
+BY_NAME = {
     "seconds": _is_duration,
     "calls": _is_count,
     "padded_rows": _is_count,
     DEVICES: _are_names,
     TRUNCATED: _is_count,
+    FLAGGED: _is_count,
 }
-"""Fields that hold a value for each pool, where a record has them."""
+"""Fields that hold a value for each pool, or for each filter, where a record has them."""
 
 
 def _short(value: Any) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from math import nan
 
 import pyarrow as pa
 
@@ -49,8 +50,13 @@ def in_row_groups(rows: Iterable[Row], given: pa.Table) -> Iterator[RowGroup]:
         yield RowGroup(first, group, given.slice(first, len(group)))
 
 
-def kept_rows(folder: OutputFolder, index: int, columns: list[str]) -> Iterator[Row]:
-    """The rows of an existing part, read row group by row group. columns: ours."""
+def kept_rows(
+    folder: OutputFolder, index: int, columns: list[str], scores: Sequence[str] = ()
+) -> Iterator[Row]:
+    """The rows of an existing part, read row group by row group.
+
+    columns: ours. scores: those of them with extra scores.
+    """
     with open_part(folder, index) as parquet:
         for number in range(parquet.num_row_groups):
             table = parquet.read_row_group(number, columns=columns).combine_chunks()
@@ -71,6 +77,7 @@ def kept_rows(folder: OutputFolder, index: int, columns: list[str]) -> Iterator[
                     image=None,
                     student_image=None,
                     rung_scores=tuple(row["rung_scores"]) if "rung_scores" in row else None,
+                    extra_scores=tuple(nan if row[name] is None else row[name] for name in scores),
                 )
                 yield Row(result, *(_file(images, place) for images in pictures.values()))
 

@@ -29,6 +29,14 @@ from jobs.output.job_file import contradictions
 from jobs.output.ladder_rules import LadderRules
 from jobs.output.records import RUNGS, UNREFINABLE, parse_record
 from jobs.output.row_rules import RowRules
+from jobs.output.score_columns import (
+    FLAGGED,
+    ScoreColumns,
+    broken_scores,
+    num_flagged,
+    score_columns,
+)
+from jobs.spec.job_spec import JobSpec
 
 REDO = "Remove its record and run the job again: the part is redone"
 RUN = "Run the job again: the part is done anew"
@@ -69,6 +77,7 @@ def verify(folder: OutputFolder) -> Iterator[Problem]:
         files = [entry.path for entry in folder.storage.entries("data")]
     there = {number for name in files if folder.part_name(number := _number(name)) == name}
     rules = LadderRules.of(job) if job["spec"].get("ladder") else RowRules.of(job)
+    scores = score_columns(JobSpec.model_validate(job["spec"]).models.oracle)
     # Not part by part: a job.json may be wrong about how many there are.
     for index in sorted(good.keys() | {n for n in there if n < num_parts}):
         if index not in good:
@@ -79,7 +88,8 @@ def verify(folder: OutputFolder) -> Iterator[Problem]:
             yield Problem(f"part {index}", beyond, "Remove it and its record")
         else:
             first = index * size
-            check = _Check(folder, job, good[index], first, min(size, rows - first), rules)
+            here = min(size, rows - first)
+            check = _Check(folder, job, good[index], first, here, rules, scores)
             yield from check.problems()
     known = {n for n in good.keys() | broken | there if 0 <= n < num_parts}
     if len(known) < num_parts:
@@ -133,6 +143,7 @@ class _Check:
     first: int
     rows: int
     rules: RowRules | LadderRules
+    scores: ScoreColumns
 
     def problems(self) -> Iterator[Problem]:
         storage, file = self.folder.storage, self.folder.part_name(self.record["part"])
@@ -171,7 +182,8 @@ class _Check:
     def _parquet(self, parquet: pq.ParquetFile) -> Iterator[str]:
         spec = self.job["identity"]["spec"]
         ladder = isinstance(self.rules, LadderRules)
-        id_column, ours = spec["id_column"], our_columns(spec["save_student"], ladder)
+        id_column, save_student = spec["id_column"], spec["save_student"]
+        ours = our_columns(save_student, ladder, scores=self.scores)
         wanted = [*ours, *([id_column] if id_column else [])]
         schema = parquet.schema_arrow
         missing = [name for name in wanted if name not in schema.names]
@@ -182,12 +194,13 @@ class _Check:
             if schema.field(name).type != kind:
                 yield f"its column {name!r} is {schema.field(name).type}, and not {kind}"
                 return
-        counted, rungs = Counter[str](), Counter[int]()
+        counted, rungs, flagged = Counter[str](), Counter[int](), Counter[str]()
         for row in _rows(parquet, wanted):
             number = self.first + counted["rows"]
             shown = f"{number} (id {row[id_column]!r})" if id_column else f"{number}"
             yield from (f"row {shown}: {what}" for what in self._row(row, number))
             counted += _counts(row) + Counter({UNREFINABLE: int(self.rules.unrefinable(row))})
+            flagged.update(num_flagged(self.scores, row))
             scores = enumerate(row.get("rung_scores") or ())
             rungs.update(rung for rung, score in scores if score is not None)
         names = ("rows", "failed", "from_student", "from_teacher", "refined", "nfe")
@@ -198,6 +211,9 @@ class _Check:
         said = self.record.get(RUNGS, [])
         if ladder and [rungs[number] for number in range(len(said))] != said:
             yield f"it has {dict(sorted(rungs.items()))} for {RUNGS}, and its record says {said}"
+        if flagged and flagged != self.record.get(FLAGGED):
+            says = self.record.get(FLAGGED)
+            yield f"it has {dict(flagged)} for {FLAGGED}, and its record says {says}"
 
     def _row(self, row: dict[str, Any], number: int) -> Iterator[str]:
         """The faults of one row. number: its place in the dataset."""
@@ -215,6 +231,7 @@ class _Check:
         else:
             may_stay = bool(self.record.get(UNREFINABLE))
             yield from self.rules.broken_by(row, number, may_stay)
+            yield from broken_scores(self.scores, row)
         for name, kind in our_columns("student_image" in row).items():
             if kind == IMAGE and row[name] is not None:
                 yield from (f"{name}: {what}" for what in _picture(row[name], number))

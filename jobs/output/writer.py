@@ -24,6 +24,7 @@ from jobs.output.folder import OutputFolder
 from jobs.output.part_file import open_part
 from jobs.output.records import GAIN, RUNGS
 from jobs.output.row_groups import Row, in_row_groups, kept_rows
+from jobs.output.score_columns import FLAGGED, ScoreColumns, num_flagged, values_of
 from jobs.spec.picture_formats import ImageFormat
 
 
@@ -37,27 +38,30 @@ def write_part(
     save_student: bool,
     facts: Mapping[str, Any],
     *files: pa.BinaryArray,
+    scores: ScoreColumns = (),
 ) -> dict[str, Any]:
     """Write one part and, last, its record; returns the record.
 
     table: the input's own columns. results: None for a row that keeps its values in the existing
     part. facts: more fields of the record (durations, attempts), which may depend on time and
-    place. files: pictures' files, as the encoding calls returned them.
+    place. files: pictures' files, as the encoding calls returned them. scores: the columns of the
+    job's extra scores.
     Raises OutputFailedError for a folder that is full, gone or closed.
     """
     ladder = any(result and result.rung_scores is not None for result in results)
-    ours = our_columns(save_student, ladder)
+    ours = our_columns(save_student, ladder, scores=scores)
     given = table.select([name for name in table.column_names if name not in ours])
     schema = pa.schema(
         [*given.schema, *(pa.field(name, kind) for name, kind in ours.items())],
         metadata=_metadata(table.schema.metadata, save_student),
     )
     written, rungs, gain = Counter[str](), Counter[int](), 0.0
+    flagged = Counter({one.name: 0 for one in scores if one.flags})
 
     def row_groups() -> Iterator[pa.Table]:
         rows = [_as_row(result, files) if result else None for result in results]
         if None in results:
-            kept = kept_rows(folder, index, list(ours))
+            kept = kept_rows(folder, index, list(ours), [one.name for one in scores])
             every: Iterable[Row] = (row or there for row, there in zip(rows, kept, strict=True))
         else:
             every = (row for row in rows if row)
@@ -66,10 +70,13 @@ def write_part(
             written.update(_count(group.rows))
             gain += sum(_gain(row.result) for row in group.rows)
             for row in group.rows:
-                scores = row.result.rung_scores or ()
-                rungs.update(number for number, score in enumerate(scores) if score is not None)
+                taken = row.result.rung_scores or ()
+                rungs.update(number for number, score in enumerate(taken) if score is not None)
+            extra = [values_of(scores, row.result.extra_scores) for row in group.rows]
+            for values in extra:
+                flagged.update(num_flagged(scores, values))
             first = first_row + group.first
-            arrays = _our_arrays(group.rows, first, image_format, ours)
+            arrays = _our_arrays(group.rows, first, image_format, ours, extra)
             yield pa.table([*group.given.columns, *arrays.values()], schema=schema)
 
     with failing_in(folder.storage), folder.storage.writing(folder.part_name(index)) as file:
@@ -83,6 +90,7 @@ def write_part(
         **{name: written[name] for name in COUNTS},
         GAIN: round(gain, 6),
         **({RUNGS: [rungs[number] for number in range(_num_rungs(results))]} if ladder else {}),
+        **({FLAGGED: dict(flagged)} if flagged else {}),
         **redacted(facts),
     }
     folder.put(folder.record_name(index), json.dumps(record, indent=2).encode() + b"\n")
@@ -136,7 +144,10 @@ def _our_arrays(
     first_row: int,
     image_format: ImageFormat,
     columns: Mapping[str, pa.DataType],
+    extra: Sequence[Mapping[str, Any]],
 ) -> dict[str, pa.Array | pa.ChunkedArray]:
+    """Our columns. extra: by row, the values in the columns of its extra scores."""
+
     def images(files: Sequence[pa.BinaryArray | None], mark: str) -> pa.ChunkedArray:
         """A chunk for each row, because a chunk of several would be a copy of their files."""
         names = (f"{first_row + row:012d}{mark}.{image_format}" for row in range(len(files)))
@@ -162,6 +173,7 @@ def _our_arrays(
         "truncated": [result.truncated for result in results],
         "status": ["ok" if result.error is None else "failed" for result in results],
         "error": [result.error and redact(result.error) for result in results],
+        **{name: [values[name] for values in extra] for name in extra[0]},
     }
     pictures = {
         "image": images([row.image for row in rows], ""),

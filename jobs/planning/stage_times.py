@@ -21,6 +21,7 @@ from actors.timed import timing_of
 from actors.timed_settings import ANY_GPU, TimedOracleSettings
 from jobs.output.folder import JOB, OutputFolder
 from jobs.output.records import DEVICES, RUNGS
+from jobs.spec.byte_fields import without_places
 from jobs.spec.job_spec import JobSpec
 from jobs.spec.ladder import Attempt
 
@@ -127,7 +128,8 @@ def _from_profile(spec: JobSpec, refinement: Refinement, file: Path) -> StageTim
         teacher_alone=replace(whole, share=models.teacher.steps / teacher.steps),
         file_seconds_per_row=spec.picture_format.price.seconds * spec.pixels,
         source=f"{file}: {', '.join(named)}"
-        + ("" if oracle else "; for the oracle 20 ms a picture, as DiffServe's discriminator"),
+        + ("" if oracle else "; for the oracle 20 ms a picture, as DiffServe's discriminator")
+        + ("; nothing is added for extra scores" if models.oracle.extras else ""),
     )
 
 
@@ -259,8 +261,9 @@ def _check_same_models(models: ModelSettings, before: dict[str, Any], folder: st
     """Refuse records of other models. Raises SpecError."""
     reader = FileReader()
     for role, settings in models:
-        new = settings.model_dump(mode="json", exclude=MAY_DIFFER)
-        old = before["spec"]["models"][role]
+        new = without_places(settings.model_dump(mode="json", exclude=MAY_DIFFER))
+        written = before["spec"]["models"][role]
+        old = {**written, **without_places({name: written.get(name) for name in new})}
         # A setting that this job leaves to the model is a number in the job that ran.
         changed = [name for name in new if new[name] is not None and old.get(name) != new[name]]
         path = Path(settings.path).expanduser()

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
 from itertools import count
 from typing import Any
@@ -345,8 +345,11 @@ class SimulatedExecutor:
         ]
         self.store.update(outputs)
         facts = self.facts(task, running.seconds)
-        scores = STAGES[task.call.stage].gives_scores
-        return Completion(running.task_ref, (made[0], facts) if scores else facts, outputs)
+        if not STAGES[task.call.stage].gives_scores:
+            return Completion(running.task_ref, facts, outputs)
+        extras = tuple([(extra_score_of(one),) for one in _taken(task)])
+        facts = replace(facts, extra_scores=extras)
+        return Completion(running.task_ref, (made[0], facts), outputs)
 
     def facts(self, task: Task, seconds: float) -> CallFacts:
         """The facts of a call that took `seconds`, as an actor returns them to the driver."""
@@ -366,7 +369,7 @@ class SimulatedExecutor:
 
         self.committed[task.owner.part.index] = [
             (r.seed, r.student_score, r.teacher_score, r.source, r.nfe, r.error,
-             file(r.image), file(r.student_image))
+             file(r.image), file(r.student_image), r.extra_scores)
             for r in results
         ]  # fmt: skip
         return {
@@ -377,14 +380,24 @@ class SimulatedExecutor:
         }
 
 
+def extra_score_of(picture: Any) -> float:
+    """A score that decides nothing, of a picture."""
+    return crc32(repr(picture).encode()) % 1000 / 1000
+
+
+def _taken(task: Task) -> list[Any]:
+    """The rows' inputs."""
+    contents = [ref.rows for ref in task.inputs]
+    return [contents[which][row] for which, row in task.picks]
+
+
 def _made(task: Task) -> list[list[Any]]:
     """The call's outputs: for each row a tuple that names its seed and what it was made from.
 
     And its slot in its batch, on which a row's last bits depend on a GPU.
     """
     slots = task.slots or range(len(task.targets))
-    contents = [ref.rows for ref in task.inputs]
-    taken = [contents[which][row] for which, row in task.picks]
+    taken = _taken(task)
     match task.call.stage:
         case Stage.DRAW:
             number, draws = task.call.attempt, task.owner.cascade.rules.draws

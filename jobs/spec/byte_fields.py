@@ -14,7 +14,7 @@ def byte_fields(spec: JobSpec) -> dict[str, Any]:
     Model files count by their content, so the fields that say where they are do not.
     """
     fields = spec.model_dump(mode="json", exclude=set(NOT_IN_THE_BYTES))
-    _take_places_out(fields["models"])
+    fields["models"] = without_places(fields["models"])
     return fields
 
 
@@ -26,13 +26,12 @@ def threads_of(spec: JobSpec) -> dict[str, int]:
     return {name: pool.threads_per_actor for name, pool in spec.pools.by_name.items()}
 
 
-def _take_places_out(fields: Any) -> None:
-    """Remove, at any depth of the models' fields, the places of files: files count by content."""
-    below = fields
+def without_places(fields: Any) -> Any:
+    """Models' fields without the places of files, at any depth: files count by content."""
     if isinstance(fields, dict):
-        for name in PLACES & fields.keys():
-            del fields[name]
-        below = [value for name, value in fields.items() if name != "options"]
-    for value in below:
-        if isinstance(value, dict | list):
-            _take_places_out(value)
+        return {
+            name: value if name == "options" else without_places(value)
+            for name, value in fields.items()
+            if name not in PLACES
+        }
+    return [without_places(one) for one in fields] if isinstance(fields, list) else fields

@@ -26,6 +26,9 @@ from transformers import (
     CLIPTextConfig,
     CLIPTokenizer,
     CLIPVisionConfig,
+    ViTConfig,
+    ViTForImageClassification,
+    ViTImageProcessor,
 )
 
 from actors.errors import ModelError
@@ -93,6 +96,73 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("head") / "linearMSE.pth"
     torch.save(weights, file)
     return file
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small classifier of pictures as a folder of the hub."""
+    folder = tmp_path_factory.mktemp("classifier")
+    torch.manual_seed(5)
+    config = ViTConfig(
+        hidden_size=WIDTH, intermediate_size=64, num_hidden_layers=LAYERS,
+        num_attention_heads=HEADS, image_size=SIDE, patch_size=PATCH,
+        id2label={0: "normal", 1: "nsfw", 2: "drawing"},
+    )  # fmt: skip
+    model = ViTForImageClassification(config)
+    torch.nn.init.normal_(model.classifier.weight, std=1.0)
+    model.save_pretrained(folder)
+    ViTImageProcessor(size={"height": SIDE, "width": SIDE}).save_pretrained(folder)
+    return folder
+
+
+def test_a_classifiers_score_is_the_probability_of_its_label(classifier: Path) -> None:
+    shown = pictures(4)
+    model = ViTForImageClassification.from_pretrained(classifier).eval()
+    processor = ViTImageProcessor.from_pretrained(classifier)
+    for number, label in enumerate(["normal", "nsfw", "drawing"]):
+        oracle = open_oracle(settings("classifier", classifier, label=label), CPU)
+        expected = []
+        for one in shown:
+            with torch.inference_mode():
+                pixels = processor(one, return_tensors="pt").pixel_values
+                expected.append(float(model(pixels).logits.softmax(-1)[0, number]))
+        assert oracle.score(PROMPTS, shown) == pytest.approx(expected, abs=1e-5)
+        assert len(set(expected)) == 4
+
+
+def test_a_label_that_a_classifier_does_not_have_is_refused(classifier: Path, clip: Path) -> None:
+    """Before an actor starts: its files say so."""
+    with pytest.raises(ModelError, match=r"no label 'NSFW'\. It has: drawing, normal, nsfw\."):
+        open_oracle_files(settings("classifier", classifier, label="NSFW"))
+    with pytest.raises(ModelError, match="no classifier of pictures"):
+        open_oracle_files(settings("classifier", clip, label="nsfw"))
+
+
+def test_extra_scores_are_those_of_each_oracle_alone(clip: Path, classifier: Path) -> None:
+    """In the order of the settings, for each picture, whatever the batches and the slots."""
+    extra = {"kind": "clip-score", "path": str(clip), "column": "clip", "fit": "pad"}
+    flagged = {"kind": "classifier", "path": str(classifier), "label": "nsfw"}
+    whole = settings("hps-v2", clip, extra_scores=[extra],
+                     filters=[{**flagged, "column": "nsfw", "above": 0.5}])  # fmt: skip
+    oracle, shown = Oracle(whole, threads=1), pictures(5)
+    prompts, picks = [*PROMPTS, "a"], [(0, n) for n in range(5)]
+    scores, facts = oracle.score(prompts, picks, shown)
+    alone = [
+        Oracle(settings("clip-score", clip, fit="pad"), threads=1).score(prompts, picks, shown)[0],
+        Oracle(settings("classifier", classifier, label="nsfw"), threads=1).score(
+            prompts, picks, shown
+        )[0],
+    ]
+    assert facts.extra_scores == tuple(zip(*alone, strict=True))
+    assert scores == Oracle(settings("hps-v2", clip), threads=1).score(prompts, picks, shown)[0]
+    # A piece of the batch, in its own slots, and in smaller batches.
+    piece, facts_of_piece = oracle.score(prompts[1:3], picks[1:3], shown, slots=[1, 2])
+    assert piece == scores[1:3]
+    assert facts_of_piece.extra_scores == facts.extra_scores[1:3]
+    _, smaller = oracle.score(prompts, picks, shown, micro_batch_size=2)
+    assert np.asarray(smaller.extra_scores) == pytest.approx(
+        np.asarray(facts.extra_scores), abs=1e-4
+    )
 
 
 def pictures(rows: int, height: int = 48, width: int = 64) -> np.ndarray:
@@ -164,16 +234,17 @@ def test_hps_fits_the_longest_edge_and_has_no_scale(clip: Path, height: int, wid
 
 
 @pytest.mark.parametrize("rows", [4, 5])
-@pytest.mark.parametrize("kind", ["clip-score", "hps-v2", "aesthetic"])
+@pytest.mark.parametrize("kind", ["clip-score", "hps-v2", "aesthetic", "classifier"])
 def test_a_row_scores_the_same_to_the_bit_whatever_its_neighbours(
-    kind: str, rows: int, clip: Path, head: Path, tmp_path: Path
+    kind: str, rows: int, clip: Path, head: Path, classifier: Path, tmp_path: Path
 ) -> None:
     """At 5 rows narrow layers would give other bits at another place."""
-    folder = clip
+    folder = classifier if kind == "classifier" else clip
+    label = "nsfw" if kind == "classifier" else None
     if kind == "aesthetic":
         folder = tmp_path / "aesthetic"
         convert(kind, head, str(clip), folder)
-    oracle = Oracle(settings(kind, folder, batch_size=rows), threads=1)
+    oracle = Oracle(settings(kind, folder, batch_size=rows, label=label), threads=1)
     shown = pictures(rows)
     prompts = [*PROMPTS, "a"][:rows]
     picks = [(0, n) for n in range(rows)]

@@ -31,6 +31,7 @@ from jobs.execution.observers import Observer
 from jobs.execution.runner import Runner
 from jobs.execution.stages import Stage, Step
 from jobs.scaling.capacity import Capacity, Devices
+from jobs.simulation.executor import extra_score_of
 from jobs.simulation.job import SimulatedOutput, simulated_job
 from tests.simulation.fault_plans import POOLS, FaultKind, FaultPlan, SmallJob, make_fault_plan
 from tests.simulation.faulty_executor import FaultyExecutor, RestartError
@@ -101,12 +102,15 @@ class Trial:
         self.verdict.content[part] = rows
         for row in rows:
             self._check_not_finite(*row)
+            *_, picture, _, extra_scores = row
+            if extra_scores != (picture and (extra_score_of(picture[1]),)):
+                self.problem(f"a row has the extra score of another picture: {row}")
         if self._faultless and _comparable(rows) != _comparable(self._faultless.content[part]):
             self.problem(f"part {part} has other content than in a run without faults")
 
     def _check_not_finite(self, seed: int, *row: Any) -> None:
         """No row has a picture of a further attempt whose numbers are not finite."""
-        score, teacher_score, source, _, error, picture, _ = row
+        score, teacher_score, source, _, error, picture, *_ = row
         job = self.plan.job
         if error or seed not in job.not_finite or (not job.ladder and score >= job.threshold):
             return

@@ -53,6 +53,10 @@ def _open(settings: ScorerSettings, device: torch.device) -> Scorer:
             from actors.models.oracles.clip import Aesthetic
 
             return Aesthetic(settings, device)
+        case "classifier":
+            from actors.models.oracles.classifier import Classifier
+
+            return Classifier(settings, device)
         case "ensemble":
             assert isinstance(settings, OracleSettings)
             return Ensemble(

@@ -1,4 +1,4 @@
-"""The last layers of an oracle, which bring an embedding down to one number."""
+"""The last layers of an oracle, which bring an embedding down to one number, or to a few."""
 
 from __future__ import annotations
 
@@ -19,5 +19,5 @@ class RowByRow(torch.nn.Module):
         self.head = head
 
     def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
-        """embeddings: (rows, width) -> (rows, 1) float32."""
+        """embeddings: (rows, width) -> (rows, outputs) float32."""
         return torch.cat([self.head(row) for row in embeddings.float().split(1)])

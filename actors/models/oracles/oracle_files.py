@@ -5,9 +5,10 @@ Loads no weights, so that a bad path is refused before an actor starts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 from zipfile import is_zipfile
 
 from actors.errors import ModelError
@@ -15,7 +16,7 @@ from actors.models.checks import check_weights, open_folder
 from actors.models.file_reader import FileReader, joined
 from actors.models.folders import hub_snapshot, model_folder, pinned
 from actors.models.oracles.own import find_class, source_hash
-from actors.settings import MemberSettings, OracleSettings, ScorerSettings
+from actors.settings import ExtraScoreSettings, MemberSettings, OracleSettings, ScorerSettings
 
 AESTHETIC_HEAD = "aesthetic.safetensors"
 MED_CONFIG = "med_config.json"
@@ -40,6 +41,7 @@ class OracleFiles(Generic[S_co]):
     folders: tuple[Path, ...] = ()
     source: str | None = None
     members: tuple[OracleFiles[MemberSettings], ...] = ()
+    extras: tuple[OracleFiles[ExtraScoreSettings], ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -52,7 +54,15 @@ class OracleFiles(Generic[S_co]):
         return self.folders[-1]
 
     def fingerprint(self, reader: FileReader) -> str:
-        """A hash of all that the scores come from; it reads every byte of it."""
+        """A hash of all that the scores come from; it reads every byte of it.
+
+        Behind a "+" is that of the extra scores, which decide nothing.
+        """
+        if self.extras:
+            return f"{self._own(reader)}+{joined(one.fingerprint(reader) for one in self.extras)}"
+        return self._own(reader)
+
+    def _own(self, reader: FileReader) -> str:
         if self.members:
             return joined(member.fingerprint(reader) for member in self.members)
         hashes = [self.source] if self.source else []
@@ -66,6 +76,17 @@ def open_oracle_files(settings: S, reader: FileReader | None = None) -> OracleFi
     Raises ModelError.
     """
     reader = reader or FileReader()
+    files = _open_one(settings, reader)
+    if not isinstance(settings, OracleSettings) or not settings.extras:
+        return files
+    extras = tuple(open_oracle_files(extra, reader) for extra in settings.extras)
+    found, count = [extra.settings for extra in extras], len(settings.extra_scores)
+    update = {"extra_scores": tuple(found[:count]), "filters": tuple(found[count:])}
+    return replace(files, settings=files.settings.model_copy(update=update), extras=extras)
+
+
+def _open_one(settings: S, reader: FileReader) -> OracleFiles[S]:
+    """Without the extra scores."""
     if isinstance(settings, OracleSettings) and settings.members:
         members = tuple(open_oracle_files(member, reader) for member in settings.members)
         update = {"members": tuple(member.settings for member in members)}
@@ -106,12 +127,28 @@ def _open_model(settings: ScorerSettings, reader: FileReader) -> Path:
         _check_reward(reward_weights(folder), reader)
     else:
         check_weights(folder, reader, settings.allow_pickle)
+    if settings.kind == "classifier":
+        label_number(reader.config(folder / index).get("id2label") or {}, settings)
     if settings.kind == "aesthetic" and not (folder / AESTHETIC_HEAD).is_file():
         raise ModelError(
             f"model folder {settings.path!r} has no {AESTHETIC_HEAD}, the head on top of CLIP. "
             "docs/oracles.md says how to make it."
         )
     return folder
+
+
+def label_number(labels: Mapping[Any, str], settings: ScorerSettings) -> int:
+    """The number of the settings' label among a classifier's. Raises ModelError.
+
+    labels: by number, the `id2label` of its config.json.
+    """
+    for number, label in labels.items():
+        if label == settings.label:
+            return int(number)
+    raise ModelError(
+        f"classifier {settings.path!r} has no label {settings.label!r}. It has: "
+        f"{', '.join(sorted(labels.values())) or 'none, so it is no classifier of pictures'}."
+    )
 
 
 def reward_weights(folder: Path) -> Path:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -19,6 +19,7 @@ from jobs.output.pages.markdown import code, plain
 from jobs.output.pages.totals import totals_of
 from jobs.output.part_file import open_part
 from jobs.output.records import describe_calibration
+from jobs.output.score_columns import describe_scores, score_columns
 from jobs.output.spending import describe_spending
 from jobs.spec.job_spec import JobSpec
 from jobs.spec.ladder import describe
@@ -192,6 +193,7 @@ def _body(
             "prompt was longer than the student reads; `status` and `error` of rows that failed; "
             "and the input's own.",
             "",
+            *_extra_scores(spec, list(records.values()), totals.rows),
             "## Licence",
             "",
             code(chosen)
@@ -207,6 +209,18 @@ def _body(
             "",
         ]
     )
+
+
+def _extra_scores(spec: JobSpec, records: list[Mapping[str, Any]], rows: int) -> list[str]:
+    """Their columns; no path of the publisher's machine."""
+    public = [
+        replace(column, scorer=" ".join(filter(None, [extra.kind, public_name(extra.path)])))
+        for column, extra in zip(
+            score_columns(spec.models.oracle), spec.models.oracle.extras, strict=True
+        )
+    ]
+    lines = [f"- {plain(line)}" for line in describe_scores(public, records, rows)]
+    return ["Scores that decided nothing:", "", *lines, ""] if lines else []
 
 
 def _model(settings: Mapping[str, Any], shown: str) -> str:

@@ -15,6 +15,7 @@ from jobs.output.failing import failing_in
 from jobs.output.folder import OutputFolder
 from jobs.output.pages.totals import totals_of
 from jobs.output.part_file import open_part
+from jobs.output.score_columns import describe_scores, score_columns
 from jobs.storage.storage_at import file_at
 
 COLUMNS = 6
@@ -74,6 +75,11 @@ def make_sheet(folder: OutputFolder, target: str | Path | None = None, rows_each
         f"{totals.rows:,} rows, {totals.refined:,} {tried} by the teacher, "
         f"{totals.failed:,} failed, {totals.mean_nfe:.1f} network evaluations a picture"
     )
+    columns = score_columns(folder.read_spec().models.oracle)
+    if flags := describe_scores(
+        [one for one in columns if one.flags], list(records.values()), totals.rows
+    ):
+        facts += "; " + "; ".join(flags)
     sections = [
         ("Accepted from the student", accepted),
         ("Sent to the teacher: before and after", refined),
@@ -142,7 +148,7 @@ def _draw(name: str, facts: str, sections: list[tuple[str, list[_Tile]]]) -> Ima
     sheet = Image.new("RGB", (width, height), PAPER)
     pen = ImageDraw.Draw(sheet)
     pen.text((MARGIN, 28), _cut(pen, " ".join(name.split()), width - 2 * MARGIN, title), INK, title)
-    pen.text((MARGIN, 76), facts, FAINT, text)
+    pen.text((MARGIN, 76), _cut(pen, facts, width - 2 * MARGIN, text), FAINT, text)
     y = 112
     for words, tiles in sections:
         pen.line((MARGIN, y + 8, width - MARGIN, y + 8), FRAME)

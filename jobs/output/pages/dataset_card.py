@@ -9,6 +9,7 @@ from jobs.output.folder import OutputFolder
 from jobs.output.pages.markdown import code, plain
 from jobs.output.pages.totals import totals_of
 from jobs.output.records import describe_calibration
+from jobs.output.score_columns import describe_scores, score_columns
 from jobs.output.spending import describe_spending
 from jobs.spec.job_spec import JobSpec
 from jobs.spec.ladder import describe
@@ -59,6 +60,7 @@ def card(folder: OutputFolder, records: Mapping[int, Mapping[str, Any]] | None =
             "Models:",
             "",
             *models,
+            *_extra_scores(spec, list(records.values()), totals.rows),
             "",
         ]
     )
@@ -74,6 +76,12 @@ def _introduction(spec: JobSpec) -> list[str]:
         "Pictures drawn by a student diffusion model, judged by an oracle, and, below a",
         "threshold, improved by a teacher, with Bottega (the method of arXiv 2312.10835).",
     ]
+
+
+def _extra_scores(spec: JobSpec, records: list[Mapping[str, Any]], rows: int) -> list[str]:
+    lines = describe_scores(score_columns(spec.models.oracle), records, rows)
+    head = ["", "Further columns of scores, which decided nothing:", ""] if lines else []
+    return [*head, *(f"- {plain(line)}" for line in lines)]
 
 
 def _attempts(spec: JobSpec, how: dict[str, Any]) -> str:

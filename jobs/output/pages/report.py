@@ -24,6 +24,7 @@ from jobs.output.folder import OutputFolder
 from jobs.output.pages.totals import totals_of, truncated_of
 from jobs.output.part_file import open_part
 from jobs.output.records import attempts_of, describe_calibration
+from jobs.output.score_columns import describe_scores, score_columns
 from jobs.output.spending import describe_spending
 from jobs.spec.job_spec import JobSpec
 from jobs.spec.ladder import describe
@@ -98,6 +99,9 @@ def report(folder: OutputFolder, records: Mapping[int, Mapping[str, Any]] | None
         files=[file["name"] for file in job["identity"]["input_files"]],
         totals=totals,
         truncated=truncated_of(records.values()),
+        extra_scores=describe_scores(
+            score_columns(spec.models.oracle), list(records.values()), totals.rows
+        ),
         threshold=describe_calibration(job["calibration"], job["rows"]),
         spending=describe_spending(job, records.values()),
         scores=histogram(student[~np.isnan(student)], threshold),

@@ -113,6 +113,24 @@ def test_an_ensemble_is_every_one_of_its_members(tmp_path: Path) -> None:
     assert fingerprint(settings("ensemble", members=members)) != before
 
 
+def test_extra_scores_count_and_their_hash_stands_apart(tmp_path: Path) -> None:
+    """The oracle's own hash stays the same: a sample that it scored serves both jobs."""
+    copytree(SHAPES, tmp_path / "copy")
+    plain = settings("blip-itm", path=str(SHAPES))
+    extra = {"path": str(tmp_path / "copy"), "column": "other"}
+    scored = settings("blip-itm", path=str(SHAPES), extra_scores=[extra],
+                      filters=[{**extra, "column": "flagged", "below": 0.0}])  # fmt: skip
+    files = open_oracle_files(scored)
+    assert [one.column for one in files.settings.extras] == ["other", "flagged"]
+    assert all(Path(one.path).is_absolute() for one in files.settings.extras)
+    before = files.fingerprint(FileReader())
+    assert before.partition("+")[0] == fingerprint(plain) != before
+    config = tmp_path / "copy/config.json"
+    config.write_text(config.read_text() + "\n")
+    assert fingerprint(scored) != before
+    assert fingerprint(scored).partition("+")[0] == fingerprint(plain)
+
+
 @pytest.fixture
 def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder on the path, for modules of the user's own; each test imports them anew."""

@@ -9,6 +9,7 @@ from collections import deque
 from dataclasses import replace
 from hashlib import sha256
 from itertools import count
+from math import nan
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -31,6 +32,7 @@ from jobs.execution.stages import OutputKind, Stage, Step
 from jobs.input.prompts import Prompts
 from jobs.output.encode import encode_one
 from jobs.output.folder import OutputFolder
+from jobs.output.score_columns import score_columns
 from jobs.output.writer import write_part
 from jobs.refinement import teachers_attempts
 from jobs.resolution import Job
@@ -145,8 +147,10 @@ class LocalDispatcher:
                     ),
                 )
             case Stage.SCORE_DRAWN:
+                self._note_extra_scores(owner, call, seeds)
                 return Done(call, tuple(seed // 7**call.attempt % 1000 / 1000 for seed in seeds))
             case Stage.SCORE_REFINED:
+                self._note_extra_scores(owner, call, seeds)
                 raised = 0.25 - 0.125 * call.attempt
                 return Done(call, tuple(seed % 1000 / 1000 + raised for seed in seeds))
             case Stage.ENCODE_DRAWN | Stage.ENCODE_REFINED:
@@ -155,6 +159,13 @@ class LocalDispatcher:
             case Stage.COMMIT:
                 return self._commit(owner, call)
         return Done(call)
+
+    def _note_extra_scores(self, owner: ActivePart, call: Call, seeds: list[int]) -> None:
+        extras = self.job.spec.models.oracle.extras
+        found = [
+            tuple(extra_score(extra.column, seed, call.step) for extra in extras) for seed in seeds
+        ]
+        owner.note_extra_scores(call, found if extras else ())
 
     def _commit(self, owner: ActivePart, call: Call) -> Event:
         part, files = owner.part, [owner.refs[source, OutputKind.FILES] for source in call.sources]
@@ -166,10 +177,18 @@ class LocalDispatcher:
                 *(self.job.output, part.index, part.first_row, part.table, results),
                 *(self.job.spec.image_format, self.job.spec.save_student, owner.facts()),
                 *files,
+                scores=score_columns(self.job.spec.models.oracle),
             )
         except OutputFailedError as error:
             return Failed(call, str(error))
         return Done(call)
+
+
+def extra_score(column: str, seed: int, step: Step) -> float:
+    """A score that decides nothing, in [0, 1); of the column "nothing" it is no number."""
+    if column == "nothing":
+        return nan
+    return sha256(f"{column} {seed} {step}".encode()).digest()[0] / 256
 
 
 def picture(name: str) -> bytes:
