@@ -31,10 +31,25 @@ Size = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
+class RowOptions:
+    """What a row may have of its own. Rows that share a batch have the same.
+
+    `canvas`: the size that it is drawn in; `guidance_scale`. None for the model's.
+    """
+
+    canvas: Size | None = None
+    guidance_scale: float | None = None
+
+
+SAME_FOR_ALL = RowOptions()
+
+
+@dataclass(frozen=True, slots=True)
 class DrawPlan:
     """The student's task for a prompt: `draws` pictures of it.
 
-    `size`: of the dataset's pictures, where the student draws them in another.
+    `size`: of the dataset's pictures, where the student draws them in another. `options`: of the
+    rows of a call.
     """
 
     draws: int = 1
@@ -42,6 +57,7 @@ class DrawPlan:
     size: Size | None = None
     first: int = 0
     """Number of the first one among all drawings of a row: each has its own noise."""
+    options: RowOptions = SAME_FOR_ALL
 
 
 FROM_PROMPTS = DrawPlan()
@@ -68,3 +84,4 @@ class Refinement:
     start: float | None = None
     attempt: int = 0
     """Number among the teacher's attempts at a row: each has its own noise."""
+    options: RowOptions = SAME_FOR_ALL

@@ -61,6 +61,7 @@ class Student:
         """
         start = perf_counter()
         draws = plan.draws
+        self.diffusion.adopt(plan.options)
         rows = rows_by_slot(len(prompts), slots)
         texts = [prompts[row] for row in rows for _ in range(draws)]
         noise = [stage_seed(seeds[row], name) for row in rows for name in _stages(plan)]

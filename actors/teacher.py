@@ -61,6 +61,7 @@ class Teacher:
         Returns pictures (rows, height, width, 3) uint8; facts.
         """
         start = perf_counter()
+        self.diffusion.adopt(plan.options)
         rows = rows_by_slot(len(prompts), slots)
         texts = [prompts[row] for row in rows]
         stage = f"teacher/{plan.attempt}" if plan.attempt else "teacher"

@@ -10,6 +10,7 @@ row's latents raises. Imports no torch, so that an actor starts fast.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from time import perf_counter, sleep
 from typing import Any
 
@@ -18,7 +19,7 @@ import numpy.typing as npt
 
 from actors.facts import CallFacts
 from actors.models.profiles import Timing, chance
-from actors.refinement import FROM_PROMPTS, DrawPlan, Refinement
+from actors.refinement import FROM_PROMPTS, SAME_FOR_ALL, DrawPlan, Refinement, RowOptions
 from actors.settings import (
     DiffusionSettings,
     ModelSettings,
@@ -52,11 +53,17 @@ def identities(models: ModelSettings) -> dict[str, str]:
     return {"student": "timed", "oracle": f"timed, rejects {oracle.rejected}", "teacher": "timed"}
 
 
-def timing_of(settings: DiffusionSettings | OracleSettings, steps: int | None = None) -> Timing:
+def timing_of(
+    settings: DiffusionSettings | OracleSettings,
+    steps: int | None = None,
+    *,
+    options: RowOptions = SAME_FOR_ALL,
+) -> Timing:
     """How long the calls of a timed model take. `steps`: network steps, of a whole drawing if None.
 
-    A refinement takes its steps' share of a whole drawing. Encoding and decoding are in that share
-    too, since no profile has measured them apart.
+    A picture of another size takes time in proportion to its pixels. A refinement takes its steps'
+    share of a whole drawing. Encoding and decoding are in that share too, since no profile has
+    measured them apart.
     """
     timed = settings.timed
     assert timed is not None
@@ -64,6 +71,7 @@ def timing_of(settings: DiffusionSettings | OracleSettings, steps: int | None = 
     if isinstance(settings, DiffusionSettings):
         assert settings.timed is not None
         share = (steps or settings.steps) / settings.timed.steps(settings.steps)
+        share *= prod(_sides(settings, options)) / prod(_sides(settings))
     return Timing(
         curves=timed.curves,
         load_seconds=timed.load_seconds,
@@ -124,8 +132,10 @@ class TimedStudent:
         start, size = perf_counter(), micro_batch_size or self.settings.batch_size
         draws = plan.draws
         each = [seed for seed in seeds for _ in range(draws)]
-        latents, pictures = _latents(self.settings, each), _pictures(self.settings, each)
-        self._clock.take(start, len(each), size, key=seeds[0])
+        sides = _sides(self.settings, plan.options)
+        latents, pictures = _latents(self.settings, sides, each), _pictures(sides, each)
+        timing = timing_of(self.settings, options=plan.options)
+        self._clock.take(start, len(each), size, key=seeds[0], timing=timing)
         facts = CallFacts(
             rows=len(prompts),
             seconds=perf_counter() - start,
@@ -162,9 +172,9 @@ class TimedTeacher:
         for (which, row), seed in zip(picks, seeds, strict=bool(picks)):
             if (found := _seed_in(starts[which][row])) != seed:
                 raise ValueError(f"the latents of the row with seed {found} came for seed {seed}")
-        pictures = _pictures(self.settings, seeds)
+        pictures = _pictures(_sides(self.settings, plan.options), seeds)
         pictures.reshape(len(seeds), -1)[:, REFINED] = 1
-        timing = timing_of(self.settings, plan.steps)
+        timing = timing_of(self.settings, plan.steps, options=plan.options)
         self._clock.take(start, len(seeds), size, key=seeds[0], timing=timing)
         facts = CallFacts(
             rows=len(prompts),
@@ -235,21 +245,26 @@ def _gpu_here() -> str | None:
     return None if label is None else str(label)
 
 
-def _sides(settings: DiffusionSettings) -> tuple[int, int]:
+Sides = tuple[int, int]
+"""Height and width, in pixels."""
+
+
+def _sides(settings: DiffusionSettings, options: RowOptions = SAME_FOR_ALL) -> Sides:
+    if options.canvas:
+        return options.canvas[1], options.canvas[0]
     return settings.height or DEFAULT_SIDE, settings.width or DEFAULT_SIDE
 
 
-def _latents(settings: DiffusionSettings, seeds: Sequence[int]) -> Latents:
-    height, width = _sides(settings)
+def _latents(settings: DiffusionSettings, sides: Sides, seeds: Sequence[int]) -> Latents:
+    height, width = sides
     kind = np.float32 if settings.dtype == "float32" else np.float16
     latents = np.zeros((len(seeds), 4, height // 8, width // 8), kind)
     _write_seeds(latents.view(np.uint8), seeds)
     return latents
 
 
-def _pictures(settings: DiffusionSettings, seeds: Sequence[int]) -> Pictures:
-    height, width = _sides(settings)
-    pictures = np.empty((len(seeds), height, width, 3), np.uint8)
+def _pictures(sides: Sides, seeds: Sequence[int]) -> Pictures:
+    pictures = np.empty((len(seeds), *sides, 3), np.uint8)
     for picture, seed in zip(pictures, seeds, strict=True):
         picture.fill(int(256 * chance(seed, "timed/grey")))
     _write_seeds(pictures, seeds)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from actors.errors import SpecError
+from actors.errors import ModelError, SpecError
 from actors.models.file_reader import FileReader
 from actors.models.model_files import ModelFiles
 from actors.models.pairing import follows_instructions, why_pixels
@@ -24,6 +25,7 @@ from actors.settings import DiffusionSettings, ModelSettings
 from actors.timed import VARIANCES
 from jobs.spec.job_spec import JobSpec
 from jobs.spec.ladder import Attempt, Rollback
+from jobs.spec.sizes import of_size, shown
 from jobs.spec.task import conditioning_of
 
 log = logging.getLogger("bottega.job")
@@ -138,6 +140,37 @@ def refinements_of(spec: JobSpec, files: ModelFiles | None) -> tuple[Refinement,
     size = _one_size(files) if files else None
     found = [_refinement_of(spec, attempt, files) for attempt in teachers_attempts(spec)]
     return tuple(replace(one, size=size, attempt=number) for number, one in enumerate(found))
+
+
+def refinements_in(
+    spec: JobSpec, files: ModelFiles | None, size: Size, usual: Sequence[Refinement]
+) -> tuple[Refinement, ...]:
+    """The teacher's tasks on rows of another size; `usual`: those on the first one.
+
+    The steps are the same, so that rows cost alike. But some schedulers shift their noise with the
+    size, and then a rollback to a level of noise is another strength. Raises SpecError for a size
+    that a model cannot draw.
+    """
+    if files is None:
+        return tuple(usual)
+    models = of_size(files.settings, size)
+    there = replace(
+        files,
+        settings=models,
+        student=replace(files.student, settings=models.student),
+        teacher=replace(files.teacher, settings=models.teacher),
+    )
+    try:
+        _ = there.student.shape, there.teacher.shape
+    except ModelError as error:
+        raise SpecError(f"sizes: {shown(size)}: {error}") from error
+    log.info("rows of %s:", shown(size))
+    steps = {one.attempt: one.steps for one in usual}
+    found = [
+        _refinement_of(spec, replace(attempt, steps=steps[number]), there)
+        for number, attempt in enumerate(teachers_attempts(spec))
+    ]
+    return tuple(replace(one, attempt=number) for number, one in enumerate(found))
 
 
 def _refinement_of(spec: JobSpec, attempt: Attempt, files: ModelFiles | None) -> Refinement:

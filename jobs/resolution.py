@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from math import inf
 from pathlib import Path
 
 from actors.errors import SpecError
 from actors.models.model_files import open_model_files
-from actors.refinement import DrawPlan, Refinement
+from actors.refinement import SAME_FOR_ALL, DrawPlan, Refinement, RowOptions, Size
 from actors.timed import identities
 from jobs.input.column_names import check_readable
 from jobs.input.prompts import Prompts
 from jobs.output.columns import check_names, our_columns
 from jobs.output.folder import OutputFolder
 from jobs.output.score_columns import score_columns
-from jobs.refinement import check_edit, refinements_of
+from jobs.refinement import check_edit, refinements_in, refinements_of
 from jobs.rules import Rules
 from jobs.spec.climb import Ladder
 from jobs.spec.gpu_limits import check_gpus
 from jobs.spec.job_spec import JobSpec
 from jobs.spec.part_size import check_part_size
 from jobs.spec.sample import sample_size
+from jobs.spec.sizes import of_size
 from jobs.spec.task import conditioning_of
 from jobs.storage.urls import HUB, checked, is_url
 
@@ -42,6 +45,8 @@ class Job:
     """Role -> hash of the model's files: student, oracle and teacher."""
     weight_bytes: int = 0
     """Of the larger one of student and teacher; stand-ins have none."""
+    refinements_in: Mapping[Size, tuple[Refinement, ...]] = field(default_factory=dict)
+    """By size, where rows have several: the same with the starts of that size."""
 
     @property
     def refinement(self) -> Refinement:
@@ -56,7 +61,7 @@ class Job:
         size = self.refinements[0].size if self.refinements else None
         return DrawPlan(spec.draws, conditioning, size)
 
-    @property
+    @cached_property
     def plans(self) -> tuple[DrawPlan | Refinement, ...]:
         """By rung of the ladder: what an actor is to make of a row."""
         first, drawings = self.draw_plan, len(self.spec.attempts) - len(self.refinements)
@@ -64,6 +69,13 @@ class Job:
             replace(first, draws=1, first=first.draws - 1 + number) for number in range(1, drawings)
         ]
         return (first, *further, *self.refinements)
+
+    def plan_of(self, rung: int, options: RowOptions) -> DrawPlan | Refinement:
+        """What an actor is to make of rows with these options."""
+        plan = self.plans[rung]
+        if options.canvas and isinstance(plan, Refinement):
+            plan = self.refinements_in.get(options.canvas, self.refinements)[plan.attempt]
+        return plan if options == SAME_FOR_ALL else replace(plan, options=options)
 
     @property
     def student_nfe(self) -> int:
@@ -118,6 +130,8 @@ class Job:
 def resolve(spec: JobSpec) -> Job:
     """Look at the input, the models and the output's name. Raises a UserError for each fault."""
     check_gpus(spec)
+    if sizes := spec.all_sizes:
+        spec = spec.model_copy(update={"models": of_size(spec.models, sizes[0])})
     output = OutputFolder(_resolved(spec.output))
     spec = _with_part_rows(spec, output)
     prompts = Prompts(spec)
@@ -129,9 +143,10 @@ def resolve(spec: JobSpec) -> Job:
     if files:
         spec = spec.model_copy(update={"models": files.settings})
     refinements = refinements_of(spec, files)
+    by_size = {size: refinements_in(spec, files, size, refinements) for size in sizes[1:]}
     fingerprints = files.fingerprints if files else identities(spec.models)
     weight_bytes = files.weight_bytes if files else 0
-    job = Job(spec, prompts, output, refinements, fingerprints, weight_bytes)
+    job = Job(spec, prompts, output, refinements, fingerprints, weight_bytes, by_size)
     _check_budget(job)
     if files:
         _check_negatives(job)

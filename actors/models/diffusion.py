@@ -1,4 +1,4 @@
-"""A diffusers text-to-image pipeline as Bottega uses it: one shape, noise per row.
+"""A diffusers text-to-image pipeline as Bottega uses it: one shape a batch, noise per row.
 
 `Student` and `Teacher` are thin roles over this class. It leaves prompts and denoising to the
 pipeline's own `__call__`; encoding and decoding are done here, because the latents are wanted too.
@@ -7,6 +7,7 @@ pipeline's own `__call__`; encoding and decoding are done here, because the late
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache, partial
 from inspect import signature
 from typing import Any, Literal, TypeVar
@@ -19,13 +20,14 @@ from PIL import Image
 from actors.errors import ModelError
 from actors.images import Pictures, resized
 from actors.models.batches import best_device, padded
+from actors.models.families import Shape
 from actors.models.loading import load_pipeline
 from actors.models.noise_levels import Start, even_sigmas, set_steps, start_of
-from actors.models.pipeline_files import open_pipeline_files
+from actors.models.pipeline_files import PipelineFiles, open_pipeline_files
 from actors.models.prompt_cuts import TOKENIZERS, reader_of
 from actors.models.schedulers import noise_of_each_row
 from actors.models.timesteps import mend
-from actors.refinement import Conditioning
+from actors.refinement import Conditioning, RowOptions
 from actors.rollback import strength_for_steps
 from actors.settings import ControlNetSettings, DiffusionSettings
 
@@ -39,6 +41,14 @@ def in_batches(compute: Callable[[slice], T], num_rows: int, size: int) -> list[
     """The results of `compute` for each `size` rows in turn."""
     with torch.inference_mode():
         return [compute(slice(first, first + size)) for first in range(0, num_rows, size)]
+
+
+def _start_in(
+    files: PipelineFiles[DiffusionSettings], shape: Shape, strength: float, steps: int
+) -> Start:
+    sides = {"width": shape.width, "height": shape.height}
+    settings = files.settings.model_copy(update=sides)
+    return start_of(replace(files, settings=settings), strength, steps)
 
 
 def generators(seeds: Sequence[int]) -> list[torch.Generator]:
@@ -55,13 +65,13 @@ class Diffusion:
     def __init__(self, settings: DiffusionSettings) -> None:
         self.settings = settings
         files = open_pipeline_files(settings)
-        self.family, self.shape = files.family, files.shape
+        self.family, self.shape, self._own_shape = files.family, files.shape, files.shape
+        self._guidance_scale = settings.guidance_scale
         self.device = best_device()
         self.pipe: Any = load_pipeline(files, self.device)
         mend(self.pipe.scheduler)
         self._draws = files.draws
-        self.start_at: Callable[[float, int], Start] = cache(partial(start_of, files))
-        """strength, steps -> where a refinement starts (`actors.models.noise_levels`)."""
+        self._start_at: Callable[[Shape, float, int], Start] = cache(partial(_start_in, files))
         passes = settings.guidance_passes or self.family.evaluations_per_step(
             settings.guidance_scale, files.network
         )
@@ -72,6 +82,21 @@ class Diffusion:
         self._finite_pixels: list[bool] = []
         """By row of the last `decode`."""
         self.denoiser.register_forward_pre_hook(self._count, with_kwargs=True)
+
+    def adopt(self, options: RowOptions) -> None:
+        """Draw and refine with these options from now on; the settings' own are in place of None.
+
+        The cached schedules and the number of network evaluations of a step stay as they are.
+        """
+        own, settings = self._own_shape, self.settings
+        width, height = options.canvas or (own.width, own.height)
+        self.shape = replace(own, width=width, height=height)
+        given = options.guidance_scale
+        self._guidance_scale = settings.guidance_scale if given is None else given
+
+    def start_at(self, strength: float, steps: int) -> Start:
+        """Where a refinement in the present size starts (`actors.models.noise_levels`)."""
+        return self._start_at(self.shape, strength, steps)
 
     def draw(
         self,
@@ -328,7 +353,7 @@ class Diffusion:
         }
         known = signature(pipe.__call__).parameters
         arguments = {k: v for k, v in wanted.items() if v is not None and k in known}
-        arguments[self.family.guidance] = settings.guidance_scale
+        arguments[self.family.guidance] = self._guidance_scale
         if self.family.guidance == "true_cfg_scale" and settings.guidance_scale > 1:
             # Its `guidance_scale` is for networks that take it as an input; none is published.
             arguments["negative_prompt"] = [" "] * size

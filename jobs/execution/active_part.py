@@ -11,11 +11,14 @@ from typing import Any
 from jobs.execution.calls import Call, Event, Instruction
 from jobs.execution.cascade import Cascade
 from jobs.execution.part_log import PartLog
+from jobs.execution.part_rows import Groups
+from jobs.execution.row_set import sets_of_equals
 from jobs.execution.row_state import Row, State
 from jobs.execution.stages import FIRST_DRAWING, OutputKind, Stage, Step
 from jobs.input.prompts import Part
 from jobs.output.columns import RowResult
 from jobs.output.records import DEVICES, TRUNCATED, UNREFINABLE
+from jobs.rules import Rules
 
 Ref = Any
 """Stands for an object in the object store; dropping the last one drops the object."""
@@ -108,6 +111,12 @@ class ActivePart:
             **({UNREFINABLE: unrefinable} if unrefinable else {}),
             **({"smaller_batches": self.smaller_batches} if self.smaller_batches else {}),
         }
+
+
+def cascade_of(part: Part, rules: Rules, kept: frozenset[int] = frozenset()) -> Cascade:
+    """The cascade of a part; rows with other options are drawn apart."""
+    groups = Groups(**{role: sets_of_equals(of) for role, of in part.options.items()})
+    return Cascade(len(part.prompts), rules, part.invalid_rows, kept, groups=groups)
 
 
 def picks(cascade: Cascade, call: Call) -> list[tuple[int, int]]:

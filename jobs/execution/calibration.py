@@ -16,7 +16,7 @@ from typing import Any
 
 from actors.counted import counted
 from actors.errors import JobError
-from jobs.execution.active_part import ActivePart
+from jobs.execution.active_part import ActivePart, cascade_of
 from jobs.execution.calls import Call, Done, Instruction, Release
 from jobs.execution.cascade import Cascade
 from jobs.execution.decision_log import DecisionLog
@@ -254,7 +254,7 @@ def drive_sample(
     below: a threshold of each rung after the first; one is of all.
     """
     rules = job.rules(*below)
-    owner = ActivePart(sample, Cascade(len(sample.prompts), rules, sample.invalid_rows, kept))
+    owner = ActivePart(sample, cascade_of(sample, rules, kept))
     label = f"calibration at {rules.threshold}"
     if decisions:
         decisions.follow(owner, label)

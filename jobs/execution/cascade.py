@@ -14,6 +14,8 @@ The rows of a batch follow from the part, never from timing (DESIGN.md, section 
 - the first drawing's batches are consecutive rows;
 - those of every further rung are the rows that take it, in row order, cut to its fixed shape; one
   is sent as soon as every row before its last is known to take the rung or not;
+- rows that are drawn in another size or with other guidance share no batch: each of the `Groups`
+  has batches of its own, by the same rules;
 - a row keeps its slot, its place in its batch, when only a piece of the batch is computed.
 
 With `draws` the first drawing makes several pictures of each row, and the best scored one is the
@@ -43,7 +45,7 @@ from math import isfinite
 
 from jobs.execution.calls import Abandon, Call, Event, Failed, Instruction, Lost
 from jobs.execution.outputs import Made, PartOutputs, attempts_of
-from jobs.execution.part_rows import PartRows, Scores
+from jobs.execution.part_rows import ALL_ALIKE, Groups, PartRows, Scores
 from jobs.execution.row_set import RowSet, batches, members_among, row_set
 from jobs.execution.row_state import Row, Source, State, best_draws
 from jobs.execution.stages import FILE_POOL, STAGES, OutputKind, Stage, Step
@@ -89,11 +91,15 @@ class Cascade:
         rules: Rules,
         invalid_rows: dict[int, str] | None = None,
         kept: frozenset[int] = frozenset(),
+        *,
+        groups: Groups = ALL_ALIKE,
     ) -> None:
         """`invalid_rows`: rows that cannot be drawn (say, an empty prompt), with the reason.
 
-        `kept`: rows that stay as they are in the part on disk.
+        `kept`: rows that stay as they are in the part on disk. `groups`: rows that may be drawn
+        together.
         """
+        self.groups = groups
         self.rules = rules
         self.num_rows = num_rows
         self.outputs = PartOutputs(num_rows, rules)
@@ -110,7 +116,7 @@ class Cascade:
         self._undecided: dict[int, _RowFailure] = {}
         """By row that will fail, once the steps before the one that failed are decided."""
         waiting = row_set(range(num_rows)) & ~self._kept & ~self._failed
-        self._rows = PartRows(num_rows, rules, waiting)
+        self._rows = PartRows(num_rows, rules, waiting, groups)
         self._attempts = attempts_of(rules.ladder)
         """By rung: the steps that make, score and encode its picture."""
         self._rung_of = {step: n for n, steps in enumerate(self._attempts) for step in steps}
@@ -132,9 +138,10 @@ class Cascade:
 
     def start(self) -> list[Instruction]:
         """The first calls: every batch of the student."""
-        drawable = members_among(self._rows.waiting, range(self.num_rows))
-        for batch in batches(drawable, self.rules.student_batch):
-            self._issue_batch(self._picture_steps[0], batch)
+        for group in self.groups.student or (self._rows.waiting,):
+            drawable = members_among(self._rows.waiting & group, range(self.num_rows))
+            for batch in batches(drawable, self.rules.student_batch):
+                self._issue_batch(self._picture_steps[0], batch)
         self._advance()
         return self._take_instructions()
 

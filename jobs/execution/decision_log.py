@@ -27,6 +27,7 @@ from jobs.execution.calls import Call, Instruction
 from jobs.execution.observers import JobEvent
 from jobs.execution.part_log import Decision, PartLog
 from jobs.execution.progress import Progress
+from jobs.execution.row_set import members_among
 from jobs.output.folder import DECISIONS, OutputFolder
 
 log = logging.getLogger("bottega.job")
@@ -63,7 +64,12 @@ class DecisionLog:
         """Log what the cascade of a part decides."""
         cascade = owner.cascade
         owner.decisions = self._open[label] = PartLog(
-            label, cascade.num_rows, cascade.rules, dict(owner.part.invalid_rows), cascade.kept
+            label,
+            cascade.num_rows,
+            cascade.rules,
+            dict(owner.part.invalid_rows),
+            cascade.kept,
+            cascade.groups,
         )
 
     def close(self, label: str) -> None:
@@ -112,6 +118,10 @@ def _part_as_json(part: PartLog) -> dict[str, Any]:
         "rules": _as_json(asdict(part.rules)),
         "invalid_rows": part.invalid_rows,
         "kept": ranges(sorted(part.kept)),
+        "groups": {
+            role: [ranges(members_among(group, range(part.num_rows))) for group in groups]
+            for role, groups in (("student", part.groups.student), ("teacher", part.groups.teacher))
+        },
         "decisions": [_decision_as_json(decision) for decision in part.decisions],
         "latest": [_decision_as_json(decision) for decision in part.latest],
     }

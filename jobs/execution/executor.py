@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any, Protocol
 
+from actors.refinement import SAME_FOR_ALL, RowOptions
 from jobs.execution.active_part import ActivePart, Ref, picks
 from jobs.execution.calls import Call
 from jobs.execution.resources import Resources
@@ -139,6 +140,12 @@ class Task:
         if negatives is None or not STAGES[self.call.stage].takes_images:
             return None
         return [negatives[row] for row in self.call.rows]
+
+    @property
+    def options(self) -> RowOptions:
+        """What the rows of the call have of their own, all of them the same."""
+        options = self.owner.part.options.get(STAGES[self.call.stage].pool)
+        return options[self.call.rows[0]] if options else SAME_FOR_ALL
 
     @property
     def images(self) -> list[Any] | None:

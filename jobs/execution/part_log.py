@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from jobs.execution.calls import Event, Instruction
+from jobs.execution.part_rows import Groups
 from jobs.rules import Rules
 
 MAX_DECISIONS = 50_000
@@ -34,6 +35,7 @@ class PartLog:
     rules: Rules
     invalid_rows: dict[int, str]
     kept: frozenset[int]
+    groups: Groups
     decisions: list[Decision] = field(default_factory=list)
     latest: deque[Decision] = field(default_factory=lambda: deque(maxlen=MAX_LATEST))
 

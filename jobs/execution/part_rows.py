@@ -7,6 +7,7 @@ part, kept up as scores come in, as sets of rows.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from jobs.execution.row_set import RowSet, lowest, members_among, row_set
 from jobs.rules import Rules
@@ -15,11 +16,30 @@ Scores = Sequence[tuple[int, float]]
 """Rows with their scores."""
 
 
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """The rows that may be drawn together, by the student and by the teacher: sets that have every
+    row once. None: all of them."""
+
+    student: tuple[RowSet, ...] = ()
+    teacher: tuple[RowSet, ...] = ()
+
+
+ALL_ALIKE = Groups()
+
+
 class PartRows:
     """Where each row stands. Lists of sets are by rung."""
 
-    def __init__(self, num_rows: int, rules: Rules, waiting: RowSet) -> None:
+    def __init__(
+        self, num_rows: int, rules: Rules, waiting: RowSet, groups: Groups = ALL_ALIKE
+    ) -> None:
         self.num_rows = num_rows
+        everything: RowSet = (1 << num_rows) - 1
+        self._groups = [
+            (groups.teacher if rung.by_teacher else groups.student) or (everything,)
+            for rung in rules.ladder
+        ]
         self.ladder = rules.ladder
         self._sizes = [
             rules.teacher_batch if rung.by_teacher else rules.student_batch for rung in rules.ladder
@@ -47,10 +67,10 @@ class PartRows:
         self._scores: list[list[float | None]] = [[None] * num_rows for _ in self.ladder]
         self._score: list[float] = [0.0] * num_rows
         """Of the picture that the row has."""
-        self._seen = [0 for _ in self.ladder]
-        """Rows before this one are known to take the rung or not."""
-        self._queues: list[list[int]] = [[] for _ in self.ladder]
-        """Rows that take the rung, and are in no batch of it yet."""
+        self._seen = [[0 for _ in groups] for groups in self._groups]
+        """By group: its rows before this one are known to take the rung or not."""
+        self._queues: list[list[list[int]]] = [[[] for _ in groups] for groups in self._groups]
+        """By group: rows that take the rung, and are in no batch of it yet."""
 
     @property
     def tried_again(self) -> RowSet:
@@ -124,20 +144,26 @@ class PartRows:
     # ---- batches
 
     def batches(self, number: int) -> list[tuple[int, ...]]:
-        """The rung's next batches: of rows that take it, in row order, cut to its size.
+        """The rung's next batches: of rows that take it, by group, in row order, cut to its size.
 
-        One is certain once every row before its last is known to take the rung or not.
+        One is certain once every row of its group before its last is known to take the rung or not.
         """
-        undetermined = self._undetermined[number]
-        if undetermined >> self._seen[number] & 1:
+        found: list[tuple[int, ...]] = []
+        for place, group in enumerate(self._groups[number]):
+            found += self._batches_of(number, place, group)
+        return found
+
+    def _batches_of(self, number: int, place: int, group: RowSet) -> list[tuple[int, ...]]:
+        undetermined, seen = self._undetermined[number] & group, self._seen[number]
+        if undetermined >> seen[place] & 1:
             return []  # nothing new
         first = lowest(undetermined) if undetermined else self.num_rows
-        queue, size = self._queues[number], self._sizes[number]
-        if first > self._seen[number]:
+        queue, size = self._queues[number][place], self._sizes[number]
+        if first > seen[place]:
             # By its score, not its state: a row that has failed since still has its place in the
             # batch, or batches would depend on when it failed.
-            queue += members_among(self.takes[number], range(self._seen[number], first))
-            self._seen[number] = first
+            queue += members_among(self.takes[number] & group, range(seen[place], first))
+            seen[place] = first
         found = []
         while len(queue) >= size or (first == self.num_rows and queue):
             found.append(tuple(queue[:size]))

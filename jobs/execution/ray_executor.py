@@ -91,7 +91,7 @@ class RayExecutor:
         }
         # An actor knows its model alone. What it does with it is of the job, and comes with a call.
         steps = (make for make, _, _ in attempts_of(job.rungs))
-        self._plan_of = dict(zip(steps, job.plans, strict=True))
+        self._rung_of = {step: rung for rung, step in enumerate(steps)}
         self._threads = {name: getattr(plans, name).threads for name in self._actors}
         for name in self._actors:
             plan: PoolPlan = getattr(plans, name)
@@ -212,8 +212,8 @@ class RayExecutor:
         options: dict[str, Any] = {
             "micro_batch_size": task.micro_batch_size,
         }
-        if (plan := self._plan_of.get(task.call.step)) is not None:
-            options["plan"] = plan
+        if (rung := self._rung_of.get(task.call.step)) is not None:
+            options["plan"] = self._job.plan_of(rung, task.options)
         if (images := task.images) is not None:
             options["images"] = images
         if (negatives := task.negatives) is not None:

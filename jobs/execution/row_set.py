@@ -5,7 +5,7 @@ A job has millions of rows and one driver, so nothing is kept for each row where
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 
 RowSet = int
 """Some rows of a part: bit n is row n."""
@@ -16,6 +16,14 @@ def row_set(rows: Sequence[int]) -> RowSet:
     if rows and rows[-1] - rows[0] + 1 == len(rows):
         return ((1 << len(rows)) - 1) << rows[0]
     return sum(1 << row for row in rows)
+
+
+def sets_of_equals(values: Sequence[Hashable]) -> tuple[RowSet, ...]:
+    """The rows with equal values, a set for each value, in the order in which they come first."""
+    found: dict[Hashable, RowSet] = {}
+    for row, value in enumerate(values):
+        found[value] = found.get(value, 0) | 1 << row
+    return tuple(found.values())
 
 
 def lowest(rows: RowSet) -> int:

@@ -18,7 +18,7 @@ from typing import Any
 
 from actors.counted import counted
 from actors.errors import InterruptedJobError, OutputFailedError, TooManyFailuresError
-from jobs.execution.active_part import ActivePart
+from jobs.execution.active_part import ActivePart, cascade_of
 from jobs.execution.calls import Abandon, Call, Done, Event, Instruction, Release
 from jobs.execution.cascade import Cascade
 from jobs.execution.decision_log import DecisionLog
@@ -59,6 +59,10 @@ MIN_ROWS_BEFORE_GIVING_UP = 100
 
 GUESSED_WEIGHT = 8.0
 """Rows that a guessed rejected fraction counts for, so that the first batch outweighs it."""
+
+MOST_PADDED = 1.25
+"""Computed rows for each row of a part, above which a warning is logged. Chosen: the few sizes that
+people take cost less, and a batch for each row costs much more."""
 
 WAIT_SECONDS = 0.5
 """The longest wait for a completion; then the sizes are looked at again, and stops are seen."""
@@ -118,6 +122,7 @@ class Runner:
         self._started = 0.0
         self._away_since: float | None = None
         """When the output folder was first found missing; None while it is there."""
+        self._warned_of_padding = False
         self._dispatcher: Dispatcher | None = None
         self._rejection = RejectionEstimator(0.5, weight=0.0)
         self._scaling: ScalingController | None = None
@@ -289,10 +294,24 @@ class Runner:
 
     # ---- parts
 
+    def _warn_of_padding(self, cascade: Cascade) -> None:
+        """Log, once, that rows of many sizes or guidance scales fill few batches."""
+        size, groups = cascade.rules.student_batch, cascade.groups.student
+        padded = sum(-(-group.bit_count() // size) * size for group in groups)
+        if padded > MOST_PADDED * cascade.num_rows and not self._warned_of_padding:
+            self._warned_of_padding = True
+            log.warning(
+                "%d rows of a part have %d combinations of size and guidance scale, and rows of "
+                "different ones share no batch: of its batches %.0f %% is padding. Fewer different "
+                "values, or more rows_per_part, make it faster",
+                cascade.num_rows, len(groups), 100 * (1 - cascade.num_rows / padded),
+            )  # fmt: skip
+
     def _start(self, part: Part, rules: Rules) -> None:
         output, index = self.job.output, part.index
         kept = rows_to_keep(output, index) if self._retry else frozenset[int]()
-        cascade = Cascade(len(part.prompts), rules, part.invalid_rows, kept)
+        cascade = cascade_of(part, rules, kept)
+        self._warn_of_padding(cascade)
         opened = self._open[part.index] = ActivePart(
             part,
             cascade,

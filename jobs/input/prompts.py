@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from io import BytesIO
 from itertools import accumulate, count
@@ -20,11 +20,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from actors.errors import InputError
+from actors.refinement import RowOptions
 from actors.seeds import MAX_SEED, nameless_row_seed, row_seed
 from jobs.input.base import MAX_ROW_BYTES, InputFile, rows_among
 from jobs.input.discovery import find_files, open_file
 from jobs.input.prompt_syntax import other_syntax
 from jobs.input.row_images import RowImages, folder_of, is_picture
+from jobs.input.row_options import options_of
 from jobs.input.schema import cast_to, common_type, unified
 from jobs.input.text import JsonLinesFile, schema_of_lines
 from jobs.input.validate import (
@@ -65,7 +67,8 @@ class Part:
     table: the input's own columns. invalid_rows: rows that fail without being drawn, by their place
     in the part, with the reason. images: the rows' own pictures, where the task has them.
     targets: the texts that the oracle scores against, where they are not the prompts.
-    negatives: the rows' negative prompts, where the job has them.
+    negatives: the rows' negative prompts, where the job has them. options: by role, what each row
+    has of its own, where the job has columns of that.
     """
 
     index: int
@@ -77,6 +80,7 @@ class Part:
     images: RowImages | None = None
     targets: Sequence[str] | None = None
     negatives: Sequence[str] | None = None
+    options: Mapping[str, Sequence[RowOptions]] = field(default_factory=dict)
 
 
 class Prompts:
@@ -92,7 +96,10 @@ class Prompts:
 
     def _check_columns(self) -> None:
         spec, name = self.spec, self._readers[0].file
-        roles = ("prompt", "negative_prompt", "image", "target", "id", "seed")
+        roles = (
+            *("prompt", "negative_prompt", "image", "target", "id", "seed"),
+            *("size", "guidance_scale"),
+        )
         for role in (f"{name}_column" for name in roles):
             column = getattr(spec, role)
             if column is not None and column not in self.schema.names:
@@ -103,6 +110,8 @@ class Prompts:
         self._check_kind("prompt_column", "text", is_text)
         self._check_kind("target_column", "text", is_text)
         self._check_kind("negative_prompt_column", "text", is_text)
+        self._check_kind("size_column", "sizes (1024x768) or aspect ratios", _is_number_or_text)
+        self._check_kind("guidance_scale_column", "numbers", _is_number_or_text)
         self._check_kind("image_column", "bytes or paths of pictures", is_picture)
         self._check_kind(
             "id_column",
@@ -113,12 +122,12 @@ class Prompts:
         self._check_kind(
             "seed_column", "integers", lambda k: is_text(k) or _is_integer(k) or pa.types.is_null(k)
         )
-        for field in self.schema:
+        for column in self.schema:
             try:
-                pq.ParquetWriter(BytesIO(), pa.schema([field])).close()
+                pq.ParquetWriter(BytesIO(), pa.schema([column])).close()
             except pa.ArrowException as error:
                 raise InputError(
-                    f"column {field.name!r} of {name} cannot be written to Parquet: {error}. "
+                    f"column {column.name!r} of {name} cannot be written to Parquet: {error}. "
                     "Leave it out, or convert it."
                 ) from error
 
@@ -262,6 +271,7 @@ class Prompts:
         roles = (
             *(spec.prompt_column, spec.negative_prompt_column),
             *(spec.image_column, spec.target_column, spec.id_column, spec.seed_column),
+            *(spec.size_column, spec.guidance_scale_column),
         )
         columns = list(dict.fromkeys(column for column in roles if column))
         if spec.image_column and most > PROBED_ROWS:
@@ -412,7 +422,9 @@ class Prompts:
                 invalid_rows.setdefault(row, problem)
         targets = _texts(table, spec.target_column, invalid_rows) if spec.target_column else None
         negatives = self._negatives(table, invalid_rows)
-        return Part(index, first, table, prompts, seeds, invalid_rows, images, targets, negatives)
+        options = options_of(spec, table, invalid_rows)
+        texts = (images, targets, negatives)
+        return Part(index, first, table, prompts, seeds, invalid_rows, *texts, options)
 
     def _negatives(self, table: pa.Table, invalid_rows: dict[int, str]) -> list[str] | None:
         """The rows' negative prompts; a null in the column is the job's own."""
@@ -460,6 +472,12 @@ def _schema_of(readers: Sequence[InputFile]) -> pa.Schema:
             )
         schema = both
     return schema
+
+
+def _is_number_or_text(kind: pa.DataType) -> bool:
+    """Numbers, as text where they come from a CSV; a column of nulls is either."""
+    is_number = _is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_null(kind)
+    return bool(is_number or is_text(kind))
 
 
 def _is_integer(kind: pa.DataType) -> bool:

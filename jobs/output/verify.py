@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from actors.errors import MissingError, StorageError
 from actors.picture_files import PILLOW_ERRORS, open_picture
+from actors.refinement import Size
 from actors.seeds import nameless_row_seed, row_seed
 from jobs.output.columns import IMAGE, ROW_GROUP_ROWS, our_columns
 from jobs.output.failing import failing_in
@@ -37,6 +38,7 @@ from jobs.output.score_columns import (
     score_columns,
 )
 from jobs.spec.job_spec import JobSpec
+from jobs.spec.sizes import shown, size_of
 
 REDO = "Remove its record and run the job again: the part is redone"
 RUN = "Run the job again: the part is done anew"
@@ -77,7 +79,7 @@ def verify(folder: OutputFolder) -> Iterator[Problem]:
         files = [entry.path for entry in folder.storage.entries("data")]
     there = {number for name in files if folder.part_name(number := _number(name)) == name}
     rules = LadderRules.of(job) if job["spec"].get("ladder") else RowRules.of(job)
-    scores = score_columns(JobSpec.model_validate(job["spec"]).models.oracle)
+    spec = JobSpec.model_validate(job["spec"])
     # Not part by part: a job.json may be wrong about how many there are.
     for index in sorted(good.keys() | {n for n in there if n < num_parts}):
         if index not in good:
@@ -89,7 +91,7 @@ def verify(folder: OutputFolder) -> Iterator[Problem]:
         else:
             first = index * size
             here = min(size, rows - first)
-            check = _Check(folder, job, good[index], first, here, rules, scores)
+            check = _Check(folder, job, good[index], first, here, rules, spec)
             yield from check.problems()
     known = {n for n in good.keys() | broken | there if 0 <= n < num_parts}
     if len(known) < num_parts:
@@ -143,7 +145,12 @@ class _Check:
     first: int
     rows: int
     rules: RowRules | LadderRules
-    scores: ScoreColumns
+    spec: JobSpec
+
+    @property
+    def scores(self) -> ScoreColumns:
+        """The columns of the job's extra scores."""
+        return score_columns(self.spec.models.oracle)
 
     def problems(self) -> Iterator[Problem]:
         storage, file = self.folder.storage, self.folder.part_name(self.record["part"])
@@ -184,7 +191,8 @@ class _Check:
         ladder = isinstance(self.rules, LadderRules)
         id_column, save_student = spec["id_column"], spec["save_student"]
         ours = our_columns(save_student, ladder, scores=self.scores)
-        wanted = [*ours, *([id_column] if id_column else [])]
+        given = dict.fromkeys(name for name in (id_column, self.spec.size_column) if name)
+        wanted = [*ours, *(name for name in given if name not in ours)]
         schema = parquet.schema_arrow
         missing = [name for name in wanted if name not in schema.names]
         if missing:
@@ -234,7 +242,18 @@ class _Check:
             yield from broken_scores(self.scores, row)
         for name, kind in our_columns("student_image" in row).items():
             if kind == IMAGE and row[name] is not None:
-                yield from (f"{name}: {what}" for what in _picture(row[name], number))
+                found = _picture(row[name], number, self._size(row))
+                yield from (f"{name}: {what}" for what in found)
+
+    def _size(self, row: dict[str, Any]) -> Size | None:
+        """The size of a row's picture, where the job says it."""
+        if not self.spec.all_sizes:
+            return None
+        column = self.spec.size_column
+        try:
+            return size_of(row[column] if column else None, self.spec.all_sizes)
+        except ValueError:
+            return None  # such a row has failed, and has no picture
 
     def _seeds(self, name: object, number: int) -> set[int]:
         """The seed of a row by its id; by its number too, where an older version gave it that."""
@@ -265,11 +284,13 @@ def _rows(parquet: pq.ParquetFile, columns: list[str]) -> Iterator[dict[str, Any
             yield dict(zip(names, values, strict=True))
 
 
-def _picture(image: dict[str, Any], number: int) -> Iterator[str]:
+def _picture(image: dict[str, Any], number: int, size: Size | None) -> Iterator[str]:
     if not str(image["path"]).startswith(f"{number:012d}"):
         yield f"it is of another row ({image['path']})"
     try:
         with open_picture(image["bytes"] or b"") as picture:
             picture.load()
+            if size is not None and size != picture.size:
+                yield f"it is {shown(picture.size)}, and the job says {shown(size)}"
     except PILLOW_ERRORS as error:
         yield f"it does not decode ({type(error).__name__})"

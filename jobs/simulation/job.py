@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from actors.refinement import Refinement
+from actors.refinement import Refinement, RowOptions
 from jobs.input.prompts import Part, Prompts
 from jobs.output.folder import OutputFolder
 from jobs.refinement import teachers_attempts
@@ -17,7 +17,10 @@ from jobs.spec.sample import sample_rows
 
 
 class SimulatedPrompts(Prompts):
-    """Rows without a file: row n has the prompt "prompt n", the seed n or number n of `seeds`."""
+    """Rows without a file: row n has the prompt "prompt n", the seed n or number n of `seeds`.
+
+    groups: numbers of different options that rows have, for the student and for the teacher.
+    """
 
     def __init__(
         self,
@@ -25,8 +28,10 @@ class SimulatedPrompts(Prompts):
         num_rows: int,
         invalid_rows: frozenset[int],
         seeds: Sequence[int] | None = None,
+        *,
+        groups: tuple[int, int] = (1, 1),
     ) -> None:
-        self.spec = spec
+        self.spec, self.groups = spec, groups
         self.num_rows = num_rows
         self._invalid_rows = invalid_rows
         self._seeds = seeds or range(num_rows)
@@ -40,7 +45,18 @@ class SimulatedPrompts(Prompts):
                 row - rows[0]: "the prompt is empty" for row in self._invalid_rows if row in rows
             }
             seeds = self._seeds[rows.start : rows.stop]
-            yield Part(index, rows[0], pa.table({}), self.texts(rows), seeds, invalid_rows)
+            yield Part(
+                *(index, rows[0], pa.table({}), self.texts(rows), seeds, invalid_rows),
+                options=self._options(rows),
+            )
+
+    def _options(self, rows: range) -> dict[str, list[RowOptions]]:
+        if self.groups == (1, 1):
+            return {}
+        return {
+            role: [RowOptions(guidance_scale=2.0 + group_of(row, count)) for row in rows]
+            for role, count in zip(("student", "teacher"), self.groups, strict=True)
+        }
 
     def texts(self, rows: range) -> Sequence[str]:
         """The rows' prompts."""
@@ -51,6 +67,11 @@ class SimulatedPrompts(Prompts):
         rows = sample_rows(self.num_rows, min(num_rows, self.num_rows), self.spec.seed)
         seeds = [self._seeds[row] for row in rows]
         return Part(0, 0, pa.table({}), [f"prompt {row}" for row in rows], seeds, {})
+
+
+def group_of(row: int, groups: int) -> int:
+    """The group that a row is in, in an order that looks like none."""
+    return row * 7919 % 101 % groups
 
 
 class SimulatedOutput(OutputFolder):
@@ -82,8 +103,16 @@ class SimulatedOutput(OutputFolder):
         """Does nothing: memory does not vanish as a folder can."""
 
 
-def simulated_job(spec: JobSpec, num_rows: int, through: str, invalid_rows: frozenset[int]) -> Job:
-    """A job that reads and writes no files. `invalid_rows` have an empty prompt.
+def simulated_job(
+    spec: JobSpec,
+    num_rows: int,
+    through: str,
+    invalid_rows: frozenset[int],
+    *,
+    groups: tuple[int, int] = (1, 1),
+) -> Job:
+    """A job that reads and writes no files. `invalid_rows` have an empty prompt. groups: as
+    `SimulatedPrompts` has them.
 
     Its refinements (strength 0.6, 2 steps) are placeholders: no simulated model takes steps.
     """
@@ -91,6 +120,5 @@ def simulated_job(spec: JobSpec, num_rows: int, through: str, invalid_rows: froz
         Refinement(attempt.make, 0.6, 2, through)  # type: ignore[arg-type]
         for attempt in teachers_attempts(spec)
     )
-    return Job(
-        spec, SimulatedPrompts(spec, num_rows, invalid_rows), SimulatedOutput(), refinements, {}
-    )
+    prompts = SimulatedPrompts(spec, num_rows, invalid_rows, groups=groups)
+    return Job(spec, prompts, SimulatedOutput(), refinements, {})

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from difflib import get_close_matches
+from math import prod
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -26,7 +27,7 @@ from actors.errors import SpecError
 from actors.models.presets import CATALOGUE, PRESETS
 from actors.pool_settings import PoolsSettings
 from actors.redact import has_secret_url, is_secrets_name
-from actors.refinement import Fit
+from actors.refinement import Fit, Size
 from actors.secret_references import is_reference
 from actors.seeds import MAX_SEED
 from actors.settings import ModelSettings
@@ -50,6 +51,7 @@ from jobs.spec.picture_formats import (
     ImageFormat,
     PictureFormat,
 )
+from jobs.spec.sizes import check_sizes, parse_size
 from jobs.spec.strict_yaml import read_mapping
 from jobs.spec.task import Control, Edit, JobTask, check_task
 from jobs.storage.urls import checked, is_url
@@ -101,6 +103,27 @@ class JobSpec(Settings):
     )
     negative_prompt_column: str | None = Field(
         default=None, description="A column of negative prompts; a null is `negative_prompt`."
+    )
+    guidance_scale_column: str | None = Field(
+        default=None,
+        description="A column of guidance scales, above 1; a null is the model's own. Read by "
+        "student and teacher whose own `guidance_scale` is above 1. Rows with the same share "
+        "batches, so few different ones are cheaper.",
+    )
+    size: str | None = Field(
+        default=None,
+        description="Width and height of all pictures in pixels, as 1024x768: those of student "
+        "and teacher.",
+    )
+    sizes: tuple[str, ...] = Field(
+        default=(),
+        description="Or several sizes, of which `size_column` chooses each row's. Rows of the same "
+        "size share batches.",
+    )
+    size_column: str | None = Field(
+        default=None,
+        description="With `sizes`: a column of sizes (1024x768), or of aspect ratios (1.5, 3:2), "
+        "which take the nearest of them; a null takes the first.",
     )
     task: JobTask = Field(
         default="generate",
@@ -283,6 +306,8 @@ class JobSpec(Settings):
         if not isinstance(fields, dict):
             return fields
         check_alone(fields)
+        if fields.get("size") is not None or fields.get("sizes"):
+            fields = {**fields, "models": _without_the_presets_size(fields.get("models"))}
         models = fields.get("models") if fields.get("ladder") is None else None
         name = models.get("preset") if isinstance(models, dict) else models
         if not isinstance(name, str) or name not in CATALOGUE:
@@ -311,6 +336,13 @@ class JobSpec(Settings):
     def _printable(cls, value: str) -> str:
         if not value.isprintable():
             raise ValueError("a name is one line of printable characters")
+        return value
+
+    @field_validator("size", "sizes")
+    @classmethod
+    def _real_sizes(cls, value: Any) -> Any:
+        for text in (value,) if isinstance(value, str) else value or ():
+            parse_size(text)
         return value
 
     @field_validator("max_failed", mode="before")
@@ -375,6 +407,14 @@ class JobSpec(Settings):
                 f"stall_timeout_seconds ({self.stall_timeout_seconds:g}): the job would end before "
                 "a hung actor is replaced"
             )
+        if self.size is not None and self.sizes:
+            raise ValueError("size: and sizes has several; give one of the two")
+        check_sizes(self.all_sizes, self.size_column is not None, self.models)
+        if self.guidance_scale_column is not None and not self.guided_roles:
+            raise ValueError(
+                "guidance_scale_column: neither student nor teacher is guided: it is read with a "
+                "guidance_scale above 1. Leave it out"
+            )
         check_task(
             self.task,
             self.image_column,
@@ -404,6 +444,17 @@ class JobSpec(Settings):
         return Attempt("draw"), teacher
 
     @property
+    def all_sizes(self) -> tuple[Size, ...]:
+        """The sizes that the job file says; none where the models say it."""
+        return tuple(map(parse_size, self.sizes if self.size is None else [self.size]))
+
+    @property
+    def guided_roles(self) -> tuple[str, ...]:
+        """Those of student and teacher that read a row's own guidance scale."""
+        models = {"student": self.models.student, "teacher": self.models.teacher}
+        return tuple(role for role, model in models.items() if model.guidance_scale > 1)
+
+    @property
     def picture_format(self) -> PictureFormat:
         """How pictures are stored."""
         return PictureFormat(
@@ -412,7 +463,9 @@ class JobSpec(Settings):
 
     @property
     def pixels(self) -> int:
-        """Of a picture; of USUAL_SIDE where only the models' files say."""
+        """Of a picture, of the largest; of USUAL_SIDE where only the models' files say."""
+        if self.all_sizes:
+            return max(map(prod, self.all_sizes))
         student = self.models.student
         usual = DEFAULT_SIDE if self.models.timed else USUAL_SIDE
         return (student.width or usual) * (student.height or usual)
@@ -593,6 +646,20 @@ def _nearest(name: str, valid: Any) -> str:
     if close:
         return f". Did you mean {close[0]!r}?"
     return f". Valid names: {', '.join(names)}." if names else ""
+
+
+def _without_the_presets_size(models: Any) -> Any:
+    """The models, where the job says the size: a preset's own gives way, one of the job file's own
+    would be a contradiction."""
+    changed = models if isinstance(models, dict) else {"preset": models}
+    if "preset" not in changed or not isinstance(models, dict | str):
+        return models
+    found = dict(changed)
+    for role in ("student", "teacher"):
+        own = found.get(role, {})
+        if isinstance(own, dict):
+            found[role] = {"width": None, "height": None, **own}
+    return found
 
 
 def _base(preset: ModelSettings, own: dict[str, Any]) -> dict[str, Any]:

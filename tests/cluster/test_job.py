@@ -27,6 +27,7 @@ from jobs.execution.resources import Resources
 from jobs.execution.stages import STAGES
 from jobs.output.folder import OutputFolder
 from jobs.output.pages.contact_sheet import make_sheet
+from jobs.output.verify import verify
 from jobs.resolution import Job, resolve
 from jobs.spec.job_spec import make_spec
 from tests.cluster.conftest import FAST, FIELDS, RunJob, hashes, rows_of
@@ -270,6 +271,47 @@ def test_models_that_share_no_autoencoder_go_through_pixels(
     assert 0 < job.refinement.strength < 1
     assert progress.refined_rows == 22
     assert Image.open(BytesIO(rows_of(job.output.path)[0]["image"]["bytes"])).format == "JPEG"
+
+
+def test_rows_of_two_sizes_and_guidance_scales(
+    done: tuple[Job, Progress], run_here: RunJob, tmp_path: Path
+) -> None:
+    """By one actor of each kind and by two the same bytes; and a row of the usual size and guidance
+    is that of a job without such columns, although it shares its batches with other rows."""
+    before, _ = done
+    table = pq.read_table(before.spec.input)
+    size = [(None, "96x64", "64x64", 1.5)[n % 4] for n in range(len(table))]
+    table = table.append_column("size", [[None if one is None else str(one) for one in size]])
+    table = table.append_column("scale", [[None if n % 3 else 4.0 for n in range(len(table))]])
+    pq.write_table(table, tmp_path / "prompts.parquet")
+    read = before.output.read_job()
+    assert read is not None
+    fields: dict[str, Any] = {
+        **FIELDS,
+        "input": str(tmp_path / "prompts.parquet"),
+        "budget": {"threshold": float(read["threshold"])},
+        "sizes": ["64x64", "96x64"],
+        "size_column": "size",
+        "guidance_scale_column": "scale",
+    }
+    job, _ = run_here(output=str(tmp_path / "one"), **fields)
+    two = {name: {"size": 2} for name in ("student", "oracle", "teacher")}
+    run_here(output=str(tmp_path / "two"), **{**fields, "pools": two})
+    assert hashes(tmp_path / "one") == hashes(tmp_path / "two")
+    assert not list(verify(job.output))
+    kinds = set()
+    for row, usual in zip(rows_of(tmp_path / "one"), rows_of(before.output.path), strict=True):
+        wide = row["size"] in ("96x64", "1.5")
+        picture = Image.open(BytesIO(row["image"]["bytes"]))
+        assert picture.size == ((96, 64) if wide else (64, 64))
+        by_scale = row["scale"] is not None and row["source"] == "teacher"
+        kinds.add((wide, by_scale))
+        if not wide and not by_scale:
+            assert {name: row[name] for name in usual} == usual
+        elif not wide:
+            assert row["student_score"] == usual["student_score"]
+            assert row["image"] != usual["image"]
+    assert kinds == {(wide, scale) for wide in (True, False) for scale in (True, False)}
 
 
 def test_a_model_that_does_not_load_fails_the_job_at_once_with_the_cause(

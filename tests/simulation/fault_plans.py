@@ -84,6 +84,8 @@ class SmallJob:
     """Rows of which the teacher makes numbers that are no picture."""
     ladder: tuple[LadderRung, ...] | None = None
     """In place of strategy, keep and draws; its thresholds are scores."""
+    groups: tuple[int, int] = (1, 1)
+    """Numbers of different options that rows have, for student and teacher."""
     gpus: int | None = None
     """With GPUs the pools are balanced; without, their sizes stay."""
 
@@ -214,6 +216,7 @@ def _small_job(number: int) -> SmallJob:
         draws=Random(f"draws {number}").choice([1, 1, 3]),
         not_finite=frozenset(row for row in rows if chance.random() < often),
         ladder=_ladder(Random(f"ladder {number}")),
+        groups=Random(f"groups {number}").choice([(1, 1), (1, 1), (2, 2), (1, 3), (3, 2)]),
     )
 
 

@@ -21,6 +21,8 @@ from typing import Any
 from jobs.execution.calls import Call, Done, Event, Failed, Lost
 from jobs.execution.cascade import Cascade
 from jobs.execution.decision_log import FORMAT, instruction_as_json
+from jobs.execution.part_rows import Groups
+from jobs.execution.row_set import row_set
 from jobs.execution.stages import OutputKind, Stage
 from jobs.rules import Rules
 from jobs.spec.climb import Rung
@@ -55,7 +57,14 @@ def _replay_part(part: Mapping[str, Any]) -> Iterator[str]:
     rungs = [Rung(**{**rung, "below": float(rung["below"])}) for rung in part["rules"]["ladder"]]
     rules = Rules(**{**part["rules"], "ladder": tuple(rungs)})
     invalid = {int(row): why for row, why in part["invalid_rows"].items()}
-    cascade = Cascade(part["num_rows"], rules, invalid, frozenset(rows_of(part["kept"])))
+    groups = Groups(
+        **{
+            role: tuple(row_set(rows_of(group)) for group in groups)
+            for role, groups in part.get("groups", {}).items()
+        }
+    )
+    kept = frozenset(rows_of(part["kept"]))
+    cascade = Cascade(part["num_rows"], rules, invalid, kept, groups=groups)
     for number, decision in enumerate(part["decisions"]):
         event = decision["event"] and event_of(decision["event"])
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 from jobs.execution.active_part import picks
 from jobs.execution.calls import Abandon, Call, Done, Failed, Instruction, Lost, Release
 from jobs.execution.cascade import MAX_BLAMELESS_FAILURES, Cascade
+from jobs.execution.part_rows import Groups
+from jobs.execution.row_set import sets_of_equals
 from jobs.execution.row_state import State, best_draws
 from jobs.execution.stages import STAGES, OutputKind, Stage, Step
 from jobs.rules import Rules
@@ -127,6 +130,25 @@ class World:
 
 
 @st.composite
+def row_groups(draw: st.DrawFn, num_rows: int) -> Groups:
+    """Rows of up to three sizes, and with up to two guidance scales of the teacher's beside."""
+    size, scale = (
+        draw(st.lists(st.integers(0, most), min_size=num_rows, max_size=num_rows))
+        for most in (draw(st.integers(0, 2)), draw(st.integers(0, 1)))
+    )
+    return Groups(sets_of_equals(size), sets_of_equals(list(zip(size, scale, strict=True))))
+
+
+def batches_of(rows: Sequence[int], groups: Sequence[int], size: int) -> set[tuple[int, ...]]:
+    """The batches of some rows, by definition. groups: sets of rows."""
+    found = set()
+    for group in groups:
+        those = [row for row in rows if group >> row & 1]
+        found |= {tuple(those[i : i + size]) for i in range(0, len(those), size)}
+    return found
+
+
+@st.composite
 def worlds(
     draw: st.DrawFn, poisoned: bool = False, not_finite: bool = False, twice: bool = False
 ) -> World:
@@ -151,7 +173,7 @@ def worlds(
     invalid_rows = draw(st.dictionaries(rows, st.just("the prompt is empty"), max_size=4))
     stages = st.sampled_from([s for s in Stage if s is not Stage.COMMIT])
     return World(
-        Cascade(num_rows, rules, invalid_rows),
+        Cascade(num_rows, rules, invalid_rows, groups=draw(row_groups(num_rows))),
         draw_scores=[
             list(each) for each in zip(*(draw(scores) for _ in range(rules.draws)), strict=True)
         ],
@@ -231,14 +253,11 @@ def test_batches_do_not_depend_on_the_order(world: World, data: st.DataObject) -
     usable = [n for n, row in enumerate(world.cascade.rows) if row.state is State.WAITING]
     rejected = [n for n in usable if world.student_scores[n] < rules.threshold]
     run(world, data)
-
-    def cut(rows: list[int], size: int) -> set[tuple[int, ...]]:
-        return {tuple(rows[i : i + size]) for i in range(0, len(rows), size)}
-
+    groups = world.cascade.groups
     drawn = {call.rows for call in world.done_calls if call.stage is Stage.DRAW}
     refined = {call.rows for call in world.done_calls if call.stage is Stage.REFINE}
-    assert drawn == cut(usable, rules.student_batch)
-    assert refined == cut(rejected, rules.teacher_batch)
+    assert drawn == batches_of(usable, groups.student, rules.student_batch)
+    assert refined == batches_of(rejected, groups.teacher, rules.teacher_batch)
 
 
 @given(worlds(not_finite=True), st.data())
@@ -414,7 +433,9 @@ def test_two_orders_of_the_same_events_give_the_same_rows(
     invalid = {n: row.error for n, row in enumerate(world.cascade.rows) if row.error}
     again = replace(
         world,
-        cascade=Cascade(world.cascade.num_rows, world.cascade.rules, invalid),
+        cascade=Cascade(
+            world.cascade.num_rows, world.cascade.rules, invalid, groups=world.cascade.groups
+        ),
         todo=[], stored=set(), done_calls=Counter(),
     )  # fmt: skip
     for each in (world, again):

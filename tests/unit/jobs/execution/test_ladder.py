@@ -16,7 +16,7 @@ from jobs.execution.row_state import State
 from jobs.execution.stages import STAGES, OutputKind, Stage, Step
 from jobs.rules import Rules
 from jobs.spec.climb import Climb, Ladder, Rung, climb
-from tests.unit.jobs.execution.test_cascade import World, run
+from tests.unit.jobs.execution.test_cascade import World, batches_of, row_groups, run
 
 PICTURES = (Stage.DRAW, Stage.REFINE)
 
@@ -114,7 +114,7 @@ def ladder_worlds(draw: st.DrawFn, poisoned: bool = False) -> LadderWorld:
     invalid = draw(st.dictionaries(rows, st.just("the prompt is empty"), max_size=3))
     stages = st.sampled_from([stage for stage in Stage if stage is not Stage.COMMIT])
     return LadderWorld(
-        Cascade(num_rows, rules, invalid),
+        Cascade(num_rows, rules, invalid, groups=draw(row_groups(num_rows))),
         draw_scores=[],
         teacher_scores=[],
         rung_scores=[draw(st.lists(score, min_size=num_rows, max_size=num_rows)) for _ in ladder],
@@ -154,8 +154,10 @@ def test_an_attempts_batches_are_the_rows_that_take_it_in_row_order(
             for row in range(world.cascade.num_rows)
             if row not in invalid and number in world.expected(row).taken
         ]
-        size = rules.teacher_batch if rules.ladder[number].by_teacher else rules.student_batch
-        batches = {tuple(takes[i : i + size]) for i in range(0, len(takes), size)}
+        groups, size = world.cascade.groups.student, rules.student_batch
+        if rules.ladder[number].by_teacher:
+            groups, size = world.cascade.groups.teacher, rules.teacher_batch
+        batches = batches_of(takes, groups, size)
         assert {call.rows for call in world.done_calls if call.step == make} == batches
 
 
@@ -192,7 +194,9 @@ def test_two_orders_of_a_ladders_events_give_the_same_rows(
     invalid = {n: row.error for n, row in enumerate(world.cascade.rows) if row.error}
     again = replace(
         world,
-        cascade=Cascade(world.cascade.num_rows, world.cascade.rules, invalid),
+        cascade=Cascade(
+            world.cascade.num_rows, world.cascade.rules, invalid, groups=world.cascade.groups
+        ),
         todo=[], stored=set(), done_calls=Counter(),
     )  # fmt: skip
     for each in (world, again):
