@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import prod
 
 from actors.facts import CallFacts
 from actors.settings import OracleSettings
@@ -39,11 +40,15 @@ class PlannedExecutor(LightExecutor):
         oracle: OracleSettings | None,
         gpus: Mapping[str, int],
         shares: Mapping[str, float],
+        *,
+        usual_pixels: float = 1.0,
     ) -> None:
         """`oracle`: the stand-in that scores each row; None for scores evenly in [0, 1).
 
-        `gpus`: how many of each type. `shares`: by pool, an actor's share of a GPU.
+        `gpus`: how many of each type. `shares`: by pool, an actor's share of a GPU. `usual_pixels`:
+        of the pictures that the times are of, where rows have sizes of their own.
         """
+        self._usual_pixels = usual_pixels
         super().__init__(Durations(), num_nodes=1)
         self.busy_seconds = dict.fromkeys(shares, 0.0)
         """By pool: seconds of its actors at work, together."""
@@ -105,6 +110,8 @@ class PlannedExecutor(LightExecutor):
         timing = self._stages.pools[actor.pool]
         seconds = timing.seconds(self._pictures(call), task.micro_batch_size, key, gpu)
         seconds *= self._steps.get(call.step, 1.0)
+        if canvas := task.options.canvas:
+            seconds *= prod(canvas) / self._usual_pixels
         busy, now = self._keeps_busy.get(actor.pool, 0.0), self.now()
         self.busy_seconds[actor.pool] += seconds
         self.at_work_seconds += seconds * busy

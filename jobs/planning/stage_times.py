@@ -49,6 +49,8 @@ class StageTimes:
     file_seconds_per_row: float
     refined: float | None = None
     row_bytes: float | None = None
+    are_means: bool = False
+    """Whether the times are means over rows of all sizes, and not of the first size."""
 
     @property
     def pools(self) -> Mapping[str, Timing]:
@@ -198,6 +200,7 @@ def _from_records(spec: JobSpec, refinement: Refinement, output: OutputFolder) -
         file_seconds_per_row=seconds["files"] / rows,
         refined=sum(record["refined"] for record in records) / rows,
         row_bytes=_row_bytes(spec, before, records, rows),
+        are_means=True,
     )
 
 

@@ -15,11 +15,14 @@ from jobs.resolution import Job
 from jobs.spec.job_spec import JobSpec
 from jobs.spec.sample import sample_rows
 
+RowsOptions = Mapping[str, Sequence[RowOptions]]
+"""By role, options of rows."""
+
 
 class SimulatedPrompts(Prompts):
     """Rows without a file: row n has the prompt "prompt n", the seed n or number n of `seeds`.
 
-    groups: numbers of different options that rows have, for the student and for the teacher.
+    options: by role, those that rows have, each as often (`option_of`); none where all are alike.
     """
 
     def __init__(
@@ -29,9 +32,9 @@ class SimulatedPrompts(Prompts):
         invalid_rows: frozenset[int],
         seeds: Sequence[int] | None = None,
         *,
-        groups: tuple[int, int] = (1, 1),
+        options: RowsOptions | None = None,
     ) -> None:
-        self.spec, self.groups = spec, groups
+        self.spec, self.options = spec, options or {}
         self.num_rows = num_rows
         self._invalid_rows = invalid_rows
         self._seeds = seeds or range(num_rows)
@@ -50,13 +53,8 @@ class SimulatedPrompts(Prompts):
                 options=self._options(rows),
             )
 
-    def _options(self, rows: range) -> dict[str, list[RowOptions]]:
-        if self.groups == (1, 1):
-            return {}
-        return {
-            role: [RowOptions(guidance_scale=2.0 + group_of(row, count)) for row in rows]
-            for role, count in zip(("student", "teacher"), self.groups, strict=True)
-        }
+    def _options(self, rows: Iterable[int]) -> dict[str, list[RowOptions]]:
+        return {role: [option_of(row, of) for row in rows] for role, of in self.options.items()}
 
     def texts(self, rows: range) -> Sequence[str]:
         """The rows' prompts."""
@@ -66,12 +64,17 @@ class SimulatedPrompts(Prompts):
         """At most `num_rows` rows, of every stretch one; none of them invalid."""
         rows = sample_rows(self.num_rows, min(num_rows, self.num_rows), self.spec.seed)
         seeds = [self._seeds[row] for row in rows]
-        return Part(0, 0, pa.table({}), [f"prompt {row}" for row in rows], seeds, {})
+        texts, options = [f"prompt {row}" for row in rows], self._options(rows)
+        return Part(0, 0, pa.table({}), texts, seeds, {}, options=options)
 
 
-def group_of(row: int, groups: int) -> int:
-    """The group that a row is in, in an order that looks like none."""
-    return row * 7919 % 101 % groups
+STRIDE = 7919
+"""A prime: rows take the options one by one, in an order that has nothing to do with theirs."""
+
+
+def option_of(row: int, options: Sequence[RowOptions]) -> RowOptions:
+    """The options that a simulated row has."""
+    return options[row * STRIDE % len(options)]
 
 
 class SimulatedOutput(OutputFolder):
@@ -109,9 +112,9 @@ def simulated_job(
     through: str,
     invalid_rows: frozenset[int],
     *,
-    groups: tuple[int, int] = (1, 1),
+    options: RowsOptions | None = None,
 ) -> Job:
-    """A job that reads and writes no files. `invalid_rows` have an empty prompt. groups: as
+    """A job that reads and writes no files. `invalid_rows` have an empty prompt. options: as
     `SimulatedPrompts` has them.
 
     Its refinements (strength 0.6, 2 steps) are placeholders: no simulated model takes steps.
@@ -120,5 +123,5 @@ def simulated_job(
         Refinement(attempt.make, 0.6, 2, through)  # type: ignore[arg-type]
         for attempt in teachers_attempts(spec)
     )
-    prompts = SimulatedPrompts(spec, num_rows, invalid_rows, groups=groups)
+    prompts = SimulatedPrompts(spec, num_rows, invalid_rows, options=options)
     return Job(spec, prompts, SimulatedOutput(), refinements, {})

@@ -8,6 +8,7 @@ from functools import cache
 from random import Random
 from typing import Any
 
+from actors.refinement import RowOptions
 from jobs.execution.stages import Stage
 from jobs.spec.job_spec import JobSpec, make_spec
 from jobs.spec.ladder import LadderRung, certain_thresholds
@@ -107,6 +108,14 @@ class SmallJob:
                 "call_timeout_seconds": call_timeout_seconds,
             }
         )
+
+    @property
+    def options(self) -> dict[str, list[RowOptions]]:
+        """By role, the options that rows have."""
+        return {
+            role: [RowOptions(guidance_scale=2.0 + number) for number in range(count)]
+            for role, count in zip(("student", "teacher"), self.groups, strict=True)
+        }
 
     def thresholds(self) -> tuple[float, ...]:
         """Of each rung after the first."""

@@ -32,7 +32,7 @@ from jobs.execution.runner import Runner
 from jobs.execution.stages import Stage, Step
 from jobs.scaling.capacity import Capacity, Devices
 from jobs.simulation.executor import extra_score_of
-from jobs.simulation.job import SimulatedOutput, group_of, simulated_job
+from jobs.simulation.job import SimulatedOutput, option_of, simulated_job
 from tests.simulation.fault_plans import POOLS, FaultKind, FaultPlan, SmallJob, make_fault_plan
 from tests.simulation.faulty_executor import FaultyExecutor, RestartError
 
@@ -123,8 +123,9 @@ class Trial:
         if call.stage not in (Stage.DRAW, Stage.REFINE):
             return
         small = self.plan.job
-        count, first = small.groups[call.stage is Stage.REFINE], part * small.rows_per_part
-        if len({group_of(first + row, count) for row in call.rows}) > 1:
+        options = small.options["teacher" if call.stage is Stage.REFINE else "student"]
+        first = part * small.rows_per_part
+        if len({option_of(first + row, options) for row in call.rows}) > 1:
             self.problem(f"{call} of part {part} has rows with different options")
         for row in call.rows:
             self.verdict.batch_of.setdefault((part, call.step, row), call.rows)
@@ -139,7 +140,7 @@ class Trial:
         spec = small.spec(self.plan.max_attempts, self.plan.call_timeout_seconds)
         job = replace(
             simulated_job(
-                spec, small.num_rows, small.through, small.invalid_rows, groups=small.groups
+                spec, small.num_rows, small.through, small.invalid_rows, options=small.options
             ),
             output=self.output,
         )
