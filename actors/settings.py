@@ -182,6 +182,13 @@ class DiffusionSettings(Settings):
         description="Tokens that a large text encoder (T5, Gemma, Qwen) reads of a prompt. Fewer "
         "are faster. Default: what diffusers' pipeline reads.",
     )
+    prompt_windows: int = Field(
+        default=1,
+        ge=1,
+        le=16,
+        description="How often CLIP's 77 tokens are read of each prompt, for Stable Diffusion 1, 2 "
+        "and XL (docs/models.md). 1: as diffusers.",
+    )
     image_guidance_scale: float | None = Field(
         default=None,
         ge=1,
@@ -223,6 +230,16 @@ class DiffusionSettings(Settings):
             raise ValueError(
                 "compile and offload: the hooks that move weights take the compiled network's "
                 "place; leave one of them out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _windows_are_read_here(self) -> DiffusionSettings:
+        if self.prompt_windows > 1 and (self.offload != "none" or self.clip_skip is not None):
+            other = "offload" if self.offload != "none" else "clip_skip"
+            raise ValueError(
+                f"prompt_windows and {other}: the text encoders are called one window at a time, "
+                f"where {other} has no effect; leave one of them out"
             )
         return self
 

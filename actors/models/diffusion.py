@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from inspect import signature
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -30,6 +30,9 @@ from actors.models.timesteps import mend
 from actors.refinement import Conditioning, RowOptions
 from actors.rollback import strength_for_steps
 from actors.settings import ControlNetSettings, DiffusionSettings
+
+if TYPE_CHECKING:
+    from actors.models.long_prompts import LongPrompts
 
 T = TypeVar("T")
 
@@ -77,6 +80,12 @@ class Diffusion:
         )
         self._is_guided = passes > 1
         self._refining: Any = None
+        self._long_prompts: LongPrompts | None = None
+        if settings.prompt_windows > 1:
+            # Here, because few models need it.
+            from actors.models.long_prompts import LongPrompts
+
+            self._long_prompts = LongPrompts(self.pipe, settings.prompt_windows, self.device)
         self.denoiser = getattr(self.pipe, self.family.denoiser)
         self._evaluated_rows = self._computed_rows = 0
         self._finite_pixels: list[bool] = []
@@ -330,10 +339,13 @@ class Diffusion:
         self._computed_rows += size
         texts = padded(prompts, size)
         arguments = self._arguments(pipe, size) | more
+        arguments["prompt"] = texts
+        if self._long_prompts:
+            avoided = arguments.pop("negative_prompt", None)
+            del arguments["prompt"]
+            arguments |= self._long_prompts.arguments(texts, avoided, self._is_guided)
         with noise_of_each_row(self.pipe.scheduler, noise):
-            latents: torch.Tensor = pipe(
-                prompt=texts, generator=noise, output_type="latent", **arguments
-            ).images
+            latents: torch.Tensor = pipe(generator=noise, output_type="latent", **arguments).images
         if pipe is not self.pipe:
             # Frees the weights that this call put on the GPU: `pipe` frees only its own hooks.
             self.pipe.maybe_free_model_hooks()

@@ -24,6 +24,9 @@ CLIP_SKIP_FAILS = ("stable-diffusion", "instruct-pix2pix")
 """Families whose pipelines ask for a part of the text encoder that transformers 5 took away (seen
 with diffusers 0.42.1 and transformers 5.23)."""
 
+READ_IN_WINDOWS = ("stable-diffusion", "stable-diffusion-xl")
+"""Families whose prompts CLIP alone reads, so that a long one is read in windows."""
+
 Pipeline = PipelineFiles[DiffusionSettings]
 
 
@@ -38,6 +41,11 @@ def fitted(pipeline: PipelineFiles[S]) -> S:
     _check_compile(pipeline)
     _check_controlnet(pipeline)
     _check_call(pipeline)
+    if pipeline.settings.prompt_windows > 1 and pipeline.family.name not in READ_IN_WINDOWS:
+        raise ModelError(
+            f"prompt_windows: {pipeline.settings.path!r} ({pipeline.family.name}) is not read by "
+            f"CLIP alone; only {' and '.join(READ_IN_WINDOWS)} are read in windows. Leave it out."
+        )
     from actors.models.scheduler_checks import check_scheduler  # imports torch
 
     check_scheduler(pipeline)

@@ -55,7 +55,14 @@ def reader_of(
     most = (settings.prompt_tokens or asked.default) if asked else inf
     # Some pipelines have a processor of pictures and text in its place, without a limit.
     limited = [one for one in tokenizers if hasattr(one, "model_max_length")]
-    return PromptReader(tuple((one, min(one.model_max_length, most)) for one in limited))
+    windows = settings.prompt_windows
+    return PromptReader(
+        tuple(
+            # The two marks of each window but one make no room for the prompt.
+            (one, min(windows * (one.model_max_length - 2) + 2, most))
+            for one in limited
+        )
+    )
 
 
 def of_oracle(files: OracleFiles[Any]) -> PromptReader:

@@ -296,16 +296,20 @@ class Runner:
 
     def _warn_of_padding(self, cascade: Cascade) -> None:
         """Log, once, that rows of many sizes or guidance scales fill few batches."""
-        size, groups = cascade.rules.student_batch, cascade.groups.student
-        padded = sum(-(-group.bit_count() // size) * size for group in groups)
-        if padded > MOST_PADDED * cascade.num_rows and not self._warned_of_padding:
-            self._warned_of_padding = True
-            log.warning(
-                "%d rows of a part have %d combinations of size and guidance scale, and rows of "
-                "different ones share no batch: of its batches %.0f %% is padding. Fewer different "
-                "values, or more rows_per_part, make it faster",
-                cascade.num_rows, len(groups), 100 * (1 - cascade.num_rows / padded),
-            )  # fmt: skip
+        rules, groups, rows = cascade.rules, cascade.groups, cascade.num_rows
+        for role, sets, size in (
+            ("student", groups.student, rules.student_batch),
+            ("teacher", groups.teacher, rules.teacher_batch),
+        ):
+            padded = sum(-(-group.bit_count() // size) * size for group in sets)
+            if padded > MOST_PADDED * rows and not self._warned_of_padding:
+                self._warned_of_padding = True
+                log.warning(
+                    "the %d rows of a part have %d combinations of size and guidance scale, and "
+                    "rows of different ones share no batch: of the %s's batches %.0f %% or more is "
+                    "padding. Fewer different values, or more rows_per_part, make it faster",
+                    rows, len(sets), role, 100 * (1 - rows / padded),
+                )  # fmt: skip
 
     def _start(self, part: Part, rules: Rules) -> None:
         output, index = self.job.output, part.index

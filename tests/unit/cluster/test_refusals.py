@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cluster.cli import main
+from jobs.spec.byte_fields import without_places
+from jobs.spec.job_spec import make_spec
 from tests.unit.jobs.local import local_job, run, write_prompts
 
 CASES = {
@@ -94,8 +97,22 @@ def _refused(
     assert "Traceback" not in shown.err
 
 
+EVIL = {"column": "c", "kind": "evil:Oracle"}
+
+
+@pytest.mark.parametrize(
+    "oracle",
+    [
+        {"kind": "evil:Oracle"},
+        {"extra_scores": [EVIL]},
+        {"filters": [{**EVIL, "above": 0.5}]},
+    ],
+)
 def test_a_datasets_own_code_does_not_run_unasked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    oracle: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Its module is imported when its models are looked at: a dataset may name any."""
     job = local_job(write_prompts(tmp_path / "p.csv", 4), tmp_path / "out")
@@ -104,8 +121,10 @@ def test_a_datasets_own_code_does_not_run_unasked(
     monkeypatch.syspath_prepend(tmp_path)
     file = tmp_path / "out/job.json"
     written = json.loads(file.read_text())
-    for spec in (written["spec"], written["identity"]["spec"]):
-        spec["models"]["oracle"]["kind"] = "evil:Oracle"
+    fields = {"input": "-", "output": "-", "models": {"preset": "shapes", "oracle": oracle}}
+    dumped = make_spec(fields).models.oracle.model_dump(mode="json", include=set(oracle))
+    written["spec"]["models"]["oracle"] |= dumped
+    written["identity"]["spec"]["models"]["oracle"] |= without_places(dumped)
     file.write_text(json.dumps(written))
     folder = str(tmp_path / "out")
     capsys.readouterr()  # what the job logged to another test's console

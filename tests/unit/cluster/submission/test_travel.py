@@ -118,6 +118,15 @@ def test_the_module_of_an_own_oracle_travels_without_secrets(here: Path, there: 
     assert names == {"__init__.py", "score.py", "table.csv"}
 
 
+@pytest.mark.parametrize("field", ["extra_scores", "filters"])
+def test_the_modules_of_extra_scores_travel_too(here: Path, there: Path, field: str) -> None:
+    (here / "mine.py").write_text("x = 1\n")
+    bound = {"above": 0.5} if field == "filters" else {}
+    oracle = {field: [{"column": "c", "kind": "mine:Best", **bound}]}
+    pack(fields(models={"preset": "shapes", "oracle": oracle}), here, there, nothing)
+    assert (there / "mine.py").is_file()
+
+
 def test_an_installed_oracle_does_not_travel(here: Path, there: Path) -> None:
     for kind in ("json:JSONDecoder", "PIL.Image:Image", "not_there_at_all:X"):
         models = {"preset": "shapes", "oracle": {"kind": kind}}
