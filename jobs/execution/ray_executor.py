@@ -84,7 +84,7 @@ class RayExecutor:
         self._neighbours, self._warm = neighbours, warm
         kinds = actor_classes(job.spec.models)
         self._job, self._plans = job, plans
-        self._score_columns = score_columns(models.oracle)
+        self._score_columns = score_columns(job.spec.models.oracle)
         self._actors: dict[str, tuple[Any, Any]] = {
             name: (_actor(kinds[name], getattr(plans, name), self._keeps(name)), settings)
             for name, settings in job.spec.models
