@@ -7,6 +7,7 @@ nor diffusers, so that a job that cannot work is refused before anything starts.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import lcm
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,7 +31,8 @@ class Family:
     only their number. `condition`: the form in which an editor's pipeline takes the picture that it
     edits by an instruction; None for a family without editors. `own_pixels`: default width and
     height; None where they follow from the network's `sample_size`. `patch`: latent cells, along a
-    side, that the network takes as one. `most_tokens`: of the prompt, where there is a choice.
+    side, that the network takes as one. `multiple_of`: pixels, where the pipeline itself asks for
+    more. `most_tokens`: of the prompt, where there is a choice.
     `by_row`: the prompt's embeddings are as long as the prompt, and a batch is padded to its
     longest: each row is computed alone, so that it does not depend on its neighbours.
     """
@@ -47,6 +49,7 @@ class Family:
     guided_passes: int = 2
     own_pixels: int | None = None
     patch: int = 1
+    multiple_of: int = 1
     most_tokens: int | None = None
     by_row: bool = False
     controlnet: str | None = None
@@ -138,13 +141,14 @@ FAMILIES = (
         condition="latents",
         gives_sigmas=True,
     ),
-    Family(name="sana", text_to_image=("SanaPipeline",), most_tokens=300),
+    Family(name="sana", text_to_image=("SanaPipeline",), most_tokens=300, multiple_of=32),
     Family(
         name="sana-sprint",
         text_to_image=("SanaSprintPipeline",),
         noise="angle",
         doubles_above=None,
         most_tokens=300,
+        multiple_of=32,
     ),
     Family(
         name="z-image",
@@ -219,15 +223,15 @@ def shape_of(
     network, vae: config.json of the UNet or transformer, and of the autoencoder.
     """
     cell = _cell(vae)
+    multiple = lcm(cell * family.patch, family.multiple_of)
     own = family.own_pixels or _side(network.get("sample_size"), cell)
     for name, given in (("width", settings.width), ("height", settings.height)):
         if given is None and own is None:
             raise ModelError(f"model {settings.path!r} has no size of its own: give its {name}.")
-        if given is not None and given % (cell * family.patch):
+        if given is not None and given % multiple:
             raise ModelError(
-                f"{name}: {given} pixels is not a multiple of {cell * family.patch}, as model "
-                f"{settings.path!r} needs. Try {max(1, round(given / cell / family.patch))}"
-                f" x {cell * family.patch}."
+                f"{name}: {given} pixels is not a multiple of {multiple}, as model "
+                f"{settings.path!r} needs. Try {max(1, round(given / multiple)) * multiple}."
             )
     return Shape(settings.width or own or 0, settings.height or own or 0, cell)
 

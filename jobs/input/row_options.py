@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from actors.refinement import SAME_FOR_ALL, RowOptions, Size
+from actors.refinement import RowOptions, Size
 from jobs.spec.job_spec import JobSpec
 from jobs.spec.sizes import size_of
 
@@ -43,9 +43,7 @@ def options_of(
     return {
         role: [
             RowOptions(canvas, scale if role in spec.guided_roles else None)
-            if row not in invalid_rows
-            else SAME_FOR_ALL
-            for row, canvas, scale in zip(rows, canvases, scales, strict=True)
+            for canvas, scale in zip(canvases, scales, strict=True)
         ]
         for role in ("student", "teacher")
     }

@@ -276,7 +276,7 @@ def test_models_that_share_no_autoencoder_go_through_pixels(
 def test_rows_of_two_sizes_and_guidance_scales(
     done: tuple[Job, Progress], run_here: RunJob, tmp_path: Path
 ) -> None:
-    """By one actor of each kind and by two the same bytes; and a row of the usual size and guidance
+    """By one teacher and by two the same bytes; and a row of the usual size and guidance
     is that of a job without such columns, although it shares its batches with other rows."""
     before, _ = done
     table = pq.read_table(before.spec.input)
@@ -295,7 +295,7 @@ def test_rows_of_two_sizes_and_guidance_scales(
         "guidance_scale_column": "scale",
     }
     job, _ = run_here(output=str(tmp_path / "one"), **fields)
-    two = {name: {"size": 2} for name in ("student", "oracle", "teacher")}
+    two = {**FAST["pools"], "teacher": {"size": 2}}
     run_here(output=str(tmp_path / "two"), **{**fields, "pools": two})
     assert hashes(tmp_path / "one") == hashes(tmp_path / "two")
     assert not list(verify(job.output))

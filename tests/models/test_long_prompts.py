@@ -17,8 +17,8 @@ from tests.models.conftest import Folders, Loaded, files_for, settings_for
 from tests.models.test_families import PROMPTS, SEEDS, difference, start_for
 
 READ_IN_WINDOWS = ["stable-diffusion", "stable-diffusion-xl", "sdxl-refiner"]
-FULL = "a " * 75
-"""As many tokens as a window has room for."""
+FULL = "a " * 30
+"""As many tokens as a window has room for, of the small tokenizers that are tried here."""
 
 
 def made(model: Diffusion, prompts: list[str], negatives: list[str] | None = None) -> torch.Tensor:

@@ -119,6 +119,7 @@ def test_a_datasets_own_code_does_not_run_unasked(
     run(job)
     (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'RAN')!r}, 'w')\nclass Oracle: pass\n")
     monkeypatch.syspath_prepend(tmp_path)
+    sys.modules.pop("evil", None)
     file = tmp_path / "out/job.json"
     written = json.loads(file.read_text())
     fields = {"input": "-", "output": "-", "models": {"preset": "shapes", "oracle": oracle}}

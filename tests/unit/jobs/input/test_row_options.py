@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from actors.errors import InputError
-from actors.refinement import SAME_FOR_ALL, RowOptions
+from actors.refinement import RowOptions
 from jobs.input.prompts import Part, Prompts
 from jobs.spec.job_spec import make_spec
 
@@ -66,7 +66,8 @@ def test_a_wrong_value_fails_its_row_alone(tmp_path: Path) -> None:
         4: "size: 'tall' is no size: give width and height in pixels, 8 to 16,384, as 1024x768",
     }
     assert found.options["teacher"][0] == RowOptions((64, 64), 7.5)
-    assert found.options["teacher"][2] == SAME_FOR_ALL
+    # They are not drawn, and are no kind of rows of their own.
+    assert found.options["teacher"][2] == found.options["teacher"][4] == RowOptions((64, 64))
 
 
 @pytest.mark.parametrize("value", [1.0, float("nan"), float("inf"), -2.0, 1e9])
