@@ -67,7 +67,8 @@ def test_a_wrong_value_fails_its_row_alone(tmp_path: Path) -> None:
     }
     assert found.options["teacher"][0] == RowOptions((64, 64), 7.5)
     # They are not drawn, and are no kind of rows of their own.
-    assert found.options["teacher"][2] == found.options["teacher"][4] == RowOptions((64, 64))
+    assert found.options["teacher"][2] == RowOptions((64, 64))
+    assert found.options["student"][4] == RowOptions((64, 64))
 
 
 @pytest.mark.parametrize("value", [1.0, float("nan"), float("inf"), -2.0, 1e9])
