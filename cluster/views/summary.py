@@ -11,7 +11,6 @@ from actors.counted import counted
 from actors.settings import DiffusionSettings
 from cluster.views.progress import duration
 from jobs import Job, Progress
-from jobs.output.score_columns import score_columns
 from jobs.spec.ladder import by_attempt, describe
 
 
@@ -26,8 +25,9 @@ def summary(job: Job) -> Iterator[str]:
         f"models: student {_name(models.student)} ({nfe}), oracle {judge}, "
         f"teacher {_name(models.teacher)}"
     )
-    if columns := score_columns(oracle):
-        yield f"scores that decide nothing: {'; '.join(map(str, columns))}"
+    if oracle.extras:
+        extras = (f"{extra.column} by {extra.kind}" for extra in oracle.extras)
+        yield f"scores that decide nothing: {', '.join(extras)}"
     if spec.ladder is not None:
         yield f"ladder: {describe(spec.ladder)}"
         return

@@ -19,6 +19,7 @@ from jobs.output.columns import our_columns
 from jobs.output.folder import OutputFolder
 from jobs.output.part_file import open_part
 from jobs.output.score_columns import score_columns
+from jobs.spec.job_spec import JobSpec
 
 Files = Sequence[dict[str, Any]]
 """Files of an input, as `Prompts.describe_files` returns them."""
@@ -68,7 +69,7 @@ def rows_changed(
 
 
 def _part_changed(folder: OutputFolder, part: Part, rows: int) -> str | None:
-    spec = folder.read_spec()
+    spec = JobSpec.model_validate(folder.require_job()["spec"])
     scores = score_columns(spec.models.oracle)
     ours = our_columns(save_student=True, ladder=spec.ladder is not None, scores=scores)
     with open_part(folder, part.index) as file:

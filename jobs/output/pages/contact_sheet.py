@@ -16,6 +16,7 @@ from jobs.output.folder import OutputFolder
 from jobs.output.pages.totals import totals_of
 from jobs.output.part_file import open_part
 from jobs.output.score_columns import describe_scores, score_columns
+from jobs.spec.job_spec import JobSpec
 from jobs.storage.storage_at import file_at
 
 COLUMNS = 6
@@ -75,7 +76,7 @@ def make_sheet(folder: OutputFolder, target: str | Path | None = None, rows_each
         f"{totals.rows:,} rows, {totals.refined:,} {tried} by the teacher, "
         f"{totals.failed:,} failed, {totals.mean_nfe:.1f} network evaluations a picture"
     )
-    columns = score_columns(folder.read_spec().models.oracle)
+    columns = score_columns(JobSpec.model_validate(job["spec"]).models.oracle)
     if flags := describe_scores(
         [one for one in columns if one.flags], list(records.values()), totals.rows
     ):
