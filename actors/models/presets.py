@@ -63,11 +63,21 @@ OPTIONS = ("compile", "channels_last", "vae_slicing", "vae_tiling", "offload")
 """The options of speed and memory; a preset of real models has a reason for each."""
 
 
+class PresetLadder(Settings):
+    """A ladder of attempts that was chosen for a trio: `ladder: NAME` in a job file.
+
+    `rungs`: as a job file has them. `measured`: what it reached, and where that is written.
+    """
+
+    rungs: tuple[dict[str, Any], ...]
+    measured: str
+
+
 class Preset(Settings):
     """A trio of models, how the teacher improves by default, and notes for people.
 
-    `unverified`: what its publishers' pages do not say. `instructed`: whether the prompts are
-    instructions. `reasons`: why a setting has its value.
+    `ladders`: by name. `unverified`: what its publishers' pages do not say. `instructed`: whether
+    the prompts are instructions. `reasons`: why a setting has its value.
     `left_off`: option -> why it is off, where it is. `tested`: how this trio was tested here.
     """
 
@@ -79,6 +89,7 @@ class Preset(Settings):
     strategy: Strategy = "refine"
     instructed: bool = False
     rollback: dict[str, float] | None = None
+    ladders: dict[str, PresetLadder] = Field(default_factory=dict)
     reasons: dict[str, str] = Field(default_factory=dict)
     left_off: dict[str, str] = Field(default_factory=dict)
     published: Published | None = None
@@ -108,7 +119,40 @@ class Preset(Settings):
         return ModelSettings(student=self.student, oracle=self.oracle, teacher=self.teacher)
 
 
-def _shapes(about: str, controlnet: ControlNetSettings | None = None) -> Preset:
+SHAPES_LADDERS = {
+    "nfe-3": PresetLadder(
+        rungs=(
+            {"draw": 3, "until": 0.25},
+            {"refine": {"strength": 0.8, "steps": 8}, "below": 0.1, "keep": "teacher"},
+        ),
+        measured="89.9 % right at N 2.86 on 1,600 held-out captions (docs/embedded.md)",
+    ),
+    "nfe-4": PresetLadder(
+        rungs=(
+            {"draw": 3, "until": 0.3},
+            {"refine": {"strength": 0.8, "steps": 8}, "below": 0.2, "keep": "teacher"},
+        ),
+        measured="91.4 % right at N 3.88 on 1,600 held-out captions (docs/embedded.md)",
+    ),
+    "nfe-8": PresetLadder(
+        rungs=(
+            {"draw": 4, "until": 0.35},
+            {"refine": {"strength": 0.8, "steps": 8}, "below": 0.25, "keep": "teacher"},
+            {"regenerate": {"steps": 12}, "below": 0.25, "keep": "best"},
+        ),
+        measured="TODO",
+    ),
+}
+"""Named by the mean network evaluations of a picture that they stay within. Chosen on captions of
+the split `demo` (`benchmarks/ladders.py`), measured on held-out ones (`benchmarks/ladder_jobs.py`).
+"""
+
+
+def _shapes(
+    about: str,
+    controlnet: ControlNetSettings | None = None,
+    ladders: dict[str, PresetLadder] | None = None,
+) -> Preset:
     shape: dict[str, Any] = {"batch_size": 16, "controlnet": controlnet}
     return Preset(
         about=about,
@@ -120,6 +164,7 @@ def _shapes(about: str, controlnet: ControlNetSettings | None = None) -> Preset:
             path=str(SHAPES_WEIGHTS / "teacher"), steps=25, guidance_scale=1.5, **shape
         ),
         rollback={"strength": 0.6},
+        ladders=ladders or {},
         tested="its own weights, in whole jobs",
     )
 
@@ -191,7 +236,10 @@ def _of_real_models() -> dict[str, Preset]:
 
 
 CATALOGUE: dict[str, Preset] = {
-    "shapes": _shapes("the embedded set, trained here; docs/embedded.md says what it reaches"),
+    "shapes": _shapes(
+        "the embedded set, trained here; docs/embedded.md says what it reaches",
+        ladders=SHAPES_LADDERS,
+    ),
     "shapes-control": _shapes(
         "the embedded set with a ControlNet that is shown Canny's edges; for task: control",
         ControlNetSettings(path=str(SHAPES_WEIGHTS / "control")),

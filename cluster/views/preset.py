@@ -9,6 +9,8 @@ from actors.models.folders import GIVE_A_TOKEN
 from actors.models.preset_sizes import download_gb, is_gated, memory_gib, parameters
 from actors.models.presets import OPTIONS, REPOSITORIES, Preset
 from actors.settings import DiffusionSettings
+from jobs.spec.ladder import LadderRung
+from jobs.spec.ladder import describe as describe_ladder
 
 
 def catalogue(presets: Mapping[str, Preset]) -> Iterator[str]:
@@ -49,6 +51,9 @@ def describe(preset: Preset) -> Iterator[str]:
     how = preset.rollback or {}
     back = ", ".join(f"{name} {level:g}" for name, level in how.items())
     yield f"by default the teacher {preset.strategy}s" + (f", back to {back}" if back else "")
+    for name, ladder in preset.ladders.items():
+        rungs = [LadderRung.model_validate(rung) for rung in ladder.rungs]
+        yield f"ladder: {name}: {describe_ladder(rungs)} ({ladder.measured})"
     for name, reason in preset.reasons.items():
         yield f"{name}: {reason}"
     if preset.published:

@@ -204,9 +204,10 @@ class JobSpec(Settings):
     )
     ladder: tuple[LadderRung, ...] | None = Field(
         default=None,
-        description="What is tried on a row, in order, until a score passes (docs/ladder.md). It "
-        "spells out what budget, draws, strategy, rollback, teacher_steps and keep say in short, "
-        "and stands instead of them.",
+        description="What is tried on a row, in order, until a score passes (docs/ladder.md); or "
+        "the name of one of the preset's ladders (`bottega models show` lists them). It spells "
+        "out what budget, draws, strategy, rollback, teacher_steps and keep say in short, and "
+        "stands instead of them.",
     )
     save_student: bool = Field(
         default=False, description="Keep the student's picture of refined rows in `student_image`."
@@ -302,15 +303,18 @@ class JobSpec(Settings):
     @model_validator(mode="before")
     @classmethod
     def _as_the_preset_improves(cls, fields: Any) -> Any:
-        """The preset's strategy and rollback, where the job says nothing else."""
+        """The preset's ladder of this name; its strategy and rollback, where the job says nothing
+        else."""
         if not isinstance(fields, dict):
             return fields
         check_alone(fields)
         if fields.get("size") is not None or fields.get("sizes"):
             fields = {**fields, "models": _without_the_presets_size(fields.get("models"))}
-        models = fields.get("models") if fields.get("ladder") is None else None
+        models = fields.get("models")
         name = models.get("preset") if isinstance(models, dict) else models
-        if not isinstance(name, str) or name not in CATALOGUE:
+        if isinstance(ladder := fields.get("ladder"), str):
+            return {**fields, "ladder": _ladder_named(ladder, name)}
+        if ladder is not None or not isinstance(name, str) or name not in CATALOGUE:
             return fields
         preset = CATALOGUE[name]
         if not {"strategy", "rollback"} & fields.keys():
@@ -621,6 +625,23 @@ def _models_in(kind: Any) -> Iterator[type[BaseModel]]:
         yield kind
     for inner in get_args(kind):
         yield from _models_in(inner)
+
+
+def _ladder_named(name: str, preset: Any) -> Any:
+    """The rungs of a preset's ladder, as a job file has them. Raises ValueError."""
+    if not isinstance(preset, str) or preset not in CATALOGUE:
+        raise ValueError(
+            f"ladder: {name!r} would be the name of a preset's ladder, and `models` names no "
+            "preset. Write its rungs (docs/ladder.md)"
+        )
+    ladders = CATALOGUE[preset].ladders
+    if name not in ladders:
+        there = f"which has {', '.join(ladders)}" if ladders else "which has none"
+        raise ValueError(
+            f"ladder: {name!r} is no ladder of the preset {preset!r}, {there}. Take one of another "
+            "name, or write its rungs (docs/ladder.md)"
+        )
+    return [dict(rung) for rung in ladders[name].rungs]
 
 
 def _nearest_field(name: str, valid: list[str]) -> str:

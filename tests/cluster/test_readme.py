@@ -65,7 +65,12 @@ def test_every_command_of_the_readme_runs(
     assert "0 rows had failed" in output["bottega retry out/"]
     assert "all is well: 22 rows" in output["bottega verify out/"]
     assert (tmp_path / "out/sheet.png").is_file()
-    for said in ("threshold: ", "% of all (95% interval)", "spent: ", "of a budget of 0.3"):
+    for said in (
+        "threshold: ",
+        "% of all (95% interval)",
+        "spent: ",
+        "network evaluations a picture; rows took",
+    ):
         assert said in output["bottega run examples/shapes.yaml"]
     look_at_the_demo(tmp_path / "out/shapes-demo")
     run_the_python_of_the_readme(tmp_path, monkeypatch)
@@ -75,11 +80,16 @@ def look_at_the_demo(folder: Path) -> None:
     """The captions are of the embedded world, and the verifier can read the pictures."""
     rows = rows_of(folder)
     refined = [row for row in rows if row["source"] == "teacher"]
-    assert 0.15 < len(refined) / len(rows) < 0.5
+    again = [row for row in rows if row["attempts"] > 1]
+    assert 0.15 < len(again) / len(rows) < 0.5
+    assert 0 < len(refined) < len(again)
+    assert sum(row["nfe"] for row in rows) <= 4 * len(rows), "the ladder is named by that"
     before = sum(right(row["student_image"], row["prompt"]) for row in refined)
     after = sum(right(row["image"], row["prompt"]) for row in refined)
-    assert after > before
-    assert sum(right(row["image"], row["prompt"]) for row in rows) > 0.7 * len(rows)
+    assert after >= before, "few are left for the teacher"
+    assert sum(right(row["image"], row["prompt"]) for row in rows) > 0.85 * len(rows), (
+        "the student alone is right on 3 in 4"
+    )
 
 
 def right(image: dict[str, Any], prompt: str) -> bool:

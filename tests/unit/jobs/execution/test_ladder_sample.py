@@ -14,9 +14,12 @@ import pytest
 
 from actors.errors import JobError
 from jobs.execution import launch
+from jobs.execution.active_part import ActivePart
+from jobs.execution.calls import Call
 from jobs.execution.ladder_sample import sample_attempts
 from jobs.execution.launch import search_ladders
 from jobs.execution.resources import Resources
+from jobs.execution.stages import Stage
 from jobs.resolution import Job
 from jobs.spec.ladder_search import SampledAttempts, highest_refined, tried_for
 from tests.unit.jobs.local import LocalDispatcher, local_job, run, write_prompts
@@ -42,20 +45,35 @@ def session() -> Iterator[Resources]:
 
 
 def sampled(job: Job, **broken: frozenset[str]) -> SampledAttempts:
-    dispatcher: Any = LocalDispatcher(job, **broken)
+    return _sampled(job, LocalDispatcher(job, **broken))
+
+
+def _sampled(job: Job, dispatcher: Any) -> SampledAttempts:
     return sample_attempts(job, dispatcher, job.prompts.sample(ROWS), tried_for(job.spec))
+
+
+class Counting(LocalDispatcher):
+    """It counts the rows of the teacher's calls."""
+
+    refined = 0
+
+    def send(self, owner: ActivePart, call: Call) -> None:
+        self.refined += len(call.rows) if call.stage is Stage.REFINE else 0
+        super().send(owner, call)
 
 
 def test_every_row_has_every_drawing_and_the_lower_half_every_picture_of_the_teachers(
     job: Job,
 ) -> None:
-    scores = sampled(job).scores
+    dispatcher = Counting(job)
+    scores = _sampled(job, dispatcher).scores
     assert scores.shape == (ROWS, 5)
     assert np.isfinite(scores[:, :3]).all()
     refined = scores[:, 0] < highest_refined(scores[:, 0].tolist())
     assert ROWS / 2 <= refined.sum() < 0.8 * ROWS
     for way in (3, 4):
         assert (np.isfinite(scores[:, way]) == refined).all()
+    assert dispatcher.refined == 2 * refined.sum(), "and no other, which nobody would pay for"
 
 
 def test_the_sample_has_the_scores_that_the_dataset_will_have(job: Job, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from jobs.spec.climb import Ladder, Rung, climb
@@ -52,11 +52,17 @@ def sampled(scores: Any, merits: Any = None) -> SampledAttempts:
     return SampledAttempts(TRIED, NFE, values, values if merits is None else np.array(merits))
 
 
+EQUAL = [(0.0, 0.0, 0.0, 0.0, 0.0), (0.5, 0.5, 0.5, 0.5, 0.5)]
+"""Of equals a row has its first drawing, or the teacher's picture."""
+
+
 @given(ROWS, st.sampled_from(ALL))
-def test_a_ladders_cost_and_score_are_those_of_each_row_climbing_it(
+@example(EQUAL, next(one for one in ALL if one.ladder[-1].keep == "best"))
+@example(EQUAL, next(one for one in ALL if one.ladder[0].draw == 2))
+def test_a_ladders_cost_and_pictures_are_those_of_each_row_climbing_it(
     rows: list[tuple[float, ...]], candidate: Candidate
 ) -> None:
-    sample = sampled(rows)
+    sample = sampled(rows, np.arange(5.0 * len(rows)).reshape(-1, 5))
     below = thresholds_of(attempts_of(candidate.ladder), sample.first_scores)
     ladder: Ladder = tuple(
         attempt.rung(at)
@@ -67,7 +73,8 @@ def test_a_ladders_cost_and_score_are_those_of_each_row_climbing_it(
         there = [scores[n] for n in candidate.attempts]
         ended = climb(ladder, [None if np.isnan(one) else one for one in there])
         assert spent[row] == sum(NFE[candidate.attempts[rung]] for rung in ended.taken)
-        assert merit[row] == ended.score
+        assert ended.has is not None
+        assert merit[row] == 5 * row + candidate.attempts[ended.has], "that of its picture"
 
 
 def test_the_merit_is_of_the_picture_that_the_row_has() -> None:

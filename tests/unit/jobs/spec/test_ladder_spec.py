@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from actors.errors import SpecError
+from actors.models.presets import CATALOGUE
 from jobs.spec.byte_fields import byte_fields
 from jobs.spec.job_spec import JobSpec, make_spec
 from jobs.spec.ladder import Attempt, Rollback, Score, describe
@@ -132,3 +133,35 @@ def test_a_ladder_in_a_line() -> None:
         "draw up to 3 times until quantile 0.25; refine (strength 0.8, steps 8) below quantile "
         "0.2, the teacher's is kept; regenerate (steps 12) below score 0.15, the better is kept"
     )
+
+
+@pytest.mark.parametrize(
+    ("preset", "name"),
+    [(preset, name) for preset in CATALOGUE for name in CATALOGUE[preset].ladders],
+)
+def test_a_presets_ladder_is_named_in_a_job_file_and_spelled_out_in_the_job(
+    preset: str, name: str
+) -> None:
+    job = spec(models=preset, ladder=name)
+    rungs = CATALOGUE[preset].ladders[name].rungs
+    assert job == spec(models=preset, ladder=list(rungs))
+    assert job.model_dump(mode="json", exclude_none=True)["ladder"][0] == rungs[0]
+    changed = spec(models={"preset": preset, "student": {"batch_size": 2}}, ladder=name)
+    assert changed.ladder == job.ladder
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"ladder": "nfe-5"}, "no ladder of the preset 'shapes', which has nfe-3, nfe-4, nfe-8."),
+        ({"ladder": "nfe-4", "models": "timed"}, "of the preset 'timed', which has none"),
+        ({"ladder": "nfe-4", "models": {"student": {}}}, "and `models` names no preset"),
+        ({"ladder": "nfe-4", "draws": 2}, "ladder: it says what draws would say in short"),
+    ],
+)
+def test_a_name_that_is_no_ladder_is_refused_in_a_sentence(
+    fields: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(SpecError) as refused:
+        spec(**fields)
+    assert said in str(refused.value)
