@@ -34,7 +34,7 @@ PAIR = {"rollback": {"strength": 0.8}, "teacher_steps": 8}
 TEACHER = {"budget": {"refine": 1.0}, "strategy": "regenerate"}
 ANEW = {"regenerate": {"steps": 12}, "below": 0.15, "keep": "best"}
 
-COSTLY = 800
+COSTLY = 400
 """Captions of the teacher alone: a picture of it takes as long as sixteen of the student's."""
 
 

@@ -53,7 +53,7 @@ def describe(preset: Preset) -> Iterator[str]:
     yield f"by default the teacher {preset.strategy}s" + (f", back to {back}" if back else "")
     for name, ladder in preset.ladders.items():
         rungs = [LadderRung.model_validate(rung) for rung in ladder.rungs]
-        yield f"ladder: {name}: {describe_ladder(rungs)} ({ladder.measured})"
+        yield f"ladder {name}: {describe_ladder(rungs)}. {ladder.measured}"
     for name, reason in preset.reasons.items():
         yield f"{name}: {reason}"
     if preset.published:
