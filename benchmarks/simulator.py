@@ -7,6 +7,10 @@ the memory of the process, the rows that are drawn and not committed yet, and th
 actor and file tasks a second. At the end it compares the virtual time with the bound: the seconds
 of all batches of students and teachers, were they full, over the GPUs. The oracles share GPUs with
 the others, each with a tenth.
+
+With `--ladder` a row takes the rungs of LADDER instead. As many rows as it says are below the first
+threshold; of those that took a rung, `AGAIN` take the next (jobs/scaling/rungs.py). Each picture of
+the teacher's takes as long as its whole drawing.
 """
 
 from __future__ import annotations
@@ -36,6 +40,14 @@ FILE_SECONDS = 0.1
 """Encoding a batch, on one core. Chosen: about what 16 JPEGs of 512x512 take
 (docs/plan.md).
 """
+
+
+LADDER: list[dict[str, object]] = [
+    {"draw": 3, "until": 0.25},
+    {"refine": {"strength": 0.8, "steps": 8}, "below": 0.2},
+    {"regenerate": {"steps": 12}, "below": 0.15, "keep": "best"},
+]
+"""The example of docs/ladder.md."""
 
 
 class CountingExecutor(LightExecutor):
@@ -88,18 +100,24 @@ def main() -> None:
     parser.add_argument("--gpus", type=int, default=4096)
     parser.add_argument("--refine", type=float, default=0.3)
     parser.add_argument("--rows-per-part", type=int, default=8192)
+    parser.add_argument("--ladder", action="store_true")
     args = parser.parse_args()
     logging.disable()
     # The scheduling code makes no cycles, and looking for some takes a seventh of the time.
     gc.disable()
-    fields = {"input": "-", "output": "-", "models": "timed", "strategy": "regenerate"}
-    budget = {"refine": args.refine}
-    spec = make_spec({**fields, "budget": budget, "rows_per_part": args.rows_per_part})
+    fields = {"input": "-", "output": "-", "models": "timed", "rows_per_part": args.rows_per_part}
+    pair = {"strategy": "regenerate", "budget": {"refine": args.refine}}
+    spec = make_spec({**fields, **({"ladder": LADDER} if args.ladder else pair)})
     steps = spec.models.teacher.steps
+    # The scores are even in [0, 1): a quantile is its own threshold.
+    passing = [one.passing for one in spec.attempts[1:]] if args.ladder else [args.refine]
     job = replace(
         simulated_job(spec, args.rows, "latents", frozenset()),
         prompts=LightPrompts(spec, args.rows, frozenset()),
-        refinements=(Refinement("regenerate", 1.0, steps, "latents"),),
+        refinements=tuple(
+            Refinement("regenerate", 1.0, steps, "latents", attempt=number)
+            for number in range(sum(one.make != "draw" for one in spec.attempts))
+        ),
     )
     timings = timings_of(job)
     seconds = {
@@ -118,24 +136,29 @@ def main() -> None:
     with Dispatcher(job, executor, plans.sizes, task_slots, capacity=plans.capacity) as dispatcher:
         dispatcher.observers.add(watch, only=(Progress,))
         runner = Runner(job)
-        runner.run(dispatcher, job.rules(args.refine))
+        runner.run(dispatcher, job.rules(*passing))
     wall, cpu = perf_counter() - start, process_time() - cpu
     end = runner.progress()
-    drawn = end.num_rows / spec.models.student.batch_size * seconds["student"]
-    refined = end.refined_rows / spec.models.teacher.batch_size * seconds["teacher"]
-    bound = (drawn + refined) / args.gpus
+    rungs = end.rungs or (end.num_rows, end.refined_rows)
+    takes = {"draw": "student", "refine": "teacher", "regenerate": "teacher"}
+    full = sum(
+        rows / spec.batch_sizes[takes[one.make]] * seconds[takes[one.make]]
+        for rows, one in zip(rungs, spec.attempts, strict=True)
+    )
+    bound = full / args.gpus
     efficiency, loaded = bound / executor.now(), bound / (executor.now() - loading)
     changes = len(job.output.timeline) - 1  # type: ignore[attr-defined]
     print(
-        f"{end.num_rows:,} rows on {args.gpus} GPUs, {end.refined_rows:,} refined: {wall:.1f} s "
+        f"{end.num_rows:,} rows on {args.gpus} GPUs, by rung {rungs}: {wall:.1f} s "
         f"here ({cpu:.1f} s of one core), {executor.completions / wall:,.0f} completions/s\n"
         f"virtual time {executor.now():.1f} s, of which {loading:.0f} s to load; "
         f"bound {bound:.1f} s; "
         f"{changes} changes of size; efficiency {efficiency:.4f}, without loading {loaded:.4f}"
     )
     write_result(
-        "simulator",
+        "simulator-ladder" if args.ladder else "simulator",
         {
+            "rungs": rungs,
             "rows": end.num_rows,
             "gpus": args.gpus,
             "refined_rows": end.refined_rows,
