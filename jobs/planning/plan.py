@@ -532,10 +532,11 @@ def _plain_limit(question: Question, quick: bool) -> int:
 
 def _small_enough(question: Question, quick: bool) -> tuple[Question, float]:
     """The job on a cluster that is small enough to simulate, and by which factor it is smaller."""
-    if min(question.num_rows, _rounds(question)) <= _plain_limit(question, quick):
+    rounds = _rounds(question)
+    if min(question.num_rows, rounds) <= _plain_limit(question, quick):
         return question, 1.0
-    enough = QUICK_GPUS if quick else ENOUGH_GPUS
-    small = scaled(question.spec, question.gpus, question.num_rows, enough)
+    enough, few_rounds = QUICK_GPUS if quick else ENOUGH_GPUS, question.num_rows <= 2 * rounds
+    small = scaled(question.spec, question.gpus, question.num_rows, enough, few_rounds=few_rounds)
     if small is None:
         return question, 1.0
     found = replace(question, spec=small.spec, gpus=small.gpus, num_rows=small.num_rows)
