@@ -62,9 +62,9 @@ of a schedule is 0.2 % short in the middle, so a smaller gain says nothing."""
 
 MOVE_LOADS = 10.0
 """Of an actor, that its move costs then: it finishes the calls that it has, and loads, and the move
-comes late, since it is made when enough is measured. Measured on 66 jobs of benchmarks/regret.py:
-with 3 (and 1 % for WORTH_IT) they take 3.7 % longer than the best plan by hindsight, with 10 2.9 %,
-with 100 3.2 %, and with the true loading times 2.7 %."""
+comes late, since it is made when enough is measured. Measured on some 60 jobs of
+benchmarks/regret.py: with 3 (and 1 % for WORTH_IT) they take 3.7 % longer than the best plan by
+hindsight, with 10 2.9 %, with 100 3.2 %, and with 3 and the true loading times 2.7 %."""
 
 NUMBERS_TRIED = 24
 """Of students, evenly over a large cluster; and as many around the number that keeps the teachers
