@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Container
+from functools import cache
 from glob import has_magic
 from pathlib import Path, PurePosixPath
 
 from actors.errors import InputError, MissingError, NoInputError, StorageError
 from jobs.input.arrow_file import ArrowFile
 from jobs.input.base import InputFile
-from jobs.input.formats import (
-    is_left_by_tools,
-    is_unread_data,
-    kind_of,
-    known,
-    natural,
-)
+from jobs.input.formats import kind_of, known, natural
 from jobs.input.globs import fixed_part, matches
 from jobs.input.parquet import ParquetFile
 from jobs.input.source import Source, source_at
+from jobs.input.strangers import document_of, is_hidden, is_no_data, is_underscored
 from jobs.input.text import CsvFile, JsonLinesFile, TextFile
-from jobs.input.walk import each_once, files_below, files_of_glob, split_glob
+from jobs.input.walk import (
+    each_once,
+    files_below,
+    files_of_glob,
+    real_file,
+    split_glob,
+    what_is_no_file,
+)
 from jobs.storage.storage_at import storage_at
 from jobs.storage.urls import checked, is_url
+
+log = logging.getLogger("bottega.job")
 
 MOST_NAMED = 5
 """Files in an error, which stays readable."""
@@ -31,33 +38,45 @@ def find_files(pattern: str) -> list[Source]:
     """The files of `input`: a file, a folder's or a glob's; each real file once, `p2` before `p10`.
 
     Raises NoInputError if there are none, InputError if they are of several formats, or if one
-    looks like data and is not read.
+    may be data and is not read.
     """
     try:
         found = _objects_at(pattern) if is_url(pattern) else _files_at(pattern)
     except StorageError as error:  # of a local folder: it went while it was listed
         raise InputError(f"input {error.where} {error.what}.") from error
     except (OSError, RuntimeError) as error:  # RuntimeError: `~user` of an unknown user
-        reason = error.strerror if isinstance(error, OSError) else error
+        reason = _reason(error) if isinstance(error, OSError) else error
         raise InputError(f"input {pattern[:200]!r} cannot be looked for: {reason}.") from error
     return _of_one_family(pattern, found)
+
+
+def _reason(error: OSError) -> str:
+    """With the file, which may be another than the input."""
+    return f"{error.strerror} ({str(error.filename)[-200:]!r})" if error.filename else str(error)
 
 
 def _files_at(pattern: str) -> list[Source]:
     path = Path(pattern).expanduser()
     if path.is_file():
         return [_readable(pattern, source_at(path))]
+    rest = ""
     if path.is_dir():
         # The output of a job is read as the dataset that it is.
         folder = path / "data" if _is_output(path) else path
-        names = [name for name in files_below(folder) if not is_left_by_tools(name)]
+        names, others = files_below(folder)
     else:
+        if what := what_is_no_file(path):
+            raise InputError(f"input {pattern!r} is {what}. Give a file, a folder or a glob.")
         folder, rest = split_glob(pattern)
         if not rest or not folder.is_dir():
             raise NoInputError(_not_there(pattern))
-        names = [name for name in files_of_glob(folder, rest) if not _is_left(name, rest)]
-    names = each_once(folder, _with_data(pattern, names))
-    return [source_at(folder / name) for name in names]
+        names, others = files_of_glob(folder, rest)
+    taken, unread = _sorted_out(pattern, rest, names)
+    real = {real_file(folder / name) for name in taken} if unread else set()
+    unread = [name for name in unread if real_file(folder / name) not in real]
+    amiss = {name: what for name, what in others.items() if not _is_left(name, rest, names)}
+    _refuse_unread(pattern, dict.fromkeys(unread, "") | amiss)
+    return [source_at(folder / name) for name in each_once(folder, taken)]
 
 
 def _objects_at(pattern: str) -> list[Source]:
@@ -69,14 +88,66 @@ def _objects_at(pattern: str) -> list[Source]:
     entries = {entry.path: entry for entry in storage.entries()}
     if not entries:
         raise NoInputError(_not_there(pattern))
-    if rest:
-        names = [name for name in entries if matches(rest, name) and not _is_left(name, rest)]
-    else:
-        names = [name for name in entries if not is_left_by_tools(name)]
-        if {"job.json"} <= entries.keys() and any(one.startswith("records/") for one in entries):
-            names = [name for name in names if name.startswith("data/")]
-    names = _with_data(pattern, sorted(names, key=natural))
-    return [Source(storage, entries[name]) for name in names]
+    # An object without content and without an ending marks a folder.
+    names = [name for name, entry in entries.items() if entry.size or PurePosixPath(name).suffix]
+    if not rest and "job.json" in entries and any(one.startswith("records/") for one in entries):
+        names = [name for name in names if name.startswith("data/")]
+    taken, unread = _sorted_out(pattern, rest, names)
+    _refuse_unread(pattern, dict.fromkeys(unread, ""))
+    return [Source(storage, entries[name]) for name in sorted(taken, key=natural)]
+
+
+def _sorted_out(pattern: str, rest: str, names: list[str]) -> tuple[list[str], list[str]]:
+    """The names that are read, and those that may be data and are not read.
+
+    rest: the glob that the names have to fit; empty: none.
+    """
+    beside = frozenset(names)
+    taken: list[str] = []
+    unread: list[str] = []
+    hidden: list[str] = []
+    for name in names:
+        fits = not rest or matches(rest, name)
+        if not fits and not _is_in_a_fitting_folder(name, rest):
+            continue
+        if not _is_left(name, rest, beside):
+            (taken if fits and kind_of(name) else unread).append(name)
+        elif fits and kind_of(name) and is_underscored(name):
+            hidden.append(name)
+    if hidden:
+        _log_hidden(pattern, hidden[0], len(hidden))
+    return taken, unread
+
+
+def _is_in_a_fitting_folder(name: str, pattern: str) -> bool:
+    """Whether the glob takes a folder above that is called as data: Spark writes such."""
+    above = PurePosixPath(name).parents
+    return any(kind_of(one.name) and matches(pattern, str(one)) for one in above)
+
+
+def _is_left(name: str, pattern: str, beside: Container[str]) -> bool:
+    """Whether a file holds no rows, and the glob does not ask for it: it is another program's, or
+    for people."""
+    steps = pattern.split("/")
+    if is_hidden(name) and not any(step.startswith(("_", ".")) for step in steps):
+        return True
+    document = document_of(PurePosixPath(name).name)
+    if document and document in steps[-1].lower():
+        return False
+    return is_no_data(name, beside)
+
+
+@cache
+def _log_hidden(pattern: str, first: str, count: int) -> None:
+    """Once in a process, which looks for its input several times."""
+    more = f" and {count - 1:,} more" if count > 1 else ""
+    log.info(
+        "input %r: %s%s left out, as names that begin with _ are hidden (_SUCCESS, _temporary). "
+        "What is meant can be renamed, or named with a glob",
+        pattern,
+        first,
+        f"{more} {'are' if count > 1 else 'is'}",
+    )
 
 
 def _object_at(url: str) -> Source | None:
@@ -93,12 +164,6 @@ def _is_output(folder: Path) -> bool:
     return (folder / "job.json").is_file() and (folder / "records").is_dir()
 
 
-def _is_left(name: str, pattern: str) -> bool:
-    """Whether a file that fits a glob is another program's, and the glob does not ask for it."""
-    says_so = any(step.startswith(("_", ".")) for step in pattern.split("/"))
-    return not says_so and is_left_by_tools(name)
-
-
 def _readable(pattern: str, file: Source) -> Source:
     if file.kind is None:
         ending = PurePosixPath(file.name).suffix
@@ -106,17 +171,17 @@ def _readable(pattern: str, file: Source) -> Source:
     return file
 
 
-def _with_data(pattern: str, names: list[str]) -> list[str]:
-    """The names of data; refuses what looks like data and is not read."""
-    unread = [name for name in names if is_unread_data(name)]
-    if unread:
-        shown = ", ".join(unread[:MOST_NAMED])
-        more = f" and {len(unread) - MOST_NAMED:,} more" if len(unread) > MOST_NAMED else ""
-        raise InputError(
-            f"input {pattern!r} has files that look like data and are not read: {shown}{more}. "
-            f"Convert them, or name what is meant with a glob. Read: {known()}."
-        )
-    return [name for name in names if kind_of(name)]
+def _refuse_unread(pattern: str, unread: dict[str, str]) -> None:
+    """Refuse names that are not read, each with what it is, if that is not a file."""
+    if not unread:
+        return
+    some = list(unread.items())[:MOST_NAMED]
+    shown = ", ".join(f"{name} ({what})" if what else name for name, what in some)
+    more = f" and {len(unread) - MOST_NAMED:,} more" if len(unread) > MOST_NAMED else ""
+    raise InputError(
+        f"input {pattern!r} has what may be data and is not read: {shown}{more}. Convert or fetch "
+        f"it, or name what is meant with a glob. Read: {known()}."
+    )
 
 
 def _of_one_family(pattern: str, files: list[Source]) -> list[Source]:

@@ -28,23 +28,6 @@ FAMILIES: dict[str, Family] = {
 PACKINGS: dict[str, Packing] = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
 """Of text; Parquet and Arrow pack their own columns."""
 
-UNREADABLE = frozenset(
-    {
-        *(".7z", ".lz4", ".rar", ".tar", ".tgz", ".xz", ".zip"),
-        *(".avro", ".dta", ".h5", ".hdf5", ".lance", ".msgpack", ".npy", ".npz", ".orc", ".pickle"),
-        *(".pkl", ".rds", ".sav", ".tfrecord"),
-        *(".db", ".ods", ".sqlite", ".sqlite3", ".xls", ".xlsx", ".xml"),
-    }
-)
-"""Endings of data that Bottega does not read. A folder with one is refused: leaving it out in
-silence would be a wrong dataset."""
-
-LEFT_BY_TOOLS = frozenset(
-    {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"}
-)
-"""Files that Hugging Face `datasets` writes beside the data. Names that begin with a dot or an
-underscore are others': `.DS_Store`, `_SUCCESS`, `_metadata`."""
-
 
 class Kind(NamedTuple):
     """How a file is read. ending: without that of its packing."""
@@ -67,23 +50,11 @@ def kind_of(name: str) -> Kind | None:
     return Kind(family, ending, packing)
 
 
-def is_unread_data(name: str) -> bool:
-    """Whether a file looks like data, and is none that Bottega reads."""
-    ending = PurePosixPath(name.lower()).suffix
-    return kind_of(name) is None and (ending in UNREADABLE or ending in PACKINGS)
-
-
-def is_left_by_tools(path: str) -> bool:
-    """Whether a file below the input's folder is there for another program."""
-    steps = PurePosixPath(path).parts
-    return any(step.startswith(("_", ".")) for step in steps) or steps[-1] in LEFT_BY_TOOLS
-
-
-def natural(path: str) -> list[tuple[int, int | str]]:
+def natural(path: str) -> tuple[list[tuple[int, int | str]], str]:
     """The key by which files are sorted: `p2` comes before `p10`, and a folder before its
-    neighbours of longer names."""
+    neighbours of longer names. `p1` and `p01` are two names, so that the order is always one."""
     pieces = re.split(r"(\d+)", path.replace("/", "\0"))
-    return [(0, int(one)) if one.isdecimal() else (1, one) for one in pieces if one]
+    return [(0, int(one)) if one.isdecimal() else (1, one) for one in pieces if one], path
 
 
 def known() -> str:

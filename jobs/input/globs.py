@@ -24,6 +24,12 @@ def matches(pattern: str, name: str) -> bool:
     return re.fullmatch(_as_regex(pattern), name) is not None
 
 
+def may_lead_to(pattern: str, name: str) -> bool:
+    """Whether a name fits, or one below it would if it were a folder."""
+    steps = pattern.split("/")
+    return any(matches("/".join(steps[:number]), name) for number in range(1, len(steps) + 1))
+
+
 def _as_regex(pattern: str) -> str:
     steps = pattern.split("/")
     found = ""
