@@ -24,7 +24,7 @@ SHORTEST_VALUE = 8
 _NAME = (
     r"(?:token|secret|passw(?:or)?d|pwd|passphrase|signature|credentials?|authorization"
     r"|(?:access|secret|api|account|storage|private|shared|sas)[-_]?key(?:[-_]?id)?"
-    r"|connection[-_]?string)"
+    r"|conn(?:ection)?[-_]?str(?:ing)?|session[-_]?cookie)"
 )
 _IN_URLS = (
     # A secret key may hold a slash, which no parser of URLs expects: all up to the last @ counts.
@@ -43,8 +43,13 @@ _NAMED = re.compile(
 )
 _SECRETS_NAME = re.compile(
     # The short ones as whole words: not COMPASS, nor a sentence with "pass: 2 of 3" in it.
-    rf"(?i)(?:{_NAME}|(?:^|[_.-])(?:pat|pass|auth)|(?:^|[_.-])(?:dsn|webhook)(?:[_-]?ur[il])?)$"
+    rf"(?i)(?:{_NAME}|(?:^|[_.-])(?:pat|pass|auth|bearer|cookie|jwt|otp|sas)|(?:^|[_.-])(?:dsn|webhook)(?:[_-]?ur[il])?)$"
 )
+_KNOWN = re.compile(
+    r"(?<![\w-])(?:hf_[A-Za-z0-9]{30,}|gh[opsur]_[A-Za-z0-9]{36,}|github_pat_\w{40,}|glpat-[\w-]{20,}"
+    r"|xox[abeoprs]-[\w-]{10,}|sk-[A-Za-z0-9_-]{32,}|A[KS]IA[0-9A-Z]{16})(?![\w-])"
+)
+"""Keys that are known by their form: of Hugging Face, GitHub, GitLab, Slack, OpenAI, AWS."""
 _REFERENCES = ("env:", "file:")
 """They say where a secret is (actors/secret_references.py); whoever reads them needs to know."""
 _NO_SECRETS = {"PWD", "OLDPWD"}
@@ -54,6 +59,11 @@ _NO_SECRETS = {"PWD", "OLDPWD"}
 def is_secrets_name(name: str) -> bool:
     """Whether a field, an option or an environment variable of this name holds a secret."""
     return bool(_SECRETS_NAME.search(name)) and name not in _NO_SECRETS
+
+
+def has_known_key(text: str) -> bool:
+    """Whether the text holds a key that is known by its form, as Hugging Face's `hf_...`."""
+    return bool(_KNOWN.search(text))
 
 
 def has_secret_url(text: str) -> bool:
@@ -75,6 +85,7 @@ def redact(text: str, environment: Mapping[str, str] = os.environ) -> str:
 def _redact_once(text: str, values: list[str]) -> str:
     for value in values:
         text = text.replace(value, HIDDEN)
+    text = _KNOWN.sub(HIDDEN, text)
     password, token, parameter = _IN_URLS
     text = token.sub(HIDDEN, password.sub(HIDDEN, text))
     return _NAMED.sub(rf"\1{HIDDEN}", parameter.sub(rf"\1\2{HIDDEN}", text))

@@ -8,6 +8,7 @@ and keeps the result; this module changes the environment and makes Ray look aga
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,10 +55,25 @@ def own_token(folder: Path) -> Iterator[None]:
 def is_let_in(address: str) -> bool:
     """Whether the Ray at an address takes this process, with the token that Ray has now."""
     try:
-        GcsClient(address=canonicalize_bootstrap_address(address))
+        with _without_words_of_cpp():
+            GcsClient(address=canonicalize_bootstrap_address(address))
     except AuthenticationError:
         return False
     return True
+
+
+@contextmanager
+def _without_words_of_cpp() -> Iterator[None]:
+    """Ray's C++ warns of a refusal, on the process's standard error; here that is an answer."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 @contextmanager

@@ -56,6 +56,7 @@ class FileReader:
         """Refuse a .safetensors file that is cut off: its header does not fit its size."""
         if file in self._whole:
             return
+        _check_file(file)
         try:
             with safe_open(file, framework="np"):
                 pass
@@ -106,6 +107,7 @@ class FileReader:
 
     def _digest(self, path: Path) -> bytes:
         if path not in self._digests:
+            _check_file(path)
             blob = path.resolve()
             if blob.parent.name == "blobs" and _SHA256.fullmatch(blob.name):
                 # The hub's cache names a large file by this hash, and checks it when it is fetched.
@@ -123,6 +125,7 @@ def read_config(file: Path) -> dict[str, Any]:
 
 def _read_config(file: Path) -> tuple[bytes, dict[str, Any]]:
     """The file's bytes, and the object in them."""
+    _check_file(file)
     try:
         content = file.read_bytes()
         found = json.loads(content.decode("utf-8"))
@@ -131,6 +134,12 @@ def _read_config(file: Path) -> tuple[bytes, dict[str, Any]]:
     if not isinstance(found, dict):
         raise ModelError(f"{file} is not a JSON object. Copy the model again.")
     return content, found
+
+
+def _check_file(file: Path) -> None:
+    """Refuse what is there and is no file: who opens a pipe waits for ever."""
+    if file.exists() and not file.is_file():
+        raise ModelError(f"{file} is no file, and a model's file should be. Copy the model again.")
 
 
 def joined(hashes: Iterable[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import typer
@@ -19,17 +20,33 @@ TIMED_OUT, DETACHED = 124, 130
 
 
 def follow_to_the_end(
-    jobs: Sequence[str], connect: Connect, timeout: str | None, strict_rows: bool, as_json: bool
+    jobs: Sequence[str],
+    connect: Connect,
+    timeout: str | None,
+    strict_rows: bool,
+    as_json: bool,
+    *,
+    are_known: bool = False,
 ) -> None:
-    """Follow these jobs, one after the other; exits with the first code that is not 0."""
+    """Follow these jobs, one after the other; exits with the first code that is not 0.
+
+    are_known: they were seen a moment ago. Else each is looked for first, so that who waits for one
+    that there is not, or at an address without a cluster, is told at once.
+    """
     from jobs.planning.prices import read_duration
 
     seconds = read_duration(timeout, "--timeout") if timeout else None
+    until = None if seconds is None else time.monotonic() + seconds
     ended: list[FoundJob] = []
     try:
+        watches = [Watch(job, connect) for job in jobs]
+        if not are_known:
+            for watch in watches:
+                watch()
         with JobsView(errors) as view:
-            for job in jobs:
-                ended.append(follow(Watch(job, connect), view, seconds))
+            for watch in watches:
+                left = None if until is None else max(0.0, until - time.monotonic())
+                ended.append(follow(watch, view, left))
     except WaitedTooLong:
         say(f"not ended within {timeout}; the job goes on", errors)
         raise typer.Exit(TIMED_OUT) from None

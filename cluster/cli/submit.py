@@ -117,7 +117,7 @@ def submit(
     at_output = decision.action is Action.DONE or not decision.submission_id
     key = job.output if at_output and not calibrate else shown
     if wait and decision.action is not Action.DONE:
-        follow_to_the_end([key], connect, timeout, strict_rows, json_wanted)
+        follow_to_the_end([key], connect, timeout, strict_rows, json_wanted, are_known=True)
         return
     if json_wanted:
         found = (

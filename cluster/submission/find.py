@@ -138,6 +138,9 @@ def find_job(job: str, connect: Connect | None, default: Connect | None) -> Foun
     submissions = [one for one in everything if one.job_id == wanted]
     if not submissions:
         named = [one for one in everything if one.metadata.get("name") == job]
+        # The calibration of a job has its name, and gives way to the job itself.
+        runs = [one for one in named if one.metadata.get("work") != "calibrate"]
+        named = runs or named
         ids = sorted({one.job_id for one in named})
         if len(ids) > 1:
             raise SpecError(f"{len(ids)} jobs have the name {job!r}: {', '.join(ids)}. Give an id.")

@@ -26,6 +26,7 @@ from ray.exceptions import AuthenticationError, RayError
 from ray.job_submission import JobStatus, JobSubmissionClient
 
 from actors.errors import ClusterError
+from cluster.reachable import check_reachable
 from cluster.submission.decision import RayStatus, Submission
 from cluster.submission.this_attempt import STOP_SECONDS, STOP_WAIT
 from cluster.token import users_token
@@ -201,6 +202,8 @@ def _dashboard(address: str) -> str:
         with suppress(requests.RequestException):
             requests.get(f"{url}/api/version", timeout=CONNECT_SECONDS)
             return url
+    if address != "auto":
+        check_reachable(address)
     with users_token(address):
         return str(ray_address_to_api_server_url(address))
 

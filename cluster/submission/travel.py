@@ -140,6 +140,9 @@ def _input(pattern: str, image_column: str | None, into: Path, sees: Sees) -> st
         return pattern
     path = Path(pattern).expanduser().absolute()
     if sees(path):
+        above = next(one for one in (path, *path.parents) if one.exists())
+        if sees(above):  # else this machine does not mount the folder that all nodes do
+            find_files(pattern)
         return str(path)
     files = [Path(str(file)) for file in find_files(pattern)]
     size = sum(file.stat().st_size for file in files)

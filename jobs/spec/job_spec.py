@@ -26,7 +26,7 @@ from pydantic import (
 from actors.errors import SpecError
 from actors.models.presets import CATALOGUE, PRESETS
 from actors.pool_settings import PoolsSettings
-from actors.redact import has_secret_url, is_secrets_name
+from actors.redact import has_known_key, has_secret_url, is_secrets_name
 from actors.refinement import Fit, Size
 from actors.secret_references import is_reference
 from actors.seeds import MAX_SEED
@@ -551,12 +551,14 @@ def _refuse_secrets(fields: dict[str, Any], where: str) -> None:
     named = sorted(
         path
         for path, text in texts
-        if is_secrets_name(path.rpartition(".")[2]) and not is_reference(text)
+        if (is_secrets_name(path.rpartition(".")[2]) and not is_reference(text))
+        or has_known_key(text)
     )
     if named:
         raise SpecError(
-            f"{where}: a job file is no place for secrets, such as {', '.join(named)} by the name. "
-            "Give the place where it is: env:NAME_OF_A_VARIABLE or file:/path/of/a/file."
+            f"{where}: a job file is no place for secrets, such as {', '.join(named)} by the name "
+            "or by the form. Give the place where it is: env:NAME_OF_A_VARIABLE or "
+            "file:/path/of/a/file."
         )
     found = sorted(path for path, text in texts if has_secret_url(text))
     if found:

@@ -6,6 +6,7 @@ them can stand for a billion values.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -22,6 +23,8 @@ NUMBER_TAGS = {"tag:yaml.org,2002:int", "tag:yaml.org,2002:float"}
 LONGEST_NUMBER = 100
 """Characters. Chosen: every number of a job file fits in 30. Python refuses to show one of more
 than 4,300 digits, and took 36 s to make one of 250,000 to the base of 60."""
+
+_OCTAL = re.compile(r"[-+]?0[0-7_]*[1-7][0-7_]*")
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
@@ -108,6 +111,8 @@ class _Check:
             return
         if ":" in node.value:
             reason = "is a number to the base of 60 in YAML. Quote it"
+        elif _OCTAL.fullmatch(node.value):
+            reason = "is a number to the base of 8 in YAML. Leave the 0 out, or quote it"
         elif len(node.value) > LONGEST_NUMBER:
             reason = f"is a number of {len(node.value):,} characters. Quote it, if it is text"
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from fnmatch import fnmatch
 from hashlib import sha256
@@ -63,6 +64,12 @@ def linked(folder: Path, **fields: Any) -> None:
     change(folder / "config.json", **fields)
 
 
+def as_pipe(file: Path) -> None:
+    """Who opens it waits for ever."""
+    file.unlink()
+    os.mkfifo(file)
+
+
 def cut(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:-100])
 
@@ -79,6 +86,9 @@ def cut(file: Path) -> None:
         (lambda f: (f / "vae/config.json").unlink(), "has no 'vae' with its settings"),
         (lambda f: (f / UNET).unlink(), "has no .safetensors weights. Save it again"),
         (lambda f: cut(f / UNET), "is not whole"),
+        (lambda f: as_pipe(f / UNET), "is no file"),
+        (lambda f: as_pipe(f / "model_index.json"), "has no model_index.json"),
+        (lambda f: as_pipe(f / "vae/config.json"), "is no file"),
         (lambda f: (f / UNET).write_text("version https://git-lfs.github.com"), "is not whole"),
         (
             lambda f: (f / "unet/x.safetensors.index.json").write_text(

@@ -16,7 +16,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from actors.errors import BottegaError, ModelError, SpecError
-from actors.redact import HIDDEN, RedactingFilter, has_secret_url, redact, redacted
+from actors.redact import (
+    HIDDEN,
+    RedactingFilter,
+    has_known_key,
+    has_secret_url,
+    redact,
+    redacted,
+)
 
 SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 """The form of an AWS secret key: with a slash and a plus."""
@@ -126,6 +133,31 @@ def test_redacting_twice_changes_nothing_more_wherever_the_patterns_meet(
     environment = {"HF_TOKEN": value}
     once = redact(text, environment)
     assert redact(once, environment) == once
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "hf_" + "aB3" * 11,
+        "ghp_" + "aB3" * 12,
+        "github_pat_" + "aB3_" * 12,
+        "glpat-" + "aB3-" * 6,
+        "xoxb-123456789012-abc",
+        "sk-proj-" + "aB3_" * 10,
+        "AKIA" + "ABCD2345" * 2,
+    ],
+)
+def test_a_key_is_known_by_its_form(key: str) -> None:
+    """Wherever it stands, and whatever it is called."""
+    assert redact(f"label {key}, and {key}x", {}).startswith("label ***, and ")
+    assert redacted({"note": f"({key})"}, {}) == {"note": "(***)"}
+    assert has_known_key(f"see {key}.")
+
+
+@pytest.mark.parametrize("text", ["hf_hub", "sk-learn", "AKIA", "a ghp_ of", "whisk-" + "a" * 40])
+def test_a_word_like_it_is_none(text: str) -> None:
+    assert redact(text, {}) == text
+    assert not has_known_key(text)
 
 
 def test_the_rest_of_a_sentence_stays() -> None:

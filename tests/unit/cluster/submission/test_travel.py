@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from actors.errors import SpecError
+from actors.errors import NoInputError, SpecError
 from cluster.submission import travel
 from cluster.submission.travel import pack
 
@@ -57,6 +57,24 @@ def test_where_the_cluster_sees_everything_paths_stay(here: Path, there: Path) -
     pack(fields(output="out"), here, there, everything)
     assert packed(there) == fields(input=str(here / "prompts.csv"), output=str(here / "out"))
     assert [file.name for file in there.iterdir()] == ["job.yaml"]
+
+
+def test_an_input_that_is_not_there_is_refused_where_that_can_be_seen(
+    here: Path, there: Path
+) -> None:
+    """A folder that all nodes mount, and this machine does not, may have it."""
+    mounted, elsewhere = here / "mounted", here / "elsewhere"
+    mounted.mkdir()
+    for sees in (everything, nothing, lambda path: path.is_relative_to(mounted)):
+        with pytest.raises(NoInputError, match=r"no\.csv"):
+            pack(fields(input=str(mounted / "no.csv")), here, there, sees)
+    pack(
+        fields(input=str(elsewhere / "no.csv")),
+        here,
+        there,
+        lambda path: path.is_relative_to(elsewhere) or path.is_relative_to(there),
+    )
+    assert packed(there)["input"] == str(elsewhere / "no.csv")
 
 
 def test_a_folder_of_prompts_travels_as_it_is(here: Path, there: Path) -> None:

@@ -256,12 +256,25 @@ def own_oracle(**options: str | int) -> dict[str, Any]:
     return {"input": "p.csv", "output": "out", "models": {"preset": "shapes", "oracle": oracle}}
 
 
-@pytest.mark.parametrize("name", ["token", "hf_token", "password", "api_key", "db_dsn", "pass"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("token", "hf_token", "password", "api_key", "db_dsn", "pass", "bearer", "my_cookie"),
+        *("conn_str", "sas", "jwt", "otp"),
+    ],
+)
 @pytest.mark.parametrize("value", ["hunter2", "***", "env:", "file:", ""])
 def test_a_job_file_holds_no_secret(name: str, value: str) -> None:
     with pytest.raises(SpecError, match=f"models.oracle.options.{name} by the name.*env:NAME") as e:
         make_spec(own_oracle(**{name: value}))
     assert "hunter2" not in str(e.value)
+
+
+def test_a_job_file_holds_no_key_whatever_it_is_called() -> None:
+    key = "hf_" + "aB3" * 11
+    with pytest.raises(SpecError, match=r"models.oracle.options.label by the name or by") as caught:
+        make_spec(own_oracle(label=key))
+    assert key not in str(caught.value)
 
 
 def test_a_job_file_names_a_secrets_place() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from actors.errors import SpecError
 from jobs.spec.job_spec import load_spec
-from jobs.spec.strict_yaml import read_mapping
+from jobs.spec.strict_yaml import read_mapping, read_value
 
 
 def refusal(file: Path, content: str | bytes) -> str:
@@ -60,6 +60,18 @@ def test_a_file_that_is_no_job_is_refused(tmp_path: Path, content: str | bytes, 
     assert said in found
     assert "job.yaml" in found
     assert "\n" not in found
+
+
+@pytest.mark.parametrize("number", ["010", "-0777", "0_17", "+01"])
+def test_a_number_to_the_base_of_8_is_refused(tmp_path: Path, number: str) -> None:
+    """YAML reads 010 as 8."""
+    found = refusal(tmp_path / "job.yaml", f"input: p.csv\nseed: {number}\n")
+    assert f"line 2: {number} is a number to the base of 8" in found
+
+
+@pytest.mark.parametrize("number", ["0", "10", "0.5", "0o10", "0x10", "00", "'010'", "2026-11-01"])
+def test_other_numbers_are_read(number: str) -> None:
+    read_value(number, "here")
 
 
 @pytest.mark.parametrize(
