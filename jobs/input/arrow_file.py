@@ -15,10 +15,11 @@ import pyarrow as pa
 from actors.errors import InputError
 from jobs.input.arrow_messages import message_sizes
 from jobs.input.base import BATCH_BYTES, BATCH_ROWS, MAX_ROW_BYTES, InputFile
+from jobs.input.casting import cast_column
 from jobs.input.column_names import check_width, named_twice
 from jobs.input.decoded_size import decoded_bytes
 from jobs.input.disguise import undisguised
-from jobs.input.schema import cast_to, plain_schema
+from jobs.input.schema import has_another_unit, plain_schema
 from jobs.input.source import Source
 
 MAGIC = b"ARROW1"
@@ -36,7 +37,8 @@ class ArrowFile(InputFile):
     def __init__(self, file: Source) -> None:
         super().__init__(file)
         with undisguised(file), self.refusing(), self._source() as source:
-            self._schema = plain_schema(_reader(source).schema)
+            self._held = _reader(source).schema
+        self._schema = plain_schema(self._held)
         names = self._schema.names
         if twice := named_twice(names):
             raise InputError(f"{file}: two columns are called {twice!r}. Rename one.")
@@ -47,11 +49,23 @@ class ArrowFile(InputFile):
         """The columns, with the metadata that other programs read."""
         return self._schema
 
+    @property
+    def held_schema(self) -> pa.Schema:
+        """The columns as the file holds them."""
+        return self._held
+
     @cached_property
     def num_rows(self) -> int:
-        """Reads the file through, of which little is kept."""
+        """Reads the file through, of which little is kept.
+
+        Refuses times that have no place in Parquet's units: a job that has begun ends with them.
+        """
         self._check_unpacked()
-        return sum(batch.num_rows for batch in self._batches())
+        rows = sum(int(batch.num_rows) for batch in self._batches())
+        if names := [field.name for field in self._held if has_another_unit(field.type)]:
+            for _ in self.batches(columns=names):
+                pass
+        return rows
 
     def batches(self, skip: int = 0, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
         """The rows after the first `skip`."""
@@ -64,7 +78,7 @@ class ArrowFile(InputFile):
             skip -= batch.num_rows - kept.num_rows
             for first in range(0, kept.num_rows, BATCH_ROWS):
                 for some in self._cut(kept.slice(first, BATCH_ROWS).select(names)):
-                    arrays = [cast_to(some.column(f.name), f.type) for f in schema]
+                    arrays = [cast_column(some.column(f.name), f, self.file) for f in schema]
                     yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
     def _cut(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:

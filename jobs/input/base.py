@@ -42,6 +42,11 @@ class InputFile(ABC):
         """The columns, with the metadata that other programs read."""
 
     @property
+    def held_schema(self) -> pa.Schema:
+        """The same as the file holds them: with dictionaries, runs, views and its own units."""
+        return self.schema
+
+    @property
     @abstractmethod
     def num_rows(self) -> int:
         """Rows of the file."""

@@ -15,10 +15,11 @@ import pyarrow.parquet as pq
 
 from actors.errors import InputError
 from jobs.input.base import BATCH_BYTES, BATCH_ROWS, MAX_ROW_BYTES, InputFile, rows_among
+from jobs.input.casting import cast_column
 from jobs.input.column_names import check_width, named_twice
 from jobs.input.disguise import undisguised
 from jobs.input.parquet_sizes import longest_row, row_bytes, unpacked_bytes
-from jobs.input.schema import cast_to, plain_schema
+from jobs.input.schema import plain_schema
 from jobs.input.source import Source
 
 MAX_UNPACKED_BYTES = 2 * 2**30
@@ -35,10 +36,9 @@ class ParquetFile(InputFile):
 
     def __init__(self, file: Source) -> None:
         super().__init__(file)
-        with undisguised(file), self.refusing():
-            with self._open() as opened:
-                footer, self._schema = opened.metadata, plain_schema(opened.schema_arrow)
-            self._footer = footer
+        with undisguised(file), self.refusing(), self._open() as opened:
+            footer, self._held = opened.metadata, opened.schema_arrow
+        self._footer, self._schema = footer, plain_schema(self._held)
         self._num_rows = int(footer.num_rows)
         names = self._schema.names
         if twice := named_twice(names):
@@ -52,6 +52,11 @@ class ParquetFile(InputFile):
     def schema(self) -> pa.Schema:
         """The columns, with the metadata that other programs read."""
         return self._schema
+
+    @property
+    def held_schema(self) -> pa.Schema:
+        """The columns as the file holds them."""
+        return self._held
 
     @property
     def can_seek(self) -> bool:
@@ -106,7 +111,7 @@ class ParquetFile(InputFile):
         for batch in file.iter_batches(rows, row_groups=groups, columns=columns):
             schema = pa.schema([self._schema.field(name) for name in batch.schema.names])
             arrays = [
-                cast_to(column, field.type)
+                cast_column(column, field, self.file)
                 for column, field in zip(batch.columns, schema, strict=True)
             ]
             yield pa.RecordBatch.from_arrays(arrays, schema=schema)

@@ -23,11 +23,12 @@ from actors.errors import InputError
 from actors.refinement import RowOptions
 from actors.seeds import MAX_SEED, nameless_row_seed, row_seed
 from jobs.input.base import MAX_ROW_BYTES, InputFile, rows_among
+from jobs.input.casting import cast_column
 from jobs.input.discovery import find_files, open_file
 from jobs.input.prompt_syntax import other_syntax
 from jobs.input.row_images import RowImages, folder_of, is_picture
 from jobs.input.row_options import options_of
-from jobs.input.schema import cast_to, common_type, unified
+from jobs.input.schema import common_type, unified
 from jobs.input.text import JsonLinesFile, schema_of_lines
 from jobs.input.validate import (
     as_seed,
@@ -301,7 +302,7 @@ class Prompts:
             if here := [row - first for row in wanted[begin:end]]:
                 table = reader.pick(here, columns)
                 reader.check_unchanged()
-                picked += [self._plain(batch, columns) for batch in table.to_batches()]
+                picked += [self._plain(batch, reader.file, columns) for batch in table.to_batches()]
                 held += table.nbytes
                 if held > MAX_SAMPLE_BYTES:
                     raise InputError(
@@ -355,7 +356,7 @@ class Prompts:
                 continue
             for batch in reader.batches(skip, columns):
                 reader.check_unchanged()
-                yield self._plain(batch, columns)
+                yield self._plain(batch, reader.file, columns)
             skip = 0
 
     def _chosen_batches(self, skip: int, columns: list[str] | None) -> Iterator[pa.RecordBatch]:
@@ -368,16 +369,18 @@ class Prompts:
                 there = [name for name in names if name in reader.schema.names]
                 for batch in rows_among(reader.batches(here[0], there), here, here[0]):
                     reader.check_unchanged()
-                    yield self._plain(batch, columns)
+                    yield self._plain(batch, reader.file, columns)
             first += size
 
-    def _plain(self, batch: pa.RecordBatch, columns: list[str] | None = None) -> pa.RecordBatch:
+    def _plain(
+        self, batch: pa.RecordBatch, file: object, columns: list[str] | None = None
+    ) -> pa.RecordBatch:
         """The batch in the job's schema, with its columns in the schema's order."""
         there = {name: batch.column(name) for name in batch.schema.names}
         wanted = self.schema if columns is None else [self.schema.field(name) for name in columns]
         fields = pa.schema(list(wanted), metadata=self.schema.metadata)
         arrays = [
-            cast_to(there[field.name], field.type)
+            cast_column(there[field.name], field, file)
             if field.name in there
             else pa.nulls(batch.num_rows, field.type)
             for field in fields

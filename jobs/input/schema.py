@@ -12,6 +12,10 @@ one type here, and the columns may come in another order:
 Dictionaries, runs and views are ways to hold a column in memory: a job decodes them, also where all
 files have them, since the order of a dictionary depends on the row where reading began.
 
+Parquet has no date64, and no times in seconds: it calls date64 date32, timestamp[s] timestamp[ms]
+and time32[s] time32[ms], and so does a job. A value that the other does not hold exactly (a date64
+with a time of day, a timestamp that overflows) is refused.
+
 Anything else is refused: a timestamp in milliseconds and one in microseconds, int32 and int64, are
 two types in Parquet too.
 """
@@ -19,7 +23,6 @@ two types in Parquet too.
 from __future__ import annotations
 
 import pyarrow as pa
-import pyarrow.compute as compute
 
 _TEXT = (pa.string(), pa.large_string())
 _BYTES = (pa.binary(), pa.large_binary())
@@ -67,13 +70,13 @@ def common_type(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
         key = common_type(one.key_type, other.key_type)
         item = common_type(one.item_type, other.item_type)
         return key and item and pa.map_(key, item)
-    if _is_list(one) and _is_list(other):
+    if is_list(one) and is_list(other):
         return _common_list(one, other)
     return _common_decimal(one, other)
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
-    """Without dictionaries, runs and views, also inside of structs, maps and lists."""
+    """Without dictionaries, runs and views, and in Parquet's units; at every depth."""
     if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
         return plain_type(kind.value_type)
     if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
@@ -87,30 +90,31 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
             item.with_type(plain_type(item.type)),
             keys_sorted=kind.keys_sorted,
         )
-    if _is_list(kind):
+    if is_list(kind):
         field = kind.value_field
         return _list_like(kind, field.with_type(plain_type(field.type)))
-    return kind
+    return parquets_unit(kind) or kind
 
 
-def cast_to(column: pa.Array, kind: pa.DataType) -> pa.Array:
-    """The same values in the type that `plain_type` or `common_type` gave. Raises ArrowInvalid."""
-    if pa.types.is_run_end_encoded(column.type):
-        column = compute.run_end_decode(column)
-    elif pa.types.is_list_view(column.type) or pa.types.is_large_list_view(column.type):
-        column = _as_list(column)
-    return column if column.type.equals(kind) else column.cast(kind)
+def parquets_unit(kind: pa.DataType) -> pa.DataType | None:
+    """The type that Parquet has for a time in a unit that it does not have; None for others."""
+    if pa.types.is_timestamp(kind) and kind.unit == "s":
+        return pa.timestamp("ms", kind.tz)
+    if kind == pa.time32("s"):
+        return pa.time32("ms")
+    return pa.date32() if kind == pa.date64() else None
 
 
-def _as_list(view: pa.Array) -> pa.Array:
-    """A list of a view. pyarrow's own cast (26) makes an array that is not valid."""
-    lengths = compute.list_value_length(view).fill_null(0).cast(pa.int64())
-    ends = compute.cumulative_sum(lengths)
-    offsets = pa.concat_arrays([pa.array([0], pa.int64()), ends])
-    return pa.LargeListArray.from_arrays(offsets, view.flatten(), mask=view.is_null())
+def has_another_unit(kind: pa.DataType) -> bool:
+    """Whether it is, or has in it, a time in a unit that Parquet does not have."""
+    if pa.types.is_dictionary(kind):
+        return has_another_unit(kind.value_type)
+    inner = [kind.field(place).type for place in range(kind.num_fields)]
+    return parquets_unit(kind) is not None or any(map(has_another_unit, inner))
 
 
-def _is_list(kind: pa.DataType) -> bool:
+def is_list(kind: pa.DataType) -> bool:
+    """Whether it is a list of any kind, a view of one too."""
     return _is_large_list(kind) or bool(
         pa.types.is_list(kind) or pa.types.is_list_view(kind) or pa.types.is_fixed_size_list(kind)
     )

@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 from actors.errors import InputError
 from jobs.input import arrow_file, base, column_names, parquet_sizes, prompts
 from jobs.input.arrow_file import ArrowFile
+from jobs.input.casting import cast_to
 from jobs.input.decoded_size import decoded_bytes
 from jobs.input.parquet import ParquetFile
-from jobs.input.schema import cast_to, plain_type
+from jobs.input.schema import plain_type
 from jobs.input.source import source_at
 from tests.unit.jobs.reading import read, refusal
 
