@@ -12,6 +12,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from actors.errors import InputError
 from actors.facts import PermanentFailures
 from actors.picture_files import FORMATS, PILLOW_ERRORS, open_picture
+from actors.picture_samples import Greys, as_pixels, greys_of
 from actors.refinement import Conditioning, Fit, Size
 from actors.settings import SquareFit
 
@@ -53,7 +54,8 @@ def open_image(image: bytes | str, width: int, height: int, fit: Fit = "crop") -
     """
     try:
         with open_picture(image) as file:
-            picture = _as_rgb(_upright(file))
+            greys = greys_of(file)
+            picture = _as_rgb(_upright(as_pixels(file)), greys)
     except UnidentifiedImageError as error:
         raise InputError(f"the picture is none of {', '.join(FORMATS)}") from error
     except PILLOW_ERRORS as error:
@@ -114,17 +116,21 @@ def _upright(image: Image.Image) -> Image.Image:
         return image  # if its pixels are broken, that shows when they are decoded
 
 
-def _as_rgb(image: Image.Image) -> Image.Image:
+def _as_rgb(image: Image.Image, greys: Greys) -> Image.Image:
     if image.mode == "F":
         raise ValueError("its pixels are floats; save it with 8 or 16 bits a pixel")
     if image.mode.startswith("I"):
         # Depth maps come in 16 bits a pixel; Pillow would cut off everything above 255.
         values = np.asarray(image, dtype=np.float64)
-        if values.min(initial=0) < 0 or values.max(initial=0) > 65_535:
+        if values.min(initial=0) < 0 or values.max(initial=0) > greys.white:
             raise ValueError("its pixels need more than 16 bits; save it with 8 or 16 bits a pixel")
-        grey = (values / 257).round().astype(np.uint8)
+        shown = greys.white - values if greys.is_inverted else values
+        grey = (shown * 255 / greys.white).round().astype(np.uint8)
+        grey[values == greys.transparent] = 255
         return Image.fromarray(grey).convert("RGB")
     if image.has_transparency_data:
+        if greys.transparent is not None:
+            image.info["transparency"] = greys.transparent
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))
     return image.convert("RGB")
