@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,19 +13,25 @@ from jobs.input.column_names import MAX_COLUMNS, too_wide
 MAX_SIGNED, MAX_UNSIGNED = 2**63 - 1, 2**64 - 1
 MAX_EXACT = 2**53
 """Above it a float of 64 bits does not hold every integer."""
+MAX_NESTING = 100
+"""Of lists and objects in a column: pyarrow reads no Parquet with more levels than that, of which a
+list takes two. It also keeps the recursion of this module far below Python's limit."""
+
+Place = tuple[str | None, ...]
+"""Where a value lies: its column, then names of fields; None stands for the values of a list."""
 
 
 @dataclass(frozen=True)
 class JsonColumns:
-    """schema: a column for each name. least, most: of the integers of a column that has some.
+    """schema: a column for each name. least, most: of the integers at each place that has some.
 
     Integers have 64 bits and a sign; a column with one above 2^63 - 1 is unsigned, if none of its
-    integers is negative. One with integers and floats has floats, if they hold its integers.
+    integers is negative. Integers and floats at one place are floats, if these hold the integers.
     """
 
     schema: pa.Schema = field(default_factory=lambda: pa.schema([]))
-    least: Mapping[str, int] = field(default_factory=dict)
-    most: Mapping[str, int] = field(default_factory=dict)
+    least: Mapping[Place, int] = field(default_factory=dict)
+    most: Mapping[Place, int] = field(default_factory=dict)
 
     @staticmethod
     def of(rows: list[dict[str, Any]]) -> JsonColumns:
@@ -33,13 +39,13 @@ class JsonColumns:
         names = dict.fromkeys(name for row in rows for name in row)
         if len(names) > MAX_COLUMNS:
             raise pa.ArrowInvalid(too_wide(len(names)))
-        least, most = dict[str, int](), dict[str, int]()
+        numbers = _Numbers()
         for row in rows:
-            for name, value in row.items():
-                if type(value) is int:
-                    least[name] = min(value, least.get(name, value))
-                    most[name] = max(value, most.get(name, value))
-        large = {n for n in most if most[n] > MAX_SIGNED or least[n] < -MAX_SIGNED - 1}
+            numbers.add_object((), row)
+        numbers.check()
+        least, most = numbers.least, numbers.most
+        large = {n for n in names if most.get((n,), 0) > MAX_SIGNED}
+        large |= {n for n in names if least.get((n,), 0) < -MAX_SIGNED - 1}
         kinds = {one.name: one.type for one in _inferred([_small(row, large) for row in rows])}
         return JsonColumns(
             pa.schema([pa.field(name, kinds.get(name, pa.null())) for name in names]), least, most
@@ -47,38 +53,132 @@ class JsonColumns:
 
     def with_those_of(self, other: JsonColumns) -> JsonColumns:
         """The columns of both. Raises ArrowInvalid where a column has no type for both."""
+        both = _common((), pa.struct(list(self.schema)), pa.struct(list(other.schema)))
         return JsonColumns(
-            pa.unify_schemas([self.schema, other.schema], promote_options="permissive"),
-            {
-                name: min(one[name] for one in (self.least, other.least) if name in one)
-                for name in {**self.least, **other.least}
-            },
-            {
-                name: max(one[name] for one in (self.most, other.most) if name in one)
-                for name in {**self.most, **other.most}
-            },
+            pa.schema(list(both)),
+            _merged(min, self.least, other.least),
+            _merged(max, self.most, other.most),
         )._checked()
 
     def _checked(self) -> JsonColumns:
         """With unsigned columns where they have to be; refuses integers that no type holds."""
         if len(self.schema) > MAX_COLUMNS:
             raise pa.ArrowInvalid(too_wide(len(self.schema)))
-        fields = []
-        for one in self.schema:
-            least, most = self.least.get(one.name), self.most.get(one.name)
-            if least is not None and most is not None:
-                one = one.with_type(_holding(one.name, one.type, least, most))
-            fields.append(one)
-        return JsonColumns(pa.schema(fields), self.least, self.most)
+        kinds: dict[str | None, pa.DataType] = {one.name: one.type for one in self.schema}
+        for place, least in self.least.items():
+            inner = kinds[place[0]]
+            for name in place[1:]:
+                inner = inner.value_type if name is None else inner.field(name).type
+            holding = _holding(place, inner, least, self.most[place])
+            if len(place) == 1:
+                kinds[place[0]] = holding
+        return JsonColumns(pa.schema(list(kinds.items())), self.least, self.most)
 
 
-def _holding(name: str, kind: pa.DataType, least: int, most: int) -> pa.DataType:
-    """The type of a column with such integers, of which `kind` is known from the other values."""
+class _Numbers:
+    """The numbers and booleans of some lines, by their places.
+
+    pyarrow infers a number from `true` after `1.5`, and in lists it rounds.
+    """
+
+    def __init__(self) -> None:
+        self.least: dict[Place, int] = {}
+        self.most: dict[Place, int] = {}
+        self._kinds: dict[Place, set[type]] = {}
+
+    def add_object(self, place: Place, fields: dict[str, Any]) -> None:
+        """The values of an object's fields."""
+        for name, value in fields.items():
+            if value is not None and type(value) is not str:
+                self._add((*place, name), [value])
+
+    def _add(self, place: Place, values: list[Any]) -> None:
+        """Values of one place. A list of numbers, which may be long, is gone through in C."""
+        if len(place) > MAX_NESTING:
+            raise pa.ArrowInvalid(
+                f"column {place[0]!r} nests lists and objects more than {MAX_NESTING} deep, and "
+                "Parquet's readers do not. Write the inner ones as text"
+            )
+        kinds = set(map(type, values))
+        if scalars := kinds & _SCALARS:
+            self._kinds.setdefault(place, set()).update(scalars)
+        if int in kinds:
+            integers = [value for value in values if type(value) is int]
+            least, most = min(integers), max(integers)
+            self.least[place] = min(least, self.least.get(place, least))
+            self.most[place] = max(most, self.most.get(place, most))
+        if kinds & {dict, list}:
+            for value in values:
+                if type(value) is dict:
+                    self.add_object(place, value)
+                elif type(value) is list:
+                    self._add((*place, None), value)
+
+    def check(self) -> None:
+        """Raises ArrowInvalid for a place with numbers and booleans, or numbers of no one type."""
+        for place, kinds in self._kinds.items():
+            if bool in kinds and len(kinds) > 1:
+                raise pa.ArrowInvalid(f"{_named(place)} has numbers and true or false")
+            if kinds == {int, float}:
+                _holding(place, pa.float64(), self.least[place], self.most[place])
+
+
+_SCALARS = {bool, int, float}
+
+
+def _named(place: Place) -> str:
+    """`column 'x'`, and where in it: `column 'x' (at x[].a)`."""
+    if len(place) == 1:
+        return f"column {place[0]!r}"
+    steps = "".join("[]" if name is None else f".{name}" for name in place[1:])
+    return f"column {place[0]!r} (at {place[0]}{steps})"
+
+
+def _merged(
+    choose: Callable[[int, int], int], one: Mapping[Place, int], other: Mapping[Place, int]
+) -> dict[Place, int]:
+    both = {place: choose(one[place], other[place]) for place in one.keys() & other.keys()}
+    return {**one, **other, **both}
+
+
+def _common(place: Place, one: pa.DataType, other: pa.DataType) -> pa.DataType:
+    """The type of the values of both. Raises ArrowInvalid if there is none.
+
+    By rules that hold within a line, too: a number is no boolean. Unsigned integers are found by
+    their greatest (`_holding`).
+    """
+    if one == other or pa.types.is_null(other):
+        return one
+    if pa.types.is_null(one):
+        return other
+    if pa.types.is_struct(one) and pa.types.is_struct(other):
+        mine, theirs = ({f.name: f.type for f in kind.fields} for kind in (one, other))
+        null = pa.null()
+        return pa.struct(
+            [
+                (name, _common((*place, name), mine.get(name, null), theirs.get(name, null)))
+                for name in {**mine, **theirs}
+            ]
+        )
+    if pa.types.is_list(one) and pa.types.is_list(other):
+        return pa.list_(_common((*place, None), one.value_type, other.value_type))
+    if _is_number(one) and _is_number(other):
+        is_floating = pa.types.is_floating(one) or pa.types.is_floating(other)
+        return pa.float64() if is_floating else pa.int64()
+    raise pa.ArrowInvalid(f"{_named(place)} holds {other}, and {one} before")
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+
+
+def _holding(place: Place, kind: pa.DataType, least: int, most: int) -> pa.DataType:
+    """The type of a place with such integers, of which `kind` is known from the other values."""
     if pa.types.is_floating(kind):
         if max(-least, most) > MAX_EXACT:
             wide = most if most > MAX_EXACT else least
             raise pa.ArrowInvalid(
-                f"column {name!r} has {wide} and a number with a fraction, and no type holds both "
+                f"{_named(place)} has {wide} and a number with a fraction, and no type holds both "
                 "exactly. Write one of them as text"
             )
         return kind
@@ -86,12 +186,12 @@ def _holding(name: str, kind: pa.DataType, least: int, most: int) -> pa.DataType
         return kind  # refused already, where another type met the integers
     if most > MAX_UNSIGNED or least < -MAX_SIGNED - 1:
         wide = most if most > MAX_UNSIGNED else least
-        raise pa.ArrowInvalid(f"column {name!r} has {wide}, which has more than 64 bits")
+        raise pa.ArrowInvalid(f"{_named(place)} has {wide}, which has more than 64 bits")
     if most <= MAX_SIGNED:
         return pa.int64()
     if least < 0:
         raise pa.ArrowInvalid(
-            f"column {name!r} has {least} and {most}, and no type of 64 bits holds both. Write "
+            f"{_named(place)} has {least} and {most}, and no type of 64 bits holds both. Write "
             "them as text"
         )
     return pa.uint64()

@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property, partial
 from itertools import islice, repeat
+from math import isfinite
 from typing import Any, NoReturn, TypeVar
 
 import pyarrow as pa
@@ -276,7 +277,17 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON number")
 
 
-_decoder = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_constant)
+def _finite(text: str) -> float:
+    """A number with a fraction or an exponent. Python would read 1e400 as infinity."""
+    number = float(text)
+    if not isfinite(number):
+        raise ValueError(f"{text[:50]} is larger than any number of 64 bits")
+    return number
+
+
+_decoder = json.JSONDecoder(
+    object_pairs_hook=_object, parse_constant=_no_constant, parse_float=_finite
+)
 _decode = _decoder.decode
 
 
