@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from errno import EISDIR, ENAMETOOLONG, ENOENT, ENOTDIR
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -12,12 +14,26 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from actors.errors import InputError
 from actors.facts import PermanentFailures
 from actors.picture_files import FORMATS, PILLOW_ERRORS, open_picture
+from actors.picture_repair import repaired
 from actors.picture_samples import Greys, as_pixels, greys_of
 from actors.refinement import Conditioning, Fit, Size
 from actors.settings import SquareFit
 
 Pictures = npt.NDArray[np.uint8]
 """(rows, height, width, 3), uint8 RGB."""
+
+MOST_MENDED_BYTES = 2**30
+"""Of a file whose metadata are broken, as it is read whole. Chosen: ten of the largest pictures."""
+
+BEGINNINGS = {
+    b"\x89PNG": "PNG",
+    b"\xff\xd8\xff": "JPEG",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    b"GIF8": "GIF",
+    b"RIFF": "WEBP",
+    b"\0\0\0\x0cjP": "JPEG2000",
+}
 
 PERMANENT_ERRNOS = (None, ENOENT, ENOTDIR, EISDIR, ENAMETOOLONG)
 """Errors of a picture that a retry meets again; None: Pillow's own, about the content. Any other
@@ -53,11 +69,9 @@ def open_image(image: bytes | str, width: int, height: int, fit: Fit = "crop") -
     with a reason that is the same on every cluster; an OSError where the file system is at fault.
     """
     try:
-        with open_picture(image) as file:
-            greys = greys_of(file)
-            picture = _as_rgb(_upright(as_pixels(file)), greys)
+        picture = _read(image)
     except UnidentifiedImageError as error:
-        raise InputError(f"the picture is none of {', '.join(FORMATS)}") from error
+        raise InputError(f"the picture {_what_it_is(image)}") from error
     except PILLOW_ERRORS as error:
         if getattr(error, "errno", None) not in PERMANENT_ERRNOS:
             raise
@@ -70,6 +84,43 @@ def open_image(image: bytes | str, width: int, height: int, fit: Fit = "crop") -
         stretched = fit == "stretch"
         picture = picture.resize(size, how) if stretched else ImageOps.fit(picture, size, how)
     return np.asarray(picture, dtype=np.uint8)
+
+
+def _read(image: bytes | str) -> Image.Image:
+    """The picture in RGB; from its pixels alone where its metadata are broken."""
+    try:
+        return _decoded(image)
+    except PILLOW_ERRORS as error:
+        if getattr(error, "errno", None) is None:
+            for content in repaired(_content(image)):
+                with suppress(*PILLOW_ERRORS):
+                    return _decoded(content)
+        raise
+
+
+def _decoded(image: bytes | str) -> Image.Image:
+    with open_picture(image) as file:
+        greys, picture = greys_of(file), as_pixels(file)
+        picture.load()  # what is broken behind the pixels shows here, and not when it is turned
+        return _as_rgb(_upright(picture), greys)
+
+
+def _content(image: bytes | str) -> bytes:
+    """Of a file; nothing of what is no file, and of a larger one than may be mended."""
+    if isinstance(image, bytes):
+        return image
+    path = Path(image)
+    is_read = path.is_file() and path.stat().st_size <= MOST_MENDED_BYTES
+    return path.read_bytes() if is_read else b""
+
+
+def _what_it_is(image: bytes | str) -> str:
+    """Of a file that no format opens."""
+    head = _content(image)[:16]
+    for magic, name in BEGINNINGS.items():
+        if head.startswith(magic):
+            return f"cannot be read: it begins as {name} does, and is broken or of a kind not known"
+    return f"is none of {', '.join(FORMATS)}"
 
 
 def resized(picture: Pictures, size: Size) -> Pictures:
