@@ -22,7 +22,7 @@ import pyarrow as pa
 from actors.errors import InputError
 from jobs.input.base import BATCH_ROWS, InputFile
 from jobs.input.column_names import check_width, named_twice
-from jobs.input.disguise import HEAD_BYTES, check_head
+from jobs.input.disguise import HEAD_BYTES, check_head, check_text
 from jobs.input.json_columns import JsonColumns
 from jobs.input.source import Source
 
@@ -368,8 +368,10 @@ def _check_head(source: InputFile) -> None:
     with source.refusing(), file.open() as raw:
         head = raw.read(HEAD_BYTES)
     check_head(file, head)
-    if head[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in head[:2]:
-        raise InputError(f"{file} is UTF-16 or UTF-32, not UTF-8. Save it as UTF-8.")
+    if file.kind and file.kind.packing:
+        with source.refusing(), file.open_text() as text:
+            head = text.buffer.read(HEAD_BYTES)
+    check_text(file, head)
 
 
 def _check_utf8(file: Source, number: int, line: str) -> None:

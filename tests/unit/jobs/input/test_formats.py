@@ -202,6 +202,12 @@ def test_a_disguise_is_told(tmp_path: Path, ending: str) -> None:
         (packed, r"is packed with gzip, .* Rename it to end in \.gz"),
         (zstd(LINES), r"is packed with Zstandard, .* Rename it to end in \.zst"),
         (archive, "is a ZIP archive"),
+        (b"/annex/objects/SHA256E-s3--00.csv\n", "of git-annex: .* Run `git annex get`"),
+        (b"\xef\xbb\xbf\n<!DOCTYPE html>\n<p>Not found", "is an HTML page"),
+        (b"<HTML><body>", "is an HTML page"),
+        (b'<?xml version="1.0"?><Error><Code>AccessDenied', "is XML"),
+        (b"%PDF-1.7\n", "is a PDF document"),
+        (b"{\\rtf1\\ansi a red circle}", "is an RTF document"),
     ]
     if ending != "parquet":
         cases.append((parquet, r"is a Parquet file\. Rename it"))
@@ -209,6 +215,50 @@ def test_a_disguise_is_told(tmp_path: Path, ending: str) -> None:
         file.write_bytes(content)
         with pytest.raises(InputError, match=said):
             prompts_of(file)
+
+
+UTF16 = [
+    "prompt\na red circle\n".encode(one) for one in ("utf-16", "utf-16-le", "utf-16-be", "utf-32")
+]
+CHINESE = "提示\n红色的圆\n".encode("utf-16-le")
+"""Its first two bytes hold no zero."""
+
+
+@pytest.mark.parametrize("ending", ["txt", "csv", "tsv", "jsonl", "json"])
+@pytest.mark.parametrize("packing", [".gz", ".zst", ".bz2"])
+def test_what_is_packed_is_looked_at_unpacked(tmp_path: Path, ending: str, packing: str) -> None:
+    """It was said to be Latin-1, or was drawn."""
+    file = tmp_path / f"p.{ending}{packing}"
+    cases = [(content, "is UTF-16 or UTF-32, not UTF-8") for content in (*UTF16, CHINESE)]
+    cases += [
+        (gzip.compress(LINES), "is packed twice: gzip is in it. Unpack it once"),
+        (zstd(LINES), "is packed twice: Zstandard is in it"),
+        (POINTER, "is a pointer of Git LFS"),
+        (b"<html>", "is an HTML page"),
+        (b"PAR1", "is a Parquet file"),
+    ]
+    for content, said in cases:
+        file.write_bytes(PACK[packing](content))
+        assert said in refusal(file)
+
+
+def test_utf16_without_a_mark_is_told_in_any_script(tmp_path: Path) -> None:
+    (tmp_path / "p.txt").write_bytes(CHINESE)
+    assert "is UTF-16 or UTF-32, not UTF-8" in refusal(tmp_path)
+
+
+def test_a_packing_under_anothers_name_is_told(tmp_path: Path) -> None:
+    (tmp_path / "p.csv.gz").write_bytes(zstd(b"prompt\na\n"))
+    assert "is packed with Zstandard, and its name says gzip. Rename it" in refusal(tmp_path)
+
+
+def test_a_frame_that_is_skipped_is_part_of_a_packed_file(tmp_path: Path) -> None:
+    """pzstd writes one before each piece."""
+    skipped = b"\x50\x2a\x4d\x18\x04\0\0\0size"
+    (tmp_path / "p.txt.zst").write_bytes(skipped + zstd(b"a\n") + skipped + zstd(b"b\n"))
+    assert prompts_of(tmp_path) == ["a", "b"]
+    (tmp_path / "p.txt.zst").rename(tmp_path / "p.txt")
+    assert "is packed with Zstandard, and its name does not say so" in refusal(tmp_path)
 
 
 def test_a_file_that_is_not_packed_is_told(tmp_path: Path) -> None:
