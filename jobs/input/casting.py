@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as compute
 
 from actors.errors import InputError
-from jobs.input.schema import is_list, parquets_unit
+from jobs.input.schema import is_list, parquets_unit, shown
 
 
 def cast_column(column: pa.Array, field: pa.Field, file: object) -> pa.Array:
@@ -26,8 +26,8 @@ def cast_column(column: pa.Array, field: pa.Field, file: object) -> pa.Array:
     except (pa.ArrowException, OverflowError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
         raise InputError(
-            f"{file}: column {field.name!r} ({column.type}) cannot be read as {field.type}: "
-            f"{reason}. Convert the column, or leave it out."
+            f"{file}: column {field.name!r} ({shown(column.type)}) cannot be read as "
+            f"{shown(field.type)}: {reason}. Convert the column, or leave it out."
         ) from error
 
 

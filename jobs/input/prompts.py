@@ -12,12 +12,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from io import BytesIO
 from itertools import accumulate, count
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from actors.errors import InputError
 from actors.refinement import RowOptions
@@ -30,6 +28,7 @@ from jobs.input.row_images import RowImages, folder_of, is_picture
 from jobs.input.row_options import options_of
 from jobs.input.schema import common_type, unified
 from jobs.input.text import JsonLinesFile, schema_of_lines
+from jobs.input.trial import check_types
 from jobs.input.validate import (
     as_seed,
     check_ids,
@@ -123,14 +122,7 @@ class Prompts:
         self._check_kind(
             "seed_column", "integers", lambda k: is_text(k) or _is_integer(k) or pa.types.is_null(k)
         )
-        for column in self.schema:
-            try:
-                pq.ParquetWriter(BytesIO(), pa.schema([column])).close()
-            except pa.ArrowException as error:
-                raise InputError(
-                    f"column {column.name!r} of {name} cannot be written to Parquet: {error}. "
-                    "Leave it out, or convert it."
-                ) from error
+        check_types(self._readers, self.schema)
 
     def _check_kind(self, role: str, wanted: str, fits: Callable[[pa.DataType], bool]) -> None:
         column = getattr(self.spec, role)

@@ -35,6 +35,10 @@ _DECIMALS = (
 """The narrowest first."""
 
 
+MAX_SHOWN = 100
+"""Characters of a type. Chosen: a line and a half; a struct may have thousands of fields."""
+
+
 def unified(one: pa.Schema, other: pa.Schema) -> pa.Schema | None:
     """The schema that both files are read in, in the order of `one`; None if there is none."""
     if sorted(one.names) != sorted(other.names):
@@ -111,6 +115,11 @@ def has_another_unit(kind: pa.DataType) -> bool:
         return has_another_unit(kind.value_type)
     inner = [kind.field(place).type for place in range(kind.num_fields)]
     return parquets_unit(kind) is not None or any(map(has_another_unit, inner))
+
+
+def shown(kind: pa.DataType) -> str:
+    """The type in a sentence: of a large one its beginning."""
+    return text if len(text := str(kind)) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
 
 
 def is_list(kind: pa.DataType) -> bool:

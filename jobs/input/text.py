@@ -161,6 +161,11 @@ class JsonLinesFile(InputFile):
         return self.columns.schema
 
     @property
+    def held_schema(self) -> pa.Schema:
+        """What the lines are read in: they have no types of their own."""
+        return self._schema or self.schema
+
+    @property
     def columns(self) -> JsonColumns:
         """What the lines say about the columns. Reads the file through."""
         return self._scanned[1]

@@ -9,15 +9,13 @@ import pyarrow as pa
 
 from actors.errors import OutputError
 from jobs.output.score_columns import ScoreColumns, kinds_of
+from jobs.parquet_writing import IMAGE
 
 ROW_GROUP_ROWS = 100
 """The viewer of the Hugging Face hub wants row groups of 100 rows where there are pictures."""
 
 ROW_GROUP_BYTES = 100_000_000
 """And of 100 MB, as `datasets` 5 writes them: a reader holds a row group at a time."""
-
-IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-
 
 LADDER_COLUMNS: dict[str, pa.DataType] = {
     "attempts": pa.int32(),

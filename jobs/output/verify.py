@@ -23,7 +23,7 @@ from actors.errors import MissingError, StorageError
 from actors.picture_files import PILLOW_ERRORS, open_picture
 from actors.refinement import Size
 from actors.seeds import nameless_row_seed, row_seed
-from jobs.output.columns import IMAGE, ROW_GROUP_ROWS, our_columns
+from jobs.output.columns import ROW_GROUP_ROWS, our_columns
 from jobs.output.failing import failing_in
 from jobs.output.folder import OutputFolder
 from jobs.output.job_file import contradictions
@@ -37,6 +37,7 @@ from jobs.output.score_columns import (
     num_flagged,
     score_columns,
 )
+from jobs.parquet_writing import IMAGE
 from jobs.spec.job_spec import JobSpec
 from jobs.spec.sizes import shown, size_of
 

@@ -15,6 +15,7 @@ LAYERS = (
     "jobs.storage",
     "jobs.spec",
     "jobs.job_id",
+    "jobs.parquet_writing",
     "jobs.input",
     "jobs.output",
     "jobs.held_job",

@@ -27,7 +27,7 @@ from jobs.output.export.shards import SHARD_BYTES, Shard, cut
 from jobs.output.export.webdataset import write_tar
 from jobs.output.folder import OutputFolder
 from jobs.output.job_file import dataset_id
-from jobs.output.writer import Hashed
+from jobs.parquet_writing import Hashed
 from jobs.storage.storage import Storage
 
 Form = Literal["webdataset", "metadata"]

@@ -11,7 +11,7 @@ from actors.errors import OutputError
 from jobs.output.export.claim import claim
 from jobs.output.export.destination import ANOTHER, MARKER, PartToSend, refuse_changed
 from jobs.output.folder import OutputFolder
-from jobs.output.writer import Hashed
+from jobs.parquet_writing import Hashed
 from jobs.storage.storage import Storage
 
 CHECKSUMS = "checksums.json"

@@ -18,7 +18,7 @@ from jobs.output.columns import ROW_GROUP_ROWS
 from jobs.output.folder import OutputFolder
 from jobs.output.pages.contact_sheet import make_sheet
 from jobs.output.verify import verify
-from jobs.output.writer import write_parquet
+from jobs.parquet_writing import write_parquet
 from jobs.resolution import Job
 from tests.outputs import part_file, record_file
 from tests.unit.jobs.local import LocalDispatcher, local_job, run, write_prompts

@@ -20,7 +20,8 @@ from jobs.output.columns import ROW_GROUP_ROWS, RowResult
 from jobs.output.encode import encode
 from jobs.output.folder import OutputFolder
 from jobs.output.pages.contact_sheet import make_sheet
-from jobs.output.writer import Hashed, write_part
+from jobs.output.writer import write_part
+from jobs.parquet_writing import Hashed
 from jobs.spec.job_spec import make_spec
 from jobs.spec.picture_formats import PNG
 from tests.outputs import part_file
