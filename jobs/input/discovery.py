@@ -65,9 +65,8 @@ def _files_at(pattern: str) -> list[Source]:
         folder = path / "data" if _is_output(path) else path
         names, others = files_below(folder)
     else:
-        if what := what_is_no_file(path):
-            raise InputError(f"input {pattern!r} is {what}. Give a file, a folder or a glob.")
         folder, rest = split_glob(pattern)
+        _refuse_on_the_way(pattern, folder)
         if not rest or not folder.is_dir():
             raise NoInputError(_not_there(pattern))
         names, others = files_of_glob(folder, rest)
@@ -77,6 +76,16 @@ def _files_at(pattern: str) -> list[Source]:
     amiss = {name: what for name, what in others.items() if not _is_left(name, rest, names)}
     _refuse_unread(pattern, dict.fromkeys(unread, "") | amiss)
     return [source_at(folder / name) for name in each_once(folder, taken)]
+
+
+def _refuse_on_the_way(pattern: str, path: Path) -> None:
+    """Refuse a path that is neither file nor folder, or leads through such: a link to nothing is
+    no input that is not there yet."""
+    for one in (path, *path.parents):
+        if what := what_is_no_file(one):
+            raise InputError(
+                f"input {pattern!r}: {str(one)!r} is {what}. Give a file, a folder or a glob."
+            )
 
 
 def _objects_at(pattern: str) -> list[Source]:

@@ -66,6 +66,20 @@ def test_an_object_has_the_rows_of_the_file(
         assert there.sample(10).prompts == here.sample(10).prompts
 
 
+def test_an_object_that_may_be_data_is_read_or_named(in_object_store: str) -> None:
+    storage = storage_at(f"{in_object_store}/in")
+    for name in ("a.csv", "README.txt", "a.csv.md5", "_b.csv", "pictures/a.png"):
+        storage.put(name, b"prompt\na\n")
+    storage.put("pictures_marker", b"")  # as consoles make folders
+    assert prompts(f"{in_object_store}/in").num_rows == 1
+    for name in ("b.csv/part-00000", "b.csv.snappy"):
+        storage.put(name, b"prompt\nb\n")
+        for place in ("", "/*.csv*"):
+            with pytest.raises(InputError, match=f"may be data and is not read: {name}"):
+                prompts(f"{in_object_store}/in{place}")
+        storage.delete([name])
+
+
 def test_an_object_that_changes_is_refused(in_object_store: str, tmp_path: Path) -> None:
     file = tmp_path / "p.parquet"
     write(file)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from actors.errors import InputError, NoInputError
 from jobs.input.discovery import _log_hidden, find_files
 from jobs.input.formats import natural
 from tests.unit.jobs.reading import read, refusal
@@ -110,6 +111,18 @@ def test_what_is_neither_file_nor_folder_is_refused(good: Path) -> None:
     for name in ("b.png", "README", "_b.csv", ".b.csv"):
         gone(name)
     assert names(good) == ["a.csv"]
+
+
+@pytest.mark.parametrize("pattern", ["", "/*.csv", "/sub/*.csv", "/a.csv", "/sub/a.csv"])
+@pytest.mark.parametrize("target", ["/gone", "more"])
+def test_a_link_on_the_way_is_named(good: Path, pattern: str, target: str) -> None:
+    """With `missing_input: skip` the night would have had no news."""
+    (good / "more").symlink_to(target)
+    with pytest.raises(InputError, match="more' is a link") as refused:
+        find_files(f"{good}/more{pattern}")
+    assert not isinstance(refused.value, NoInputError)
+    with pytest.raises(NoInputError):
+        find_files(f"{good}/other{pattern}")
 
 
 @pytest.mark.parametrize("pattern", ["*.csv", "*", "**/*.csv", "[ab].csv"])
