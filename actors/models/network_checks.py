@@ -13,11 +13,15 @@ from accelerate import init_empty_weights
 
 from actors.errors import ModelError
 from actors.models.checks import NOT_LOADED, ModelFolder
+from actors.models.oracles.loading import open_processor
 from actors.models.oracles.oracle_files import OracleFiles
 from actors.models.pipeline_files import PipelineFiles
 from actors.models.prompt_cuts import of_oracle
 from actors.models.tokenizers import open_tokenizer
 from actors.settings import DiffusionSettings
+
+SEE_BY_A_FILE = frozenset({"blip-itm", "clip-score", "pick-score", "aesthetic", "classifier"})
+"""The kinds of oracles whose folder says how a picture becomes numbers."""
 
 
 def check_networks(pipeline: PipelineFiles[DiffusionSettings]) -> None:
@@ -42,8 +46,13 @@ def check_networks(pipeline: PipelineFiles[DiffusionSettings]) -> None:
 
 
 def check_oracle(oracle: OracleFiles[Any]) -> None:
-    """Refuse an oracle whose tokenizer reads no prompt."""
-    of_oracle(oracle)
+    """Refuse an oracle, or one beside it, whose files read no prompts or no pictures."""
+    for one in (*oracle.members, *oracle.extras):
+        check_oracle(one)
+    if oracle.settings.kind in SEE_BY_A_FILE:
+        open_processor(oracle.folder, oracle.settings)
+    if not oracle.members:
+        of_oracle(oracle)
 
 
 def _check(folder: ModelFolder, name: str, file: str, library: str, kind: str) -> None:

@@ -41,7 +41,7 @@ from actors.models.oracles.oracle_files import open_oracle_files
 from actors.models.presets import PRESETS
 from actors.models.prompt_cuts import of_oracle
 from actors.oracle import Oracle
-from actors.settings import MemberSettings, OracleSettings
+from actors.settings import ExtraScoreSettings, MemberSettings, OracleSettings
 from tests.models.test_unsafe import set_trap
 
 CPU = torch.device("cpu")
@@ -468,6 +468,20 @@ def test_each_member_of_an_ensemble_has_its_own_fit(clip: Path) -> None:
     each = [open_oracle(member, CPU).score(PROMPTS, wide) for member in (one, other)]
     found = open_oracle(both, CPU).score(PROMPTS, wide)
     assert found == pytest.approx([sum(row) for row in zip(*each, strict=True)])
+
+
+def test_an_oracle_that_cannot_see_is_refused_before_the_start(clip: Path, tmp_path: Path) -> None:
+    """Also one that decides nothing."""
+    copy = Path(copytree(clip, tmp_path / "clip"))
+    (copy / "preprocessor_config.json").write_text('{"size": ')
+    shapes = PRESETS["shapes"]
+    extra = ExtraScoreSettings(column="clip", kind="clip-score", path=str(copy))
+    for oracle in (
+        settings("clip-score", copy),
+        shapes.oracle.model_copy(update={"extra_scores": (extra,)}),
+    ):
+        with pytest.raises(ModelError, match=f"cannot load the oracle {str(copy)!r}"):
+            open_model_files(shapes.model_copy(update={"oracle": oracle}), ["refine"], "generate")
 
 
 def test_an_oracle_without_its_vocabulary_is_refused_before_the_start(
