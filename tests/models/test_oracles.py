@@ -473,7 +473,7 @@ def test_each_member_of_an_ensemble_has_its_own_fit(clip: Path) -> None:
 def test_an_oracle_that_cannot_see_is_refused_before_the_start(clip: Path, tmp_path: Path) -> None:
     """Also one that decides nothing."""
     copy = Path(copytree(clip, tmp_path / "clip"))
-    (copy / "preprocessor_config.json").write_text('{"size": ')
+    (copy / "preprocessor_config.json").write_text('{"image_processor_type": "Nope"}')
     shapes = PRESETS["shapes"]
     extra = ExtraScoreSettings(column="clip", kind="clip-score", path=str(copy))
     for oracle in (
