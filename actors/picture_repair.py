@@ -26,12 +26,23 @@ _TURNING = {
 }
 """Where PNG says how a picture is turned, and how such a chunk begins."""
 
+_ANCILLARY = frozenset(
+    {
+        *(b"tEXt", b"zTXt", b"iTXt", b"iCCP", b"pHYs", b"cHRM", b"gAMA", b"sRGB", b"acTL", b"fcTL"),
+        *(b"fdAT", b"tIME", b"bKGD", b"hIST", b"sPLT", b"sBIT", b"eXIf", b"cICP", b"mDCV", b"cLLI"),
+        *(b"mDCv", b"cLLi", b"caBX", b"oFFs", b"pCAL", b"sCAL"),
+    }
+)
+"""Chunks that change no pixel, so that they may be broken. Another one that is broken may have been
+a palette, before its name was."""
+
 _JFIF = b"\xff\xe0\x00\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0"
 """Whole, and it says nothing but that the colours are those of JFIF."""
 _ADOBE_BYTES = 12
 _JFIF_BYTES = 14
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _TABLES = frozenset({0xC4, 0xCC, 0xDB, 0xDC, 0xDD})
+_OTHERS = frozenset({*range(0xE0, 0xF0), 0xFE})
 """Of what is behind a marker: ITU T.81, table B.1."""
 
 
@@ -40,8 +51,9 @@ def repaired(content: bytes) -> Iterator[bytes]:
     that is neither PNG nor JPEG, or whose pixels or colours are not certain."""
     head = content[: _BEGINS_WITHIN + len(PNG)]
     if (at := head.find(PNG)) >= 0:
-        yield _png(content[at:], keep_turning=True)
-        yield _png(content[at:], keep_turning=False)
+        with suppress(ValueError):
+            yield _png(content[at:], keep_turning=True)
+            yield _png(content[at:], keep_turning=False)
     elif (at := head.find(_SOI + b"\xff")) >= 0:
         with suppress(ValueError, IndexError, struct.error):
             yield _jpeg(content[at:], keep_turning=True)
@@ -50,6 +62,7 @@ def repaired(content: bytes) -> Iterator[bytes]:
 
 
 def _png(content: bytes, *, keep_turning: bool) -> bytes:
+    """Raises ValueError where what is broken may have been of the pixels."""
     kept, colour, palette = [PNG], -1, 0
     at = len(PNG)
     while at + 12 <= len(content):
@@ -69,8 +82,12 @@ def _png(content: bytes, *, keep_turning: bool) -> bytes:
                 kept.append(chunk)
         elif keep_turning and is_whole and kind in _TURNING and data.startswith(_TURNING[kind]):
             kept.append(chunk)
+        elif kind not in _ANCILLARY and not (is_whole and kind[0] & 32):  # 32: not critical
+            raise ValueError("a broken chunk")
         if kind == b"IEND":
             break
+    if colour == 3 and not palette:
+        raise ValueError("no palette")
     return b"".join(kept)
 
 
@@ -80,6 +97,8 @@ def _jpeg(content: bytes, *, keep_turning: bool) -> bytes:
     kept, frame = [_SOI], b""
     is_jfif = is_adobe = lost_adobe = is_ended = False
     left: dict[tuple[int, int], int] = {}  # (component, coefficient): bits that are not there yet
+    huffman: set[int] = set()  # tables: their class (16: AC) and number
+    is_huffman = False
     at = 2
     while at + 2 <= len(content) and not is_ended:
         if content[at] != 0xFF:
@@ -104,26 +123,41 @@ def _jpeg(content: bytes, *, keep_turning: bool) -> bytes:
         elif marker == 0xE1 and keep_turning:
             kept.append(segment)
         elif marker in _FRAMES:
-            frame = data
+            frame, is_huffman = data, marker < 0xC8
             kept.append(segment)
             left = {
                 (one, place): 99 for one in data[6 : 6 + 3 * data[5] : 3] for place in range(64)
             }
         elif marker in _TABLES:
+            huffman |= set(_huffman_tables(data)) if marker == 0xC4 else set()
             kept.append(segment)
         elif marker == 0xDA:
             end = _end_of_scan(content, at)
             kept += [segment, content[at:end]]
             at = end
             first, last, bits = data[-3], data[-2], data[-1] & 15
-            for one in data[1 : 1 + 2 * data[0] : 2]:
+            for one, tables in zip(data[1:-3:2], data[2:-3:2], strict=True):
+                needed = {tables >> 4} if first == 0 and data[-1] < 16 else set()
+                needed |= {16 + (tables & 15)} if last else set()
+                if is_huffman and not needed <= huffman:
+                    raise ValueError("no table")  # the decoder would take a usual one
                 left |= {(one, place): bits for place in range(first, last + 1)}
+        elif marker not in _OTHERS:
+            raise ValueError("a broken marker")
     if lost_adobe and not is_adobe and not _knows_its_colours(frame, is_jfif):
         raise ValueError("the colours are not certain")
     bare = b"".join(kept)
     if not is_ended and not (left and not any(left.values()) and _has_all_pixels(bare)):
         raise ValueError("cut off")
     return bare.removesuffix(b"\xff") + _EOI
+
+
+def _huffman_tables(data: bytes) -> Iterator[int]:
+    """The class and number of each table of a segment."""
+    at = 0
+    while at < len(data):
+        yield data[at]
+        at += 17 + sum(data[at + 1 : at + 17])
 
 
 def _end_of_scan(content: bytes, at: int) -> int:

@@ -150,6 +150,23 @@ def test_a_jpeg_whose_colours_are_not_certain_is_not_drawn() -> None:
         open_image(file[:at] + segment(0xEE, b"Adobe\0") + file[at + 16 :], 64, 64)
 
 
+@pytest.mark.parametrize("name", [b"P\xe8TE", b"pLTE", b"\xbcLTE", b"PLTF", b"tEXt"])
+def test_a_palette_whose_name_is_broken_is_missed(name: bytes) -> None:
+    """The pixels were drawn as greys."""
+    with pytest.raises(InputError, match="cannot be read"):
+        open_image(saved("PNG", mode="P").replace(b"PLTE", name), 64, 64)
+
+
+@pytest.mark.parametrize("name", ["420", "progressive", "CMYK"])
+@pytest.mark.parametrize("marker", [0xE4, 0xFE, 0xF5, 0x2B, 0x85, 0xC8])
+def test_a_table_of_jpeg_whose_marker_is_broken_is_missed(name: str, marker: int) -> None:
+    """The decoder took a usual one."""
+    file = JPEGS[name]
+    at = file.index(b"\xff\xc4")
+    with pytest.raises(InputError, match="the picture is none of"):
+        open_image(b"\n" + file[: at + 1] + bytes([marker]) + file[at + 2 :], 64, 64)
+
+
 def test_a_broken_file_is_called_what_it_begins_as() -> None:
     for file, kind in ((b"RIFF\x20\0\0\0WEBPnone", "WEBP"), (tiff(7, 1, b"abcd"), "TIFF")):
         with pytest.raises(InputError, match=f"cannot be read: it begins as {kind} does"):
