@@ -119,8 +119,8 @@ def test_a_poison_row_fails_and_its_neighbours_stay(stage: Stage, how: FaultKind
         assert rows[6:] == faultless[6:]
     # A row that is not rejected has no slot in the teacher's batch: those behind it move up.
     for row, usual in zip(rows[6:], faultless[6:], strict=True):
-        (*head, _, source, nfe, error, (_, picture), student) = row
-        (*before, _, who, spent, why_not, (_, drawn), none) = usual
+        (*head, _, source, nfe, error, (_, picture), student, _) = row
+        (*before, _, who, spent, why_not, (_, drawn), none, _) = usual
         assert (head, source, nfe, error, student) == (before, who, spent, why_not, none)
         assert picture[:-1] == drawn[:-1]
     # The log says who died where; the dataset has the same text on every cluster.
