@@ -4,6 +4,7 @@ second, and before anything starts, instead of in an actor."""
 from __future__ import annotations
 
 import inspect
+from math import isfinite
 from typing import Any
 
 import diffusers
@@ -34,6 +35,8 @@ def check_networks(pipeline: PipelineFiles[DiffusionSettings]) -> None:
                 f"{pipeline.folder.path / 'model_index.json'} names no {name!r}, without which "
                 f"{pipeline.pipeline_class} draws nothing. Copy the model again."
             )
+    for where in (pipeline.folder.configs.get("vae/config.json"), _own_config(pipeline.vae)):
+        _check_scale(pipeline, where or {})
     for name, (library, kind) in components.items():
         _check(pipeline.folder, name, f"{name}/config.json", library, kind)
         if library == "transformers" and name not in NOT_LOADED:
@@ -43,6 +46,26 @@ def check_networks(pipeline: PipelineFiles[DiffusionSettings]) -> None:
         if folder:
             kind = folder.config("config.json").get("_class_name")
             _check(folder, what, "config.json", "diffusers", str(kind))
+
+
+def _own_config(folder: ModelFolder | None) -> dict[str, Any] | None:
+    return folder.configs.get("config.json") if folder else None
+
+
+def _check_scale(pipeline: PipelineFiles[DiffusionSettings], config: dict[str, Any]) -> None:
+    """Latents are divided by one of these numbers, and the other is added to them."""
+    scale, shift = config.get("scaling_factor"), config.get("shift_factor")
+    scale, shift = 1.0 if scale is None else scale, 0.0 if shift is None else shift
+    if not (_is_finite(scale) and scale > 0 and _is_finite(shift)):
+        raise ModelError(
+            f"the autoencoder of {pipeline.settings.path!r} has the scaling_factor {scale!r} and "
+            f"the shift_factor {shift!r}: a number above 0, and a number, are right. Copy the "
+            "model again."
+        )
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
 
 
 def check_oracle(oracle: OracleFiles[Any]) -> None:

@@ -68,7 +68,22 @@ def _why_not(scheduler: Any, family: Family) -> str | None:
         if parameter.default is Parameter.empty
         and parameter.kind not in (Parameter.VAR_KEYWORD, Parameter.VAR_POSITIONAL)
     ]
-    return f"its step needs {more[0]}, which no text-to-image pipeline gives" if more else None
+    if more:
+        return f"its step needs {more[0]}, which no text-to-image pipeline gives"
+    return _why_no_levels(scheduler)
+
+
+def _why_no_levels(scheduler: Any) -> str | None:
+    """Of one that has them: the share of the picture, not of noise, at each timestep."""
+    levels = getattr(scheduler, "alphas_cumprod", None)
+    if levels is None:
+        return None
+    found, timesteps = [float(level) for level in levels], scheduler.config.num_train_timesteps
+    if len(found) != timesteps:
+        return f"it has {len(found)} levels of noise for {timesteps} timesteps"
+    if not all(0 <= level <= 1 for level in found):
+        return "its levels of noise are no numbers from 0 to 1"
+    return None
 
 
 def _why_no_timesteps(scheduler: Any, pipeline: PipelineFiles[DiffusionSettings]) -> str | None:

@@ -19,7 +19,7 @@ def read_cluster(file: Path) -> tuple[Cluster | None, list[Finding]]:
     import jsonschema
     from ray.autoscaler._private.util import fillout_defaults, prepare_config, validate_config
 
-    config: dict[str, Any] = read_mapping(file)
+    config: dict[str, Any] = read_mapping(file, what="cluster's file", example="cluster_name: mine")
     try:
         validate_config(prepare_config(fillout_defaults(dict(config))))
     except jsonschema.ValidationError as wrong:

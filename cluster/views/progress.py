@@ -13,6 +13,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from actors.counted import counted
 from cluster.printable import one_line
 from jobs import Progress
 from jobs.spec.ladder import by_attempt
@@ -76,7 +77,7 @@ def line(progress: Progress) -> str:
     if progress.waiting:
         pools += f"; {progress.waiting}"
     if progress.calibrating:
-        return f"calibrating on a sample of {progress.num_rows} rows  [{pools}]"
+        return f"calibrating on a sample of {counted(progress.num_rows, 'row')}  [{pools}]"
     how = f"refined {progress.refined_fraction:.0%}"
     if progress.rungs:
         how = f"attempts {'/'.join(map(str, progress.rungs))}"
@@ -109,7 +110,7 @@ def render(name: str, progress: Progress) -> RenderableType:
         )
     waiting = [Text(one_line(progress.waiting))] if progress.waiting else []
     if progress.calibrating:
-        title = f"{name}: calibrating on a sample of {progress.num_rows:,} rows"
+        title = f"{name}: calibrating on a sample of {counted(progress.num_rows, 'row')}"
         return Group(Spinner("dots", Text(title)), pools, *waiting)
     head = Text.assemble(
         (f"{name}  ", "bold"),

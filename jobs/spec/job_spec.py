@@ -54,7 +54,7 @@ from jobs.spec.picture_formats import (
 from jobs.spec.sizes import check_sizes, parse_size
 from jobs.spec.strict_yaml import read_mapping
 from jobs.spec.task import Control, Edit, JobTask, check_task
-from jobs.storage.urls import checked, is_url
+from jobs.storage.urls import checked, is_url, scheme_of
 
 
 class Budget(Settings):
@@ -331,6 +331,24 @@ class JobSpec(Settings):
         if is_url(value):
             try:
                 return checked(value)
+            except SpecError as error:
+                raise ValueError(str(error).rstrip(".")) from None
+        return value
+
+    @field_validator("image_roots", mode="before")
+    @classmethod
+    def _places(cls, value: object) -> object:
+        if isinstance(value, str):
+            raise ValueError(f"it is a list of places. Write [{value!r}]")
+        return value
+
+    @field_validator("image_roots")
+    @classmethod
+    def _roots(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for root in value:
+            try:
+                if scheme_of(root) not in ("https", "http"):
+                    checked(root)
             except SpecError as error:
                 raise ValueError(str(error).rstrip(".")) from None
         return value

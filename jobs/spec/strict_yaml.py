@@ -27,11 +27,13 @@ than 4,300 digits, and took 36 s to make one of 250,000 to the base of 60."""
 _OCTAL = re.compile(r"[-+]?0[0-7_]*[1-7][0-7_]*")
 
 
-def read_mapping(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file. Raises SpecError with the line and the rule."""
-    fields = _read(_read_text(path), str(path))
+def read_mapping(
+    path: Path, *, what: str = "job file", example: str = "input: prompts.csv"
+) -> dict[str, Any]:
+    """The mapping in a YAML file, a `what`. Raises SpecError with the line and the rule."""
+    fields = _read(_read_text(path, what), str(path))
     if not isinstance(fields, dict):
-        raise SpecError(f"{path}: a job file is a mapping of fields, such as `input: prompts.csv`.")
+        raise SpecError(f"{path}: a {what} is a mapping of fields, such as `{example}`.")
     for key in fields:
         if not isinstance(key, str):
             raise SpecError(f"{path}: the field {key!r} is not text. Quote it, if it is meant.")
@@ -62,14 +64,14 @@ def _read(text: str, where: str) -> Any:
         raise SpecError(f"{where}: nested too deeply for a job file.") from error
 
 
-def _read_text(path: Path) -> str:
+def _read_text(path: Path, what: str) -> str:
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise SpecError(f"cannot read the job file {str(path)!r}: {error.strerror}.") from error
+        raise SpecError(f"cannot read the {what} {str(path)!r}: {error.strerror}.") from error
     if len(content) > MAX_BYTES:
-        raise SpecError(f"{path} is larger than {MAX_BYTES:,} bytes. Is it a job file?")
+        raise SpecError(f"{path} is larger than {MAX_BYTES:,} bytes. Is it a {what}?")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -270,6 +270,21 @@ def test_a_job_file_holds_no_secret(name: str, value: str) -> None:
     assert "hunter2" not in str(e.value)
 
 
+@pytest.mark.parametrize(
+    ("roots", "said"),
+    [
+        ("s3://x", r"image_roots: it is a list of places. Write \['s3://x'\]"),
+        (["file:///etc"], "image_roots: file:// is no storage"),
+        (["/etc"], "image_roots: "),
+        (["s3://key:secret@x"], "image_roots.*must not hold a key|a URL with a key"),
+    ],
+)
+def test_a_place_of_pictures_is_a_url_of_a_storage(roots: object, said: str) -> None:
+    with pytest.raises(SpecError, match=said):
+        spec(image_roots=roots)
+    assert spec(image_roots=["s3://b/x", "https://h/y"]).image_roots == ("s3://b/x", "https://h/y")
+
+
 def test_a_job_file_holds_no_key_whatever_it_is_called() -> None:
     key = "hf_" + "aB3" * 11
     with pytest.raises(SpecError, match=r"models.oracle.options.label by the name or by") as caught:
