@@ -28,6 +28,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
+from ray import cloudpickle
 
 from actors.models.profiles import Timing
 from actors.timed import score_of, timing_of
@@ -47,6 +48,9 @@ from jobs.simulation.executor import Durations
 from jobs.simulation.job import SimulatedOutput, SimulatedPrompts
 from jobs.simulation.light_executor import LightExecutor
 from jobs.spec.job_spec import make_spec
+
+# Workers do not have the folder of a benchmark on their path: what runs there travels whole.
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 RESULTS = Path(__file__).parent / "results"
 
