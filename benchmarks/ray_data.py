@@ -339,6 +339,21 @@ def settings(gpus: int) -> list[Setting]:
     ]
 
 
+def short_settings(case: Case) -> list[Setting]:
+    """By hand, for jobs of minutes: the best fixed split and pools that scale themselves, with
+    teachers' batches cut from 4 or 16 of the students', or filled with rejected rows alone."""
+    split = Setting(
+        shape="split", students=3, teachers=5, block_rows=case.batch, teacher_rows=case.batch
+    )
+    through = replace(split, shape="through", teacher_rows=4 * case.batch)
+    fixed = [split, through, replace(through, teacher_rows=16 * case.batch)]
+    return [
+        replace(setting, students=students, teachers=teachers)
+        for students, teachers in ((3, 5), ((1, case.gpus), (1, case.gpus)))
+        for setting in fixed
+    ]
+
+
 def best_of_sweep(gpus: int, number: int) -> list[Setting]:
     """The fastest pipelines of the last sweep; without one, the first settings."""
     if not SWEEP.exists():
@@ -417,9 +432,7 @@ def main() -> None:
         return
     tried = best_of_sweep(case.gpus, given.best)
     if given.case in SHORT:
-        # By hand: the best fixed split, and pools that scale themselves.
-        fixed = Setting(students=3, teachers=5, block_rows=case.batch, teacher_rows=4 * case.batch)
-        tried = [fixed, replace(fixed, students=(1, case.gpus), teachers=(1, case.gpus))]
+        tried = short_settings(case)
     if given.two_pass:
         tried.append(Setting(shape="two pass", students=case.gpus, teachers=case.gpus))
     compare(case, tried, f"ray_data_{case.name}")
