@@ -42,6 +42,9 @@ CONNECT_SECONDS, ANSWER_SECONDS = 10.0, 120.0
 BEGIN_SECONDS, AGENT_SECONDS = 60.0, 0.5
 """A head that has just begun has no agent for jobs yet: so long it is asked again, and so often."""
 
+NO_AGENT = "No available agent"
+"""Ray's words for a head whose agent does not run, now or ever."""
+
 _ENVIRONMENT = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 
 
@@ -108,8 +111,15 @@ class RayJobs:
                 except RuntimeError as error:
                     if "already exists" in str(error) or "already been" in str(error):
                         raise _IdIsUsed from error
-                    if "No available agent" not in str(error) or time.monotonic() > until:
+                    if NO_AGENT not in str(error):
                         raise
+                    if time.monotonic() > until:
+                        raise RuntimeError(
+                            "the head takes no jobs, since its dashboard agent does not run. "
+                            "Another Ray on its machine, as of a `bottega run`, may hold the "
+                            "agent's port, 52365: start the head with another "
+                            "`--dashboard-agent-listen-port`, or when the other has ended"
+                        ) from error
                     time.sleep(AGENT_SECONDS)
 
     def run(self, entrypoint: str) -> str:
@@ -247,4 +257,5 @@ def _explained(address: str) -> Iterator[None]:
             "tunnel to one in a cloud. An output tells its state without: `bottega status OUTPUT`."
         ) from error
     except (RuntimeError, ValueError) as error:
-        raise ClusterError(f"the cluster at {address!r}: {str(error).strip()[:2000]}") from error
+        said = str(error).strip().rstrip(".")[:2000]
+        raise ClusterError(f"the cluster at {address!r}: {said}.") from error

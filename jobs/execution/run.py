@@ -103,7 +103,7 @@ def run_job(
                     )
                 progress, there = _run_until_whole(job, runner, dispatcher, decisions)
         else:
-            log.info("nothing to do: all %d parts are there", job.prompts.num_parts)
+            log.info("nothing to do: %s, all there", counted(job.prompts.num_parts, "part"))
             progress, there = runner.progress(), _parts_there(job)
         status(progress)
         runner.check_failures()

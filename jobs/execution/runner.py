@@ -169,11 +169,15 @@ class Runner:
         scaling.begin()
         if self._retry:
             log.info(
-                "%d failed rows of %d parts are drawn again", self._unopened_rows, len(self.todo)
+                "to be drawn again: %s of %s",
+                counted(self._unopened_rows, "failed row"),
+                counted(len(self.todo), "part"),
             )
         elif self._parts_done:
             log.info(
-                "continuing: %d of %d parts are there", self._parts_done, self.job.prompts.num_parts
+                "continuing: %d of %s already there",
+                self._parts_done,
+                counted(self.job.prompts.num_parts, "part"),
             )
         parts = self.job.prompts.parts(only=self.todo)
         while True:

@@ -123,7 +123,7 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_continues(
     assert 1 <= len(stopped) < 11, "stopped too late to continue anything"
     again = bottega_here("run", file, "-v")
     assert again.returncode == 0, again.stdout + again.stderr
-    assert f"continuing: {len(stopped)} of 11 parts are there" in again.stdout
+    assert f"continuing: {len(stopped)} of 11 parts already there" in again.stdout
     assert hashes(out).items() >= stopped.items()
     assert hashes(out) == hashes(job.output.path)
 
@@ -196,7 +196,7 @@ def test_a_killed_driver_takes_its_ray_with_it_and_the_same_command_continues(
     assert 1 <= len(written) < 11, "killed too late to continue anything"
     again = bottega_here("run", file, "-v")
     assert again.returncode == 0, again.stdout + again.stderr
-    assert f"continuing: {len(written)} of 11 parts are there" in again.stdout
+    assert f"continuing: {len(written)} of 11 parts already there" in again.stdout
     assert {n: part_file(out, n).stat().st_mtime_ns for n in written} == written
     assert hashes(out.path) == hashes(job.output.path)
 

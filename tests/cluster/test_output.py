@@ -178,7 +178,7 @@ def test_a_full_disk_ends_the_job_in_a_sentence_and_with_room_it_goes_on(
     written = part_file(kept, first).stat().st_mtime_ns
     again = bottega_here("run", file, "--output", kept.path, "-v")
     assert again.returncode == 0, again.stdout + again.stderr
-    assert "continuing: 1 of 3 parts are there" in again.stdout
+    assert "continuing: 1 of 3 parts already there" in again.stdout
     assert part_file(kept, first).stat().st_mtime_ns == written
     assert hashes(kept.path) == hashes(job.output.path)
 

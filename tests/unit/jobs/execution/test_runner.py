@@ -337,7 +337,7 @@ def test_rows_that_cannot_be_drawn_load_no_model_and_write_no_part(
     assert (end.done_rows, end.resumed_rows, end.num_rows, end.failed_rows) == (7, 6, 7, 2)
     assert record_file(job.output, 0).stat().st_mtime_ns == quiet
     assert "2 failed rows cannot be drawn" in caplog.text
-    assert "1 failed rows of 1 parts are drawn again" in caplog.text
+    assert "to be drawn again: 1 failed row of 1 part" in caplog.text
     assert retry_job(job, lambda: pytest.fail("nothing can be drawn")).failed_rows == 2
 
 
