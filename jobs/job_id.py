@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from datetime import date
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ _FIELDS = ("input", "output")
 """The fields of a job file in which `{for}` and `{date}` stand for something; `after.publish.to` is
 one more."""
 
+_FOR = re.compile(r"[a-z0-9]([a-z0-9:-]*[a-z0-9])?", re.IGNORECASE)
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _ATTEMPT = re.compile(r"(?P<id>.+)\.(?P<attempt>[1-9]\d*)")
 
@@ -106,14 +108,15 @@ def _filled(text: str, name: str, run_for: str) -> str:
             raise SpecError(f"{name}: {{for}} in {text!r} stands for --for, which is missing.")
         text = text.replace("{for}", _label(run_for))
     if "{date}" in text:
-        date = _DATE.match(run_for)
-        if date is None:
+        found = _DATE.match(run_for)
+        if found is None:
             given = f"--for {run_for!r} has none" if run_for else "--for is missing"
             raise SpecError(
                 f"{name}: {{date}} in {text!r} stands for the date in --for, and {given}. "
                 "Give it as --for 2026-11-23."
             )
-        text = text.replace("{date}", date[0])
+        _check_date(found[0])
+        text = text.replace("{date}", found[0])
     return text
 
 
@@ -125,14 +128,22 @@ def absolute(place: str) -> str:
 
 
 def _label(run_for: str) -> str:
-    """`--for` as a part of an id and of a path."""
-    label = _slug(run_for)
-    if not label or len(label) > MOST_FOR:
+    """`--for` as a part of an id and of a path; a time's colons become dashes."""
+    if not _FOR.fullmatch(run_for) or len(run_for) > MOST_FOR:
         raise SpecError(
             f"--for {run_for!r}: it goes into the job's id, so it has 1 to {MOST_FOR} letters, "
-            "digits and dashes, as in 2026-11-23."
+            "digits and dashes between them, as in 2026-11-23."
         )
-    return label
+    if found := _DATE.match(run_for):
+        _check_date(found[0])
+    return run_for.lower().replace(":", "-")
+
+
+def _check_date(text: str) -> None:
+    try:
+        date.fromisoformat(text)
+    except ValueError as error:
+        raise SpecError(f"--for {text}: there is no such date ({error}).") from error
 
 
 def _slug(text: str) -> str:

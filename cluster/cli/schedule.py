@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -30,6 +31,8 @@ StoreOption = Annotated[
 ]
 SCHEMA = 1
 """Of `--json`."""
+
+NAME = re.compile(r"[a-zA-Z0-9][\w.-]{0,99}", re.ASCII)
 
 
 def store_of(file: Path | None) -> Store:
@@ -77,8 +80,11 @@ def add(
     check_schedule(cron)
     check_time_zone(time_zone)
     check_job_file(job_file)
-    if not name.strip() or name.startswith("-"):
-        raise SpecError(f"{name!r} is no name of a schedule.")
+    if not NAME.fullmatch(name):
+        raise SpecError(
+            f"{name!r} is no name of a schedule: it has letters, digits, dots, dashes and "
+            "underscores, and begins with a letter or a digit."
+        )
     options = [
         *(["--extend"] if extend else []),
         *(["--address", address] if address else []),
@@ -157,16 +163,21 @@ def trigger(
     store: StoreOption = None,
 ) -> None:
     """Submit a run at once; its times do not move, and a run that is there is attached to."""
+    from cluster.exports.job_file import read_job_file
     from cluster.schedules.server import Server
     from cluster.schedules.submitting import CommandJobs
+    from jobs.job_id import job_id
 
     opened = store_of(store)
     schedule = opened.get(name)
     moment = now()
-    run = opened.trigger(schedule, run_for or schedule.run_for(moment), moment)
+    run_for = run_for or schedule.run_for(moment)
+    # What no later try would mend is refused, and not noted as a run that is still to be submitted.
+    job_id(read_job_file(Path(schedule.job_file), run_for), run_for)
+    run = opened.trigger(schedule, run_for, moment)
     Server(opened, CommandJobs(), now).submit(schedule, run)
     (run,) = [each for each in opened.runs(name) if each.run_for == run.run_for]
-    say(f"{name}, {run.run_for}: {run.state.value} {run.job}{_reason(run)}")
+    say(_line(run))
     if not run.job:
         raise typer.Exit(1)
 
@@ -193,7 +204,7 @@ def history(
         print_json([{"schema": SCHEMA, **_run_as_json(run)} for run in runs])
         return
     for run in runs:
-        say(f"{run.schedule}, {run.run_for}: {run.state.value} {run.job}{_reason(run)}")
+        say(_line(run))
 
 
 @app.command()
@@ -236,6 +247,11 @@ def _local(schedule: Schedule, time: datetime) -> str:
     from zoneinfo import ZoneInfo
 
     return time.astimezone(ZoneInfo(schedule.time_zone)).strftime("%Y-%m-%d %H:%M %Z")
+
+
+def _line(run: Run) -> str:
+    stands = " ".join(filter(None, (run.state.value, run.job)))
+    return f"{run.schedule}, {run.run_for}: {stands}{_reason(run)}"
 
 
 def _reason(run: Run) -> str:

@@ -77,11 +77,18 @@ class CommandJobs:
             starts = found.get("action") == Action.START
             return Answer(found["id"], found["state"], found.get("reason") or "", starts)
         except (ValueError, KeyError, TypeError):
-            said = end.stderr.strip().splitlines() or [f"it ended with {end.returncode}"]
             return Answer(
-                error=said[-1].removeprefix("bottega: "),
+                error=_last_words(end.stderr) or f"it ended with {end.returncode}",
                 is_unknown=end.returncode == NoSuchJobError.exit_code,
             )
+
+
+def _last_words(stderr: str) -> str:
+    """The error that a command ended with, on one line; several mistakes have a line each."""
+    lines = [line.strip() for line in stderr.strip().splitlines()]
+    begins = [at for at, line in enumerate(lines) if line.startswith("bottega: ")]
+    said = lines[begins[-1] :] if begins else lines[-1:]
+    return " ".join(said).removeprefix("bottega: ")
 
 
 def _without_shared(options: list[str]) -> list[str]:

@@ -59,8 +59,23 @@ def test_an_id_is_a_name_for_ray_and_kubernetes(name: str, run_for: str) -> None
 def test_for_is_a_part_of_the_id() -> None:
     assert job_id(spec(), "2026-11-23") == job_id(spec()) + "-2026-11-23"
     assert job_id(spec(), "2026-11-23T06:00").endswith("-2026-11-23t06-00")
+
+
+@pytest.mark.parametrize(
+    "run_for",
+    ["the run of every monday", "../../x", "a b", "x;y", "-x", "ü", "2026_11_23", "\x1b[1m"],
+)
+def test_what_an_id_cannot_have_is_no_for(run_for: str) -> None:
     with pytest.raises(SpecError, match=f"1 to {MOST_FOR} letters"):
-        job_id(spec(), "the run of every monday")
+        job_id(spec(), run_for)
+
+
+@pytest.mark.parametrize("run_for", ["2026-13-01", "2026-02-30", "0000-01-01", "2026-11-31T06"])
+def test_a_date_that_no_calendar_has_is_refused(run_for: str) -> None:
+    with pytest.raises(SpecError, match=f"--for {run_for[:10]}: there is no such date"):
+        job_id(spec(), run_for)
+    with pytest.raises(SpecError, match="there is no such date"):
+        fill_in({"output": "out/{date}"}, run_for)
 
 
 def test_attempts_are_counted() -> None:

@@ -120,12 +120,45 @@ def test_a_trigger_submits_for_today_at_once_and_is_in_the_history(
     assert words == (f"{tmp_path}: status bottega-faces-1 --json --address http://head:8265")
 
 
+@pytest.mark.parametrize(
+    ("run_for", "job", "says"),
+    [
+        ("yesterday", {}, "--for 'yesterday' has none"),
+        ("2026-02-30", {}, "--for 2026-02-30: there is no such date"),
+        ("../../x", {"output": "out/{for}"}, "it goes into the job's id"),
+        ("2026-11-23", {"models": "nonsense"}, "'nonsense' is no preset"),
+    ],
+)
+def test_a_trigger_that_no_later_try_would_mend_is_refused_and_not_noted(
+    run: Command, tmp_path: Path, run_for: str, job: dict[str, str], says: str
+) -> None:
+    run("add", *NIGHTLY)
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump({**JOB, **job}))
+    code, _, err = run("trigger", "nightly", "--for", run_for)
+    assert code == 2
+    assert says in err
+    assert as_json(run, "history") == []
+
+
+@pytest.mark.parametrize("name", ["", " ", "../x", ".x", "a b", "\x1b[31m", "x" * 101])
+def test_a_name_that_a_log_would_show_badly_is_refused(run: Command, name: str) -> None:
+    code, _, err = run("add", name, *NIGHTLY[1:])
+    assert code == 2
+    assert "is no name of a schedule" in err
+
+
+def test_all_mistakes_of_a_job_file_are_the_reason() -> None:
+    said = "10:00 a line of the log\nbottega: job.yaml has 2 mistakes:\n  a: wrong\n  b: bad\n"
+    assert submitting._last_words(said) == "job.yaml has 2 mistakes: a: wrong b: bad"
+    assert submitting._last_words("Usage: x\nno such option") == "no such option"
+
+
 def test_a_trigger_without_a_cluster_says_so(run: Command, tmp_path: Path) -> None:
     run("add", *NIGHTLY)
     (tmp_path / "away").touch()
     code, out, _ = run("trigger", "nightly", "--for", "2026-11-23")
     assert code == 1
-    assert out == "nightly, 2026-11-23: submitting  (no cluster there)\n"
+    assert out == "nightly, 2026-11-23: submitting (no cluster there)\n"
 
 
 def test_an_exit_code_says_that_the_cluster_knows_no_such_job(run: Command, tmp_path: Path) -> None:
@@ -179,7 +212,7 @@ def test_a_command_that_hangs_is_killed_and_that_is_an_answer(
     (tmp_path / "hangs").touch()
     code, out, _ = run("trigger", "nightly", "--for", "2026-11-23")
     assert code == 1
-    assert out == "nightly, 2026-11-23: submitting  (`bottega submit` did not end within 0.5 s)\n"
+    assert out == "nightly, 2026-11-23: submitting (`bottega submit` did not end within 0.5 s)\n"
 
 
 @pytest.mark.parametrize(
