@@ -6,7 +6,9 @@ named there. Sections:
 
 - `bits`: what a row's bits depend on (benchmarks/gpu_bits.py), by precision and settings.
 - `rates`: pictures a second of our actors, of plain diffusers in batches of the same size, and of
-  plain diffusers with one prompt a call; `options` and `compile`: with these on.
+  plain diffusers with one prompt a call; `compile`: with that on.
+- `options`: our actors with none and with each other option (benchmarks/gpu_options.py), of the
+  settings and of the rows of a call.
 - `oracle`: ImageReward, ours and the package's own `score`, which takes one pair a call.
 - `decode`: what the autoencoder costs, by its precision and the place where bytes are made.
 
@@ -42,19 +44,26 @@ import torch
 import transformers
 from diffusers import AutoPipelineForImage2Image, DiffusionPipeline
 
+from actors.errors import ModelError
 from actors.images import Pictures
 from actors.models.batches import best_device
 from actors.models.diffusion import Diffusion
 from actors.models.oracles.image_reward import ImageReward
 from actors.oracle import Oracle
 from actors.refinement import Refinement
-from actors.settings import OracleSettings, StudentSettings, TeacherSettings
+from actors.settings import (
+    ExtraScoreSettings,
+    OracleSettings,
+    StudentSettings,
+    TeacherSettings,
+)
 from actors.student import Student
 from actors.teacher import Teacher
 from benchmarks import gpu_bits
 from benchmarks.gpu_bits import STRENGTH, rows
 from benchmarks.gpu_meter import Call, Line, Meter, Parts
 from benchmarks.gpu_models import MODELS, save
+from benchmarks.gpu_options import OF_SETTINGS, call_with, check_takes, of_rows
 from benchmarks.gpu_report import Report
 from tests.models.reward import make_folder, one_by_one, small_encoder
 
@@ -80,14 +89,7 @@ def our_actor(settings: Any) -> Student | Teacher:
 
 def our_call(actor: Student | Teacher, batch: int) -> Call:
     """A call with a whole batch, as the driver makes it."""
-    prompts, seeds = rows(batch)
-    if isinstance(actor, Student):
-        return lambda: actor.draw(prompts, seeds, micro_batch_size=batch)
-    start = actor.diffusion.draw(prompts, seeds, 1, batch).cpu()
-    picks = [(0, row) for row in seeds]
-    return lambda: actor.refine(
-        prompts, seeds, picks, start, micro_batch_size=batch, plan=REFINEMENT
-    )
+    return call_with(actor, batch, REFINEMENT)
 
 
 def plain_pipeline(name: str, folder: Path, device: torch.device) -> Any:
@@ -265,9 +267,45 @@ class Bench:
             self._ours(name, role, {})
 
     def options(self, name: str) -> None:
-        """Channels last."""
+        """Each option alone, at the middle batch; a model does not have all of them."""
         for role in MODELS[name].batches:
-            self._ours(name, role, {}, channels_last=True)
+            for option, more in OF_SETTINGS.items():
+                self._option(name, role, option, more)
+
+    def _option(self, name: str, role: str, option: str, more: dict[str, Any]) -> None:
+        batch, model, what = MODELS[name].batches[role][1], MODELS[name], f"{role}, {option}"
+        settings = our_settings(role, name, self.folder(name), batch, **more)
+        try:
+            check_takes(settings)
+        except ModelError as error:
+            why = str(error)
+            self.report.add(what, lambda: {"skipped": why}, batch=batch)
+            return
+        with self.report.model_of(what, partial(our_actor, settings)) as actor:
+            if actor is None:
+                return
+            calls: dict[str, dict[str, Any]] = {what: {}}
+            if not more:
+                of_the_rows = of_rows(settings.guidance_scale, model.side)
+                calls |= {f"{role}, {one} of the rows": of for one, of in of_the_rows.items()}
+            for said, of in calls.items():
+
+                def measured(of: dict[str, Any] = of) -> Line:
+                    call = call_with(actor, batch, REFINEMENT, **of)
+                    # Its operations are not counted: they are those of the section `rates`.
+                    return self.meter.line(call, batch, model.dtype, counted=False)
+
+                self.report.add(said, measured, batch=batch)
+
+    def extra_scores(self, oracle: OracleSettings, dtype: str, batch: int) -> None:
+        """The same oracle with a further score of every picture."""
+        extra = ExtraScoreSettings(kind="image-reward", path=oracle.path, column="again")
+        settings = oracle.model_copy(update={"extra_scores": (extra,)})
+        with self.report.model_of("extra score", partial(Oracle, settings)) as loaded:
+            if loaded is not None:
+                score = gpu_bits.scores(loaded, 512)
+                make = partial(self.meter.line, lambda: score(range(batch), None), batch, dtype)
+                self.report.add(f"ours, {dtype}, with an extra score", make, batch=batch)
 
     def compile(self, name: str) -> None:
         """torch.compile, for the middle batch."""
@@ -341,6 +379,7 @@ class Bench:
                 with self.report.model_of(dtype, partial(Oracle, settings(dtype))) as oracle:
                     if oracle is not None:
                         self._oracle(oracle, dtype, batch, beside.get("pictures_per_second"))
+            self.extra_scores(settings("float32"), "float32", batch)
 
     def _plain_oracle(self, settings: OracleSettings) -> Line:
         """The calls as a user of image-reward writes them."""

@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # What a GPU can tell us in ten minutes: benchmarks/gpu_quick.sh FILE.json [arguments of gpu.py]
 #
-# From a checkout, on a bare machine with torch and transformers; Ray is not needed. Wheels of what
-# else is missing (diffusers, image-reward, fairscale, pydantic) are installed from the folder
-# WHEELS, into a folder of their own. Without a GPU: --models tiny-sd tiny-sdxl tiny-sd3 tiny-flux.
+# From a checkout, on a bare machine with torch and transformers; Ray, OpenCV and pyarrow are not
+# needed. Wheels of what else is missing (accelerate, compel, diffusers, fairscale, image-reward,
+# pillow, pillow-heif, psutil, pydantic, pydantic-core, annotated-types, typing-inspection,
+# pyparsing, torchvision) are installed from the folder WHEELS, into a folder of their own. Without
+# a GPU: --models tiny-sd tiny-sdxl tiny-sd3 tiny-flux.
 set -euo pipefail
 file=$1
 shift

@@ -15,6 +15,7 @@ from actors.refinement import SAME_FOR_ALL, DrawPlan, Refinement, RowOptions, Si
 from actors.timed import identities
 from jobs.input.column_names import check_readable
 from jobs.input.prompts import Prompts
+from jobs.input.row_options import check_options
 from jobs.output.columns import check_names, our_columns
 from jobs.output.folder import OutputFolder
 from jobs.output.score_columns import score_columns
@@ -138,6 +139,8 @@ def resolve(spec: JobSpec) -> Job:
     has_ladder, scores = spec.ladder is not None, score_columns(spec.models.oracle)
     check_names(prompts.schema.names, spec.seed_column, ladder=has_ladder, scores=scores)
     check_readable(prompts.schema, our_columns(True, has_ladder, scores=scores))
+    if output.read_job() is None:
+        check_options(spec, prompts.options_of_parts())
     made = {attempt.make for attempt in spec.attempts}
     files = None if spec.models.timed else open_model_files(spec.models, made, spec.task)
     if files:

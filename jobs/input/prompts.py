@@ -45,6 +45,13 @@ MAX_PART_BYTES = MAX_ROW_BYTES
 """Of the input's own columns in a part. Half of 2 GiB, where Arrow's text columns overflow."""
 
 
+SAMPLED_PARTS = 32
+"""Parts whose sizes and guidance scales stand for those of all. Chosen: a share of a tenth of
+shuffled rows is found within 2 points, 95 times in 100, also of parts of 32 rows."""
+
+SAMPLED_PART_ROWS = 2**16
+"""But no further part is looked at beyond so many rows, which takes a quarter of a second."""
+
 MAX_SAMPLE_BYTES = 2**30
 """Of the calibration's sample, with its pictures: 8,192 of them with 1 MB each would be 8 GB in the
 driver. Chosen: as much as of a part."""
@@ -271,6 +278,20 @@ class Prompts:
             most = self._fitting(most, columns)
             wanted = sample_rows(self.num_rows, most, spec.seed)
         return self._as_part(0, 0, self._picked(wanted, columns), wanted)
+
+    def options_of_parts(self) -> list[Mapping[str, Sequence[RowOptions]]]:
+        """What the rows of some parts, spread over the input, have of their own: for each part as
+        `Part.options`. Whole parts, if there is one; no other column is read."""
+        spec, size, whole = self.spec, self.spec.part_rows, self.num_rows // self.spec.part_rows
+        columns = [name for name in (spec.size_column, spec.guidance_scale_column) if name]
+        if not columns or not self.num_rows:
+            return []
+        few = max(1, min(SAMPLED_PARTS, whole, SAMPLED_PART_ROWS // size))
+        firsts = [size * (whole * place // few) for place in range(few)]
+        each = min(size, self.num_rows)
+        wanted = [first + row for first in firsts for row in range(each)]
+        table, _ = with_valid_text(self._picked(wanted, columns))
+        return [options_of(spec, table.slice(each * n, each), {}) for n in range(few)]
 
     def _fitting(self, most: int, columns: list[str]) -> int:
         """Rows of a sample whose pictures fit this process; it follows from the input alone."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any
 
@@ -9,6 +11,7 @@ import pyarrow as pa
 
 from actors.refinement import RowOptions, Size
 from jobs.spec.job_spec import JobSpec
+from jobs.spec.part_size import check_groups
 from jobs.spec.sizes import size_of
 
 MOST_GUIDANCE = 1000.0
@@ -47,6 +50,19 @@ def options_of(
         ]
         for role in ("student", "teacher")
     }
+
+
+def check_options(spec: JobSpec, parts: Sequence[Mapping[str, Sequence[RowOptions]]]) -> None:
+    """Refuse columns of so many values that batches are nearly empty. Raises SpecError.
+
+    parts: the options of the rows of some parts (`Prompts.options_of_parts`).
+    """
+    if not parts or spec.limit is not None:
+        return  # a pilot's rows lie far apart: they say nothing about the job's parts
+    columns = " and ".join(name for name in (spec.size_column, spec.guidance_scale_column) if name)
+    for role, batch in spec.batch_sizes.items():
+        groups = [tuple(Counter(part[role]).values()) for part in parts]
+        check_groups(groups, columns, role, batch)
 
 
 def guidance_of(value: Any) -> float | None:

@@ -55,14 +55,20 @@ class DatasetSize:
 
 
 def dataset_size(
-    spec: JobSpec, num_rows: int, refined: float, row_bytes: float | None
+    spec: JobSpec,
+    num_rows: int,
+    refined: float,
+    row_bytes: float | None,
+    *,
+    row_pixels: float | None = None,
 ) -> DatasetSize:
     """The dataset of so many rows of which the teacher refines a fraction.
 
-    row_bytes: of a row, where it was measured; else pictures count as photographs.
+    row_bytes: of a row, where it was measured; else pictures count as photographs. row_pixels: of
+    a picture, on average; None: as large as any.
     """
     pictures = round(num_rows * (1 + refined * spec.save_student))
-    own, pixels = spec.picture_format, pictures * spec.pixels
+    own, pixels = spec.picture_format, pictures * (row_pixels or spec.pixels)
     others = [form for form in PRICES if form != own]
     prices = tuple(
         FormatPrice(form, form.price.stored * pixels, form.price.seconds * pixels / 3600)

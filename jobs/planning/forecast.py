@@ -56,8 +56,11 @@ class Forecast:
     @property
     def dataset(self) -> DatasetSize:
         """The dataset's bytes and files."""
-        times, rows = self.question.times, self.question.num_rows
-        return dataset_size(self.question.spec, rows, self.plan.refined, times.row_bytes)
+        asked = self.question
+        return dataset_size(
+            *(asked.spec, asked.num_rows, self.plan.refined, asked.times.row_bytes),
+            row_pixels=asked.row_pixels,
+        )
 
     @property
     def sample_size(self) -> int:

@@ -9,6 +9,7 @@ For a large cluster a small one stands (`jobs.planning.scaled`), so that no plan
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,7 @@ from jobs.execution.launch import make_dispatcher, pools_for
 from jobs.execution.resources import Resources
 from jobs.execution.runner import MOST_BUFFERED_ROWS, Runner
 from jobs.input.prompts import Prompts
+from jobs.input.row_options import check_options
 from jobs.planning.planned_executor import PlannedExecutor
 from jobs.planning.prices import MAX_GPUS
 from jobs.planning.scaled import ENOUGH_GPUS, QUICK_GPUS, scaled
@@ -87,10 +89,6 @@ CORES_PER_GPU = 8
 A100s have 12 or more for each GPU.
 """
 
-SAMPLED_OPTIONS = 1_024
-"""Rows whose sizes and guidance scales stand for those of all. Chosen: a share of a tenth is found
-within 2 points, 95 times in 100."""
-
 STORE_BYTES_PER_GPU = 40e9
 """Of Ray's object store. It is 30 % of a machine's memory by default, so this is a machine with
 133 GB for each GPU. Chosen: the clouds' machines with 80 GB A100s have 144 GB or more.
@@ -111,24 +109,17 @@ class Question:
     prompts: Prompts | None = None
     seeds: Sequence[int] | None = None
     options: RowsOptions = field(default_factory=dict)
-    """By role, sizes and guidance scales of a sample of the rows; none where all are alike."""
+    """By role, sizes and guidance scales of some parts' rows; none where all are alike."""
+    row_pixels: float | None = None
+    """Of a picture, on average, where rows have sizes of their own."""
 
     @property
-    def usual_pixels(self) -> float:
-        """Of the pictures that the stage times are of."""
+    def usual_pixels(self) -> tuple[float, float]:
+        """Of the pictures that the stage times are of: to make them, and to encode them."""
         sizes = self.spec.all_sizes
-        first = prod(sizes[0]) if sizes else 1.0
-        return self._mean_pixels if self.times.are_means else first
-
-    @property
-    def share_of_the_usual(self) -> float:
-        """A row's time, on average, as a share of that of the stage times."""
-        return self._mean_pixels / self.usual_pixels if self.options else 1.0
-
-    @property
-    def _mean_pixels(self) -> float:
-        canvases = [one.canvas for one in self.options.get("teacher", ()) if one.canvas]
-        return fmean(map(prod, canvases)) if canvases else 1.0
+        if self.times.are_means and self.row_pixels:
+            return self.row_pixels, self.row_pixels
+        return prod(sizes[0]) if sizes else 1.0, self.spec.pixels
 
     @property
     def num_gpus(self) -> int:
@@ -216,9 +207,10 @@ def ask(
     # Of the whole job, also where only some of its rows are simulated.
     size = sample_size(spec.calibration_rows, rows)
     spec = spec.model_copy(update={"calibration_rows": size})
-    options: RowsOptions = {}
-    if prompts and (spec.size_column or spec.guidance_scale_column):
-        options = prompts.sample(min(SAMPLED_OPTIONS, rows)).options
+    parts = prompts.options_of_parts() if prompts else []
+    check_options(spec, parts)
+    options = {role: [part[role] for part in parts] for role in ("student", "teacher") if parts}
+    canvases = [one.canvas for part in options.get("teacher", ()) for one in part if one.canvas]
     return Question(
         spec=spec,
         times=times,
@@ -226,6 +218,7 @@ def ask(
         num_rows=rows,
         prompts=rows_themselves,
         options=options,
+        row_pixels=fmean(map(prod, canvases)) if canvases else None,
     )
 
 
@@ -255,8 +248,8 @@ def teacher_only(question: Question) -> Plan:
     batch, rows = spec.models.teacher.batch_size, question.num_rows
     batches = rows // spec.part_rows * ceil(spec.part_rows / batch)
     batches += ceil(rows % spec.part_rows / batch)
-    share = question.share_of_the_usual
-    seconds = {gpu: share * times.seconds(1, batch, 0, gpu) for gpu in question.gpus}
+    factor = _times_as_long(question, batch)
+    seconds = {gpu: factor * times.seconds(1, batch, 0, gpu) for gpu in question.gpus}
     each = sum(count / seconds[gpu] for gpu, count in question.gpus.items() if seconds[gpu])
     wall = times.loading + (batches / each if each else 0.0)
     if len(question.gpus) == 1:
@@ -275,6 +268,20 @@ def teacher_only(question: Question) -> Plan:
         at_work_hours=busy / 3600,
         busy_hours={"teacher": busy / 3600},
     )
+
+
+def _times_as_long(question: Question, batch: int) -> float:
+    """The time of all rows in batches of the teacher, in that of as many rows that are alike."""
+    parts = question.options.get("teacher", ())
+    if not parts:
+        return 1.0
+    usual, _ = question.usual_pixels
+    taken = sum(
+        ceil(rows / batch) * (prod(one.canvas) / usual if one.canvas else 1.0)
+        for part in parts
+        for one, rows in Counter(part).items()
+    )
+    return taken / sum(ceil(len(part) / batch) for part in parts)
 
 
 def budget_table(

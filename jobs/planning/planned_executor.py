@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import prod
+from statistics import fmean
 
 from actors.facts import CallFacts
 from actors.settings import OracleSettings
@@ -41,14 +42,15 @@ class PlannedExecutor(LightExecutor):
         gpus: Mapping[str, int],
         shares: Mapping[str, float],
         *,
-        usual_pixels: float = 1.0,
+        usual_pixels: tuple[float, float] = (1.0, 1.0),
     ) -> None:
         """`oracle`: the stand-in that scores each row; None for scores evenly in [0, 1).
 
         `gpus`: how many of each type. `shares`: by pool, an actor's share of a GPU. `usual_pixels`:
-        of the pictures that the times are of, where rows have sizes of their own.
+        of the pictures that the times are of, where rows have sizes of their own: to make them, and
+        to encode them.
         """
-        self._usual_pixels = usual_pixels
+        self._usual_pixels, self._encoded_pixels = usual_pixels
         super().__init__(Durations(), num_nodes=1)
         self.busy_seconds = dict.fromkeys(shares, 0.0)
         """By pool: seconds of its actors at work, together."""
@@ -68,11 +70,11 @@ class PlannedExecutor(LightExecutor):
             name: pool.node_label.get(ACCELERATOR_LABEL)
             for name, pool in job.spec.pools.by_name.items()
         }
-        pixels = job.spec.pixels
-        self._row_bytes = {
-            OutputKind.PICTURES: 3 * pixels,
-            OutputKind.LATENTS: pixels // 4,
-            OutputKind.FILES: round(job.spec.picture_format.price.stored * pixels),
+        self._pixels = job.spec.pixels
+        self._pixel_bytes = {
+            OutputKind.PICTURES: 3.0,
+            OutputKind.LATENTS: 0.25,
+            OutputKind.FILES: job.spec.picture_format.price.stored,
         }
         self._draws = job.spec.draws
         self._evaluations = planned_evaluations(job)
@@ -127,11 +129,20 @@ class PlannedExecutor(LightExecutor):
         several = call.stage in (Stage.DRAW, Stage.SCORE_DRAWN) and not call.attempt
         return len(call.rows) * (self._draws if several else 1)
 
+    def _mean_pixels(self, task: Task) -> float:
+        """Of a picture of a call, whose rows may have several sizes when they are encoded."""
+        options = task.owner.part.options.get("teacher")
+        if not options:
+            return self._pixels
+        canvases = [options[row].canvas for row in task.call.rows]
+        return fmean(prod(one) if one else self._pixels for one in canvases)
+
     def file_seconds(self, task: Task) -> float:
         """The stage times' encoding time of each picture; a part's writing takes WRITE_SECONDS."""
         if task.call.stage is Stage.COMMIT:
             return WRITE_SECONDS
-        return self._stages.file_seconds_per_row * len(task.call.rows)
+        share = self._mean_pixels(task) / self._encoded_pixels
+        return self._stages.file_seconds_per_row * len(task.call.rows) * share
 
     def scores(self, owner: ActivePart, call: Call) -> Sequence[float]:
         """A stand-in oracle's scores, by the rows' seeds.
@@ -154,5 +165,6 @@ class PlannedExecutor(LightExecutor):
         self._running_since -= (self.now() - seconds) * busy
         pictures = self._pictures(task.call)
         rows = pictures if stage is Stage.SCORE_DRAWN else len(task.call.rows)
-        stored = tuple(pictures * self._row_bytes[output] for output in STAGES[stage].outputs)
+        held = pictures * self._mean_pixels(task)
+        stored = tuple(round(held * self._pixel_bytes[output]) for output in STAGES[stage].outputs)
         return CallFacts(rows, seconds, stored, self._evaluations.get(task.call.step, 0))

@@ -15,14 +15,15 @@ from jobs.resolution import Job
 from jobs.spec.job_spec import JobSpec
 from jobs.spec.sample import sample_rows
 
-RowsOptions = Mapping[str, Sequence[RowOptions]]
-"""By role, options of rows."""
+RowsOptions = Mapping[str, Sequence[Sequence[RowOptions]]]
+"""By role, the options of the rows of some parts."""
 
 
 class SimulatedPrompts(Prompts):
     """Rows without a file: row n has the prompt "prompt n", the seed n or number n of `seeds`.
 
-    options: by role, those that rows have, each as often (`option_of`); none where all are alike.
+    options: those of the parts that simulated ones are like (`option_of`); none where all rows are
+    alike.
     """
 
     def __init__(
@@ -54,7 +55,8 @@ class SimulatedPrompts(Prompts):
             )
 
     def _options(self, rows: Iterable[int]) -> dict[str, list[RowOptions]]:
-        return {role: [option_of(row, of) for row in rows] for role, of in self.options.items()}
+        size = self.spec.part_rows
+        return {role: [option_of(r, of, size) for r in rows] for role, of in self.options.items()}
 
     def texts(self, rows: range) -> Sequence[str]:
         """The rows' prompts."""
@@ -69,12 +71,16 @@ class SimulatedPrompts(Prompts):
 
 
 STRIDE = 7919
-"""A prime: rows take the options one by one, in an order that has nothing to do with theirs."""
+"""A prime: parts are like the given ones in another order, so that few of them stand for all."""
 
 
-def option_of(row: int, options: Sequence[RowOptions]) -> RowOptions:
-    """The options that a simulated row has."""
-    return options[row * STRIDE % len(options)]
+def option_of(row: int, parts: Sequence[Sequence[RowOptions]], part_rows: int) -> RowOptions:
+    """The options that a simulated row has, in a part of `part_rows` that is like one of `parts`.
+
+    Which rows share a part decides which share a batch: rows that are sorted fill theirs.
+    """
+    part = parts[row // part_rows * STRIDE % len(parts)]
+    return part[row % part_rows % len(part)]
 
 
 class SimulatedOutput(OutputFolder):

@@ -6,7 +6,7 @@ part of the job's identity, and an input may grow.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 
@@ -24,6 +24,10 @@ this is half an hour of one GPU. Small pictures make smaller files instead."""
 FEW_BATCHES = 16
 """A part of fewer of the larger batches costs too much. Its last batch of the teacher is half empty
 on average: at 30 % rejected rows and 16 batches that is a tenth of the teacher's time."""
+
+MOST_TIMES = 4.0
+"""Times as long as without columns of sizes or guidance scales that a job may take. Chosen: batches
+are a quarter full then, and smaller batches are as fast for less."""
 
 USUAL_SIDE = 1024
 """Pixels of a picture whose size only the model's files say: that of today's models. A smaller
@@ -80,3 +84,24 @@ def check_part_size(rows: int, batches: Mapping[str, int]) -> str | None:
             f"{student}: of each part's rejected rows the last batch is short. {good}."
         )
     return None
+
+
+def check_groups(parts: Sequence[Sequence[int]], columns: str, role: str, batch: int) -> None:
+    """Refuse columns that leave each batch nearly empty. Raises SpecError.
+
+    parts: for some parts, how many rows are in each group: only rows of one size and one guidance
+    scale share a batch. columns: the columns, as a sentence has them. role, batch: of the model.
+    """
+    rows, groups = sum(map(sum, parts)), sum(map(len, parts))
+    batches = sum(-(-group // batch) for part in parts for group in part)
+    times = batches / sum(-(-sum(part) // batch) for part in parts)
+    if times <= MOST_TIMES or batches < FEW_BATCHES * len(parts):
+        return  # of so few batches a short part may be made
+    fitting = max(1, round(rows / groups))
+    raise SpecError(
+        f"{columns}: rows of different values share no batch, and the {rows / len(parts):,.0f} "
+        f"rows of a part have {groups / len(parts):,.0f} different ones. The {role} would compute "
+        f"{batches / len(parts):,.0f} batches of {batch} a part, nearly empty, and take "
+        f"{times:.3g} times as long as without. Round the values, so that there are fewer; "
+        f"raise rows_per_part; or lower models.{role}.batch_size to {fitting}."
+    )

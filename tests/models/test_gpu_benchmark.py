@@ -18,13 +18,15 @@ import torch
 from torch._dynamo.utils import counters
 
 from actors.models.diffusion import Diffusion
-from benchmarks import gpu, gpu_bits, gpu_models
+from actors.settings import DiffusionSettings
+from benchmarks import gpu, gpu_bits, gpu_models, gpu_options
 from benchmarks.gpu_meter import Line, Meter
 from benchmarks.gpu_report import Report
 from tests.models.conftest import Folders, settings_for
 
 ROOT = Path(__file__).parents[2]
 STAGES = ("draw", "decode", "refine", "encode")
+ROLES = ("student", "teacher")
 FAMILIES = ["tiny-sdxl", "tiny-sd3", "tiny-flux"]
 
 
@@ -97,6 +99,31 @@ def test_each_compiled_line_has_a_graph_of_its_own(run: Run) -> None:
     """Where torch.compile gives up it only warns."""
     compiled = [what for what, _ in run.found("compile") if what.endswith("ours, compile")]
     assert run.num_graphs == 2 == sum(not what.startswith("load") for what in compiled)
+
+
+OTHERS = {
+    *("path", "timed", "revision", "allow_pickle", "variant", "denoiser", "vae", "lora", "loras"),
+    *("controlnet", "scheduler", "dtype", "steps", "guidance_scale", "batch_size", "width"),
+    *("height", "prompt_tokens", "image_guidance_scale", "guidance_passes", "compile"),
+}
+"""Settings that say which model it is and how much of it, or that other sections vary."""
+
+
+def test_every_option_is_measured_alone(run: Run) -> None:
+    """A new setting belongs to the options, or to those that are named above."""
+    options = {name for more in gpu_options.OF_SETTINGS.values() for name in more}
+    assert options | OTHERS == set(DiffusionSettings.model_fields)
+    found = run.found("options")
+    measured = {what for (what, batch), line in found.items() if "pictures_per_second" in line}
+    skipped = {what: line["skipped"] for (what, _), line in found.items() if "skipped" in line}
+    every = {f"{role}, {one}" for role in ROLES for one in gpu_options.OF_SETTINGS}
+    of_the_rows = {"student, size", "teacher, size", "teacher, guidance_scale"}
+    of_the_rows |= {"teacher, negative_prompt"}
+    assert measured | set(skipped) == every | {f"{what} of the rows" for what in of_the_rows}
+    # What Stable Diffusion does not have, in a sentence that says so.
+    assert set(skipped) == {"student, clip_skip", "teacher, clip_skip", "teacher, guidance_rescale"}
+    assert all("Leave it out" in why for why in skipped.values())
+    assert run.found("oracle")["ours, float32, with an extra score", 2]["pictures_per_second"] > 0
 
 
 @pytest.mark.parametrize("name", FAMILIES)

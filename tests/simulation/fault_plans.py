@@ -110,10 +110,10 @@ class SmallJob:
         )
 
     @property
-    def options(self) -> dict[str, list[RowOptions]]:
-        """By role, the options that rows have."""
+    def options(self) -> dict[str, list[list[RowOptions]]]:
+        """By role, the options that the rows of every part have."""
         return {
-            role: [RowOptions(guidance_scale=2.0 + number) for number in range(count)]
+            role: [[RowOptions(guidance_scale=2.0 + number) for number in range(count)]]
             for role, count in zip(("student", "teacher"), self.groups, strict=True)
         }
 

@@ -125,7 +125,8 @@ class Trial:
         small = self.plan.job
         options = small.options["teacher" if call.stage is Stage.REFINE else "student"]
         first = part * small.rows_per_part
-        if len({option_of(first + row, options) for row in call.rows}) > 1:
+        rows = [first + row for row in call.rows]
+        if len({option_of(row, options, small.rows_per_part) for row in rows}) > 1:
             self.problem(f"{call} of part {part} has rows with different options")
         for row in call.rows:
             self.verdict.batch_of.setdefault((part, call.step, row), call.rows)

@@ -66,6 +66,22 @@ def test_a_new_job_with_less_than_a_batch_is_refused(tmp_path: Path) -> None:
         resolved(tmp_path, rows_per_part=5)
 
 
+def test_a_guidance_scale_for_each_row_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    """Each batch of 16 would have one row. A job that has begun goes on, as one of a version that
+    let it; and a pilot's rows lie far apart, so that they say nothing about parts."""
+    scales = "\n".join(f"picture {n},{2 + n / 100}" for n in range(600))
+    (tmp_path / "s.csv").write_text(f"prompt,cfg\n{scales}\n")
+    fields = {"input": str(tmp_path / "s.csv"), "guidance_scale_column": "cfg"}
+    said = "cfg: rows of different values.* the 256 rows of a part have 256 different ones"
+    with pytest.raises(SpecError, match=f"{said}.*take 16 times as long.*batch_size to 1"):
+        resolved(tmp_path, rows_per_part=256, **fields)
+    resolved(tmp_path, rows_per_part=256, limit=300, **fields)
+    alone = {"preset": "timed-zero", "teacher": {"batch_size": 1}}
+    resolved(tmp_path, rows_per_part=256, models=alone, **fields)
+    begin(resolved(tmp_path), 256)
+    resolved(tmp_path, **fields)
+
+
 def test_few_batches_are_warned_of_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     job = resolved(tmp_path, rows_per_part=255)
     assert caplog.text.count("rows_per_part: 255 is only 15.9 batches of the student") == 1

@@ -9,7 +9,7 @@ import pytest
 from actors.errors import SpecError
 from actors.models.presets import PRESETS
 from jobs.spec.job_spec import JobSpec, make_spec
-from jobs.spec.part_size import FEW_BATCHES, MOST_ROWS, check_part_size
+from jobs.spec.part_size import FEW_BATCHES, MOST_ROWS, check_groups, check_part_size
 
 NEEDED = {"input": "p.csv", "output": "out"}
 
@@ -79,3 +79,28 @@ def test_a_few_batches_are_warned_of_and_sixteen_are_not() -> None:
     assert (
         "only 3.75 batches of the student (16), and of its whole batches 7% is padding" in warning
     )
+
+
+def test_nearly_empty_batches_are_refused_with_their_price() -> None:
+    """A thousand guidance scales in a part of 2,048 rows, and batches of 16."""
+    part = (3,) * 24 + (2,) * 988
+    said = (
+        r"cfg: rows of different values share no batch, and the 2,048 rows of a part have 1,012 "
+        r"different ones. The teacher would compute 1,012 batches of 16 a part, nearly empty, and "
+        r"take 7.91 times as long as without.*lower models.teacher.batch_size to 2"
+    )
+    with pytest.raises(SpecError, match=said):
+        check_groups([part, part], "cfg", "teacher", 16)
+    check_groups([part, part], "cfg", "teacher", 2)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        (8,) * 256,  # half full
+        (256,) * 8,
+        (1,) * 15,  # a part of fifteen rows
+    ],
+)
+def test_batches_that_are_full_enough_or_few_are_made(part: tuple[int, ...]) -> None:
+    check_groups([part], "cfg", "student", 16)
