@@ -222,7 +222,7 @@ def shape_of(
 
     network, vae: config.json of the UNet or transformer, and of the autoencoder.
     """
-    cell = _cell(vae)
+    cell = cell_of(vae)
     multiple = lcm(cell * family.patch, family.multiple_of)
     own = family.own_pixels or _side(network.get("sample_size"), cell)
     for name, given in (("width", settings.width), ("height", settings.height)):
@@ -243,7 +243,8 @@ def _side(sample_size: Any, cell: int) -> int | None:
     return sample_size * cell if isinstance(sample_size, int) and sample_size > 0 else None
 
 
-def _cell(vae: dict[str, Any]) -> int:
+def cell_of(vae: dict[str, Any]) -> int:
+    """The width of a latent cell, in pixels. vae: config.json of the autoencoder."""
     if isinstance(vae.get("temperal_downsample"), list):
         return int(2 ** len(vae["temperal_downsample"]))
     blocks = vae.get("block_out_channels") or vae.get("encoder_block_out_channels") or [1]

@@ -9,7 +9,7 @@ from typing import TypeVar
 from actors.errors import ModelError, SpecError
 from actors.models.autoencoders import autoencoder_difference
 from actors.models.checks import INDEX
-from actors.models.families import family_of
+from actors.models.families import cell_of, family_of
 from actors.models.file_reader import FileReader, read_config
 from actors.models.pipeline_files import PipelineFiles
 from actors.models.presets import CATALOGUE
@@ -23,6 +23,15 @@ IN_THE_CALL = ("guidance_rescale", "clip_skip")
 CLIP_SKIP_FAILS = ("stable-diffusion", "instruct-pix2pix")
 """Families whose pipelines ask for a part of the text encoder that transformers 5 took away (seen
 with diffusers 0.42.1 and transformers 5.23)."""
+
+CLIPS_LAYERS = 12
+"""Of a CLIPTextConfig that does not say it: the class's default."""
+
+OF_THE_MODEL = (
+    *("_class_name", "in_channels", "out_channels", "cross_attention_dim", "joint_attention_dim"),
+    *("pooled_projection_dim", "caption_channels", "cap_feat_dim", "addition_embed_type"),
+)
+"""Keys of a network's configuration by which one does not fit another model's latents or text."""
 
 READ_IN_WINDOWS = ("stable-diffusion", "stable-diffusion-xl")
 """Families whose prompts CLIP alone reads, so that a long one is read in windows."""
@@ -41,6 +50,7 @@ def fitted(pipeline: PipelineFiles[S]) -> S:
     _check_compile(pipeline)
     _check_controlnet(pipeline)
     _check_call(pipeline)
+    _check_replaced(pipeline)
     if pipeline.settings.prompt_windows > 1 and pipeline.family.name not in READ_IN_WINDOWS:
         raise ModelError(
             f"prompt_windows: {pipeline.settings.path!r} ({pipeline.family.name}) is not read by "
@@ -95,6 +105,7 @@ def _check_call(pipeline: Pipeline) -> None:
             f"clip_skip: diffusers cannot leave out layers of {settings.path!r} ({family.name}) "
             "with transformers 5. Leave it out."
         )
+    _check_layers(pipeline)
     import diffusers  # takes seconds, and few jobs have these
 
     kinds = [pipeline.pipeline_class]
@@ -107,6 +118,49 @@ def _check_call(pipeline: Pipeline) -> None:
                 raise ModelError(
                     f"{name}: {kind} of diffusers, which {settings.path!r} needs, does not have "
                     "it. Leave it out."
+                )
+
+
+def _check_layers(pipeline: Pipeline) -> None:
+    """Refuse to leave out more layers than CLIP has: diffusers fails in the first batch."""
+    skipped, layers = pipeline.settings.clip_skip, []
+    for name, (_, kind) in pipeline.folder.components.items():
+        if kind.startswith("CLIPText"):
+            config = pipeline.folder.configs.get(f"{name}/config.json", {})
+            layers.append(int(config.get("num_hidden_layers", CLIPS_LAYERS)))
+    # diffusers takes the text behind the layer before those that are left out.
+    if skipped is not None and layers and skipped > min(layers) - 1:
+        raise ModelError(
+            f"clip_skip: {skipped}, and the text encoders of {pipeline.settings.path!r} have "
+            f"{min(layers)} layers, of which one has to stay. Give at most {min(layers) - 1}."
+        )
+
+
+def _check_replaced(pipeline: Pipeline) -> None:
+    """Refuse a network in the place of the pipeline's own that is one of another model: it would
+    fail in the first batch."""
+    settings, folder = pipeline.settings, pipeline.folder
+    if settings.vae and pipeline.vae:
+        own, other = folder.configs.get("vae/config.json", {}), pipeline.vae_config
+        channels = [one.get("latent_channels") or one.get("z_dim") for one in (own, other)]
+        cells = [cell_of(one) for one in (own, other)]
+        for what, (one, another) in (("channels", channels), ("pixels a cell", cells)):
+            if one is not None and another is not None and one != another:
+                raise ModelError(
+                    f"vae: {settings.vae.path!r} makes latents of {another} {what}, and "
+                    f"{settings.path!r} has them of {one}: it is one for another model. Choose an "
+                    "autoencoder that was made for this one."
+                )
+    if settings.denoiser and pipeline.denoiser:
+        name = pipeline.family.denoiser
+        own, other = folder.configs.get(f"{name}/config.json", {}), pipeline.network
+        for key in OF_THE_MODEL:
+            # A file that was written before a key existed says nothing about it.
+            if key in own and key in other and own[key] != other[key]:
+                raise ModelError(
+                    f"denoiser: {settings.denoiser.path!r} has the {key.strip('_')} "
+                    f"{other.get(key)!r}, and that of {settings.path!r} is {own.get(key)!r}: it is "
+                    "one for another model. Choose one that was trained from this one."
                 )
 
 
