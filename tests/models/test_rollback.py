@@ -23,6 +23,8 @@ from tests.models.test_families import PROMPTS, SEEDS, difference, start_for
 from tests.models.test_pairing import job
 
 ROWS = 2
+ENDS = ((0.01, 1), (0.99, 1), (1.0, 2))
+"""Hardly any noise and nearly all of it, in one step: strengths and steps."""
 SPACINGS = ("leading", "trailing", "linspace")
 CURVES = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas")
 CURVED = ("dpm-multistep", "euler", "heun", "unipc")
@@ -96,10 +98,10 @@ def noise_like(start: torch.Tensor) -> torch.Tensor:
 def test_the_network_starts_at_the_variance_that_is_said(scheduler: str, loaded: Loaded) -> None:
     model = loaded("stable-diffusion-xl", batch_size=ROWS, scheduler=DIFFUSION[scheduler])
     start = start_for(model)[:ROWS]
-    for strength in (0.3, 0.6, 0.9):
-        level = model.start_at(strength, 6).level
+    for strength, steps in (*ENDS, (0.3, 6), (0.6, 6), (0.9, 6)):
+        level = model.start_at(strength, steps).level
         mixed = (1 - level) ** 0.5 * start + level**0.5 * noise_like(start)
-        assert difference(first_latents(model, start, strength, 6), mixed) < 1e-5
+        assert difference(first_latents(model, start, strength, steps), mixed) < 1e-5
 
 
 @pytest.mark.parametrize("scheduler", FLOW)
@@ -107,10 +109,10 @@ def test_the_network_starts_at_the_sigma_that_is_said(scheduler: str, loaded: Lo
     name, wanted = FLOW[scheduler]
     model = loaded(name, batch_size=ROWS, scheduler=wanted)
     start = start_for(model)[:ROWS]
-    for strength in (0.1, 0.4, 0.9):
-        level = model.start_at(strength, 6).level
+    for strength, steps in (*ENDS, (0.1, 6), (0.4, 6), (0.9, 6)):
+        level = model.start_at(strength, steps).level
         mixed = (1 - level) * start + level * noise_like(start)
-        latents = first_latents(model, start, strength, 6)
+        latents = first_latents(model, start, strength, steps)
         assert difference(latents, mixed[: len(latents)]) < 1e-5
 
 
