@@ -73,7 +73,7 @@ def our_way(rows: int, folder: Path) -> tuple[Job, WarmDispatcher]:
             object_store_bytes=have.object_store_bytes,
             capacity=plans.capacity,
         )
-        run_job(job, lambda: dispatcher)
+        run_job(job, lambda _: dispatcher)
     return job, dispatcher
 
 

@@ -114,7 +114,7 @@ def measure(have: Resources, actors: int, rows: int) -> Fed:
     with TemporaryDirectory() as folder:
         job = make_job(Path(folder), rows)
         dispatcher = make_dispatcher(job, have, actors)
-        run_job(job, lambda: dispatcher)
+        run_job(job, lambda _: dispatcher)
     batches = -(-rows // job.spec.models.student.batch_size)
     return Fed(actors, batches, dispatcher.seconds, dispatcher.driver_seconds / batches)
 

@@ -57,7 +57,7 @@ def main() -> None:
             Path(folder), args.rows, args.rows_per_part, student=BATCH, oracle=BATCH, teacher=BATCH
         )
         dispatcher = make_dispatcher(job, have, ACTORS)
-        end = run_job(job, lambda: dispatcher, [watch])
+        end = run_job(job, lambda _: dispatcher, [watch])
         watch(end)
     held = [megabytes for _, megabytes in watch.megabytes]
     grown = held[-1] - held[1]

@@ -77,7 +77,7 @@ def measure(nodes: Nodes, shared: bool | None, rows: int, side: int) -> None:
         fields = case.job(Path(folder)).spec.model_dump(mode="json", exclude_unset=True)
         job = resolve(make_spec({**fields, "output_shared": shared, "png_level": 0}))
         before, start = nodes.bytes_moved(), monotonic()
-        run_job(job, lambda: dispatcher_on_ray(job, Resources.of_ray()))
+        run_job(job, lambda _: dispatcher_on_ray(job, Resources.of_ray()))
         seconds = monotonic() - start
         moved = [now - then for now, then in zip(nodes.bytes_moved(), before, strict=True)]
         parts = job.output.storage.entries("data")

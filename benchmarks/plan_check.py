@@ -83,7 +83,7 @@ def run(job: Job, gpus: int) -> tuple[float, dict[str, float]]:
     """Run the job; returns its seconds after the start, and the actors' loading seconds by pool."""
     dispatchers: list[Dispatcher] = []
 
-    def make_dispatcher() -> Dispatcher:
+    def make_dispatcher(_: Job) -> Dispatcher:
         dispatchers.append(dispatcher_on_ray(job, Resources(CORES, gpus)))
         return dispatchers[0]
 

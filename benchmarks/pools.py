@@ -49,7 +49,7 @@ def measure(have: Resources, sizes: tuple[int, int, int, int], out: Path) -> tup
         }
     )
     job = resolve(spec)
-    end = run_job(job, lambda: dispatcher_on_ray(job, have))
+    end = run_job(job, lambda _: dispatcher_on_ray(job, have))
     seconds = [record["seconds"] for record in job.output.records().values()]
     work = sum(sum(part.values()) for part in seconds)
     return end.elapsed_seconds, work / have.cpus

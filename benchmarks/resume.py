@@ -95,7 +95,7 @@ def seconds_to_read(job: Job, missing: list[int]) -> float:
 def seconds_to_work(resolved: Callable[[], Job]) -> float:
     """Seconds from the job's fields to the start of its actors."""
 
-    def dispatcher() -> None:
+    def dispatcher(_: object) -> None:
         raise ReadyToWorkError
 
     begin = perf_counter()

@@ -115,7 +115,7 @@ def measure(have: Resources, rows: list[Row], fields: dict[str, Any], folder: Pa
         columns["picture"] = [row.png for row in pictured]
     pq.write_table(pa.table(columns), source)
     job = resolve(make_spec({"input": str(source), "output": str(output), "seed": SEED, **fields}))
-    run_job(job, lambda: dispatcher_on_ray(job, have))
+    run_job(job, lambda _: dispatcher_on_ray(job, have))
     made = pq.read_table(output / "data").to_pylist()
     sights = [verifier.look(_open(each["image"]["bytes"])) for each in made]
     right = [

@@ -303,7 +303,7 @@ def on_ray(job: Job, have: Resources) -> Outcome:
         object_store_bytes=have.object_store_bytes,
         capacity=plans.capacity,
     )
-    run_job(job, lambda: dispatcher)
+    run_job(job, lambda _: dispatcher)
     lines = (job.output.path / "timeline.jsonl").read_text().splitlines()
     return _outcome(job, dispatcher, executor, have.gpus, [json.loads(line) for line in lines])
 

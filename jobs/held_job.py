@@ -11,6 +11,7 @@ from jobs.input.prompts import Prompts
 from jobs.output.folder import OutputFolder
 from jobs.output.growth import files_changed
 from jobs.output.job_file import differences
+from jobs.searched import as_begun, asked_otherwise
 from jobs.spec.byte_fields import byte_fields
 from jobs.spec.job_spec import JobSpec
 
@@ -23,6 +24,10 @@ def differing_fields(spec: JobSpec, output: str) -> list[str]:
     before = OutputFolder(output).read_job()
     if before is None:
         return []
+    if spec.search is not None:
+        if differs := asked_otherwise(spec, before):
+            return differs
+        spec = as_begun(spec, before)
     return [
         f"{path}: was {was!r}, is {now!r}"
         for path, was, now in differences(before["identity"]["spec"], byte_fields(spec))

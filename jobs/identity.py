@@ -68,13 +68,17 @@ def write_job(
     calibration: dict[str, Any],
     replace: bool = False,
     known: dict[str, Any] | None = None,
+    *,
+    search: dict[str, Any] | None = None,
 ) -> None:
     """Write job.json with the threshold, which is fixed before the first part starts.
 
     Without `replace` a job.json that another driver wrote meanwhile stays. known: the job.json of
-    the same dataset, before its input grew.
+    the same dataset, before its input grew. search: what its search for a ladder found, where it
+    made one (`jobs.searched`).
     """
     identity = identity_of(job)
+    search = search or (known or {}).get("search")
     job.output.write_job(
         {
             "format": max(job.output.format, FIRST_FORMAT_WITHOUT_SAMPLE),
@@ -84,6 +88,7 @@ def write_job(
             "rows": job.prompts.num_rows,
             "threshold": calibration["threshold"],
             "calibration": calibration,
+            **({"search": search} if search else {}),
             **_about(job),
         },
         replace,

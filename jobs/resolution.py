@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import inf
 from pathlib import Path
 
-from actors.errors import SpecError
+from actors.errors import OutputError, SpecError
 from actors.models.model_files import open_model_files
 from actors.refinement import SAME_FOR_ALL, DrawPlan, Refinement, RowOptions, Size
 from actors.timed import identities
@@ -21,9 +21,12 @@ from jobs.output.folder import OutputFolder
 from jobs.output.score_columns import score_columns
 from jobs.refinement import check_edit, refinements_in, refinements_of
 from jobs.rules import Rules
+from jobs.searched import as_begun, asked_otherwise, is_open
 from jobs.spec.climb import Ladder
 from jobs.spec.gpu_limits import check_gpus
 from jobs.spec.job_spec import JobSpec
+from jobs.spec.ladder import LadderRung
+from jobs.spec.ladder_search import LEAST_ROWS, Asked, asked_by, with_ladder
 from jobs.spec.part_size import check_part_size
 from jobs.spec.sample import sample_size
 from jobs.spec.sizes import of_size
@@ -48,6 +51,8 @@ class Job:
     """Of the larger one of student and teacher; stand-ins have none."""
     refinements_in: Mapping[Size, tuple[Refinement, ...]] = field(default_factory=dict)
     """By size, where rows have several: the same with the starts of that size."""
+    asked: Asked | None = None
+    """The search that the calibration is to make; the ladder then has every attempt of it."""
 
     @property
     def refinement(self) -> Refinement:
@@ -100,6 +105,22 @@ class Job:
         refined = [one.steps * teacher.evaluations_per_step for one in self.refinements]
         return (self.student_nfe, *[once] * drawings, *refined)
 
+    def with_ladder(self, ladder: tuple[LadderRung, ...], attempts: Sequence[int]) -> Job:
+        """The job with a ladder of some of its attempts, by their numbers, in place of all."""
+        drawings = len(self.spec.attempts) - len(self.refinements)
+        taken = [number - drawings for number in attempts if number >= drawings]
+
+        def some(of: tuple[Refinement, ...]) -> tuple[Refinement, ...]:
+            return tuple(replace(of[number], attempt=n) for n, number in enumerate(taken))
+
+        return replace(
+            self,
+            spec=with_ladder(self.spec, ladder),
+            refinements=some(self.refinements),
+            refinements_in={size: some(of) for size, of in self.refinements_in.items()},
+            asked=None,
+        )
+
     @property
     def sample_size(self) -> int:
         """Rows of the calibration's sample."""
@@ -135,6 +156,7 @@ def resolve(spec: JobSpec) -> Job:
         spec = spec.model_copy(update={"models": of_size(spec.models, sizes[0])})
     output = OutputFolder(_resolved(spec.output))
     spec = _with_part_rows(spec, output)
+    spec, asked = searching(spec, output)
     prompts = Prompts(spec)
     has_ladder, scores = spec.ladder is not None, score_columns(spec.models.oracle)
     check_names(prompts.schema.names, spec.seed_column, ladder=has_ladder, scores=scores)
@@ -149,8 +171,9 @@ def resolve(spec: JobSpec) -> Job:
     by_size = {size: refinements_in(spec, files, size, refinements) for size in sizes[1:]}
     fingerprints = files.fingerprints if files else identities(spec.models)
     weight_bytes = files.weight_bytes if files else 0
-    job = Job(spec, prompts, output, refinements, fingerprints, weight_bytes, by_size)
+    job = Job(spec, prompts, output, refinements, fingerprints, weight_bytes, by_size, asked)
     _check_budget(job)
+    _check_search(job)
     if files:
         _check_negatives(job)
     if files:
@@ -169,6 +192,38 @@ def _with_part_rows(spec: JobSpec, output: OutputFolder) -> JobSpec:
     if rows != begun and (warning := check_part_size(rows, spec.batch_sizes)):
         log.warning("%s", warning)
     return spec.model_copy(update={"rows_per_part": rows})
+
+
+def searching(spec: JobSpec, output: OutputFolder) -> tuple[JobSpec, Asked | None]:
+    """The job with the ladder that its search found, or with every attempt of one to be made."""
+    if (asked := asked_by(spec)) is None:
+        return spec, None
+    before = output.read_job()
+    if differs := asked_otherwise(spec, before):
+        raise OutputError(
+            f"output {output.url!r} holds another job. What differs:\n"
+            + "\n".join(f"  {line}" for line in differs)
+            + "\nChoose a new output folder, or put the job back as it was."
+        )
+    return as_begun(spec, before), asked if is_open(before) else None
+
+
+def _check_search(job: Job) -> None:
+    """Refuse a search that can find nothing, before anything is drawn."""
+    asked = job.asked
+    if asked is None:
+        return
+    if asked.unit == "nfe" and asked.budget < job.student_nfe:
+        raise SpecError(
+            f"budget.nfe: no ladder costs {asked.budget:g} network evaluations a picture: the "
+            f"student's single drawing takes {job.student_nfe}. Raise it."
+        )
+    if job.prompts.num_rows > 0 and job.sample_size < LEAST_ROWS:
+        raise SpecError(
+            f"search: {job.sample_size} sampled rows are too few to choose a ladder by, and to "
+            f"judge it by: at least {LEAST_ROWS}. Give a job of more rows, or write the ladder's "
+            "rungs."
+        )
 
 
 def _resolved(output: str) -> str:

@@ -45,6 +45,7 @@ from cluster.console import (
 from cluster.signals import stopping, stopping_at_once
 from jobs import JobSpec
 from jobs.output.status import SCHEMA
+from jobs.spec.job_spec import Budget
 
 if TYPE_CHECKING:
     from jobs import Job
@@ -157,6 +158,16 @@ def calibrate(
         float | None,
         typer.Option("--nfe", help="With --search: a budget, in mean network evaluations.", min=0),
     ] = None,
+    gpu_seconds: Annotated[
+        float | None,
+        typer.Option(
+            "--gpu-seconds", help="With --search: or one in mean actor-seconds, as timed.", min=0
+        ),
+    ] = None,
+    judge: Annotated[
+        str | None,
+        typer.Option("--judge", help="With --search: the extra score whose mean is to be highest."),
+    ] = None,
     write: Annotated[
         Path | None,
         typer.Option("--write", help="With --search: a job file to write, with the ladder."),
@@ -183,13 +194,25 @@ def calibrate(
         output = output or "unused"
     given = (job_file, prompts, prompt_column, models, output, refine, run_for, changes)
     spec = spec_from(*given)
-    if (nfe is not None or write is not None) and not search:
-        raise SpecError("--nfe and --write go with --search, which finds a ladder.")
+    search = search or spec.search is not None
+    if not search and any(one is not None for one in (nfe, gpu_seconds, judge, write)):
+        raise SpecError(
+            "--nfe, --gpu-seconds, --judge and --write go with --search, which finds a ladder."
+        )
+    if nfe is not None and gpu_seconds is not None:
+        raise SpecError("--nfe and --gpu-seconds are two budgets. Leave one out.")
     if search and threshold:
         raise SpecError("--threshold: a search finds its thresholds itself. Leave one out.")
     if search:
         ladder_search.search(
-            spec, fields_from(*given), nfe, write, keep=keep, address=address, as_json=json_wanted
+            spec,
+            fields_from(*given),
+            Budget(nfe=nfe, gpu_seconds=gpu_seconds) if nfe or gpu_seconds else None,
+            write,
+            judge=judge,
+            keep=keep,
+            address=address,
+            as_json=json_wanted,
         )
         return
     with stopping() as stopped:

@@ -28,6 +28,10 @@ def summary(job: Job) -> Iterator[str]:
     if oracle.extras:
         extras = (f"{extra.column} by {extra.kind}" for extra in oracle.extras)
         yield f"scores that decide nothing: {', '.join(extras)}"
+    if job.asked:
+        ways = "; ".join(describe([rung]).partition(" below ")[0] for rung in spec.ladder or ())
+        yield f"ladder: the calibration finds the best within {job.asked}. It tries: {ways}"
+        return
     if spec.ladder is not None:
         yield f"ladder: {describe(spec.ladder)}"
         return

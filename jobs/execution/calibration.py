@@ -104,21 +104,23 @@ def calibrate(
     decisions: DecisionLog | None = None,
     *,
     known: Sequence[float] | None = None,
+    known_from: str = "`bottega calibrate`",
 ) -> Calibration:
     """Turn the job's budget into a threshold; draws and scores a sample unless it is given.
 
     The dispatcher's observers see the progress. decisions: the log that follows the sample. known:
-    the sample's scores, where they have been measured; a budget in seconds needs more than them.
+    the sample's scores, where they have been measured, and known_from by what; a budget in seconds
+    needs more than them.
     """
     start = dispatcher.executor.now()
     if found := certain(job.spec):
         return Calibration((), found.refine, found.rungs, 0, {}, 0.0)
     timed = job.spec.ladder is None and job.spec.budget.gpu_seconds is not None
     if known and not timed:
-        log.info("the scores of %s are those of `bottega calibrate`", counted(len(known), "row"))
+        log.info("the scores of %s are those of %s", counted(len(known), "row"), known_from)
         return _calibration(job, known, {}, wall_seconds=0.0)
     sample = job.prompts.sample(job.sample_size)
-    with _timing(dispatcher) as warm:
+    with timing(dispatcher) as warm:
         cascade = drive_sample(job, dispatcher, sample, [-inf], decisions)
         scores = _scores(cascade)
         seconds = _row_seconds(job, dispatcher, sample, cascade, warm, decisions) if timed else {}
@@ -199,7 +201,7 @@ just loaded."""
 
 
 @contextmanager
-def _timing(dispatcher: Dispatcher) -> Iterator[WarmCalls]:
+def timing(dispatcher: Dispatcher) -> Iterator[WarmCalls]:
     """The observer that times the calls of the block."""
     warm = WarmCalls(dispatcher.job)
     dispatcher.observers.add(warm, only=(CallEnded,))
@@ -249,6 +251,18 @@ def drive_sample(
     decisions: DecisionLog | None = None,
     kept: frozenset[int] = frozenset(),
 ) -> Cascade:
+    """The cascade of a part that went through the pools; see `drive_part`."""
+    return drive_part(job, dispatcher, sample, below, decisions, kept).cascade
+
+
+def drive_part(
+    job: Job,
+    dispatcher: Dispatcher,
+    sample: Part,
+    below: Sequence[float],
+    decisions: DecisionLog | None = None,
+    kept: frozenset[int] = frozenset(),
+) -> ActivePart:
     """Run one part, without its rows that are `kept`, through the pools; keeps no picture.
 
     below: a threshold of each rung after the first; one is of all.
@@ -284,4 +298,4 @@ def drive_sample(
         decisions.close(label)
     for error in cascade.errors.values():
         log.warning("calibration: a row of the sample failed: %s", error)
-    return cascade
+    return owner

@@ -15,17 +15,17 @@ from math import inf
 from time import sleep
 from typing import TYPE_CHECKING
 
-from actors.errors import ClusterError, InterruptedJobError, JobError, NoPlaceError
+from actors.errors import ClusterError, InterruptedJobError, NoPlaceError, SpecError
 from jobs.execution.attempt import DRAIN_SECONDS, Attempt
 from jobs.execution.calibration import TableRow, line_of, score, table
 from jobs.execution.dispatcher import Dispatcher
 from jobs.execution.executor import Executor
 from jobs.execution.kept_sample import keep_sample
-from jobs.execution.ladder_sample import sample_attempts
+from jobs.execution.ladder_sample import search
 from jobs.execution.observers import Observer
 from jobs.execution.progress import Progress
 from jobs.execution.resources import Resources
-from jobs.execution.run import FIRST, retry_job, run_job
+from jobs.execution.run import FIRST, MakeDispatcher, retry_job, run_job
 from jobs.resolution import Job, resolve
 from jobs.scaling.device import DeviceChoice, choose_device
 from jobs.scaling.initial_sizes import PoolPlans, guess_loads, limits, plan_pools, sizes_on
@@ -33,7 +33,6 @@ from jobs.scaling.shares import RunningJob, is_shared, within
 from jobs.scaling.warm_actors import sizes_with_warm
 from jobs.spec.ladder import thresholds_of
 from jobs.spec.ladder_search import (
-    LEAST_ROWS,
     BestLadder,
     SampledAttempts,
     best_ladders,
@@ -42,6 +41,7 @@ from jobs.spec.ladder_search import (
     tried_for,
 )
 from jobs.spec.quantile import fraction_below, threshold_for
+from jobs.spec.search import Unit, wrong_judge
 
 if TYPE_CHECKING:
     from jobs.execution.neighbours import Neighbours
@@ -325,7 +325,10 @@ def calibrate(
         job.output.claim()
     sample = job.prompts.sample(job.sample_size)
     without = ("teacher",)
-    with _on_ray(job, session, should_stop, without=without) as (make, _), make() as dispatcher:
+    with (
+        _on_ray(job, session, should_stop, without=without) as (make, _),
+        make(job) as dispatcher,
+    ):
         dispatcher.observers.add(*observers)
         scores = tuple(score(job, dispatcher, sample))
     if keep:
@@ -337,25 +340,29 @@ def calibrate(
 class LadderSearch:
     """What a search for a ladder found on a sample of a job's rows.
 
-    `job`: with the ladder of all attempts. `best`: a ladder for each budget, ascending; `rows`:
-    those that chose them, and those that judged them.
+    `job`: with the ladder of all attempts. `best`: a ladder for each budget, ascending, in `unit`;
+    `rows`: those that chose them, and those that judged them. `judge`: the column of the extra
+    score that chose them; None for the deciding score.
     """
 
     job: Job
     sample: SampledAttempts
     best: tuple[BestLadder, ...]
+    unit: Unit = "nfe"
+    judge: str | None = None
 
     @property
     def rows(self) -> tuple[int, int]:
         """Rows that chose the ladders, and rows that judged them."""
-        drawn = len(self.sample.scores)
-        return (drawn + 1) // 2, drawn // 2
+        return self.sample.chose_and_judged
 
 
 def search_ladders(
     job: Job,
     *,
     budgets: Sequence[float] = (),
+    unit: Unit = "nfe",
+    judge: str | None = None,
     observers: Sequence[Observer] = (),
     session: Session | None = None,
     should_stop: Callable[[], bool] = never,
@@ -364,31 +371,32 @@ def search_ladders(
     """Find the ladder with the best mean score within each budget, on a sample of the job's rows.
 
     Draws every sampled row several times, and has the teacher improve some of them in each of its
-    ways. budgets: mean network evaluations of a picture, beside those of the table. keep: leave the
-    scores of the first drawings in the output, for a run with a ladder. Other arguments and errors
-    are those of `run`; raises JobError where too few rows could be drawn.
+    ways. budgets: what a picture may cost on average, beside those of the table. unit: network
+    evaluations, or actor-seconds as this cluster takes them. judge: the column of one of the
+    oracle's `extra_scores`, by whose mean the ladders are chosen; by default the deciding score.
+    keep: leave the scores of the first drawings in the output, for a run with a ladder. Other
+    arguments and errors are those of `run`; raises SpecError for another judge, and JobError where
+    too few rows could be drawn.
     """
+    judges = [extra.column for extra in job.spec.models.oracle.extra_scores]
+    if wrong := wrong_judge(judge, judges):
+        raise SpecError(f"--judge: {wrong}.")
     tried = tried_for(job.spec)
     if job.spec.ladder != tried.ladder:
         job = resolve(every_attempt(job.spec))
     if keep:
         job.output.claim()
-    sample = job.prompts.sample(job.sample_size)
     without = () if tried.ways else ("teacher",)
-    with _on_ray(job, session, should_stop, without=without) as (make, _), make() as dispatcher:
+    with (
+        _on_ray(job, session, should_stop, without=without) as (make, _),
+        make(job) as dispatcher,
+    ):
         dispatcher.observers.add(*observers)
-        found = sample_attempts(job, dispatcher, sample, tried).drawn
-    if len(found.scores) < LEAST_ROWS:
-        raise JobError(
-            f"{len(found.scores)} rows of the sample were drawn and scored, too few to choose a "
-            f"ladder by and to judge it by: at least {LEAST_ROWS}. Raise calibration_rows, or see "
-            "the log for what failed."
-        )
+        found = search(job, dispatcher, tried, unit=unit, judge=judge)
     if keep:
         keep_sample(job, found.first_scores)
-    student_nfe = job.rung_nfe[0]
-    best = best_ladders(found, [*default_budgets(student_nfe), *budgets])
-    return LadderSearch(job, found, tuple(best))
+    best = best_ladders(found, [*default_budgets(found.costs[0]), *budgets])
+    return LadderSearch(job, found, tuple(best), unit, judge)
 
 
 @contextmanager
@@ -398,17 +406,24 @@ def _on_ray(
     should_stop: Callable[[], bool],
     drain_seconds: float = DRAIN_SECONDS,
     without: Sequence[str] = (),
-) -> Iterator[tuple[Callable[[], Dispatcher], Callable[[], None]]]:
-    """A function that makes the dispatcher; the session is entered with it, and left at the end,
-    or by the other function."""
+) -> Iterator[tuple[MakeDispatcher, Callable[[], None]]]:
+    """A function that makes a dispatcher of the job, or of the same one with another ladder; the
+    session is entered with the first, and left at the end, or by the other function."""
     with ExitStack() as stack:
+        there: list[tuple[Resources, Neighbours | None]] = []
 
-        def make() -> Dispatcher:
+        def enter() -> tuple[Resources, Neighbours | None]:
             have = stack.enter_context(session) if session else Resources.of_ray()
             have = with_its_devices(job, have, should_stop)
             if neighbours := neighbours_of(job, have):
                 neighbours.join()
                 stack.callback(neighbours.leave)
+            return have, neighbours
+
+        def make(job: Job) -> Dispatcher:
+            if not there:
+                there.append(enter())
+            have, neighbours = there[0]
             return dispatcher_on_ray(job, have, should_stop, drain_seconds, neighbours, without)
 
         yield make, stack.close

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Mapping
 from math import ceil
 from statistics import median
@@ -125,6 +126,7 @@ class WarmCalls:
         self._seen: set[tuple[str, int]] = set()
         """Actors that have ended a call."""
         self._row_seconds: dict[str, list[float]] = {name: [] for name in TIMED_STAGES}
+        self._by_step: defaultdict[Step, list[float]] = defaultdict(list)
 
     def __call__(self, event: JobEvent) -> None:
         """Time a call, unless it is its actor's first."""
@@ -136,7 +138,9 @@ class WarmCalls:
             return
         for name, stages in TIMED_STAGES.items():
             if event.call.stage in stages:
-                self._row_seconds[name].append(event.seconds / self._computed(event))
+                seconds = event.seconds / self._computed(event)
+                self._row_seconds[name].append(seconds)
+                self._by_step[event.call.step].append(seconds)
 
     def _computed(self, event: CallEnded) -> float:
         """The rows of a call, with the padding that took as long; pictures, of scoring."""
@@ -148,6 +152,14 @@ class WarmCalls:
     def fewest(self) -> tuple[int, str]:
         """Timed calls of the work with the fewest, and its name in TIMED_STAGES."""
         return min((len(seconds), name) for name, seconds in self._row_seconds.items())
+
+    def num_timed(self, step: Step) -> int:
+        """Timed calls of a step: of one of a ladder's attempts."""
+        return len(self._by_step[step])
+
+    def seconds_of(self, step: Step) -> float:
+        """As `row_seconds`, of the calls of one step, of which at least one was timed."""
+        return median(self._by_step[step])
 
     @property
     def row_seconds(self) -> dict[str, float]:

@@ -19,6 +19,7 @@ from jobs.execution.calibration import calibrate, nothing_to_calibrate
 from jobs.execution.decision_log import EVENT_KINDS, DecisionLog
 from jobs.execution.dispatcher import Dispatcher
 from jobs.execution.kept_sample import kept_sample
+from jobs.execution.ladder_sample import FoundLadder, find_ladder
 from jobs.execution.observers import Observer, PartCommitted
 from jobs.execution.progress import Progress
 from jobs.execution.record_packer import RecordPacker
@@ -34,11 +35,12 @@ from jobs.output.patience import patience_in_all
 from jobs.output.records import describe_calibration
 from jobs.output.status import Work
 from jobs.resolution import Job
+from jobs.searched import unanswered
 from jobs.storage.patience import patiently
 
 log = logging.getLogger("bottega.runner")
 
-MakeDispatcher = Callable[[], Dispatcher]
+MakeDispatcher = Callable[[Job], Dispatcher]
 
 Records = dict[int, dict[str, Any]]
 """The records of the parts that are there, by part number."""
@@ -63,7 +65,8 @@ def run_job(
 ) -> Progress:
     """Run a job to its end, or from where it stopped; returns how it ended.
 
-    make_dispatcher: called only if there is something left to do. observers: beside the log and
+    make_dispatcher: of this job; called only if there is something left to do, and with another
+    ladder after the search for one. observers: beside the log and
     the timeline. extend: the input may have grown. attempt: who runs it, for the status.
     should_stop: asked between the steps that follow the last record. leave_ray: called before
     them, which need no GPU. Raises
@@ -76,9 +79,15 @@ def run_job(
     decisions = DecisionLog()
     with _driving(job, "run", attempt) as status, decisions.written_on_error(job.output):
         if job.prompts.num_rows == 0 and before is None:
-            write_job(job, nothing_to_calibrate(job))
+            search = unanswered(job.asked) if job.asked else None
+            write_job(job, nothing_to_calibrate(job), search=search)
         # An input without rows had nothing to calibrate on.
         known = before if before and before["rows"] else None
+        found: FoundLadder | None = None
+        if job.asked and job.prompts.num_rows:
+            with _observed(status, make_dispatcher(job), observers, decisions) as dispatcher:
+                found = find_ladder(job, job.asked, dispatcher, decisions)
+            job = found.job
         runner = Runner(job, decisions=decisions)
         packer = RecordPacker(job.output, runner.there)
         if runner.todo:
@@ -89,13 +98,21 @@ def run_job(
                 log.info("the input grew from %d to %d rows", known["rows"], job.prompts.num_rows)
             write_job(job, known["calibration"], replace=True, known=known)
         if runner.todo:
-            with _observed(status, packer, make_dispatcher(), observers, decisions) as dispatcher:
+            with _observed(
+                status, make_dispatcher(job), observers, decisions, packer
+            ) as dispatcher:
                 if known is None:
                     calibration = calibrate(
-                        job, dispatcher, decisions, known=kept_sample(job)
+                        job,
+                        dispatcher,
+                        decisions,
+                        known=found.scores if found else kept_sample(job),
+                        known_from="the search" if found else "`bottega calibrate`",
                     ).as_json()
+                    search = found.search if found else None
+                    replaces = before is not None
                     patiently(
-                        partial(write_job, job, calibration, replace=before is not None),
+                        partial(write_job, job, calibration, replace=replaces, search=search),
                         patience_in_all(job.spec.stall_timeout_seconds),
                     )
                     log.info(
@@ -146,7 +163,9 @@ def retry_job(
         packer = RecordPacker(job.output, runner.there)
         if runner.todo:
             job.output.unfinish()
-            with _observed(status, packer, make_dispatcher(), observers, decisions) as dispatcher:
+            with _observed(
+                status, make_dispatcher(job), observers, decisions, packer
+            ) as dispatcher:
                 runner.run(dispatcher, job.rules(*_thresholds(job)))
         there = _parts_there(job)
         gone = runner.there - there.keys()
@@ -202,16 +221,17 @@ def _these(parts: Collection[int]) -> str:
 
 def _observed(
     status: StatusReporter,
-    packer: RecordPacker,
     dispatcher: Dispatcher,
     observers: Sequence[Observer],
     decisions: DecisionLog,
+    packer: RecordPacker | None = None,
 ) -> Dispatcher:
     """The dispatcher, watched by the status, the decision log and the caller's observers."""
     decisions.now = dispatcher.executor.now
     dispatcher.observers.add(decisions, only=EVENT_KINDS)
     dispatcher.observers.add(status, only=STATUS_KINDS)
-    dispatcher.observers.add(packer, only=(PartCommitted,))
+    if packer:
+        dispatcher.observers.add(packer, only=(PartCommitted,))
     dispatcher.observers.add(*observers)
     return dispatcher
 

@@ -120,6 +120,11 @@ class _Nfe(_Fields):
     """0 in a ladder without a teacher."""
 
 
+class _Search(_Fields):
+    asked: dict[str, Any]
+    """What the search for a ladder was to find. What was said of the answer is for people."""
+
+
 class _JobFile(_Fields):
     name: str
     rows: Count
@@ -134,6 +139,8 @@ class _JobFile(_Fields):
     """Of each attempt of the teacher's, in a job with a ladder."""
     nfe: _Nfe
     versions: dict[str, str]
+    search: _Search | None = None
+    """Of a job whose calibration found its ladder."""
     dataset_id: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
     """Which dataset this is, since its first run. Outputs of earlier versions have none."""
 

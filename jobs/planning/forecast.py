@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from actors.errors import SpecError
 from actors.refinement import Refinement
+from jobs.output.folder import OutputFolder
 from jobs.planning.dataset_size import DatasetSize, dataset_size
 from jobs.planning.plan import (
     Plan,
@@ -20,10 +21,12 @@ from jobs.planning.plan import (
     make_plan,
     teacher_only,
 )
+from jobs.planning.planned_search import PlannedSearch, planned_search
 from jobs.planning.prices import Prices, read_duration, read_gpus, read_prices
 from jobs.planning.prompt_cuts import prompt_cuts
 from jobs.planning.stage_times import stage_times
 from jobs.refinement import as_planned, planned_through
+from jobs.searched import as_begun, asked_otherwise, is_open
 from jobs.spec.job_spec import JobSpec
 from jobs.spec.sample import refined_interval, sample_size
 from jobs.spec.threshold import certain
@@ -40,7 +43,9 @@ class Forecast:
     threshold comes from a sample; None where that is certain, or the plan has the sample's scores.
     `truncated`: rows of a sample, and by role how many of their prompts are longer than it reads;
     None where that is not known. `through`: what the teacher gets of the student's picture, in
-    words; None where that is nothing.
+    words; None where that is nothing. `search`: what the calibration does, where it is to find the
+    ladder; then the plans are of the common ladder of the same budget: one drawing, and the teacher
+    for so many rows as that pays for.
     """
 
     question: Question
@@ -51,6 +56,7 @@ class Forecast:
     deadline_seconds: float | None
     refined_interval: tuple[float, float] | None
     through: str | None = None
+    search: PlannedSearch | None = None
     truncated: tuple[int, dict[str, int]] | None = None
 
     @property
@@ -79,6 +85,7 @@ class Forecast:
             "sample_size": self.sample_size,
             "refined_interval": self.refined_interval,
             "through": self.through,
+            "search": None if self.search is None else asdict(self.search),
             "truncated": self.truncated and {"rows": self.truncated[0], **self.truncated[1]},
             "dataset": self.dataset.as_json(),
             "plan": _plan_as_json(self.plan, self.prices),
@@ -109,10 +116,15 @@ def plan(
     prices: a CSV of gpu,per_hour. docs/plan.md has more of each. on_step: called with what is
     simulated next, for people who wait. Raises a UserError.
     """
+    if spec.search is not None:
+        before = OutputFolder(spec.output).read_job()
+        if not is_open(before) and not asked_otherwise(spec, before):
+            spec = as_begun(spec, before)  # it was found
     times = stage_times(spec, _first(spec), _path(profile), measured)
     table = read_prices(_path(prices))
     counts = read_gpus(str(USUAL_GPUS if gpus is None else gpus), usual=times.usual_gpu)
     question = ask(spec, times, counts, rows)
+    search = planned_search(spec, question.num_rows)
     seconds = read_duration(deadline) if deadline else None
     if seconds is None:
         on_step("simulating the job")
@@ -127,12 +139,13 @@ def plan(
         question=question,
         plan=found,
         teacher_only=teacher_only(question),
-        # A ladder's thresholds are its own: there is no budget to vary.
-        budgets=() if spec.ladder else tuple(budget_table(question, on_step)),
+        # A ladder's thresholds are its own: there is no budget to vary. Nor where one is searched.
+        budgets=() if spec.ladder or search else tuple(budget_table(question, on_step)),
         prices=table,
         deadline_seconds=seconds,
         refined_interval=_refined_interval(question, found),
         through=planned_through(spec),
+        search=search,
         truncated=prompt_cuts(spec) if rows is None else None,
     )
 

@@ -51,6 +51,7 @@ from jobs.spec.picture_formats import (
     ImageFormat,
     PictureFormat,
 )
+from jobs.spec.search import Search, as_search, check_search
 from jobs.spec.sizes import check_sizes, parse_size
 from jobs.spec.strict_yaml import read_mapping
 from jobs.spec.task import Control, Edit, JobTask, check_task
@@ -207,7 +208,13 @@ class JobSpec(Settings):
         description="What is tried on a row, in order, until a score passes (docs/ladder.md); or "
         "the name of one of the preset's ladders (`bottega models show` lists them). It spells "
         "out what budget, draws, strategy, rollback, teacher_steps and keep say in short, and "
-        "stands instead of them.",
+        "stands instead of them. `search`: short for `search: {}`.",
+    )
+    search: Search | None = Field(
+        default=None,
+        description="The calibration finds the ladder that is best within `budget.nfe` or "
+        "`budget.gpu_seconds`; draws, strategy, rollback and teacher_steps are among what it tries "
+        "(docs/ladder.md).",
     )
     save_student: bool = Field(
         default=False, description="Keep the student's picture of refined rows in `student_image`."
@@ -307,6 +314,7 @@ class JobSpec(Settings):
         else."""
         if not isinstance(fields, dict):
             return fields
+        fields = as_search(fields)
         check_alone(fields)
         if fields.get("size") is not None or fields.get("sizes"):
             fields = {**fields, "models": _without_the_presets_size(fields.get("models"))}
@@ -392,12 +400,18 @@ class JobSpec(Settings):
     def _as_it_was_said(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """A job with a ladder has none of the fields that say one in short, and the others none."""
         unsaid = {"ladder"} if self.ladder is None else set(SHORT)
+        if self.search is None:
+            unsaid.add("search")  # so that the ids of jobs stay what they were before there was one
         return {name: value for name, value in fields(self).items() if name not in unsaid}
 
     @model_validator(mode="after")
     def _no_contradictions(self) -> JobSpec:
         if self.ladder is not None:
             check_ladder(self.ladder)
+        if self.search is not None:
+            paid = self.budget.nfe or self.budget.gpu_seconds
+            judges = [extra.column for extra in self.models.oracle.extra_scores]
+            check_search(self.search, paid is not None, self.keep, judges)
         if self.limit is not None and (self.after.publish or self.after.retention):
             raise ValueError(
                 "limit: a pilot is not published, and no output is deleted for it. Leave out "

@@ -15,11 +15,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations_with_replacement, product
 from math import sqrt
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.spec.job_spec import JobSpec
+from jobs.spec.job_spec import Budget, JobSpec
 from jobs.spec.ladder import (
     SHORT,
     LadderRung,
@@ -30,6 +31,7 @@ from jobs.spec.ladder import (
 )
 from jobs.spec.quantile import threshold_for
 from jobs.spec.sample import Z95
+from jobs.spec.search import UNITS, Unit
 
 Floats = NDArray[np.float64]
 Way = Refine | Regenerate
@@ -47,7 +49,7 @@ STRONG, STRONG_STEPS, ANEW_STEPS = 0.8, 0.32, 0.48
 teacher's own. On the embedded set 8 and 12 of 25 steps were the best of those tried."""
 
 TIMES_STUDENT = (1.25, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
-"""The budgets of the table, as multiples of the student's evaluations. Chosen: from a quarter of
+"""The budgets of the table, as multiples of one drawing by the student. Chosen: from a quarter of
 the rows drawn again to most of them refined."""
 
 LEAST_ROWS = 16
@@ -94,20 +96,55 @@ def with_ladder(spec: JobSpec, ladder: tuple[LadderRung, ...]) -> JobSpec:
     """The job with this ladder in place of what it says, in whichever way."""
     fields = JobSpec.model_fields
     unsaid = {name: fields[name].get_default(call_default_factory=True) for name in SHORT}
-    return spec.model_copy(update={**unsaid, "ladder": ladder})
+    return spec.model_copy(update={**unsaid, "search": None, "ladder": ladder})
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a job's search is to find: the best ladder whose pictures cost at most `budget`.
+
+    `judge`: the column of the extra score by which it is chosen; None for the deciding score.
+    `fields`: of the job file, all on which the choice depends, as JSON has them.
+    """
+
+    unit: Unit
+    budget: float
+    judge: str | None
+    fields: dict[str, Any]
+
+    def __str__(self) -> str:
+        by = f", by the mean of {self.judge}" if self.judge else ""
+        return f"{self.budget:g} {UNITS[self.unit]} a picture{by}"
+
+
+def paid_by(budget: Budget) -> tuple[Unit, float] | None:
+    """What a picture may cost; None for a budget that says a fraction or a threshold."""
+    if budget.nfe is not None:
+        return "nfe", budget.nfe
+    return None if budget.gpu_seconds is None else ("gpu_seconds", budget.gpu_seconds)
+
+
+def asked_by(spec: JobSpec) -> Asked | None:
+    """The search that a job file asks for; None for one that asks for none."""
+    paid = paid_by(spec.budget)
+    if spec.search is None or paid is None:
+        return None
+    said = spec.model_dump(mode="json", include=set(SHORT) - {"keep"}, exclude_none=True)
+    return Asked(*paid, spec.search.judge, {**said, "judge": spec.search.judge})
 
 
 @dataclass(frozen=True, slots=True)
 class SampledAttempts:
     """A sample's rows with all that was tried on them.
 
-    `nfe`: network evaluations of an attempt; (attempts,). `scores`: of the oracle's, nan where
-    there is no picture; (rows, attempts). `merits`: of the pictures, for the choice; the scores, or
-    what another judge says; (rows, attempts). Attempts are the drawings, and then the ways.
+    `costs`: of an attempt, in the unit of the budgets; (attempts,). `scores`: of the oracle's, nan
+    where there is no picture; (rows, attempts). `merits`: of the pictures, for the choice; the
+    scores, or what another judge says; (rows, attempts). Attempts are the drawings, and then the
+    ways.
     """
 
     tried: Tried
-    nfe: tuple[int, ...]
+    costs: tuple[float, ...]
     scores: Floats
     merits: Floats
 
@@ -117,8 +154,15 @@ class SampledAttempts:
 
     @property
     def drawn(self) -> SampledAttempts:
-        """The rows that have a first drawing: the others fail, and take no rung."""
-        return self.rows(np.isfinite(self.scores[:, 0]))
+        """The rows that have a first drawing: the others fail, and take no rung. And of each
+        picture a merit: nobody can say of the others which picture is the better one."""
+        judged = np.isfinite(self.merits) | ~np.isfinite(self.scores)
+        return self.rows(np.isfinite(self.scores[:, 0]) & judged.all(axis=1))
+
+    @property
+    def chose_and_judged(self) -> tuple[int, int]:
+        """Of `best_ladders`: rows that chose the ladders, and rows that judged them."""
+        return (len(self.scores) + 1) // 2, len(self.scores) // 2
 
     @property
     def first_scores(self) -> list[float]:
@@ -162,17 +206,17 @@ def _rung(way: Way, below: float, keep: str) -> LadderRung:
 def outcome(
     sample: SampledAttempts, candidate: Candidate, thresholds: Sequence[float]
 ) -> tuple[Floats, Floats]:
-    """What a ladder makes of each row: its network evaluations, and the merit of its picture.
+    """What a ladder makes of each row: what it costs, and the merit of its picture.
 
     sample: rows that have a first drawing. thresholds: of each rung after the first.
     """
     rungs = [attempt.rung(0.0) for attempt in attempts_of(candidate.ladder)[1:]]
     first, *others = candidate.attempts
     score, merit = sample.scores[:, first].copy(), sample.merits[:, first].copy()
-    spent = np.full(len(score), float(sample.nfe[first]))
+    spent = np.full(len(score), float(sample.costs[first]))
     for rung, attempt, below in zip(rungs, others, thresholds, strict=True):
         takes, new = score < below, sample.scores[:, attempt]
-        spent += takes * float(sample.nfe[attempt])
+        spent += takes * sample.costs[attempt]
         better = new >= score if rung.by_teacher else new > score
         if rung.by_teacher and rung.keep == "teacher":
             better = np.isfinite(new)
@@ -190,6 +234,13 @@ class Estimate:
     low: float
     high: float
 
+    def __format__(self, sign: str) -> str:
+        """For people; `sign` may be a plus."""
+        return f"{self.mean:{sign}.3g} ({self.low:{sign}.3g} to {self.high:{sign}.3g})"
+
+    def __str__(self) -> str:
+        return f"{self}"
+
 
 def estimate(values: Floats) -> Estimate:
     """By the normal approximation."""
@@ -202,19 +253,20 @@ def estimate(values: Floats) -> Estimate:
 class BestLadder:
     """The best ladder within a budget.
 
-    `nfe`: mean network evaluations; `merit`: of the pictures; `gain`: the same, less the student's
-    single drawing of the same rows. All of them of the rows that did not choose it.
+    `cost`: the mean of a picture, in the budget's unit; `merit`: of the pictures; `gain`: the same,
+    less the student's single drawing of the same rows. All of them of the rows that did not choose
+    it.
     """
 
     budget: float
     ladder: tuple[LadderRung, ...]
-    nfe: Estimate
+    cost: Estimate
     merit: Estimate
     gain: Estimate
 
 
 def best_ladders(sample: SampledAttempts, budgets: Sequence[float]) -> list[BestLadder]:
-    """The best ladder within each budget, in mean network evaluations, ascending.
+    """The best ladder within each budget, ascending; of what a picture costs on average.
 
     Chosen on every other row, with thresholds from those rows, and judged on the rest. Of equals
     the cheaper. Raises ValueError for a sample of fewer than LEAST_ROWS rows.
@@ -240,7 +292,7 @@ def best_ladders(sample: SampledAttempts, budgets: Sequence[float]) -> list[Best
             BestLadder(
                 budget=budget,
                 ladder=candidate.ladder,
-                nfe=estimate(spent),
+                cost=estimate(spent),
                 merit=estimate(merit),
                 gain=estimate(merit - judging.merits[:, 0]),
             )
@@ -260,6 +312,6 @@ def highest_refined(scores: Sequence[float]) -> float:
     return max(threshold_for(sorted(scores), most), threshold_for(choosing, most))
 
 
-def default_budgets(student_nfe: int) -> tuple[float, ...]:
-    """The budgets of the table, in mean network evaluations."""
-    return tuple(times * student_nfe for times in TIMES_STUDENT)
+def default_budgets(drawing: float) -> tuple[float, ...]:
+    """The budgets of the table. drawing: what one by the student costs."""
+    return tuple(times * drawing for times in TIMES_STUDENT)

@@ -116,17 +116,17 @@ def run_here(ray_here: Resources, idle_actors: IdleActors) -> RunJob:
         job = resolve(make_spec({**FAST, **fields}))
         dispatchers: list[Dispatcher] = []
 
-        def make_dispatcher() -> Dispatcher:
+        def make_dispatcher(job: Job) -> Dispatcher:
             dispatchers.append(dispatcher_on_ray(job, ray_here, stop))
-            return dispatchers[0]
+            return dispatchers[-1]
 
         def stop() -> bool:
             nonlocal wait_for_all
             if wait_for_all:
                 wait_for_all = False
-                _wait_for_actors(dispatchers[0])
+                _wait_for_actors(dispatchers[-1])
             if watch:
-                watch(dispatchers[0])
+                watch(dispatchers[-1])
             return False
 
         if retry:

@@ -19,7 +19,7 @@ from jobs.spec.job_spec import load_spec
 
 def run(file: str, have: Resources) -> None:
     job = resolve(load_spec(Path(file)))
-    end = run_job(job, lambda: dispatcher_on_ray(job, have))
+    end = run_job(job, lambda _: dispatcher_on_ray(job, have))
     print(f"{file}: {end.done_rows} rows in {end.elapsed_seconds:.1f} s")
 
 

@@ -1,16 +1,21 @@
-"""A ladder of all three kinds of rungs as a whole job on a real Ray, with the embedded models."""
+"""Ladders as whole jobs on a real Ray, with the embedded models: one of all three kinds of rungs,
+and one that the calibration finds for a job that has everything else too."""
 
 from __future__ import annotations
 
 from collections import Counter
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from jobs.output.verify import verify
 from jobs.spec.climb import climb
-from tests.cluster.conftest import RunJob, hashes, rows_of
+from tests.cluster.conftest import CAPTIONS, FAST, RunJob, hashes, rows_of
 
 LADDER: dict[str, Any] = {
     "ladder": [
@@ -61,3 +66,67 @@ def test_rows_climb_as_the_rules_say_and_an_interrupted_job_makes_the_same_bytes
     _, resumed = run_here(**fields)
     assert 0 < resumed.resumed_rows < 22
     assert hashes(tmp_path / "again") == hashes(tmp_path / "out")
+
+
+EXTRAS = {
+    "extra_scores": [{"column": "light", "kind": "light:Light"}],
+    "filters": [{"column": "dark", "kind": "light:Light", "below": 100.0}],
+}
+LIGHT = """
+class Light:
+    def score(self, prompts, pictures): return pictures.mean(axis=(1, 2, 3)).tolist()
+"""
+
+
+def test_a_search_with_all_else_that_a_job_may_have_goes_on_where_it_was(
+    run_here: RunJob, modules: Path, tmp_path: Path
+) -> None:
+    """Sizes and guidance by row, extra scores and filters, a judge; killed, extended, the same."""
+    (modules / "light.py").write_text(LIGHT)
+    models = {**FAST["models"], "oracle": {**FAST["models"]["oracle"], **EXTRAS}}
+    fields: dict[str, Any] = {
+        "models": models,
+        "ladder": "search",
+        "search": {"judge": "light"},
+        "budget": {"nfe": 7},
+        "calibration_rows": 16,
+        "sizes": ["64x64", "96x64"],
+        "size_column": "size",
+        "guidance_scale_column": "guide",
+        "id_column": "id",
+        "save_student": True,
+    }
+
+    def write(rows: int) -> None:
+        columns = {
+            "id": [f"row-{n}" for n in range(rows)],
+            "prompt": CAPTIONS[:rows],
+            "size": [None if n % 3 else "96x64" for n in range(rows)],
+            "guide": [2.0 if n % 4 == 1 else None for n in range(rows)],
+        }
+        pq.write_table(pa.table(columns), tmp_path / "prompts.parquet")
+
+    def die_after_a_part(_: Any) -> None:
+        if list((tmp_path / "killed").glob("records/**/*.json")):
+            raise DriverDiedError
+
+    write(18)
+    places = {name: {"input": str(tmp_path / "prompts.parquet"), "output": str(tmp_path / name)}
+              for name in ("whole", "killed")}  # fmt: skip
+    job, progress = run_here(**places["whole"], **fields)
+    assert progress.failed_rows == 0
+    assert job.output.require_job()["search"]["asked"]["judge"] == "light"
+    with pytest.raises(DriverDiedError):
+        run_here(watch=die_after_a_part, **places["killed"], **fields)
+    run_here(**places["killed"], **fields)
+    assert hashes(tmp_path / "killed") == hashes(tmp_path / "whole")
+    write(21)
+    for each in places.values():
+        job, progress = run_here(extend=True, **each, **fields)
+        assert progress.done_rows == 21
+        assert list(verify(job.output)) == []
+    assert hashes(tmp_path / "killed") == hashes(tmp_path / "whole")
+    rows = rows_of(tmp_path / "whole")
+    widths = [Image.open(BytesIO(row["image"]["bytes"])).width for row in rows]
+    assert widths == [64 if n % 3 else 96 for n in range(21)]
+    assert all(row["dark_flagged"] == (row["dark"] < 100) for row in rows)

@@ -57,7 +57,7 @@ def run_warm(ray_here: Resources, caplog: pytest.LogCaptureFixture) -> Iterator[
         job = resolve(make_spec({**FAST, **fields}))
         caplog.clear()
         with caplog.at_level("INFO", "bottega"):
-            run_job(job, lambda: dispatcher_on_ray(job, replace(ray_here, alone=False)))
+            run_job(job, lambda _: dispatcher_on_ray(job, replace(ray_here, alone=False)))
         said = [record.getMessage() for record in caplog.records]
         return job, sorted(text.split(":")[0] for text in said if "a warm actor is taken" in text)
 

@@ -18,6 +18,7 @@ LAYERS = (
     "jobs.parquet_writing",
     "jobs.input",
     "jobs.output",
+    "jobs.searched",
     "jobs.held_job",
     "jobs.rules",
     "jobs.refinement",

@@ -86,7 +86,10 @@ def test_the_json_has_the_same_and_the_ladders_as_a_job_file_has_them(
         (["--search", "--nfe", "4", "--write", "job.yaml"], "'job.yaml' is there already"),
         (["--search", "--nfe", "4", "--write", "no/new.yaml"], "its folder is not there"),
         (["--search", "--threshold", "0.5"], "--threshold: a search finds its thresholds itself"),
-        (["--nfe", "4"], "--nfe and --write go with --search"),
+        (["--nfe", "4"], "--judge and --write go with --search"),
+        (["--judge", "brightness"], "--judge and --write go with --search"),
+        (["--search", "--nfe", "4", "--gpu-seconds", "1"], "are two budgets. Leave one out"),
+        (["--search", "--judge", "beauty"], "'beauty' is no column of models.oracle.extra_scores"),
         (
             ["--search", "--nfe", "1", "--write", "new.yaml"],
             "no ladder costs 1 network",
@@ -101,3 +104,26 @@ def test_a_mistake_is_a_sentence_and_nothing_is_written(
     assert said in " ".join(capsys.readouterr().err.split())
     assert Path("job.yaml").read_text() == before
     assert not Path("new.yaml").exists()
+
+
+def test_a_job_that_asks_for_a_search_is_calibrated_by_one(
+    bottega: Bottega, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes = ("--set", "ladder=search", "--set", "budget={nfe: 4.5}", "--set", "keep=teacher")
+    assert bottega("calibrate", "job.yaml", *changes, "--json", "--write", "it.yaml") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert 4.5 in [one["budget_nfe"] for one in found["ladders"]]
+    written = load_spec("it.yaml")
+    assert written.ladder
+    assert written.search is None
+
+
+def test_the_plan_of_such_a_job_says_what_the_search_will_draw(
+    bottega: Bottega, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes = ("--set", "ladder=search", "--set", "budget={nfe: 14}", "--set", "keep=teacher")
+    command = ("plan", "job.yaml", *changes, "--models", "timed", "--rows", "9000")
+    assert bottega(*command) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "search: before the first part 256 rows are drawn 4 times" in shown
+    assert "the best within 14 network evaluations a picture" in shown

@@ -35,7 +35,7 @@ from jobs.output.folder import OutputFolder
 from jobs.output.score_columns import score_columns
 from jobs.output.writer import write_part
 from jobs.refinement import teachers_attempts
-from jobs.resolution import Job
+from jobs.resolution import Job, searching
 from jobs.spec.job_spec import make_spec
 from jobs.spec.picture_formats import PNG
 
@@ -54,6 +54,7 @@ def local_job(source: Path, output: Path, **fields: Any) -> Job:
     """A job on an input file, resolved without looking at its models."""
     usual = {name: FIELDS[name] for name in FIELDS if name != "budget" or "ladder" not in fields}
     spec = make_spec({**usual, "input": str(source), "output": str(output), **fields})
+    spec, asked = searching(spec, OutputFolder(output))
     files = {"student": "s", "oracle": "o", "teacher": "t"}
     refinements = tuple(
         replace(
@@ -63,7 +64,7 @@ def local_job(source: Path, output: Path, **fields: Any) -> Job:
         )
         for number, one in enumerate(teachers_attempts(spec))
     )
-    return Job(spec, Prompts(spec), OutputFolder(output), refinements, files)
+    return Job(spec, Prompts(spec), OutputFolder(output), refinements, files, asked=asked)
 
 
 class LocalPools(dict[str, Any]):
@@ -199,12 +200,14 @@ def picture(name: str) -> bytes:
 
 def run(job: Job, dispatcher: LocalDispatcher | None = None, extend: bool = False) -> Progress:
     """Run a job to its end."""
-    return run_job(job, lambda: _as_dispatcher(dispatcher or LocalDispatcher(job)), extend=extend)
+    return run_job(
+        job, lambda job: _as_dispatcher(dispatcher or LocalDispatcher(job)), extend=extend
+    )
 
 
 def retry(job: Job, dispatcher: LocalDispatcher | None = None) -> Progress:
     """Draw a job's failed rows again."""
-    return retry_job(job, lambda: _as_dispatcher(dispatcher or LocalDispatcher(job)))
+    return retry_job(job, lambda _: _as_dispatcher(dispatcher or LocalDispatcher(job)))
 
 
 def _as_dispatcher(dispatcher: Any) -> Dispatcher:

@@ -108,7 +108,7 @@ def read_by_all(job: Job) -> None:
         lambda: open_output(folder.path).spec,
         lambda: open_output(folder.path).contact_sheet(rows_each=1),
         lambda: stage_times(job.spec, REFINEMENT, measured=folder.path),
-        lambda: retry_job(job, lambda: LocalDispatcher(job)),  # type: ignore[arg-type,return-value]
+        lambda: retry_job(job, lambda _: LocalDispatcher(job)),  # type: ignore[arg-type,return-value]
     )
     for reader in readers:
         assert len(sentence(reader)) < LONGEST

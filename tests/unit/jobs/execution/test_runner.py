@@ -338,7 +338,7 @@ def test_rows_that_cannot_be_drawn_load_no_model_and_write_no_part(
     assert record_file(job.output, 0).stat().st_mtime_ns == quiet
     assert "2 failed rows cannot be drawn" in caplog.text
     assert "to be drawn again: 1 failed row of 1 part" in caplog.text
-    assert retry_job(job, lambda: pytest.fail("nothing can be drawn")).failed_rows == 2
+    assert retry_job(job, lambda _: pytest.fail("nothing can be drawn")).failed_rows == 2
 
 
 def test_a_retry_counts_the_rows_that_it_draws(tmp_path: Path) -> None:
@@ -619,7 +619,7 @@ def test_observers_see_the_calibration_and_then_the_job(tmp_path: Path) -> None:
     job = local_job(write_prompts(tmp_path / "p.csv", 20), tmp_path / "out")
     dispatcher: Any = LocalDispatcher(job)
     events: list[JobEvent] = []
-    run_job(job, lambda: dispatcher, [events.append])
+    run_job(job, lambda _: dispatcher, [events.append])
     seen = [event for event in events if isinstance(event, Progress)]
     kinds = [progress.calibrating for progress in seen]
     assert kinds == sorted(kinds, reverse=True)

@@ -71,7 +71,7 @@ def test_a_job_says_that_it_runs_and_then_how_it_ended(job: Job) -> None:
             return super().wait(timeout_seconds)
 
     attempt = Attempt(submission_id="bottega-x", labels={"team": "a"})
-    run_job(job, lambda: Watching(job), attempt=attempt)  # type: ignore[arg-type,return-value]
+    run_job(job, lambda _: Watching(job), attempt=attempt)  # type: ignore[arg-type,return-value]
     assert {status.state for status in seen} == {State.RUNNING}
     end = status_of(job)
     assert (end.state, end.exit_code, end.id) == (State.SUCCEEDED, 0, job_id(job.spec))

@@ -95,7 +95,7 @@ def test_a_stop_while_it_is_published_is_a_cancelled_job_that_goes_on(
     with pytest.raises(InterruptedJobError, match="stopped before it was done: publish to"):
         run_job(
             job,
-            lambda: LocalDispatcher(job),  # type: ignore[arg-type,return-value]
+            lambda _: LocalDispatcher(job),  # type: ignore[arg-type,return-value]
             should_stop=should_stop,
             leave_ray=lambda: left.append(place.exists()),
         )
