@@ -15,7 +15,6 @@ from cluster.console import console, lines_of_log, print_json, say
 from cluster.signals import stopping, stopping_at_once
 from jobs import JobSpec
 from jobs.output.status import SCHEMA
-from jobs.spec.job_spec import Budget
 from jobs.spec.ladder import SHORT, describe
 from jobs.spec.search import UNITS, Unit
 
@@ -46,7 +45,7 @@ OPTIONS: dict[Unit, str] = {"nfe": "--nfe", "gpu_seconds": "--gpu-seconds"}
 def search(
     spec: JobSpec,
     fields: dict[str, Any],
-    given: Budget | None,
+    given: tuple[Unit, float] | None,
     file: Path | None,
     *,
     judge: str | None,
@@ -65,7 +64,7 @@ def search(
     from jobs import resolve, search_ladders
     from jobs.spec.ladder_search import every_attempt, paid_by
 
-    paid = paid_by(given or spec.budget)
+    paid = given or paid_by(spec.budget)
     unit, budget = paid or ("nfe", None)
     _check_budget(spec, budget if unit == "nfe" else None)
     _check_file(file, budget)

@@ -45,7 +45,6 @@ from cluster.console import (
 from cluster.signals import stopping, stopping_at_once
 from jobs import JobSpec
 from jobs.output.status import SCHEMA
-from jobs.spec.job_spec import Budget
 
 if TYPE_CHECKING:
     from jobs import Job
@@ -207,7 +206,7 @@ def calibrate(
         ladder_search.search(
             spec,
             fields_from(*given),
-            Budget(nfe=nfe, gpu_seconds=gpu_seconds) if nfe or gpu_seconds else None,
+            ("nfe", nfe) if nfe else ("gpu_seconds", gpu_seconds) if gpu_seconds else None,
             write,
             judge=judge,
             keep=keep,

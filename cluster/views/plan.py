@@ -12,7 +12,6 @@ from rich.text import Text
 from cluster import console as terminal
 from cluster.views.progress import duration
 from jobs import Forecast
-from jobs.planning.planned_search import PlannedSearch
 
 MAX_MOMENTS = 12
 """Lines of the table of sizes; --json has every one. Chosen: with the other tables the page then
@@ -43,7 +42,7 @@ def show(console: Console, found: Forecast) -> None:
     if found.truncated:
         say(f"prompts: {_truncated(*found.truncated)}")
     if found.search:
-        say(_search(found.search, plan.nfe))
+        say(_search(found))
     if found.refined_interval:
         low, high = found.refined_interval
         share = f"{low:.1%} to {high:.1%} of all rows"
@@ -75,11 +74,14 @@ def show(console: Console, found: Forecast) -> None:
         )
 
 
-def _search(search: PlannedSearch, nfe: float) -> str:
+def _search(found: Forecast) -> str:
+    search = found.search
+    assert search is not None
+    pictures = search.evaluations / found.plan.nfe
     return (
         f"search: before the first part {search.rows:,} rows are drawn {search.drawings} times, "
         f"and the teacher has about half of them, to {'; to '.join(search.ways)}. That is the work "
-        f"of {search.evaluations / nfe:,.0f} pictures more. The ladder that it finds is the best "
+        f"of {pictures:,.0f} pictures more. The ladder that it finds is the best "
         f"within {search.asked}; this plan is of one drawing, and of the teacher for as many rows "
         "as that pays for"
     )

@@ -117,6 +117,7 @@ PUBLIC = {
     *("jobs.job_id", "jobs.held_job", "jobs.input.discovery", "jobs.planning.prices"),
     *("jobs.spec.strict_yaml", "jobs.spec.changes", "jobs.spec.starter"),
     *("jobs.spec.gpu_limits", "jobs.spec.ladder", "jobs.spec.ladder_search"),
+    "jobs.spec.search",
     # An output's state, which whoever watches a job reads; the driver says who it is.
     *("jobs.output.status", "jobs.output.status_file", "jobs.storage.storage_at"),
     "jobs.output.dated_outputs",
