@@ -128,3 +128,13 @@ class CancelledJobError(InterruptedJobError):
     """Somebody or something else stopped the job; finished parts are safe."""
 
     exit_code = 4
+
+
+MOST_SAID = 300
+"""Characters of a library's error in a sentence of ours. Some show a whole table."""
+
+
+def said_by(error: BaseException) -> str:
+    """What an error of a library says, in a line, and its class."""
+    words = " ".join(str(error).split()).rstrip(".")[:MOST_SAID]
+    return f"{words} ({type(error).__name__})" if words else type(error).__name__

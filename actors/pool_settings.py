@@ -102,12 +102,14 @@ class PoolsSettings(Settings):
     @field_validator("keep_warm", mode="before")
     @classmethod
     def _a_time(cls, value: Any) -> Any:
-        """A number is in seconds."""
+        """YAML has a number where there is no unit."""
         if value is None or isinstance(value, bool):
             return value
         seconds = seconds_of(str(value))
         if seconds is None or seconds > MOST_WARM_SECONDS:
-            raise ValueError(f"{value!r} is no time up to 24h; give it as 90s, 15m or 2h")
+            raise ValueError(
+                f"{value!r} is no time up to 24h with its unit; give it as 90s, 15m or 2h"
+            )
         return str(value)
 
     @property

@@ -49,6 +49,9 @@ def ray_session(
     os.environ.setdefault("RAY_DEDUP_LOGS", "1")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    # A failed call is in our log once, in a sentence. Ray would print its traceback for each of its
+    # outputs that nobody fetches.
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
     address = LOCAL if pretend else address or os.environ.get(ADDRESS) or LOCAL
     with _started(pretend) if address == LOCAL else _attached(address):
         have = Resources.of_ray()

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from actors.errors import CancelledJobError, InterruptedJobError
-from cluster.console import console, errors
+from cluster.console import console, errors, log
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -37,10 +37,9 @@ def stopping() -> Iterator[Callable[[], bool]]:
         # While Ray starts, its C++ gets the signal first, and sets an alarm that would abort us.
         signal.alarm(0)
         asked.append(number)
-        # On a terminal above the live view, which is on the same console.
-        where = console if console.is_terminal else errors
-        with suppress(OSError):
-            where.print("stopping; again to stop at once", highlight=False)
+        # Like every line of the log, with its time. RuntimeError: the signal came within a write.
+        with suppress(OSError, RuntimeError):
+            log.warning("stopping; again to stop at once")
 
     def stopped() -> bool:
         return bool(asked)

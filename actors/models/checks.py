@@ -11,6 +11,7 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -94,10 +95,13 @@ def _check_index(path: Path, index: dict[str, Any]) -> None:
 
 
 def _check_config(path: Path, name: str, config: dict[str, Any]) -> None:
-    """Refuse code that a configuration names, at whatever depth."""
+    """Refuse code that a configuration names, and numbers that are none, at whatever depth."""
     todo: list[Any] = [config]
     while todo:
         value = todo.pop()
+        if isinstance(value, float) and isnan(value):
+            where = next((key for key, inner in config.items() if "nan" in str(inner)), "it")
+            raise ModelError(f"{path / name}: {where}: NaN is no number. Copy the model again.")
         if isinstance(value, list):
             todo += value
         elif isinstance(value, dict):

@@ -215,6 +215,10 @@ def family_of(pipeline: str, folder: Path) -> Family:
     return _BY_PIPELINE[pipeline]
 
 
+MOST_SIDE = 16_384
+"""Pixels of a side that follows from a model's configuration. Chosen: no model draws 4,096."""
+
+
 def shape_of(
     settings: DiffusionSettings, family: Family, network: dict[str, Any], vae: dict[str, Any]
 ) -> Shape:
@@ -226,6 +230,11 @@ def shape_of(
     multiple = lcm(cell * family.patch, family.multiple_of)
     own = family.own_pixels or _side(network.get("sample_size"), cell)
     for name, given in (("width", settings.width), ("height", settings.height)):
+        if given is None and own is not None and own > MOST_SIDE:
+            raise ModelError(
+                f"model {settings.path!r} draws {own:,} pixels a side by its sample_size, and "
+                f"{MOST_SIDE:,} is the most. Copy the model again, or give its {name}."
+            )
         if given is None and own is None:
             raise ModelError(f"model {settings.path!r} has no size of its own: give its {name}.")
         if given is not None and given % multiple:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import diffusers
 import torch
 from accelerate import init_empty_weights
 from diffusers.loaders.single_file_utils import SingleFileComponentError
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from actors.errors import ModelError
+from actors.errors import ModelError, said_by
 from actors.models.checks import ModelFolder
 from actors.models.pipeline_files import PipelineFiles
 from actors.models.schedulers import as_wanted
@@ -42,8 +40,12 @@ def load_pipeline(files: PipelineFiles[DiffusionSettings], device: torch.device)
         for lora, file in zip(settings.all_loras, files.loras, strict=True):
             _fuse_lora(pipe, files, lora, file)
         pipe = _with_control(pipe, files)
-    except (*NOT_IN_THE_FILE, TypeError, SafetensorError, UnpicklingError) as error:
-        raise ModelError(f"cannot load the pipeline {settings.path!r}: {error}") from error
+    except ModelError:
+        raise
+    except Exception as error:  # whatever the first line of a library raises that meets the file
+        raise ModelError(
+            f"cannot load the pipeline {settings.path!r}: {said_by(error)}. Copy the model again."
+        ) from error
     pipe.scheduler = as_wanted(pipe.scheduler, settings.scheduler)
     pipe.set_progress_bar_config(disable=True)
     if settings.channels_last:
@@ -115,7 +117,7 @@ def _network_of_one_file(
     except (*NOT_IN_THE_FILE, SingleFileComponentError) as error:
         raise ModelError(
             f"{what} {str(file)!r}: diffusers {diffusers.__version__} finds no {kind.__name__} in "
-            f"it ({error}). Give a file of such weights, or a folder with its config.json."
+            f"it: {said_by(error)}. Give a file of such weights, or a folder with its config.json."
         ) from error
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import diffusers
 import transformers
 
+from actors.errors import ModelError, said_by
 from actors.models.oracles.oracle_files import OracleFiles, open_oracle_files
 from actors.models.pipeline_files import PipelineFiles, open_pipeline_files
 from actors.models.prompt_limits import PromptReader
@@ -78,8 +79,14 @@ def of_oracle(files: OracleFiles[Any]) -> PromptReader:
         return PromptReader(((tokenizer, MAX_TOKENS),))
     if settings.kind in ("clip-score", "pick-score", "hps-v2", "blip-itm"):
         tokenizer = open_tokenizer(transformers.AutoTokenizer, files.folder)
-        config = transformers.AutoConfig.from_pretrained(files.folder).text_config
-        most = inf if settings.kind == "blip-itm" else config.max_position_embeddings
+        try:
+            config = transformers.AutoConfig.from_pretrained(files.folder).text_config
+            most = inf if settings.kind == "blip-itm" else config.max_position_embeddings
+        except Exception as error:  # whatever the first line raises that meets the value
+            raise ModelError(
+                f"{files.folder / 'config.json'} is no configuration of transformers "
+                f"{transformers.__version__}: {said_by(error)}. Copy the model again."
+            ) from error
         return PromptReader(((tokenizer, min(tokenizer.model_max_length, most)),))
     return PromptReader()  # a head on pictures, or a class of the user's own
 

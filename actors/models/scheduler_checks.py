@@ -9,7 +9,9 @@ from __future__ import annotations
 from inspect import Parameter, signature
 from typing import Any
 
-from actors.errors import ModelError
+import torch
+
+from actors.errors import ModelError, said_by
 from actors.models.families import Family
 from actors.models.noise_levels import set_steps
 from actors.models.pipeline_files import PipelineFiles
@@ -96,8 +98,13 @@ def _why_no_timesteps(scheduler: Any, pipeline: PipelineFiles[DiffusionSettings]
     try:
         set_steps(scheduler, pipeline.family, pipeline.shape, steps, steps)
         timesteps = [float(timestep) for timestep in scheduler.timesteps]
+        # The values that it meets first in a step.
+        latents = torch.zeros(1, 1, 2, 2)
+        if hasattr(scheduler, "scale_model_input"):
+            scheduler.scale_model_input(latents, scheduler.timesteps[0])
+        scheduler.step(latents, scheduler.timesteps[0], latents)
     except REFUSALS as error:
-        return f"it makes no {steps} steps ({' '.join(str(error).split())})"
+        return f"it makes no {steps} steps: {said_by(error)}"
     if timesteps != sorted(timesteps, reverse=True):
         return "its timesteps rise: it adds noise instead of taking it away"
     return None

@@ -11,7 +11,7 @@ from typing import Any
 import diffusers
 import torch
 
-from actors.errors import ModelError
+from actors.errors import ModelError, said_by
 from actors.models.families import Family, Shape
 from actors.models.pipeline_files import PipelineFiles
 from actors.settings import DiffusionSettings, SchedulerName, SchedulerSettings
@@ -42,6 +42,9 @@ NOISE_OF_A_BATCH = {"CosineDPMSolverMultistepScheduler", "DPMSolverSDEScheduler"
 """Classes that draw one Brownian tree for a batch, so that a row's noise depends on its place."""
 
 
+MOST_TIMESTEPS = 100_000
+"""Of training. Models have 1,000; each takes a place in several tables."""
+
 REFUSALS = (
     *(AttributeError, ImportError, LookupError, NotImplementedError, TypeError, ValueError),
     *(ArithmeticError, AssertionError, MemoryError, RuntimeError),
@@ -56,7 +59,14 @@ def scheduler_of(pipeline: PipelineFiles[DiffusionSettings]) -> Any:
     """
     config, wanted = pipeline.folder.config(CONFIG), pipeline.settings.scheduler
     name, file = str(config.get("_class_name")), pipeline.folder.path / CONFIG
-    kind = getattr(diffusers, name, None)
+    kind, most = getattr(diffusers, name, None), MOST_TIMESTEPS
+    for where in (config, dict(wanted.options) if wanted else {}):
+        timesteps = where.get("num_train_timesteps")
+        if isinstance(timesteps, int | float) and not 1 <= timesteps <= most:
+            raise ModelError(
+                f"{file}: {name} cannot be made with num_train_timesteps: {timesteps}, and 1 to "
+                f"{most:,} are right. Copy the model again, or mend this file."
+            )
     try:
         if kind is None or not hasattr(kind, "set_timesteps"):
             raise ModelError(
@@ -66,9 +76,9 @@ def scheduler_of(pipeline: PipelineFiles[DiffusionSettings]) -> Any:
         return as_wanted(kind.from_config(config), wanted)
     except REFUSALS as error:
         options = f" with {dict(wanted.options)}" if wanted and wanted.options else ""
-        why = " ".join(str(error).split()).rstrip(".")
         raise ModelError(
-            f"{file}: {name}{options} of diffusers {diffusers.__version__} cannot be made: {why}."
+            f"{file}: {name}{options} of diffusers {diffusers.__version__} cannot be made: "
+            f"{said_by(error)}."
         ) from error
 
 

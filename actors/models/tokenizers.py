@@ -11,7 +11,7 @@ from typing import Any
 
 import transformers
 
-from actors.errors import ModelError
+from actors.errors import ModelError, said_by
 
 WHOLE = "tokenizer.json"
 """Vocabulary and rules in one file; the older ones of a class count where all of them are there."""
@@ -33,9 +33,8 @@ def open_tokenizer(kind: Any, folder: Path) -> Any:
             padding = "max_length" if tokenizer.pad_token is not None else False
             tokenizer(["a"], padding=padding, truncation=True, max_length=most)
     except Exception as error:  # whatever the first line raises that meets the value
-        why = " ".join(str(error).split()).rstrip(".")[:300]
         raise ModelError(
-            f"{where} cannot be loaded: {why} ({type(error).__name__}). Copy the model again."
+            f"{where} cannot be loaded: {said_by(error)}. Copy the model again."
         ) from error
     names = getattr(tokenizer, "vocab_files_names", {})
     if names and not _has_vocabulary(folder, {*names.values()}):

@@ -53,7 +53,7 @@ def closing_lines(end: Progress, output: str) -> Iterator[str]:
     failed = f"{end.failed_rows:,} failed" + (" (column `error` says why)" * bool(end.failed_rows))
     how = f"{end.refined_rows:,} of them refined by the teacher"
     if end.rungs:
-        how = f"of them {by_attempt(end.rungs)}"
+        how = f"with {by_attempt(end.rungs)} of all rows"
     yield (
         f"done: {counted(end.done_rows, 'row')} in {output} "
         f"({new:,} in this run, {how}; {failed}), {duration(end.elapsed_seconds)}"

@@ -8,6 +8,7 @@ threshold is a percentile of the student's scores).
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -170,9 +171,11 @@ def score(
 def _scores(cascade: Cascade) -> list[float]:
     found = sorted(row.student_score for row in cascade.rows if row.student_score is not None)
     if not found:
+        why = Counter(cascade.errors.values()).most_common(1)
         raise JobError(
-            "no row of the calibration sample could be drawn and scored; the log says why. "
-            "Mend the input or the models, or give thresholds that need no sample: "
+            "no row of the calibration sample could be drawn and scored"
+            + (f" ({why[0][0].rstrip('.')})" if why else "")
+            + ". Mend the input or the models, or give thresholds that need no sample: "
             "budget.threshold, or {score: ...} on each rung of a ladder."
         )
     return found
@@ -296,6 +299,6 @@ def drive_part(
                 todo += owner.handle(event)
     if decisions:
         decisions.close(label)
-    for error in cascade.errors.values():
-        log.warning("calibration: a row of the sample failed: %s", error)
+    for error, count in Counter(cascade.errors.values()).most_common():
+        log.warning("calibration: %s of the sample failed: %s", counted(count, "row"), error)
     return owner

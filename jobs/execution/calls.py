@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from actors.counted import counted
 from jobs.execution.row_set import RowSet, row_set
 from jobs.execution.stages import OutputKind, Stage, Step
 
@@ -57,7 +58,8 @@ class Call:
         return self.step.attempt
 
     def __str__(self) -> str:
-        return f"{self.step} of {len(self.rows)} rows from {self.rows[0] if self.rows else 0}"
+        rows = counted(len(self.rows), "row")
+        return f"{self.step} of {rows} from {self.rows[0] if self.rows else 0}"
 
     __repr__ = __str__
 

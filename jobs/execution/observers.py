@@ -253,7 +253,7 @@ def log_event(event: JobEvent) -> None:
         case PartCommitted(part, record):
             how = f"{record['refined']} refined by the teacher"
             if RUNGS in record:
-                how = f"of them {by_attempt(record[RUNGS])}"
+                how = f"with {by_attempt(record[RUNGS])} of them"
             log.info(
                 "part %d is done: %s rows, %s, %s failed",
                 part, record["rows"], how, record["failed"],

@@ -19,7 +19,7 @@ from jobs.input.casting import cast_column
 from jobs.input.column_names import check_width, named_twice
 from jobs.input.decoded_size import decoded_bytes
 from jobs.input.disguise import undisguised
-from jobs.input.schema import has_another_unit, plain_schema
+from jobs.input.schema import may_not_fit, plain_schema
 from jobs.input.source import Source
 
 MAGIC = b"ARROW1"
@@ -58,11 +58,12 @@ class ArrowFile(InputFile):
     def num_rows(self) -> int:
         """Reads the file through, of which little is kept.
 
-        Refuses times that have no place in Parquet's units: a job that has begun ends with them.
+        Refuses times that have no place in Parquet's units, and decimals of more digits than their
+        type has: a job that has begun ends with them.
         """
         self._check_unpacked()
         rows = sum(int(batch.num_rows) for batch in self._batches())
-        if names := [field.name for field in self._held if has_another_unit(field.type)]:
+        if names := [field.name for field in self._held if may_not_fit(field.type)]:
             for _ in self.batches(columns=names):
                 pass
         return rows

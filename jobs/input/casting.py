@@ -6,6 +6,8 @@ structs at the top alone, if at all, and let a time overflow.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from decimal import Context
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,9 @@ import pyarrow.compute as compute
 from actors.errors import InputError
 from jobs.input.schema import is_list, parquets_unit, shown
 
+_EXACT = Context(prec=100, Emax=1000, Emin=-1000)
+"""For decimals, which have 76 digits at most."""
+
 
 def cast_column(column: pa.Array, field: pa.Field, file: object) -> pa.Array:
     """The column of `file` in the field's type. Raises InputError for a value that it cannot hold.
@@ -22,7 +27,10 @@ def cast_column(column: pa.Array, field: pa.Field, file: object) -> pa.Array:
     The sentence names the file, the column, the value and the rule.
     """
     try:
-        return cast_to(column, field.type)
+        found = cast_to(column, field.type)
+        for decimals in _decimals(found):
+            _check_precision(decimals)
+        return found
     except (pa.ArrowException, OverflowError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
         raise InputError(
@@ -76,6 +84,42 @@ def cast_to(column: pa.Array, kind: pa.DataType) -> pa.Array:
     if parquets_unit(held) is not None:
         return _in_another_unit(column, kind)
     return column.cast(kind)
+
+
+def _decimals(column: pa.Array) -> Iterator[pa.Array]:
+    """The columns of decimals in a plain one, at whatever depth."""
+    kind = column.type
+    if pa.types.is_decimal(kind):
+        yield column
+    elif isinstance(column, pa.ExtensionArray):
+        yield from _decimals(column.storage)
+    elif pa.types.is_struct(kind):
+        for child in column.flatten():
+            yield from _decimals(child)
+    elif pa.types.is_map(kind):
+        yield from _decimals(_as_lists(column).flatten())
+    elif is_list(kind):
+        yield from _decimals(column.flatten())
+
+
+def _check_precision(decimals: pa.Array) -> None:
+    """Refuse a value of more digits than the type has: Parquet keeps as many bits as these need.
+
+    Arrow's own validation takes the least number of a width for one that fits.
+    """
+    kind = decimals.type
+    wide = (
+        decimals.cast(pa.decimal128(kind.precision, kind.scale))
+        if kind.bit_width < 128
+        else decimals
+    )
+    most = 10**kind.precision
+    for value in compute.min_max(wide).values():
+        number = value.as_py()
+        if number is not None and not -most < number.scaleb(kind.scale, _EXACT) < most:
+            raise pa.ArrowInvalid(
+                f"it has a value of {number}, of more than {kind.precision} digits"
+            )
 
 
 def _runs(column: pa.RunEndEncodedArray, kind: pa.DataType) -> pa.Array:

@@ -47,7 +47,7 @@ def find_files(pattern: str) -> list[Source]:
     except (OSError, RuntimeError) as error:  # RuntimeError: `~user` of an unknown user
         reason = _reason(error) if isinstance(error, OSError) else error
         raise InputError(f"input {pattern[:200]!r} cannot be looked for: {reason}.") from error
-    return _of_one_family(pattern, found)
+    return _of_one_family(pattern, *found)
 
 
 def _reason(error: OSError) -> str:
@@ -55,10 +55,11 @@ def _reason(error: OSError) -> str:
     return f"{error.strerror} ({str(error.filename)[-200:]!r})" if error.filename else str(error)
 
 
-def _files_at(pattern: str) -> list[Source]:
+def _files_at(pattern: str) -> tuple[list[Source], list[str]]:
+    """The files that are read, and the names of those that are left out as hidden."""
     path = Path(pattern).expanduser()
     if path.is_file():
-        return [_readable(pattern, source_at(path))]
+        return [_readable(pattern, source_at(path))], []
     rest = ""
     if path.is_dir():
         # The output of a job is read as the dataset that it is.
@@ -70,12 +71,12 @@ def _files_at(pattern: str) -> list[Source]:
         if not rest or not folder.is_dir():
             raise NoInputError(_not_there(pattern))
         names, others = files_of_glob(folder, rest)
-    taken, unread = _sorted_out(pattern, rest, names)
+    taken, unread, hidden = _sorted_out(pattern, rest, names)
     real = {real_file(folder / name) for name in taken} if unread else set()
     unread = [name for name in unread if real_file(folder / name) not in real]
     amiss = {name: what for name, what in others.items() if not _is_left(name, rest, names)}
     _refuse_unread(pattern, dict.fromkeys(unread, "") | amiss)
-    return [source_at(folder / name) for name in each_once(folder, taken)]
+    return [source_at(folder / name) for name in each_once(folder, taken)], hidden
 
 
 def _refuse_on_the_way(pattern: str, path: Path) -> None:
@@ -88,11 +89,11 @@ def _refuse_on_the_way(pattern: str, path: Path) -> None:
             )
 
 
-def _objects_at(pattern: str) -> list[Source]:
+def _objects_at(pattern: str) -> tuple[list[Source], list[str]]:
     """The same at a URL. A name that is no file's is a folder."""
     fixed, rest = fixed_part(pattern)
     if not rest and (file := _object_at(pattern)):
-        return [_readable(pattern, file)]
+        return [_readable(pattern, file)], []
     storage = storage_at(checked(fixed))
     entries = {entry.path: entry for entry in storage.entries()}
     if not entries:
@@ -101,13 +102,15 @@ def _objects_at(pattern: str) -> list[Source]:
     names = [name for name, entry in entries.items() if entry.size or PurePosixPath(name).suffix]
     if not rest and "job.json" in entries and any(one.startswith("records/") for one in entries):
         names = [name for name in names if name.startswith("data/")]
-    taken, unread = _sorted_out(pattern, rest, names)
+    taken, unread, hidden = _sorted_out(pattern, rest, names)
     _refuse_unread(pattern, dict.fromkeys(unread, ""))
-    return [Source(storage, entries[name]) for name in sorted(taken, key=natural)]
+    return [Source(storage, entries[name]) for name in sorted(taken, key=natural)], hidden
 
 
-def _sorted_out(pattern: str, rest: str, names: list[str]) -> tuple[list[str], list[str]]:
-    """The names that are read, and those that may be data and are not read.
+def _sorted_out(
+    pattern: str, rest: str, names: list[str]
+) -> tuple[list[str], list[str], list[str]]:
+    """The names that are read, those that may be data and are not read, and those that are hidden.
 
     rest: the glob that the names have to fit; empty: none.
     """
@@ -121,11 +124,11 @@ def _sorted_out(pattern: str, rest: str, names: list[str]) -> tuple[list[str], l
             continue
         if not _is_left(name, rest, beside):
             (taken if fits and kind_of(name) else unread).append(name)
-        elif fits and kind_of(name) and is_underscored(name):
+        elif fits and kind_of(name) and is_hidden(name):
             hidden.append(name)
-    if hidden:
-        _log_hidden(pattern, hidden[0], len(hidden))
-    return taken, unread
+    if taken and (meant := [name for name in hidden if is_underscored(name)]):
+        _log_hidden(pattern, meant[0], len(meant))
+    return taken, unread, hidden
 
 
 def _is_in_a_fitting_folder(name: str, pattern: str) -> bool:
@@ -193,7 +196,15 @@ def _refuse_unread(pattern: str, unread: dict[str, str]) -> None:
     )
 
 
-def _of_one_family(pattern: str, files: list[Source]) -> list[Source]:
+def _of_one_family(pattern: str, files: list[Source], hidden: list[str]) -> list[Source]:
+    if not files and hidden:
+        shown = ", ".join(hidden[:MOST_NAMED])
+        more = f" and {len(hidden) - MOST_NAMED:,} more" if len(hidden) > MOST_NAMED else ""
+        raise NoInputError(
+            f"input {pattern!r} has no file but {shown}{more}, and names that begin with _ or . "
+            "are hidden (_SUCCESS, .DS_Store). Rename what is meant, or name it with a glob that "
+            "begins so, such as '_*.csv'."
+        )
     if not files:
         raise NoInputError(
             f"input {pattern!r} has no file that ends in one of {known()}.{_brackets(pattern)}"

@@ -18,6 +18,7 @@ from jobs.input.base import BATCH_BYTES, BATCH_ROWS, MAX_ROW_BYTES, InputFile, r
 from jobs.input.casting import cast_column
 from jobs.input.column_names import check_width, named_twice
 from jobs.input.disguise import undisguised
+from jobs.input.parquet_pages import BrokenPageError
 from jobs.input.parquet_sizes import longest_row, row_bytes, unpacked_bytes
 from jobs.input.schema import plain_schema
 from jobs.input.source import Source
@@ -40,6 +41,7 @@ class ParquetFile(InputFile):
             footer, self._held = opened.metadata, opened.schema_arrow
         self._footer, self._schema = footer, plain_schema(self._held)
         self._num_rows = int(footer.num_rows)
+        self._longest: dict[tuple[int, ...], float] = {}
         names = self._schema.names
         if twice := named_twice(names):
             raise InputError(f"{file}: two columns are called {twice!r}. Rename one.")
@@ -125,15 +127,29 @@ class ParquetFile(InputFile):
             for place, path in enumerate(paths)
             if columns is None or {path, path.split(".")[0]} & {*columns}
         ]
-        longest = longest_row(self._footer, group, places, self.file.open)
+        longest = self._longest_row(group, places)
         if longest > MAX_ROW_BYTES:
             raise InputError(
                 f"{self.file}: a row of row group {group} may take {longest:,.0f} bytes, and "
                 f"{MAX_ROW_BYTES:,} is the most: its columns name one long text many times. Write "
-                "it without dictionaries (in pyarrow: use_dictionary=False)."
+                "it without dictionaries (in pyarrow: use_dictionary=False) and without "
+                "DELTA_BYTE_ARRAY."
             )
         at_most = min(BATCH_ROWS, int(MAX_ROW_BYTES // max(1.0, longest)))
         return max(1, min(int(BATCH_BYTES // max(1.0, row_bytes(chunks, schema, places))), at_most))
+
+    def _longest_row(self, group: int, places: list[int]) -> float:
+        key = (group, *places)
+        if key not in self._longest:
+            try:
+                found = longest_row(self._footer, group, places, self.file.open)
+            except BrokenPageError as error:
+                raise InputError(
+                    f"{self.file}: a page of row group {group} is broken: {error}. Write the file "
+                    "again."
+                ) from error
+            self._longest[key] = found
+        return self._longest[key]
 
     def _open(self) -> pq.ParquetFile:
         return pq.ParquetFile(

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from jobs.input.base import BATCH_ROWS, MAX_ROW_BYTES
 from jobs.input.decoded_size import decoded_bytes
+from jobs.input.parquet_pages import BrokenPageError, delta_bytes, pages
 
 _WIDTHS = {
     "BOOLEAN": 1,
@@ -26,9 +27,6 @@ _WIDTHS = {
     "BYTE_ARRAY": 4,
 }
 """Bytes of a decoded value; INT96 becomes a timestamp of 64 bits, and a text has an offset."""
-
-_HEADER_BYTES = 64
-"""Of a page: its first two fields are in the first dozen of them."""
 
 
 def unpacked_bytes(group: pq.RowGroupMetaData, schema: pq.ParquetSchema) -> int:
@@ -55,7 +53,8 @@ def longest_row(
 ) -> float:
     """What a row of a row group takes at most in the texts that rows, or one row's values, share.
 
-    opened: opens the file, which says how large a dictionary is and how long a list.
+    opened: opens the file, which says how large a dictionary is and how long a list. Raises
+    BrokenPageError.
     """
     group, longest = metadata.row_group(number), 0.0
     for place in places:
@@ -66,10 +65,14 @@ def longest_row(
                 most = min(most, _longest_value(chunk, opened))
             row = most * values
             in_lists = metadata.schema.column(place).max_repetition_level > 0
-            # One row may have all the values. pyarrow has no way to read delta lengths alone.
-            is_suspect = in_lists and most * chunk.num_values > MAX_ROW_BYTES
-            if is_suspect and "DELTA_BYTE_ARRAY" not in chunk.encodings:
-                row = _longest_list(chunk, number, opened)
+            # One row may have all the values.
+            if in_lists and most * chunk.num_values > MAX_ROW_BYTES:
+                if "DELTA_BYTE_ARRAY" in chunk.encodings:
+                    with opened() as file:
+                        column = metadata.schema.column(place)
+                        row = delta_bytes(chunk, column, file, MAX_ROW_BYTES)
+                else:
+                    row = _longest_list(chunk, number, opened)
             longest += row
     return longest
 
@@ -102,29 +105,9 @@ def _longest_value(chunk: Any, opened: Callable[[], BinaryIO]) -> int:
     start = chunk.dictionary_page_offset
     if start is None or "DELTA_BYTE_ARRAY" in chunk.encodings:
         return whole
-    with opened() as file:
-        file.seek(start)
-        header = file.read(_HEADER_BYTES)
     try:
-        return _unpacked_page(header)
-    except (IndexError, ValueError):
+        with opened() as file:
+            header, _ = next(pages(chunk, file))
+        return int(header[2])
+    except (KeyError, BrokenPageError):
         return whole
-
-
-def _unpacked_page(header: bytes) -> int:
-    """`uncompressed_page_size` of a PageHeader in Thrift's compact protocol: its second field.
-
-    Source: parquet.thrift, `struct PageHeader {1: PageType type, 2: i32 uncompressed_page_size`.
-    """
-    place, found = 0, 0
-    for _ in range(2):
-        if header[place] != 0x15:  # the field after the one before it, an i32
-            raise ValueError("not a page")
-        place, found, shift = place + 1, 0, 0
-        while True:
-            byte = header[place]
-            found |= (byte & 0x7F) << shift
-            place, shift = place + 1, shift + 7
-            if byte < 0x80:
-                break
-    return found >> 1  # zigzag

@@ -109,12 +109,16 @@ def parquets_unit(kind: pa.DataType) -> pa.DataType | None:
     return pa.date32() if kind == pa.date64() else None
 
 
-def has_another_unit(kind: pa.DataType) -> bool:
-    """Whether it is, or has in it, a time in a unit that Parquet does not have."""
+def may_not_fit(kind: pa.DataType) -> bool:
+    """Whether it is, or has in it, a type with values that Parquet does not hold: a time in a unit
+    that Parquet does not have, or a decimal."""
     if pa.types.is_dictionary(kind):
-        return has_another_unit(kind.value_type)
+        return may_not_fit(kind.value_type)
+    if isinstance(kind, pa.BaseExtensionType):
+        return may_not_fit(kind.storage_type)
     inner = [kind.field(place).type for place in range(kind.num_fields)]
-    return parquets_unit(kind) is not None or any(map(has_another_unit, inner))
+    own = parquets_unit(kind) is not None or pa.types.is_decimal(kind)
+    return own or any(map(may_not_fit, inner))
 
 
 def shown(kind: pa.DataType) -> str:

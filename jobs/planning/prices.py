@@ -79,7 +79,7 @@ def read_gpus(text: str, usual: str) -> dict[str, int]:
 
 
 def read_duration(text: str, option: str = "--deadline") -> float:
-    """Read seconds: `90m`, `6h`, `1.5 d`, or a number of seconds. Raises SpecError."""
+    """Read seconds: `90m`, `6h`, `1.5 d`. Raises SpecError."""
     seconds = seconds_of(text)
     if seconds is None:
         raise SpecError(f"{option} {text!r} is no time: give it as 90m, 6h or 2d.")

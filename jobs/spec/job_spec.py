@@ -334,8 +334,6 @@ class JobSpec(Settings):
     @field_validator("input", "output")
     @classmethod
     def _a_path_or_a_url(cls, value: str) -> str:
-        if "\0" in value:
-            raise ValueError("a path has no NUL character")
         if is_url(value):
             try:
                 return checked(value)
@@ -561,6 +559,10 @@ NOT_IN_THE_BYTES = frozenset(
 """
 
 
+MAX_SHOWN = 60
+"""Characters of a list or a mapping that is wrong: a longer one would hide the sentence."""
+
+
 def load_spec(path: str | Path, **overrides: Any) -> JobSpec:
     """Read a job file. `overrides` replace its fields. Raises SpecError."""
     fields = read_mapping(Path(path))
@@ -570,10 +572,11 @@ def load_spec(path: str | Path, **overrides: Any) -> JobSpec:
 def make_spec(fields: dict[str, Any], where: str = "job") -> JobSpec:
     """Validate fields. Raises SpecError with each field's path, the rule and the nearest name."""
     _refuse_secrets(fields, where)
+    _refuse_no_text(fields, where)
     try:
         return JobSpec.model_validate(fields)
     except ValidationError as error:
-        problems = [_explain(dict(problem)) for problem in error.errors()]
+        problems = [_explain(problem) for problem in _of_alternatives(error)]
     raise SpecError(f"{where}:\n" + "\n".join(f"  {problem}" for problem in problems))
 
 
@@ -601,6 +604,18 @@ def _refuse_secrets(fields: dict[str, Any], where: str) -> None:
         )
 
 
+def _refuse_no_text(fields: dict[str, Any], where: str) -> None:
+    """Neither a path nor a prompt nor JSON has a NUL character, or half of one (a surrogate)."""
+    for path, text in _texts(fields):
+        wrong = next((one for one in text if one == "\0" or "\ud800" <= one <= "\udfff"), None)
+        if wrong is not None:
+            what = "a NUL character" if wrong == "\0" else f"the surrogate {wrong!r}"
+            raise SpecError(
+                f"{where}: {path} has {what} at position {text.index(wrong)}, which no text has. "
+                "Leave it out."
+            )
+
+
 def _texts(fields: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Every text in the fields, with its path."""
     waiting: list[tuple[str, Any]] = [("", fields)]
@@ -616,6 +631,28 @@ def _texts(fields: dict[str, Any]) -> Iterator[tuple[str, str]]:
             waiting += [(f"{path}.{name}".lstrip("."), one) for name, one in below]
 
 
+def _of_alternatives(error: ValidationError) -> list[dict[str, Any]]:
+    """The problems; those of a value that fits none of several types are one."""
+    found: list[dict[str, Any]] = []
+    for problem in map(dict, error.errors()):
+        last = found[-1] if found else None
+        if last and _is_of_one_value(last, problem):
+            place = last.get("place", last["loc"][:-1])
+            words = problem["msg"].removeprefix("Input should be ")
+            words = "a mapping" if "dictionary" in words else words
+            more = "" if words in last["msg"] else f" or {words}"
+            found[-1] = {**last, "place": place, "msg": last["msg"] + more}
+        else:
+            found.append(problem)
+    return [{**one, "loc": one.get("place", one["loc"])} for one in found]
+
+
+def _is_of_one_value(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether pydantic tried two types on one value: it then names the type behind the field."""
+    of_types = all(p["type"].endswith(("_type", "_number", "_parsing")) for p in (one, other))
+    return of_types and one["loc"][:-1] == other["loc"][:-1] and one["input"] is other["input"]
+
+
 def _explain(problem: dict[str, Any]) -> str:
     path = ".".join(str(step) for step in problem["loc"])
     message = str(problem["msg"]).removeprefix("Value error, ")
@@ -629,9 +666,11 @@ def _explain(problem: dict[str, Any]) -> str:
     if problem["type"] in ("model_type", "dict_type"):
         names = _names_at(JobSpec, problem["loc"])
         message = " of ".join(["input should be a mapping", *filter(None, [", ".join(names)])])
+    if problem["type"] == "tuple_type":
+        message = "input should be a list"
     shown = problem["input"]
-    is_shown = not isinstance(shown, str | int | float | bool | None) or repr(shown) in message
-    got = "" if is_shown else f", got {shown!r}"
+    is_short = isinstance(shown, str | int | float | bool | None) or len(repr(shown)) <= MAX_SHOWN
+    got = f", got {shown!r}" if is_short and repr(shown) not in message else ""
     return f"{path}: {message[0].lower()}{message[1:]}{got}"
 
 

@@ -278,8 +278,9 @@ def describe(ladder: Sequence[LadderRung]) -> str:
 
 
 def by_attempt(rows: Sequence[int]) -> str:
-    """How many rows took each rung, for people."""
-    return ", ".join(f"{each:,} attempt {number}" for number, each in enumerate(rows, 1))
+    """How many rows took each rung, for people: a part of a sentence."""
+    each = [f"attempt {number} on {count:,}" for number, count in enumerate(rows, 1)]
+    return " and ".join(filter(None, [", ".join(each[:-1]), *each[-1:]]))
 
 
 def _described(rung: LadderRung) -> str:

@@ -23,10 +23,10 @@ from accelerate import init_empty_weights
 from PIL import Image
 from transformers import BertTokenizer, modeling_utils, pytorch_utils
 
-from actors.errors import ModelError
+from actors.errors import ModelError, said_by
 from actors.images import Pictures
 from actors.models.oracles.heads import RowByRow
-from actors.models.oracles.loading import LOAD_ERRORS, read_tensors, refuse_missing
+from actors.models.oracles.loading import read_tensors, refuse_missing
 from actors.models.oracles.oracle_files import (
     MED_CONFIG,
     OracleFiles,
@@ -86,8 +86,12 @@ def _loaded(files: OracleFiles[ScorerSettings], device: str) -> Any:
         # Only its training uses these.
         model.blip.vision_proj = model.blip.text_proj = torch.nn.Identity()
         missing = model.load_state_dict(weights, strict=False, assign=True).missing_keys
-    except (*LOAD_ERRORS, TypeError) as error:
-        raise ModelError(f"cannot load the oracle {settings.path!r}: {error}") from error
+    except ModelError:
+        raise
+    except Exception as error:  # whatever the first line of a library raises that meets the file
+        raise ModelError(
+            f"cannot load the oracle {settings.path!r}: {said_by(error)}. Copy the model again."
+        ) from error
     refuse_missing([name for name in missing if not name.endswith("position_ids")], settings)
     words = model.blip.text_encoder.embeddings.word_embeddings.num_embeddings
     if len(tokenizer) != words:

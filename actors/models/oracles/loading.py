@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import AutoImageProcessor
 
-from actors.errors import ModelError
+from actors.errors import ModelError, said_by
 from actors.settings import ScorerSettings
 
 LOAD_ERRORS = (OSError, ValueError, KeyError, RuntimeError, SafetensorError, UnpicklingError)
@@ -32,8 +32,10 @@ def open_model(kind: Any, folder: Path, settings: ScorerSettings) -> Any:
             trust_remote_code=False,
             output_loading_info=True,
         )
-    except LOAD_ERRORS as error:
-        raise ModelError(f"cannot load the oracle {settings.path!r}: {error}") from error
+    except Exception as error:  # whatever the first line of a library raises that meets the file
+        raise ModelError(
+            f"cannot load the oracle {settings.path!r}: {said_by(error)}. Copy the model again."
+        ) from error
     refuse_missing(info["missing_keys"], settings)
     return model.eval()
 
@@ -42,8 +44,10 @@ def open_processor(folder: Path, settings: ScorerSettings) -> Any:
     """The processor that turns pictures into a model's input. Raises ModelError."""
     try:
         return AutoImageProcessor.from_pretrained(folder, trust_remote_code=False)
-    except LOAD_ERRORS as error:
-        raise ModelError(f"cannot load the oracle {settings.path!r}: {error}") from error
+    except Exception as error:  # whatever the first line of a library raises that meets the file
+        raise ModelError(
+            f"cannot load the oracle {settings.path!r}: {said_by(error)}. Copy the model again."
+        ) from error
 
 
 def refuse_missing(names: Any, settings: ScorerSettings) -> None:
@@ -74,7 +78,7 @@ def read_tensors(file: Path) -> dict[str, Any]:
             )
         found = torch.load(file, map_location="cpu", weights_only=True)
     except LOAD_ERRORS as error:
-        raise ModelError(f"cannot read tensors from {file}: {error}") from error
+        raise ModelError(f"cannot read tensors from {file}: {said_by(error)}.") from error
     if not isinstance(found, dict):
         raise ModelError(f"{file} holds no tensors by name. Is it the right file?")
     return found

@@ -114,7 +114,8 @@ def test_the_log_has_a_line_for_each_event_that_people_want(
     assert lines[3:7] == [
         "part 2 is done: 8 rows, 3 refined by the teacher, 1 failed",
         "row 19 (id 'cat-7') failed: draw: poison",
-        "part 2 is done: 8 rows, of them 8 attempt 1, 5 attempt 2, 3 attempt 3, 1 failed",
+        "part 2 is done: 8 rows, with attempt 1 on 8, attempt 2 on 5 and attempt 3 on 3 of them, "
+        "1 failed",
         "row 20 failed: draw: poison",
     ]
     assert lines[7] == "2 student, 1 oracle, 5 teacher: the job begins"

@@ -6,6 +6,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from jobs.input.arrow_file import ArrowFile
 from jobs.input.casting import cast_to
 from jobs.input.decoded_size import decoded_bytes
 from jobs.input.parquet import ParquetFile
+from jobs.input.parquet_pages import BrokenPageError, Bytes, delta_bytes
 from jobs.input.schema import plain_type
 from jobs.input.source import source_at
 from tests.unit.jobs.reading import read, refusal
@@ -121,6 +123,63 @@ def test_one_row_of_a_text_many_times_among_others_is_refused(
     pq.write_table(table, tmp_path / "p.parquet")
     with pytest.raises(InputError, match=r"may take 30,0.* use_dictionary=False"):
         next(read(tmp_path).parts())
+
+
+def delta_lists(file: Path, column: pa.Array, **options: Any) -> None:
+    """Lists of texts, each written as what it adds to the one before."""
+    pq.write_table(
+        pa.table({"prompt": ["a"] * len(column), "x": column}),
+        file,
+        use_dictionary=False,
+        column_encoding={"prompt": "PLAIN", "x.list.element": "DELTA_BYTE_ARRAY"},
+        **options,
+    )
+
+
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+def test_one_row_of_many_texts_that_begin_alike_is_refused(
+    tmp_path: Path, small: int, version: str
+) -> None:
+    column = pa.ListArray.from_arrays([0, *range(30, 430)], one_text(429))
+    delta_lists(tmp_path / "p.parquet", column, compression="zstd", data_page_version=version)
+    with pytest.raises(InputError, match=r"a row of row group 0 may take .* DELTA_BYTE_ARRAY"):
+        next(read(tmp_path).parts())
+
+
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+@pytest.mark.parametrize("compression", ["none", "snappy", "gzip", "brotli", "lz4", "zstd"])
+def test_the_lengths_of_texts_that_begin_alike_are_read(
+    tmp_path: Path, compression: str, version: str
+) -> None:
+    rows = [
+        None if row % 5 == 0 else [None if n % 7 == 0 else "x" * n + "é" * row for n in range(row)]
+        for row in range(60)
+    ]
+    delta_lists(
+        tmp_path / "p.parquet",
+        pa.array(rows, pa.list_(pa.string())),
+        compression=compression,
+        data_page_version=version,
+        data_page_size=2000,
+    )
+    footer = pq.read_metadata(tmp_path / "p.parquet")
+    with (tmp_path / "p.parquet").open("rb") as file:
+        found = delta_bytes(footer.row_group(0).column(1), footer.schema.column(1), file, 2**30)
+    assert found == sum(len(text.encode()) for row in rows for text in row or () if text)
+
+
+@given(st.binary(max_size=200))
+@settings(deadline=None)
+def test_no_bytes_are_more_than_a_broken_page(content: bytes) -> None:
+    for read_them in (lambda reader: reader.struct(), lambda reader: reader.lengths(1000)):
+        with suppress(BrokenPageError):
+            read_them(Bytes(content))
+
+
+def test_three_bytes_that_stand_for_a_million_lengths_are_refused() -> None:
+    """A piece of a million lengths of no bits: more than any writer makes."""
+    with pytest.raises(BrokenPageError, match="blocks are of"):
+        Bytes(bytes([0x80, 0x80, 0x80, 0x01, 1, 0xFF, 0x7F, 0, 0, 0])).lengths(10**6)
 
 
 def test_a_list_of_one_number_many_times_is_refused_by_its_footer(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import date, datetime, time
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
-from jobs.input.casting import cast_to
+from jobs.input.casting import cast_column, cast_to
 from jobs.input.schema import plain_type
 from tests.unit.jobs.reading import refusal
 
@@ -157,3 +158,58 @@ def test_times_at_their_ends_are_kept() -> None:
     assert cast_to(pa.array([time(23, 59, 59)], pa.time32("s")), pa.time32("ms"))[
         0
     ].as_py() == time(23, 59, 59)
+
+
+def decimal_of(kind: pa.DataType, number: int) -> pa.Array:
+    """One value, also one that the type's digits do not hold, as a broken file may have it."""
+    content = number.to_bytes(kind.bit_width // 8, "little", signed=True)
+    return pa.Array.from_buffers(kind, 1, [None, pa.py_buffer(content)])
+
+
+NESTS: dict[str, Callable[[pa.Array], pa.Array]] = {
+    "itself": lambda column: column,
+    "struct": lambda column: pa.StructArray.from_arrays([column], ["a"]),
+    "list": lambda column: pa.ListArray.from_arrays([0, 1], column),
+    "map": lambda column: pa.MapArray.from_arrays([0, 1], pa.array(["k"]), column),
+    "dictionary": lambda column: pa.DictionaryArray.from_arrays(pa.array([0]), column),
+}
+
+
+@pytest.mark.parametrize("nest", NESTS)
+@pytest.mark.parametrize(
+    ("kind", "number"),
+    [
+        (pa.decimal128(5, 0), -(2**127)),
+        (pa.decimal128(38, 0), -(2**127)),
+        (pa.decimal128(5, 2), 100_000),
+        (pa.decimal256(76, 4), -(2**255)),
+        (pa.decimal32(5, 1), -(2**31)),
+        (pa.decimal64(12, 2), 10**12),
+    ],
+)
+def test_a_decimal_of_more_digits_than_its_type_has_is_refused(
+    tmp_path: Path, nest: str, kind: pa.DataType, number: int
+) -> None:
+    """Parquet keeps as many bits as the digits need: it would come back as another number."""
+    column = NESTS[nest](decimal_of(kind, number))
+    batch = pa.record_batch({"prompt": pa.array(["a"] * len(column)), "x": column})
+    with (
+        pa.OSFile(str(tmp_path / "p.arrow"), "wb") as sink,
+        pa.ipc.new_file(sink, batch.schema) as f,
+    ):
+        f.write_batch(batch)
+    said = refusal(tmp_path)
+    assert "precision" in said or "digits" in said
+    assert "p.arrow" in said
+
+
+def test_the_largest_decimals_are_kept() -> None:
+    for kind in (
+        pa.decimal32(9, 2),
+        pa.decimal64(18, 2),
+        pa.decimal128(38, 2),
+        pa.decimal256(76, 2),
+    ):
+        for number in (10**kind.precision - 1, 1 - 10**kind.precision):
+            column = decimal_of(kind, number)
+            assert cast_column(column, pa.field("x", kind), "f").equals(column)

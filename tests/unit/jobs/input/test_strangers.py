@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -167,3 +168,15 @@ def test_the_order_does_not_depend_on_how_a_folder_is_listed() -> None:
         orders.add(tuple(sorted(mixed, key=natural)))
     assert len(orders) == 1
     assert len({str(natural(name)) for name in given}) == len(given)
+
+
+@pytest.mark.parametrize("names", [["_b.csv"], [".b.csv", "_a.csv"], [".x/b.csv"], ["__b.csv"]])
+def test_an_input_of_hidden_files_alone_is_told_what_was_seen(
+    tmp_path: Path, names: list[str]
+) -> None:
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("prompt\na\n")
+    said = f"has no file but {', '.join(names)}, and names that begin with _ or . are hidden"
+    with pytest.raises(NoInputError, match=re.escape(said)):
+        find_files(str(tmp_path))

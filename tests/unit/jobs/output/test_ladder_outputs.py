@@ -99,7 +99,7 @@ def test_a_record_counts_the_rows_of_each_rung(folder: OutputFolder) -> None:
 def test_the_pages_say_the_ladder_and_how_often_each_attempt_was_made(folder: OutputFolder) -> None:
     for page in (card(folder), report(folder)):
         assert "draw up to 3 times until quantile 0.5" in page
-        assert "23 attempt 1" in page
+        assert "attempt 1 on 23" in page
     line = describe_calibration(folder.require_job()["calibration"], 24)
     assert "try 62.5% of 8 sampled rows again" in line
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -172,7 +173,24 @@ def test_own_seconds_replace_a_presets_as_a_whole() -> None:
         ({"stall_timeout_seconds": float("inf")}, "stall_timeout_seconds: input should be a fin"),
         ({"input": "ftp://host/p.csv"}, "input: ftp:// is no storage that Bottega knows"),
         ({"output": "s3://b/o?x"}, "output: a s3:// URL must not have a query"),
-        ({"output": "o\0ut"}, "output: a path has no NUL character"),
+        ({"output": "o\0ut"}, "output has a NUL character at position 1"),
+        ({"negative_prompt": "\0"}, "negative_prompt has a NUL character at position 0"),
+        (
+            {"negative_prompt": "a\ud800"},
+            "negative_prompt has the surrogate '.*d800' at position 1",
+        ),
+        ({"prompt_column": "\0"}, "prompt_column has a NUL character"),
+        (
+            {"models": {"preset": "shapes", "oracle": {"kind": "a:B", "options": {"x": [1, 2]}}}},
+            "models.oracle.options.x: input should be a valid string or a valid integer or a valid "
+            "number or a valid boolean, got [1, 2]\n",
+        ),
+        (
+            {"models": {"preset": "shapes", "oracle": {"kind": "a:B", "options": {"x": nan}}}},
+            "models.oracle.options.x: input should be a valid string or a finite number or a valid "
+            "boolean, got nan\n",
+        ),
+        ({"ladder": {"a": 1}, "budget": None}, "ladder: input should be a list, got {'a': 1}"),
         ({"max_failed": 1.5}, "max_failed: give a fraction from 0.0 to 1.0, or a whole number"),
         ({"max_failed": -1}, "or a whole number of rows, got -1"),
         ({"max_failed": True}, "or a whole number of rows, got True"),
