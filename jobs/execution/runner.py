@@ -238,10 +238,16 @@ class Runner:
                 if unrefinable
                 else ""
             )
+            reasons = Counter(reason for one in opened for reason in one.errors.values())
+            most = "".join(
+                f" Most of those in unfinished parts: {reason.rstrip('.')}."
+                for reason, _ in reasons.most_common(1)
+            )
             raise TooManyFailuresError(
-                f"{failed} of {rows} rows failed{refining}, and max_failed allows {shown}. "
-                "The log and the column `error` of the finished parts say why; mend the cause and "
-                f"draw them again with `bottega retry {self.job.output.url}`, or raise max_failed."
+                f"{failed:,} of {rows:,} rows failed{refining}, and max_failed allows {shown}."
+                f"{most} The log and the column `error` of the finished parts say more; mend the "
+                f"cause and draw them again with `bottega retry {self.job.output.url}`, or raise "
+                "max_failed."
             )
 
     def progress(self) -> Progress:

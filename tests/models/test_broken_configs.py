@@ -137,6 +137,18 @@ def test_an_oracles_configuration_that_makes_nothing_is_refused(
 
 
 @pytest.mark.parametrize(
+    "fields", [{"resample": 2.5}, {"rescale_factor": [1]}, {"size": {"height": "x", "width": 64}}]
+)
+def test_what_shows_an_oracle_no_picture_is_refused(tmp_path: Path, fields: dict[str, Any]) -> None:
+    folder = copytree(SHAPES.oracle.path, tmp_path / "oracle")
+    content = json.loads((folder / "processor_config.json").read_text())
+    content["image_processor"] |= fields
+    (folder / "processor_config.json").write_text(json.dumps(content))
+    with pytest.raises(ModelError, match="cannot load the oracle"):
+        check_oracle(open_oracle_files(SHAPES.oracle.model_copy(update={"path": str(folder)})))
+
+
+@pytest.mark.parametrize(
     ("file", "field", "value", "name"),
     [
         (UNET, "in_channels", 0, "conv_in.weight"),

@@ -7,6 +7,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -43,7 +44,10 @@ def open_model(kind: Any, folder: Path, settings: ScorerSettings) -> Any:
 def open_processor(folder: Path, settings: ScorerSettings) -> Any:
     """The processor that turns pictures into a model's input. Raises ModelError."""
     try:
-        return AutoImageProcessor.from_pretrained(folder, trust_remote_code=False)
+        processor = AutoImageProcessor.from_pretrained(folder, trust_remote_code=False)
+        # It believes its file until it meets a picture.
+        processor([np.zeros((32, 32, 3), np.uint8)], return_tensors="pt")
+        return processor
     except Exception as error:  # whatever the first line of a library raises that meets the file
         raise ModelError(
             f"cannot load the oracle {settings.path!r}: {said_by(error)}. Copy the model again."

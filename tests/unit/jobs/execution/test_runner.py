@@ -130,7 +130,11 @@ def test_a_job_that_fails_broadly_ends_before_its_first_part_is_done(tmp_path: P
     fields: dict[str, Any] = {"rows_per_part": 400, "budget": {"threshold": 0.5}}
     job = local_job(source, tmp_path / "out", **fields)
     dispatcher = LocalDispatcher(job, broken=frozenset(f"picture {n}" for n in range(400)))
-    with pytest.raises(TooManyFailuresError, match="41 of 400 rows failed, and max_failed allows"):
+    said = (
+        r"41 of 400 rows failed, and max_failed allows 10%\. Most of those in unfinished parts: "
+        r"draw: .+\. The log and the column"
+    )
+    with pytest.raises(TooManyFailuresError, match=said):
         run(job, dispatcher)
     assert not job.output.records()
 

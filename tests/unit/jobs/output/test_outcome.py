@@ -63,10 +63,8 @@ def test_the_last_lines_count_failed_rows_and_say_what_is_next() -> None:
         "next: `bottega sheet out/mine` shows some of it, `bottega verify out/mine` checks it",
     ]
     climbed, _ = closing_lines(replace(ended(0), rungs=(6, 4, 0)), "out/mine")
-    assert (
-        "(6 in this run, with attempt 1 on 6, attempt 2 on 4 and attempt 3 on 0 of all rows; 0 failed)"
-        in climbed
-    )
+    tries = "attempt 1 on 6, attempt 2 on 4 and attempt 3 on 0 of all rows"
+    assert f"(6 in this run, with {tries}; 0 failed)" in climbed
     done, following = closing_lines(ended(2), "out/my own")
     assert "2 failed (column `error` says why)" in done
     assert following == "next: `bottega retry 'out/my own'` draws the failed rows again"

@@ -175,10 +175,7 @@ def test_own_seconds_replace_a_presets_as_a_whole() -> None:
         ({"output": "s3://b/o?x"}, "output: a s3:// URL must not have a query"),
         ({"output": "o\0ut"}, "output has a NUL character at position 1"),
         ({"negative_prompt": "\0"}, "negative_prompt has a NUL character at position 0"),
-        (
-            {"negative_prompt": "a\ud800"},
-            "negative_prompt has the surrogate '.*d800' at position 1",
-        ),
+        ({"negative_prompt": "a\ud800"}, r"negative_prompt has the surrogate '\ud800' at"),
         ({"prompt_column": "\0"}, "prompt_column has a NUL character"),
         (
             {"models": {"preset": "shapes", "oracle": {"kind": "a:B", "options": {"x": [1, 2]}}}},
