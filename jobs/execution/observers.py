@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
+from actors.counted import counted
 from actors.errors import BottegaError, OutputFailedError
 from jobs.execution.calls import Call
 from jobs.execution.executor import ErrorKind
@@ -255,8 +256,8 @@ def log_event(event: JobEvent) -> None:
             if RUNGS in record:
                 how = f"with {by_attempt(record[RUNGS])} of them"
             log.info(
-                "part %d is done: %s rows, %s, %s failed",
-                part, record["rows"], how, record["failed"],
+                "part %d is done: %s, %s, %s failed",
+                part, counted(record["rows"], "row"), how, record["failed"],
             )  # fmt: skip
             if kept := record.get(UNREFINABLE):
                 log.warning(

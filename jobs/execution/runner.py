@@ -469,8 +469,10 @@ def _drawable_rows(job: Job, there: dict[int, dict[str, Any]]) -> dict[int, int]
         if drawable:
             found[part.index] = drawable
     if in_vain:
-        log.info("%d failed rows cannot be drawn: the column `error` says what is wrong with their "
-                 "input", in_vain)  # fmt: skip
+        log.info(
+            "%s cannot be drawn: the column `error` says what is wrong with the input",
+            counted(in_vain, "failed row"),
+        )
     return found
 
 
