@@ -634,11 +634,11 @@ def _texts(fields: dict[str, Any]) -> Iterator[tuple[str, str]]:
 def _of_alternatives(error: ValidationError) -> list[dict[str, Any]]:
     """The problems; those of a value that fits none of several types are one."""
     found: list[dict[str, Any]] = []
-    for problem in map(dict, error.errors()):
+    for problem in (dict(one) for one in error.errors()):
         last = found[-1] if found else None
         if last and _is_of_one_value(last, problem):
             place = last.get("place", last["loc"][:-1])
-            words = problem["msg"].removeprefix("Input should be ")
+            words = str(problem["msg"]).removeprefix("Input should be ")
             words = "a mapping" if "dictionary" in words else words
             more = "" if words in last["msg"] else f" or {words}"
             found[-1] = {**last, "place": place, "msg": last["msg"] + more}
