@@ -11,7 +11,7 @@ from actors.counted import counted
 from actors.settings import DiffusionSettings
 from cluster.views.progress import duration
 from jobs import Job, Progress
-from jobs.spec.ladder import by_attempt, describe
+from jobs.spec.ladder import by_attempt, describe, describe_attempt
 
 
 def summary(job: Job) -> Iterator[str]:
@@ -29,8 +29,8 @@ def summary(job: Job) -> Iterator[str]:
         extras = (f"{extra.column} by {extra.kind}" for extra in oracle.extras)
         yield f"scores that decide nothing: {', '.join(extras)}"
     if job.asked:
-        ways = "; ".join(describe([rung]).partition(" below ")[0] for rung in spec.ladder or ())
-        yield f"ladder: the calibration finds the best within {job.asked}. It tries: {ways}"
+        ways = "; ".join(map(describe_attempt, spec.ladder or ()))
+        yield f"ladder: the calibration finds the best within {job.asked}. It tries to {ways}"
         return
     if spec.ladder is not None:
         yield f"ladder: {describe(spec.ladder)}"

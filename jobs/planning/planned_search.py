@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from jobs.refinement import as_planned
 from jobs.spec.job_spec import JobSpec
-from jobs.spec.ladder import describe
+from jobs.spec.ladder import describe_attempt
 from jobs.spec.ladder_search import QUANTILES, Asked, asked_by, every_attempt, tried_for
 from jobs.spec.sample import sample_size
 
@@ -39,6 +39,6 @@ def planned_search(spec: JobSpec, num_rows: int) -> PlannedSearch | None:
         asked=asked,
         rows=rows,
         drawings=tried.drawings,
-        ways=tuple(describe([rung]).partition(" below ")[0] for rung in tried.ladder[1:]),
+        ways=tuple(describe_attempt(rung) for rung in tried.ladder[1:]),
         evaluations=rows * (drawn + max(QUANTILES) * made),
     )

@@ -283,16 +283,23 @@ def by_attempt(rows: Sequence[int]) -> str:
     return " and ".join(filter(None, [", ".join(each[:-1]), *each[-1:]]))
 
 
-def _described(rung: LadderRung) -> str:
+def describe_attempt(rung: LadderRung) -> str:
+    """What is tried, without the rows that it is tried on."""
     if rung.draw is not None:
-        times = "once" if rung.draw == 1 else f"up to {rung.draw} times"
-        return f"draw {times}" + (f" until {_bar(rung.until)}" if rung.until is not None else "")
+        return "draw once" if rung.draw == 1 else f"draw up to {rung.draw} times"
     settings = rung.refine or rung.regenerate
     given = settings.model_dump(exclude_none=True) if settings else {}
     shown = ", ".join(f"{name} {value:g}" for name, value in given.items())
     made = "refine" if rung.refine else "regenerate"
+    return f"{made}{f' ({shown})' if shown else ''}"
+
+
+def _described(rung: LadderRung) -> str:
+    made = describe_attempt(rung)
+    if rung.draw is not None:
+        return made + (f" until {_bar(rung.until)}" if rung.until is not None else "")
     kept = "the better is kept" if rung.keep == "best" else "the teacher's is kept"
-    return f"{made}{f' ({shown})' if shown else ''} below {_bar(rung.below)}, {kept}"
+    return f"{made} below {_bar(rung.below)}, {kept}"
 
 
 def _bar(passing: float | Score | None) -> str:

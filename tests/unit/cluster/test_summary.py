@@ -19,3 +19,14 @@ def test_the_models_and_the_budget_are_told(tmp_path: Path) -> None:
         "budget: refine 0.5; the teacher refines from strength 0.6 in 3 steps (6 evaluations), "
         "and the row keeps the better picture"
     )
+
+
+def test_a_search_is_told_with_all_that_it_tries(tmp_path: Path) -> None:
+    fields = {"ladder": "search", "budget": {"nfe": 5}, "calibration_rows": 16}
+    job = local_job(write_prompts(tmp_path / "p.csv", 20), tmp_path / "out", **fields)
+    *_, line = summary(job)
+    assert line == (
+        "ladder: the calibration finds the best within 5 network evaluations a picture. It tries "
+        "to draw up to 4 times; refine (strength 0.6); refine (strength 0.8, steps 8); regenerate "
+        "(steps 12)"
+    )
