@@ -13,6 +13,7 @@ from math import ceil, inf
 from typing import Any
 from unittest.mock import patch
 
+from actors.errors import StalledError
 from jobs.execution import scaling_controller
 from jobs.execution.active_part import ActivePart
 from jobs.execution.calls import Call
@@ -27,11 +28,16 @@ from jobs.simulation.executor import Durations
 from jobs.simulation.job import SimulatedOutput, simulated_job
 from jobs.simulation.light_executor import EVEN_SCORES, NUM_SCORES, LightExecutor
 from jobs.spec.job_spec import make_spec
+from jobs.spec.sample import sample_rows
 
 THRESHOLD = 0.5
 
 SAMPLE = 256
 """Rows from which the fraction is known to begin with, as most jobs know it from calibration."""
+
+STALL_CALLS = 10.0
+"""Loads and calls: a job in which nothing comes back for so long has stalled. Something comes back
+within one of each, unless a plan fills the object store and has nobody who takes from it."""
 
 FEW_GPUS = 16
 """Of a case that is made smaller. Chosen: a move of one of 16 is a move of 6 %, and with more of
@@ -64,6 +70,11 @@ class Case:
         return self.rows * (self.student + mean * self.teacher) / self.gpus
 
     @property
+    def longest_seconds(self) -> float:
+        """Of a load and a call of each pool, one after the other."""
+        return self.load + self.batch * (self.student + self.oracle + self.teacher)
+
+    @property
     def rejected_rows(self) -> list[int]:
         """Of each part: the rows that are rejected."""
         parts = range(0, self.rows, self.rows_per_part)
@@ -71,6 +82,12 @@ class Case:
             sum(self.is_rejected(row) for row in range(n, min(self.rows, n + self.rows_per_part)))
             for n in parts
         ]
+
+    @property
+    def calibrated(self) -> float:
+        """The fraction of a calibration's sample that is rejected, as a job knows it beforehand."""
+        sample = sample_rows(self.rows, min(SAMPLE, self.rows), seed=0)
+        return sum(map(self.is_rejected, sample)) / len(sample)
 
     def is_rejected(self, row: int) -> bool:
         """Whether a row is: with its chance."""
@@ -117,7 +134,7 @@ class Run:
 
 def run(case: Case, moves: Moves = ()) -> Run:
     """As for everybody, or by `moves`, of which the first is the students to begin with."""
-    mean = sum(case.rejected) / len(case.rejected)
+    refine = case.calibrated
     steps = {"steps": 1, "guidance_scale": 0.0, "batch_size": case.batch}
     # What a row takes more than six evaluations is a step.
     teacher_steps = max(1, round(7 * case.teacher / case.student - 6))
@@ -130,14 +147,14 @@ def run(case: Case, moves: Moves = ()) -> Run:
                 "teacher": {**steps, "steps": teacher_steps},
                 "oracle": {"batch_size": case.batch},
             },
-            **{"strategy": "regenerate", "budget": {"refine": mean}},
-            "stall_timeout_seconds": 360_000,
+            **{"strategy": "regenerate", "budget": {"refine": refine}},
+            "stall_timeout_seconds": STALL_CALLS * case.longest_seconds,
         }
     )
     job = simulated_job(spec, case.rows, "latents", frozenset())
     job = replace(job, refinements=(replace(job.refinement, steps=teacher_steps),))
     assert isinstance(job.output, SimulatedOutput)
-    job.output.job = {"calibration": {"refine": mean, "rows": min(SAMPLE, case.rows)}}
+    job.output.job = {"calibration": {"refine": refine, "rows": min(SAMPLE, case.rows)}}
     loads = guess_loads(job)
     if moves:
         loads = replace(loads, rows=inf)  # the first sizes are given: nobody looks for them
@@ -163,14 +180,19 @@ def run(case: Case, moves: Moves = ()) -> Run:
             capacity=plans.capacity,
         ) as dispatcher,
     ):
-        Runner(job).run(dispatcher, job.rules(THRESHOLD))
+        try:
+            Runner(job).run(dispatcher, job.rules(THRESHOLD))
+        except StalledError:
+            if not moves:
+                raise
+            return Run(inf)  # its students filled the object store, and it has no teachers
         seconds = executor.now()
     return Run(seconds, job.output.timeline)
 
 
 def _by(case: Case, moves: Moves) -> Callable[[ScalingInput], ScalingDecision]:
     def policy(inputs: ScalingInput) -> ScalingDecision:
-        if inputs.rows_to_draw <= 0:
+        if inputs.last_draws:
             return at_the_end(inputs)
         pricing, drawn = Pricing(inputs), 1 - inputs.rows_to_draw / case.rows
         students = [number for since, number in moves if since <= drawn][-1]

@@ -193,6 +193,11 @@ class Cascade:
         return self._rows.waiting.bit_count()
 
     @property
+    def num_unbatched(self) -> int:
+        """Rows that a teacher will get, in no batch yet: it waits for rows before or after them."""
+        return self._rows.num_unbatched
+
+    @property
     def num_judged(self) -> int:
         """Rows that have the score of their first drawing."""
         return self._rows.judged.bit_count()

@@ -71,6 +71,8 @@ class PartRows:
         """By group: its rows before this one are known to take the rung or not."""
         self._queues: list[list[list[int]]] = [[[] for _ in groups] for groups in self._groups]
         """By group: rows that take the rung, and are in no batch of it yet."""
+        self._num_batched = [0 for _ in self.ladder]
+        """Rows that are in a batch of the rung."""
 
     @property
     def tried_again(self) -> RowSet:
@@ -95,6 +97,12 @@ class PartRows:
     def known(self, number: int) -> int:
         """Judged rows that are known to take the rung or not."""
         return (self.judged & ~self._undetermined[number]).bit_count()
+
+    @property
+    def num_unbatched(self) -> int:
+        """Rows that take a rung of the teacher and are in no batch of it yet."""
+        rungs = zip(self.ladder, self.takes, self._num_batched, strict=True)
+        return sum(rows.bit_count() - batched for rung, rows, batched in rungs if rung.by_teacher)
 
     # ---- changes
 
@@ -167,6 +175,7 @@ class PartRows:
         found = []
         while len(queue) >= size or (first == self.num_rows and queue):
             found.append(tuple(queue[:size]))
+            self._num_batched[number] += len(found[-1])
             del queue[:size]
         return found
 

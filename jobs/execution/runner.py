@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Collection, Iterable
-from math import isinf
+from math import inf, isinf
 from typing import Any
 
 from actors.counted import counted
@@ -35,7 +35,7 @@ from jobs.output.records import DEVICES, TRUNCATED, UNREFINABLE
 from jobs.output.writer import rows_to_keep
 from jobs.resolution import Job
 from jobs.rules import Rules
-from jobs.scaling.initial_sizes import expected_rungs, guess_loads
+from jobs.scaling.initial_sizes import GUESSED_ROWS, expected_rungs, guess_loads
 from jobs.scaling.rungs import RungLoads, measured_loads
 
 log = logging.getLogger("bottega.runner")
@@ -56,9 +56,6 @@ one part of the largest size that is allowed is driven while the next is read.""
 
 MIN_ROWS_BEFORE_GIVING_UP = 100
 """Where `max_failed` is a fraction: of fewer rows a few failed ones say little about the job."""
-
-GUESSED_WEIGHT = 8.0
-"""Rows that a guessed rejected fraction counts for, so that the first batch outweighs it."""
 
 MOST_PADDED = 1.25
 """Computed rows for each row of a part, above which a warning is logged. Chosen: the few sizes that
@@ -187,7 +184,9 @@ class Runner:
             if not self._open:
                 return
             room = most_rows - self._open_rows
-            scaling.adjust(self._unopened_rows, room, self._unjudged_rows)
+            scaling.adjust(
+                self._unopened_rows, room, self._unjudged_rows, rows_unbatched=self._unbatched_rows
+            )
             for owner, event in dispatcher.wait(WAIT_SECONDS):
                 self._learn(event, rules)
                 self._carry_out(owner, owner.handle(event))
@@ -281,6 +280,9 @@ class Runner:
     def _unjudged_rows(self) -> int:
         return sum(part.cascade.num_waiting for part in self._open.values())
 
+    def _unbatched_rows(self) -> int:
+        return sum(part.cascade.num_unbatched for part in self._open.values())
+
     def _num_taken(self) -> tuple[int, ...]:
         counts = sum((_count_rungs(part.cascade) for part in self._open.values()), self._rungs)
         return tuple(counts["taken", number] for number in range(len(self.job.spec.attempts)))
@@ -292,7 +294,7 @@ class Runner:
         counts = sum((_count_rungs(part.cascade) for part in self._open.values()), self._rungs)
         numbers = range(len(self.job.spec.attempts))
         taken, known = ([counts[what, n] for n in numbers] for what in ("taken", "known"))
-        return measured_loads(self._expected_rungs, taken, known, GUESSED_WEIGHT)
+        return measured_loads(self._expected_rungs, taken, known, GUESSED_ROWS)
 
     def _show(self) -> None:
         assert self._dispatcher is not None
@@ -424,8 +426,10 @@ class Runner:
             return RejectionEstimator(float(rules.threshold > 0), certain=True)
         found = (self.job.output.read_job() or {}).get("calibration")
         if found and found["rows"]:
-            return RejectionEstimator(found["refine"], weight=found["rows"])
-        return RejectionEstimator(guess_loads(self.job).rejected, weight=GUESSED_WEIGHT)
+            # Of a job of which some parts are there, nobody knows how many the others rejected.
+            rows = inf if self.there else self.job.prompts.num_rows
+            return RejectionEstimator(found["refine"], weight=found["rows"], job_rows=rows)
+        return RejectionEstimator(guess_loads(self.job).rejected, weight=GUESSED_ROWS)
 
     def _learn(self, event: Event, rules: Rules) -> None:
         """Learn from the oracle."""

@@ -69,6 +69,8 @@ class ScalingController:
         self._started = self._last = self._moved = dispatcher.executor.now()
         self._pause = DECIDE_SECONDS
         """Until the next decision."""
+        self._drawn = False
+        """Whether the students had nothing to do when that was last looked at."""
         self.last_reason = ""
         self.buffer_rows = 0.0
         """Rejected rows that may wait: teachers on all devices refine them in a short rest."""
@@ -81,15 +83,26 @@ class ScalingController:
         self._note(self._dispatcher.pools.sizes, "the job begins")
 
     def adjust(
-        self, rows_unopened: int, rows_allowed: float, rows_unjudged: Callable[[], int]
+        self,
+        rows_unopened: int,
+        rows_allowed: float,
+        rows_unjudged: Callable[[], int],
+        *,
+        rows_unbatched: Callable[[], int],
     ) -> None:
         """Change the sizes where the policy says so.
 
         rows_unopened: of parts that are not open yet. rows_allowed: of parts that may be opened
         before others are committed. rows_unjudged: of open parts, without a score so far.
+        rows_unbatched: rejected ones of open parts, whose batch is not full yet.
         """
         now, capacity = self._dispatcher.executor.now(), self._dispatcher.pools.capacity
-        if capacity is None or now - self._last < self._pause:
+        if capacity is None:
+            return
+        students = self._dispatcher.pools["student"]
+        drawn = not (rows_unopened or self._dispatcher.queued("student") or students.num_calls)
+        just_drawn, self._drawn = drawn and not self._drawn, drawn
+        if now - self._last < self._pause and not just_drawn:
             return
         self._last = now
         if not all(capacity.fits({"oracle": 1, name: 1}) for name in ("student", "teacher")):
@@ -102,8 +115,10 @@ class ScalingController:
             self.buffer_rows = seconds * capacity.count / teacher.row_seconds
             if not before:
                 return  # the runner opens parts first, as many as may wait now
-        inputs = self._scaling_input(capacity, rows_unopened, rows_allowed, rows_unjudged())
-        if inputs is None or (inputs.rows_to_draw and self._is_moving()):
+        inputs = self._scaling_input(
+            capacity, rows_unopened, rows_allowed, rows_unjudged(), rows_unbatched()
+        )
+        if inputs is None or (not inputs.last_draws and self._is_moving()):
             return
         self._pause = pause(inputs)
         decision = decide(inputs)
@@ -183,7 +198,12 @@ class ScalingController:
     # ---- measurements
 
     def _scaling_input(
-        self, capacity: Capacity, rows_unopened: int, rows_allowed: float, unjudged: int
+        self,
+        capacity: Capacity,
+        rows_unopened: int,
+        rows_allowed: float,
+        unjudged: int,
+        unbatched: int,
     ) -> ScalingInput | None:
         """The policy's input; None while a pool with actors has no measured throughput."""
         pools = {name: self._facts(name) for name in self._dispatcher.pools}
@@ -217,12 +237,15 @@ class ScalingController:
             waiting=waiting,
             draws=draws,
             room=inf if rows_unopened + student.queued * student.call_rows == 0 else room,
+            rejected_rest=None if self._job.spec.ladder else self._rejection.rest,
             rejected_sd=self._rejection.deviation(rows_to_draw),
+            unbatched=unbatched,
             judged_soon=judged_soon > 0,
+            drawn_again=loads.drawings > 1,
             early_parts=self._job.spec.pools.early_parts,
         )
         # One by one only for those decisions that look at each: thousands of actors take long.
-        if not rows_to_draw:
+        if inputs.last_draws:
             free_in = self._free_in("teacher", teacher.call_seconds)
             return replace(inputs, teachers_free_in=free_in)
         if looks_ahead(inputs):

@@ -43,10 +43,13 @@ class PoolFacts:
 class ScalingInput:
     """A decision depends on this and nothing else.
 
-    `rejected`: the fraction of rows. `rows_to_draw`: rows that no student has finished yet.
-    `waiting`: rejected rows that wait for a teacher. `room`: how many more rows may wait before the
+    `rejected`: the fraction of rows, as it is now. `rejected_rest`: of all `rows_to_draw`; None
+    where it is the same. `rows_to_draw`: rows that no student has finished yet. `waiting`: rejected
+    rows that wait for a teacher. `unbatched`: rejected rows whose batch is not full yet, so that
+    they come to the teachers with later ones. `room`: how many more rows may wait before the
     students must pause. `draws`: pictures that the oracle scores of each drawn row.
-    `judged_soon`: some of the drawn rows have no score yet. `teachers_free_in`: seconds until each
+    `judged_soon`: some of the drawn rows have no score yet. `drawn_again`: rows may be drawn more
+    than once, when they have a score. `teachers_free_in`: seconds until each
     teacher is idle, or has loaded. `teachers_next_in`: until each has done its present call, or has
     loaded; the calls that it has besides are among those that wait. `students_free_in`: until each
     student has loaded; less than 0 is how long it has been at its present call. `early_parts`:
@@ -61,6 +64,7 @@ class ScalingInput:
     rejected: float
     rows_to_draw: float
     waiting: float
+    unbatched: float = 0.0
     room: float = inf
     draws: float = 1
     rejected_sd: float = 0.0
@@ -68,7 +72,26 @@ class ScalingInput:
     teachers_next_in: Sequence[float] = ()
     students_free_in: Sequence[float] = ()
     judged_soon: bool = False
+    drawn_again: bool = False
+    rejected_rest: float | None = None
     early_parts: bool = False
+
+    @property
+    def rest(self) -> float:
+        """The fraction of all rows that are still to be drawn."""
+        return self.rejected if self.rejected_rest is None else self.rejected_rest
+
+    @property
+    def last_draws(self) -> bool:
+        """Whether the students have all that they will draw, or it is done: who is idle, stays so.
+
+        Of rows that may be drawn again nobody knows that before they have their scores. On a
+        cluster that grows nobody waits for a device of theirs.
+        """
+        more = self.drawn_again or self.capacity.elastic
+        under_way = 0.0 if more else self.student.running * self.student.call_rows
+        # A millionth of a row: for what adding and multiplying rounds away.
+        return self.rows_to_draw <= under_way + 1e-6
 
     @property
     def sizes(self) -> dict[str, int]:

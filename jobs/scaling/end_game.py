@@ -1,11 +1,14 @@
-"""Everything is drawn: the teachers get the students' devices, as far as that helps."""
+"""The last rows are drawn: the teachers get the idle students' devices, as far as that helps."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import ceil, floor, inf
+from math import ceil, inf
+
+import numpy as np
 
 from jobs.scaling.decision import PoolFacts, ScalingDecision, ScalingInput, changes
+from jobs.scaling.schedule import seconds_for
 
 AS_GOOD = 1.005
 """The fewest teachers that end within this factor of the best time get the work. Chosen: half a
@@ -17,21 +20,22 @@ MIN_GAIN = 0.02
 may fail.
 """
 
-HALVINGS = 40
-"""Of the interval that holds the end. 2^-40 of a month is 2 microseconds."""
-
 
 def at_the_end(inputs: ScalingInput) -> ScalingDecision:
-    """The teachers get the devices that help them; the students keep their minimum."""
+    """The teachers get the devices that help them; the students keep their minimum, and whoever
+    draws."""
     before = inputs.sizes
     teacher = inputs.teacher
     calls = teacher.queued
     if not calls:
         return ScalingDecision(before)
-    if inputs.judged_soon:
-        # What is still being judged makes more, and a part's last call is short.
-        calls = max(calls, ceil(inputs.waiting / teacher.call_rows) + 1)
-    beside = {**before, "student": inputs.student.minimum}
+    if inputs.judged_soon or inputs.rows_to_draw > 0:
+        # What is still being drawn and judged makes more, and a part's last call is short.
+        come = inputs.waiting + inputs.unbatched + inputs.rest * inputs.rows_to_draw
+        calls = max(calls, ceil(come / teacher.call_rows) + 1)
+    drawing = min(inputs.student.running, inputs.student.size) if inputs.rows_to_draw > 0 else 0
+    fewest = max(drawing, inputs.student.minimum)
+    beside = {**before, "student": fewest}
     bound = min(teacher.maximum, teacher.size + calls)
     most = inputs.capacity.most("teacher", beside, bound)
     if most <= teacher.size:
@@ -52,11 +56,12 @@ def at_the_end(inputs: ScalingInput) -> ScalingDecision:
     if low == teacher.size or (saved < inf and saved <= MIN_GAIN * seconds[teacher.size]):
         return ScalingDecision(before)
     students = inputs.capacity.most("student", {**before, "teacher": low}, inputs.student.size)
-    sizes = {**before, "teacher": low, "student": max(students, inputs.student.minimum)}
+    sizes = {**before, "teacher": low, "student": max(students, fewest)}
     gain = "the only way on" if saved == inf else f"{saved:.0f} s earlier"
     return ScalingDecision(
         sizes,
-        f"everything is drawn and {calls} batches wait for teachers: "
+        f"{'the last rows are' if drawing else 'everything is'} drawn and {calls} batches wait for "
+        f"teachers: "
         f"{changes(before, sizes)}, {gain}, with {teacher.load_seconds:.0f} s of loading in it",
     )
 
@@ -66,16 +71,7 @@ def _seconds_to_end(calls: int, free_in: Sequence[float], more: int, teacher: Po
 
     `free_in`: seconds until each present teacher is free; `more` teachers load first.
     """
-    starts = [*free_in, *[teacher.load_seconds] * more]
-    if not starts:
+    starts = np.array([*free_in, *[teacher.load_seconds] * more])
+    if not len(starts):
         return inf
-    each = teacher.call_seconds
-    low, high = 0.0, max(starts) + calls * each
-    for _ in range(HALVINGS):
-        middle = (low + high) / 2
-        # 1e-9: a call that ends exactly at `middle` counts, whatever the division rounds to.
-        if sum(floor((middle - start) / each + 1e-9) for start in starts if start < middle) < calls:
-            low = middle
-        else:
-            high = middle
-    return max([high, *free_in])
+    return max(seconds_for(calls, starts, teacher.call_seconds), *free_in, 0.0)

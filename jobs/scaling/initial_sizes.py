@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import ceil, floor, inf
+from math import ceil, floor, inf, sqrt
 
 import numpy as np
 import numpy.typing as npt
@@ -17,10 +17,12 @@ from actors.pool_settings import MAIN_SHARE, ORACLE_SHARE, PoolSettings, PoolsSe
 from jobs.resolution import Job
 from jobs.scaling.capacity import UNITS, Capacity, Devices, devices_needed
 from jobs.scaling.decision import NO_LIMIT
+from jobs.scaling.look_ahead import SURPRISES
 from jobs.scaling.pricing import ORACLE_SPARE
 from jobs.scaling.rungs import RungLoads, expected_loads
 from jobs.scaling.schedule import MOST_CALLS, Work, expected_calls, seconds_in_all
 from jobs.spec.ladder import Score
+from jobs.spec.threshold import certain
 
 POOLS = ("student", "oracle", "teacher")
 HOMES = {"student": "student", "oracle": "student", "teacher": "teacher"}
@@ -52,9 +54,8 @@ LOADS = ((1 / 16, 0.1), (1 / 4, 0.25), (1.0, 0.3), (4.0, 0.25), (16.0, 0.1))
 """Times as long as guessed, with weights: the sizes are those that lose least on average. The
 extremes are those of both ranges together."""
 
-MORE_REJECTED = (0.9, 1.0, 1.1)
-"""Times the expected fraction: a sample's fraction is not exact, and one call more than there are
-teachers is a round more."""
+GUESSED_ROWS = 8.0
+"""Judged rows that a guessed rejected fraction counts for, so that the first batch outweighs it."""
 
 WORTH_IT = 0.998
 """Other sizes than those that just keep the teachers busy should end this much earlier. The model
@@ -112,9 +113,9 @@ class PoolPlans:
 class Loads:
     """The expected work of one row in each pool, in any unit they share.
 
-    `rejected`: the fraction of rows that the teacher will get. `draws`: pictures that the oracle
-    scores of each drawn row. `rows`: of the job; `draw_rows`, `refine_rows`: of a call. The
-    defaults are guesses for tests and for sizes without a job.
+    `rejected`: the fraction of rows that the teacher will get, known from `sample_rows` of the
+    `rows`. `draws`: pictures that the oracle scores of each drawn row. `draw_rows`, `refine_rows`:
+    of a call. The defaults are guesses for tests and for sizes without a job.
     """
 
     student: float = 1.0
@@ -126,6 +127,14 @@ class Loads:
     draw_rows: int = 1
     refine_rows: int = 1
     part_rows: int = 1024
+    sample_rows: float = inf
+
+    def surprise(self, deviations: float) -> float:
+        """The fraction that will be rejected, so many standard deviations from what is expected."""
+        # The sample's rows are rows of the job: of one that is all of it the fraction is certain.
+        unknown = max(0.0, 1 / self.sample_rows - 1 / self.rows)
+        spread = sqrt(self.rejected * (1 - self.rejected) * unknown)
+        return min(1.0, max(0.0, self.rejected + deviations * spread))
 
 
 def expected_rungs(job: Job) -> RungLoads:
@@ -162,6 +171,8 @@ def guess_loads(job: Job) -> Loads:
         draw_rows=job.spec.models.student.batch_size,
         refine_rows=job.spec.models.teacher.batch_size,
         part_rows=job.spec.part_rows,
+        # A threshold that needs no sample says nothing of the fraction.
+        sample_rows=GUESSED_ROWS if certain(job.spec) else job.sample_size,
     )
 
 
@@ -352,9 +363,9 @@ def _lost(candidates: list[dict[str, int]], most_teachers: int, loads: Loads) ->
     """How many times as long as with the best each takes, added up over what is not known yet."""
     lost = np.zeros(len(candidates))
     devices = max(sizes["student"] + sizes["teacher"] for sizes in candidates)
-    for more in MORE_REJECTED:
+    for deviations, chance in SURPRISES:
         for times, weight in LOADS:
-            work = _work(loads, more, times * LOAD_EVALUATIONS, candidates)
+            work = _work(loads, deviations, times * LOAD_EVALUATIONS)
             seconds = [
                 seconds_in_all(
                     work,
@@ -372,13 +383,13 @@ def _lost(candidates: list[dict[str, int]], most_teachers: int, loads: Loads) ->
             )
             best = (np.array(seconds) + moved).min(axis=1)
             if 0 < best.min() < inf:  # stand-ins may take no time at all
-                lost += weight * best / best.min()
+                lost += chance * weight * best / best.min()
     return lost
 
 
-def _work(loads: Loads, more: float, load: float, candidates: list[dict[str, int]]) -> Work:
-    """load: of an actor, in the unit of `loads`."""
-    rejected = min(1.0, more * loads.rejected)
+def _work(loads: Loads, deviations: float, load: float) -> Work:
+    """If so many standard deviations more are rejected. load: of an actor, as `loads` counts."""
+    rejected = loads.surprise(deviations)
     whole, rest = divmod(int(loads.rows), loads.part_rows)
     parts = [(whole, loads.part_rows), (1, rest)]
     draws = sum(n * ceil(rows / loads.draw_rows) for n, rows in parts)

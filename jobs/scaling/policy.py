@@ -6,7 +6,7 @@ as long as it is neither empty nor full nobody idles, whatever the sizes, and th
 
     the buffer is about to run empty   the teachers will idle: more students, or let them idle
     it is about to be full             the students will wait: fewer students, or let them wait
-    everything is drawn                the students idle: their devices go to the teachers
+    the last rows are drawn            the students idle: their devices go to the teachers
 
 Where the rest of the job is short, and all that it will reject may wait, `look_ahead` takes each
 number of students to the job's end, up to drawing everything first. In a longer job, or where parts
@@ -43,7 +43,7 @@ two seconds, in which two calls in a thousand end."""
 def pause(inputs: ScalingInput) -> float:
     """Seconds until the next decision."""
     seconds = max(DECIDE_SECONDS, PAUSE_OF_AN_ACTOR * sum(inputs.sizes.values()))
-    if inputs.rows_to_draw <= 0 or not looks_ahead(inputs):
+    if inputs.last_draws or not looks_ahead(inputs):
         return seconds
     return max(seconds, PAUSE * seconds_of_work(inputs))
 
@@ -52,7 +52,7 @@ def decide(inputs: ScalingInput) -> ScalingDecision:
     """The sizes from now on."""
     if inputs.capacity.elastic:
         return as_needed(inputs) if inputs.rows_to_draw > 0 else given_back(inputs)
-    if inputs.rows_to_draw <= 0:
+    if inputs.last_draws:
         return at_the_end(inputs)
     chosen = LookAhead if looks_ahead(inputs) else Pricing
     return chosen(inputs).decision()

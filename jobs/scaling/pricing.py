@@ -174,7 +174,7 @@ class Pricing:
         is taken just to be changed again.
         """
         inputs = self.inputs
-        rows, waiting = inputs.rows_to_draw, inputs.waiting
+        rows, waiting = inputs.rows_to_draw, inputs.waiting + inputs.unbatched
         drawn = split.students / inputs.student.row_seconds
         seconds = rows / drawn if drawn else inf
         lost = self.loading(split)
@@ -185,7 +185,7 @@ class Pricing:
             near = reached <= self.warning(split)
             may_move = not near and (self.at_limit or split.students == inputs.student.size)
             lost += min(held, self.alternating(split, rest)) if may_move else held
-            waiting = 0.0 if split.growth < 0 else waiting + inputs.room
+            waiting = inputs.unbatched if split.growth < 0 else waiting + inputs.room
         else:
             waiting += split.growth * seconds
         # In the end the students' devices change hands, or idle until the teachers have finished.

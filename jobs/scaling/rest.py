@@ -69,6 +69,14 @@ def draw(students: list[Group], calls: int, each: float) -> list[Group]:
     return found
 
 
+def come_by(drawn: float, early: float) -> float:
+    """The part of the rejected calls that has come when a part `drawn` of the draws is done.
+
+    early: the part that comes with the first half of the draws; evenly, and so do the others.
+    """
+    return 2 * early * drawn if drawn <= 0.5 else early + (1 - early) * (2 * drawn - 1)
+
+
 class Served(NamedTuple):
     """Calls that teachers took: `given` in all, the `end` of the last, whether they took
     `all_that_came`, and when the teachers are free."""
@@ -86,20 +94,22 @@ def serve(
     teachers: Sequence[Group],
     each: float,
     given: int = 0,
+    *,
+    early: float = 0.5,
 ) -> Served:
     """The teachers take calls until the last of `drawn` ends.
 
-    calls: how many there will be, of which some are `waiting`; the others come evenly with the
-    drawn ones that are in `drawn`. given: those that were taken before.
+    calls: how many there will be, of which some are `waiting`; the others come with the drawn ones
+    that are in `drawn`, a part `early` with the first half. given: those that were taken before.
     """
     ends, draws = drawn[-1]
-    arriving, come, lanes = (calls - waiting) / draws, waiting, list(teachers)
+    arriving, come, lanes = calls - waiting, waiting, list(teachers)
     heapify(lanes)
     last, place, idle = 0.0, 0, 0
     while given < calls and lanes and lanes[0][0] < ends:
         free, number = heappop(lanes)
         while drawn[place][0] <= free:
-            come = waiting + int(drawn[place][1] * arriving + 1e-9)
+            come = waiting + int(come_by(drawn[place][1] / draws, early) * arriving + 1e-9)
             place += 1
         some = min(number, max(0, come - given))
         if some:
@@ -124,17 +134,21 @@ def refine(
     more: Sequence[Group],
     each: float,
     given: int = 0,
+    *,
+    early: float = 0.5,
 ) -> float:
     """When the last of the teachers' calls ends, and all is drawn: the mean.
 
     coming: how many calls may come beside those that wait, each number with its weight; the middle
-    one is expected. drawn: as from `draw`; calls come evenly with these. more: teachers that may
-    come when everything is drawn, and do so only if that helps. each: seconds of a call. given:
-    calls that were taken before.
+    one is expected. drawn: as from `draw`; calls come with these, a part `early` with the first
+    half. more: teachers that may come when everything is drawn, and do so only if that helps. each:
+    seconds of a call. given: calls that were taken before.
     """
     ends = drawn[-1][0]
     calls = waiting + coming[len(coming) // 2][1]
-    given, last, all_that_came, lanes = serve(calls, waiting, drawn, teachers, each, given)
+    given, last, all_that_came, lanes = serve(
+        calls, waiting, drawn, teachers, each, given, early=early
+    )
     # Where teachers waited for calls, of fewer or more calls the same part is done by now.
     done = given / calls if calls and all_that_came else 0.0
     left = [

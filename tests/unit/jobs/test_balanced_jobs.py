@@ -56,10 +56,11 @@ def test_no_fixed_split_is_faster_even_in_hindsight(rejected: float) -> None:
 
 
 def test_a_small_object_store_is_used_in_phases() -> None:
-    """The students wait for room when it is full, so their GPU moves back and forth, slowly."""
+    """The students wait for room when it is full, so their GPU moves back and forth, slowly. Of two
+    who draw the last batches one goes first."""
     run = timed_run(store_bytes=8000.0)
     assert run.ratio <= 1.06
-    assert [sizes[0] for sizes in run.sizes] == [2, 1, 2, 0]
+    assert [sizes[0] for sizes in run.sizes] == [2, 1, 2, 1, 0]
 
 
 def test_noise_around_a_boundary_moves_little() -> None:

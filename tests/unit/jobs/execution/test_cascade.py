@@ -354,6 +354,21 @@ def test_teacher_starts_before_the_part_is_drawn() -> None:
     assert Call(Stage.DRAW, (6, 7)) in world.todo
 
 
+def test_rejected_rows_wait_unbatched_until_their_batch_is_certain() -> None:
+    """Rows 2 and 3 are judged first; only rows 0 and 1 say who is in which batch."""
+    rules = Rules.pair(threshold=0.5, student_batch=2, teacher_batch=3)
+    world = World(Cascade(6, rules), [[0.1]] * 6, [0.9] * 6)
+    world.carry_out(world.cascade.start())
+    for rows, unbatched in (((2, 3), 2), ((0, 1), 1), ((4, 5), 0)):
+        world.completion(Call(Stage.DRAW, rows))
+        world.completion(Call(Stage.SCORE_DRAWN, rows))
+        assert world.cascade.num_unbatched == unbatched
+    assert [call.rows for call in world.todo if call.stage is Stage.REFINE] == [
+        (0, 1, 2),
+        (3, 4, 5),
+    ]
+
+
 def test_a_commit_that_keeps_failing_abandons_the_part() -> None:
     rules = Rules.pair(threshold=0.5, student_batch=2, teacher_batch=2, max_attempts=2)
     world = World(Cascade(2, rules), [[0.9]] * 2, [0.9] * 2)

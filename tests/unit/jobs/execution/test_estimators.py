@@ -64,3 +64,34 @@ def test_a_pace_counts_what_padding_costs() -> None:
         pace.add(12.0, rows)
     assert pace.row_seconds == pytest.approx(48 / 52, rel=0.05)
     assert pace.call_rows == pytest.approx(13, rel=0.05)
+
+
+def test_of_a_job_that_was_sampled_whole_it_is_known_what_is_still_to_come() -> None:
+    rejection = RejectionEstimator(0.5, weight=100, job_rows=100)
+    assert rejection.deviation(100) == 0.0
+    rejection.add(50, 40)
+    assert rejection.rest == pytest.approx(0.2)
+    assert rejection.deviation(50) == 0.0
+
+
+def test_what_a_sample_of_the_whole_job_has_is_still_to_come() -> None:
+    """Of sorted rows the first say little about the others: from 0.5 to 0.95, and the other way."""
+    for first, last in ((0.5, 0.95), (0.95, 0.5)):
+        rejection = RejectionEstimator(0.725, weight=256, job_rows=2400)
+        alone = RejectionEstimator(0.725, weight=256)
+        for _ in range(60):
+            rejection.add(16, round(16 * first))
+            alone.add(16, round(16 * first))
+        rest = (0.725 * 2400 - 960 * first) / 1440
+        assert abs(alone.rest - rest) > 0.2
+        assert rejection.rest == pytest.approx(rest, abs=0.08)
+        assert last - 0.2 < rejection.rest < last + 0.2
+
+
+def test_where_all_rows_are_alike_the_judged_ones_count_for_more_than_a_small_sample() -> None:
+    """The sample had three points too many: nearly all of a job is judged, and says so."""
+    random, rejection = Random(2), RejectionEstimator(0.33, weight=256, job_rows=20_000)
+    for _ in range(1100):
+        rejection.add(16, sum(random.random() < 0.3 for _ in range(16)))
+        assert rejection.rest == pytest.approx(0.3, abs=0.04)
+    assert rejection.rest == pytest.approx(0.3, abs=0.015)

@@ -178,6 +178,17 @@ def test_a_short_job_begins_with_more_students_than_a_long_one() -> None:
     assert students(100) <= 22
 
 
+def test_the_fraction_is_as_sure_as_its_sample() -> None:
+    """A binomial's deviation over the sample, of which the rows are rows of the job."""
+    few = Loads(rejected=0.2, rows=1e9, sample_rows=100)
+    assert few.surprise(0.0) == 0.2
+    assert few.surprise(1.0) == pytest.approx(0.24)
+    assert few.surprise(-9.0) == 0.0
+    half = Loads(rejected=0.2, rows=200, sample_rows=100)
+    assert half.surprise(1.0) == pytest.approx(0.2 + 0.04 / 2**0.5)
+    assert Loads(rejected=0.2, rows=100, sample_rows=100).surprise(2.0) == 0.2
+
+
 def test_a_teacher_loads_beside_the_students_where_little_is_rejected() -> None:
     rare = Loads(student=1, teacher=2, rejected=0.02)
     assert plan_pools(PoolsSettings(), cpus=64, gpus=8, loads=rare).teacher.size == 1

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from jobs.scaling.capacity import Capacity, Devices
 from jobs.scaling.decision import PoolFacts, ScalingInput
+from jobs.scaling.look_ahead import seconds_of_work
 from jobs.scaling.policy import decide
 
 EVERY = frozenset({"student", "oracle", "teacher"})
@@ -131,6 +132,29 @@ def test_at_the_end_the_students_gpus_go_to_the_teachers() -> None:
     decision = decide(make_inputs(rows=0, queued=60, free_in=(5.0,) * 6))
     assert decision.sizes == {"student": 0, "oracle": 1, "teacher": 8}
     assert "everything is drawn and 60 batches wait" in decision.reason
+
+
+def test_idle_students_go_while_the_others_draw_the_last_rows() -> None:
+    """Two of four students draw the last two batches; forty rejected ones wait."""
+    inputs = make_inputs((4, 1, 4), rows=32, queued=40, waiting=640, free_in=(5.0,) * 4)
+    drawing = replace(inputs.student, running=2)
+    decision = decide(replace(inputs, student=drawing))
+    assert decision.sizes == {"student": 2, "oracle": 1, "teacher": 6}
+    assert "the last rows are drawn" in decision.reason
+    queued = replace(drawing, queued=2)
+    more = decide(replace(inputs, student=queued, rows_to_draw=64.0))
+    assert "the last rows are drawn" not in more.reason, "two batches have no student yet"
+    again = decide(replace(inputs, student=drawing, drawn_again=True))
+    assert "the last rows are drawn" not in again.reason, "the others will draw what fails"
+
+
+def test_rejected_rows_whose_batch_is_not_full_come_to_the_teachers() -> None:
+    """Sixteen parts hold half a batch each: what they will have is no less than what is drawn."""
+    few = make_inputs((7, 3, 1), rejected=0.02, waiting=0, rows=4000, load=5.0)
+    many = replace(few, unbatched=1000.0)
+    assert seconds_of_work(many) > 2 * seconds_of_work(few)
+    assert sizes_of(few)[2] <= 1
+    assert sizes_of(many)[2] > 1
 
 
 def test_at_the_end_a_teacher_that_would_load_too_long_is_not_started() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from heapq import heapreplace
 from math import inf
+from random import Random
 
 import numpy as np
 import pytest
@@ -38,3 +40,18 @@ def test_without_rejected_rows_the_students_end_the_job() -> None:
 def test_whoever_is_free_first_takes_the_next_call() -> None:
     assert seconds_for(3, np.array([0.0, 4.0]), 5.0) == pytest.approx(10.0)
     assert seconds_for(4, np.array([0.0, 4.0]), 5.0) == pytest.approx(14.0)
+
+
+def test_whoever_is_free_first_takes_the_next_call_one_by_one() -> None:
+    random = Random(4)
+    for _ in range(200):
+        free = [
+            random.choice([0.0, 3.0, 20 * random.random()]) for _ in range(random.randint(1, 9))
+        ]
+        calls, each = random.randint(1, 40), random.choice([0.5, 2.0, 7.3])
+        lanes, end = sorted(free), 0.0
+        for _ in range(calls):
+            end = max(end, lanes[0] + each)
+            heapreplace(lanes, lanes[0] + each)
+        assert seconds_for(calls, np.array(free), each) == pytest.approx(end)
+    assert seconds_for(5, np.array([2.0, 1.0]), 0.0) == 1.0
