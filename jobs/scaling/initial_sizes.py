@@ -127,7 +127,7 @@ class Loads:
     draw_rows: int = 1
     refine_rows: int = 1
     part_rows: int = 1024
-    sample_rows: float = inf
+    sample_rows: float = 256
 
     def surprise(self, deviations: float) -> float:
         """The fraction that will be rejected, so many standard deviations from what is expected."""
