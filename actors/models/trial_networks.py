@@ -7,14 +7,11 @@ the shape that its file says it has.
 
 from __future__ import annotations
 
-import resource
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from inspect import Parameter, signature
 from math import isfinite
 from pathlib import Path
-from threading import Lock
 from time import monotonic
 from typing import Any
 
@@ -25,13 +22,10 @@ from safetensors import safe_open
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from actors.errors import ModelError, said_by
+from actors.models.bounded_memory import MORE_BYTES, bounded
 
 Config = Mapping[str, Any]
 Shape = tuple[int, ...]
-
-MORE_BYTES = 2 * 2**30
-"""Of memory, while something is made. Measured: no preset's network takes 100 MB without weights;
-tables of positions are the largest thing."""
 
 FREE_TENSORS, TIMES_TENSORS, MOST_SECONDS = 1_000, 4, 30.0
 """A network may have so many weights, or so many times those in its files. One of 2,000 is made in
@@ -43,43 +37,9 @@ MOST_WITHOUT_FILES = 10_000
 MOST_TRIED = 200
 """Fields that are left out, one after the other, to find the one at fault."""
 
-_LOCK = Lock()
-
 
 class _TooLargeError(Exception):
     """A network that does not end."""
-
-
-@contextmanager
-def bounded() -> Iterator[None]:
-    """While this is open, the process gets MORE_BYTES of memory and no more: who asks for more gets
-    an error that can be caught, and the process is not killed. Where the system has no such limit
-    (it is Linux's), there is none."""
-    with _LOCK:
-        before = resource.getrlimit(resource.RLIMIT_DATA)
-        if (held := _data_bytes()) is None:
-            yield
-            return
-        most = held + MORE_BYTES
-        hard = before[1]
-        if hard != resource.RLIM_INFINITY:
-            most = min(most, hard)
-        if before[0] != resource.RLIM_INFINITY:
-            most = min(most, before[0])
-        resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
-        try:
-            yield
-        finally:
-            resource.setrlimit(resource.RLIMIT_DATA, before)
-
-
-def _data_bytes() -> int | None:
-    """What RLIMIT_DATA counts, of this process. Source: proc(5), the sixth number of statm."""
-    try:
-        pages = Path("/proc/self/statm").read_text().split()[5]
-    except OSError:
-        return None
-    return int(pages) * resource.getpagesize()
 
 
 def check_network(kind: Any, config: Config, where: str, weights: Sequence[Path]) -> None:

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from actors.errors import ModelError
+from actors.models.bounded_memory import bounded
 from actors.models.model_files import open_model_files
 from actors.models.network_checks import check_oracle
 from actors.models.oracles.oracle_files import open_oracle_files
 from actors.models.presets import PRESETS
-from actors.models.trial_networks import bounded
 
 SHAPES = PRESETS["shapes"]
 SCHEDULER, UNET, VAE, TEXT, TOKENIZER = (
@@ -137,7 +137,13 @@ def test_an_oracles_configuration_that_makes_nothing_is_refused(
 
 
 @pytest.mark.parametrize(
-    "fields", [{"resample": 2.5}, {"rescale_factor": [1]}, {"size": {"height": "x", "width": 64}}]
+    "fields",
+    [
+        {"resample": 2.5},
+        {"rescale_factor": [1]},
+        {"size": {"height": "x", "width": 64}},
+        {"size": {"height": 40_000, "width": 40_000}},
+    ],
 )
 def test_what_shows_an_oracle_no_picture_is_refused(tmp_path: Path, fields: dict[str, Any]) -> None:
     folder = copytree(SHAPES.oracle.path, tmp_path / "oracle")

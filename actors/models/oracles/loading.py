@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from transformers import AutoImageProcessor
 
 from actors.errors import ModelError, said_by
+from actors.models.bounded_memory import bounded
 from actors.settings import ScorerSettings
 
 LOAD_ERRORS = (OSError, ValueError, KeyError, RuntimeError, SafetensorError, UnpicklingError)
@@ -45,8 +46,9 @@ def open_processor(folder: Path, settings: ScorerSettings) -> Any:
     """The processor that turns pictures into a model's input. Raises ModelError."""
     try:
         processor = AutoImageProcessor.from_pretrained(folder, trust_remote_code=False)
-        # It believes its file until it meets a picture.
-        processor([np.zeros((32, 32, 3), np.uint8)], return_tensors="pt")
+        # It believes its file until it meets a picture, and may make one of any size of it.
+        with bounded():
+            processor([np.zeros((32, 32, 3), np.uint8)], return_tensors="pt")
         return processor
     except Exception as error:  # whatever the first line of a library raises that meets the file
         raise ModelError(
