@@ -16,13 +16,12 @@ def describe_outcome(job: Mapping[str, Any], records: Iterable[Mapping[str, Any]
     """The line. job: job.json. What an older version did not record is left out."""
     found = list(records)
     totals = totals_of(found)
-    pictures = totals.rows - totals.failed
-    if not pictures:
+    if not totals.pictures:
         return "no row has a picture"
     teacher = JobSpec.model_validate(job["spec"]).models.teacher
     alone = teacher.steps * teacher.evaluations_per_step
     said = [
-        f"{totals.nfe / pictures:.2f} network evaluations a picture, where the teacher alone takes "
+        f"{totals.mean_nfe:.2f} network evaluations a picture, where the teacher alone takes "
         f"{alone}"
     ]
     if totals.refined and all(GAIN in record for record in found):

@@ -19,18 +19,18 @@ def describe_spending(job: Mapping[str, Any], records: Iterable[Mapping[str, Any
     found, spec = list(records), JobSpec.model_validate(job["spec"])
     budget = spec.budget
     totals = totals_of(found)
-    pictures = totals.rows - totals.failed
+    pictures = totals.pictures
     if not pictures:
         return "no row has a picture"
     if spec.ladder is not None:
-        nfe = totals.nfe / pictures
-        return f"{nfe:.2f} network evaluations a picture; rows took {attempts_of(found)}"
+        return (
+            f"{totals.mean_nfe:.2f} network evaluations a picture; rows took {attempts_of(found)}"
+        )
     refined = (totals.refined + totals.kept_after_failed_refinement) / pictures
     if budget.refine is not None:
         return f"{refined:.1%} of the pictures refined, of a budget of {budget.refine:.4g}"
     if budget.nfe is not None:
-        nfe = totals.nfe / pictures
-        return f"{nfe:.2f} network evaluations a picture, of a budget of {budget.nfe:g}"
+        return f"{totals.mean_nfe:.2f} network evaluations a picture, of a budget of {budget.nfe:g}"
     if budget.gpu_seconds is not None:
         seconds = sum(
             record.get("seconds", {}).get(role, 0.0) for record in found for role in ROLES

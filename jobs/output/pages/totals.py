@@ -23,9 +23,14 @@ class Totals:
     kept_after_failed_refinement: int = 0
 
     @property
+    def pictures(self) -> int:
+        """Rows that have one."""
+        return self.rows - self.failed
+
+    @property
     def mean_nfe(self) -> float:
-        """Network evaluations a row; 0 without rows."""
-        return self.nfe / max(1, self.rows)
+        """Network evaluations a picture, with those that failed rows took; 0 without pictures."""
+        return self.nfe / self.pictures if self.pictures else 0.0
 
 
 def truncated_of(records: Iterable[Mapping[str, Any]]) -> dict[str, int]:

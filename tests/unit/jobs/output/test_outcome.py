@@ -11,6 +11,7 @@ from cluster.views.summary import closing_lines
 from jobs.execution.progress import Progress
 from jobs.output.dataset import open_output
 from jobs.output.outcome import describe_outcome
+from jobs.output.pages.totals import totals_of
 from jobs.output.records import checked_record
 from tests.unit.jobs.local import local_job, run, write_prompts
 
@@ -35,6 +36,13 @@ def test_the_outcome_has_evaluations_gain_seconds_and_cut_prompts(tmp_path: Path
     assert f"{2 * len(some)} prompts longer than the oracle reads" in describe_outcome(
         job.output.require_job(), some
     )
+
+
+def test_every_page_has_the_same_mean_where_rows_failed() -> None:
+    record = {"rows": 4, "failed": 1, "nfe": 66}
+    totals = totals_of([record])
+    assert (totals.pictures, totals.mean_nfe) == (3, 22.0)
+    assert totals_of([{"rows": 2, "failed": 2, "nfe": 4}]).mean_nfe == 0.0
 
 
 def test_a_record_of_an_older_version_has_no_gain(tmp_path: Path) -> None:
