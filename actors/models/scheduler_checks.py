@@ -7,10 +7,12 @@ names either works here or is refused before an actor starts.
 from __future__ import annotations
 
 from inspect import Parameter, signature
+from math import isfinite
 from typing import Any
 
 import torch
 
+from actors.counted import counted
 from actors.errors import ModelError, said_by
 from actors.models.families import Family
 from actors.models.noise_levels import set_steps
@@ -98,6 +100,9 @@ def _why_no_timesteps(scheduler: Any, pipeline: PipelineFiles[DiffusionSettings]
     try:
         set_steps(scheduler, pipeline.family, pipeline.shape, steps, steps)
         timesteps = [float(timestep) for timestep in scheduler.timesteps]
+        if not all(map(isfinite, timesteps)):
+            # A schedule that is stretched to end at shift_terminal has none of a single step.
+            return f"its timesteps in {counted(steps, 'step')} are no numbers; take more steps"
         # The values that it meets first in a step.
         latents = torch.zeros(1, 1, 2, 2)
         if hasattr(scheduler, "scale_model_input"):

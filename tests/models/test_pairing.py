@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from actors.errors import UserError
+from actors.errors import ModelError, UserError
 from actors.models.families import FAMILIES, family_of, shape_of
 from actors.models.noise_levels import schedule_of
 from actors.models.pipeline_files import open_pipeline_files
@@ -154,14 +154,20 @@ def test_a_plan_says_what_the_teacher_gets(folders: Folders, tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     ("name", "student", "teacher"),
-    [("stable-diffusion", 4, 2), ("flux", 2, 1), ("qwen-image", 4, 2), ("z-image", 4, 2)],
+    [("stable-diffusion", 4, 4), ("flux", 2, 2), ("qwen-image", 4, 4), ("z-image", 4, 4)],
 )
 def test_evaluations_are_planned_as_the_family_takes_them(
     folders: Folders, tmp_path: Path, name: str, student: int, teacher: int
 ) -> None:
-    one = {"steps": 1, "guidance_scale": 3.0}
-    made = job(folders, tmp_path, name, name, a_teacher=one, rollback={"strength": 1})
+    two = {"steps": 2, "guidance_scale": 3.0}
+    made = job(folders, tmp_path, name, name, a_teacher=two, rollback={"strength": 1})
     assert (made.student_nfe, made.teacher_nfe) == (student, teacher)
+
+
+def test_one_step_of_a_stretched_schedule_is_refused(folders: Folders, tmp_path: Path) -> None:
+    """Its only timestep is not a number, and so would be every latent."""
+    with pytest.raises(ModelError, match="its timesteps in 1 step are no numbers; take more"):
+        job(folders, tmp_path, "qwen-image", "qwen-image", a_teacher={"steps": 1})
 
 
 def test_turbo_without_guidance_is_planned_with_one_evaluation(
