@@ -96,16 +96,15 @@ def _check_index(path: Path, index: dict[str, Any]) -> None:
 
 def _check_config(path: Path, name: str, config: dict[str, Any]) -> None:
     """Refuse code that a configuration names, and numbers that are none, at whatever depth."""
-    todo: list[Any] = [config]
+    todo: list[tuple[str, Any]] = [("", config)]
     while todo:
-        value = todo.pop()
+        where, value = todo.pop()
         if isinstance(value, float) and isnan(value):
-            where = next((key for key, inner in config.items() if "nan" in str(inner)), "it")
             raise ModelError(f"{path / name}: {where}: NaN is no number. Copy the model again.")
         if isinstance(value, list):
-            todo += value
+            todo += [(where, inner) for inner in value]
         elif isinstance(value, dict):
-            todo += value.values()
+            todo += [(f"{where}.{key}".lstrip("."), inner) for key, inner in value.items()]
             if "auto_map" in value:
                 _refuse_code(path, f"has auto_map in {name!r}")
             for key, inner in value.items():

@@ -122,7 +122,7 @@ def calibrate(
         return _calibration(job, known, {}, wall_seconds=0.0)
     sample = job.prompts.sample(job.sample_size)
     with timing(dispatcher) as warm:
-        cascade = drive_sample(job, dispatcher, sample, [-inf], decisions)
+        cascade = drive_part(job, dispatcher, sample, [-inf], decisions).cascade
         scores = _scores(cascade)
         seconds = _row_seconds(job, dispatcher, sample, cascade, warm, decisions) if timed else {}
     return _calibration(job, scores, seconds, dispatcher.executor.now() - start)
@@ -165,7 +165,7 @@ def score(
 ) -> list[float]:
     """The student's scores of a sample, ascending; rows that failed are left out. Raises JobError
     where all did."""
-    return _scores(drive_sample(job, dispatcher, sample, [-inf], decisions))
+    return _scores(drive_part(job, dispatcher, sample, [-inf], decisions).cascade)
 
 
 def _scores(cascade: Cascade) -> list[float]:
@@ -231,7 +231,7 @@ def _row_seconds(
     refined = scored[: TIMED_BATCHES * job.spec.models.teacher.batch_size]
     others = frozenset(range(len(cascade.rows))) - frozenset(refined)
     for _ in range(MOST_ROUNDS):
-        done = drive_sample(job, dispatcher, sample, [inf], decisions, kept=others)
+        done = drive_part(job, dispatcher, sample, [inf], decisions, kept=others).cascade
         if warm.fewest[0] >= LEAST_TIMED or not done.num_refined + done.num_unrefinable:
             break  # enough, or a teacher that fails at every row, as it would again
     timed, work = warm.fewest
@@ -244,18 +244,6 @@ def _row_seconds(
             f"Mend the {pool}, or give budget.refine or budget.nfe, which need no seconds."
         )
     return warm.row_seconds
-
-
-def drive_sample(
-    job: Job,
-    dispatcher: Dispatcher,
-    sample: Part,
-    below: Sequence[float],
-    decisions: DecisionLog | None = None,
-    kept: frozenset[int] = frozenset(),
-) -> Cascade:
-    """The cascade of a part that went through the pools; see `drive_part`."""
-    return drive_part(job, dispatcher, sample, below, decisions, kept).cascade
 
 
 def drive_part(

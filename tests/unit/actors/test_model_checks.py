@@ -358,6 +358,13 @@ def test_a_script_beside_a_network_is_not_code_that_is_loaded(
     assert "has auto_map" in refusal(other)
 
 
+def test_a_number_that_is_none_is_named_wherever_it_is(student: DiffusionSettings) -> None:
+    """The field before it has a text in which its name is found."""
+    fields: dict[str, Any] = {"a": "banana", "b": [{"c": 1.0}, {"d": float("nan")}]}
+    change(Path(student.path) / "unet/config.json", **fields)
+    assert "unet/config.json: b.d: NaN is no number" in refusal(student)
+
+
 def test_a_replaced_networks_own_weights_are_not_needed(
     student: DiffusionSettings, tmp_path: Path
 ) -> None:
